@@ -1,0 +1,10 @@
+"""zoo: a model zoo and plugin registry for neural-network compression.
+
+Importing this package is cheap: it loads neither torch nor numpy nor an engine.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__"]

@@ -1,0 +1,1 @@
+"""Built-in architectures, each an entry point of the group `zoo.architectures`."""

@@ -1,0 +1,329 @@
+"""What an architecture, a technique, a dataset, an engine and a device profile are.
+
+These are the contracts between zoo and every plugin, built-in or not. The module imports no torch and no
+numpy: discovery and legality work without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+    from torch import nn
+
+    FloatArray = npt.NDArray[np.float32]
+
+#: The version of these contracts. A plugin states the one it was written for in its `contract` attribute.
+CONTRACT_VERSION = 1
+
+
+class Phase(str, Enum):
+    """What a technique works on; a recipe runs structure, then training, then numerics."""
+
+    STRUCTURE = "structure"
+    TRAINING = "training"
+    NUMERICS = "numerics"
+
+
+# --------------------------------------------------------------------------------------------- architectures
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network takes in.
+
+    kind:        "packed-raw" (amplified sensor data, one channel per colour-filter position) or "rgb".
+    channels:    channels of the network's input tensor (N, channels, H, W), float32 in [0, 1].
+    multiple_of: H and W must be multiples of this.
+    example:     (H, W) of the input tensor used for tracing and for the cost figures.
+    fixed_size:  True if only `example` is accepted.
+    mosaic:      "bayer" (2x2 cell, 4 channels), "xtrans" (6x6 cell, 9 channels) or None.
+    white_balance: True if the camera's white-balance gains are applied to the packed data.
+    mean, std:   normalisation per channel, done inside the exported graph; empty for none.
+    """
+
+    kind: Literal["packed-raw", "rgb"]
+    channels: int
+    multiple_of: int = 1
+    example: tuple[int, int] = (256, 256)
+    fixed_size: bool = False
+    mosaic: Literal["bayer", "xtrans"] | None = None
+    white_balance: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What a network gives.
+
+    kind:     "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; or "logits".
+    channels: channels (or classes) of the output.
+    scale:    output pixels per input pixel along each side; 0 for outputs that are not images.
+    """
+
+    kind: Literal["rgb", "logits"]
+    channels: int
+    scale: int = 0
+
+
+class Architecture:
+    """A named builder of an `nn.Module` plus what one must know to compress it.
+
+    A subclass sets the class attributes and implements :meth:`build`. A *family* (``timm:resnet18``) sets
+    ``family = True`` and is constructed with the part after the colon; it sets specs in ``__init__``.
+    """
+
+    contract: ClassVar[int] = CONTRACT_VERSION
+    family: ClassVar[bool] = False
+    id: str
+    summary: str
+    paper: str = ""
+    task: Literal["raw-to-rgb", "classification"]
+    input: InputSpec
+    output: OutputSpec
+
+    def __init__(self, member: str | None = None) -> None:
+        self.member = member
+
+    def build(self) -> nn.Module:
+        """A freshly initialised network in float32; initialisation follows torch's global seed."""
+        raise NotImplementedError
+
+    def stages(self) -> Sequence[Mapping[str, Any]]:
+        """Names of the modules of each stage, outermost first: {"down": ..., "up": ...}. May be empty."""
+        return ()
+
+
+# ------------------------------------------------------------------------------------------------ techniques
+
+
+class Reporter(Protocol):
+    """Where long work tells of its progress. Techniques print nothing; they call this."""
+
+    def note(self, message: str) -> None:
+        """One line worth reading."""
+
+    def start(self, task: str, total: float | None) -> None:
+        """A task of `total` steps (None if unknown) begins; it replaces the task before."""
+
+    def advance(self, amount: float = 1, **figures: float | str) -> None:
+        """The task went on by `amount`; `figures` are shown beside the bar (loss=0.031)."""
+
+    def finish(self) -> None:
+        """The task is done."""
+
+
+class SilentReporter:
+    """A reporter that keeps the notes and shows nothing."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def start(self, task: str, total: float | None) -> None:
+        pass
+
+    def advance(self, amount: float = 1, **figures: float | str) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A layer a technique did not touch, and why."""
+
+    technique: str
+    layer: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One addend of the training objective.
+
+    compute: called with (inputs, outputs, targets, model) of a batch; returns a scalar tensor.
+    """
+
+    name: str
+    weight: float
+    compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, nn.Module], torch.Tensor]
+
+
+@dataclass
+class Context:
+    """What a technique may use.
+
+    example_input: one batch (1, C, H, W) in the range the network was built for.
+    calibration:   called, gives a few batches of typical inputs; None when no data is there.
+    teacher:       the network as it was before the recipe, in eval mode; None when there is none.
+    seed:          every random choice is derived from it.
+    """
+
+    architecture: Architecture
+    example_input: torch.Tensor
+    calibration: Callable[[], Iterable[torch.Tensor]] | None = None
+    teacher: nn.Module | None = None
+    seed: int = 0
+    report: Reporter = field(default_factory=SilentReporter)
+    left_alone: list[LeftAlone] = field(default_factory=list)
+
+    def leave(self, technique: str, layer: str, reason: str) -> None:
+        """Record a layer that `technique` leaves as it is. Never skip one silently."""
+        self.left_alone.append(LeftAlone(technique, layer, reason))
+
+
+class Technique:
+    """One compression method: a small class around a config dataclass.
+
+    Config:     a frozen dataclass; its fields are the recipe's options (see :mod:`zoo.options`).
+    phase:      what it works on; phases order a recipe (structure, training, numerics).
+    before:     ids of techniques it must come before, beyond what the phases already say.
+    after:      ids of techniques it must come after.
+    conflicts:  ids it can never share a recipe with.
+    repeatable: whether it may appear twice in one recipe.
+
+    Implement what is needed of :meth:`rewrite`, :meth:`objective`, :meth:`finish`; inherit the rest.
+    The model handed in may be changed in place and must be returned (or its replacement).
+    """
+
+    contract: ClassVar[int] = CONTRACT_VERSION
+    id: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str] = ""
+    phase: ClassVar[Phase]
+    Config: ClassVar[type]
+    before: ClassVar[frozenset[str]] = frozenset()
+    after: ClassVar[frozenset[str]] = frozenset()
+    conflicts: ClassVar[frozenset[str]] = frozenset()
+    repeatable: ClassVar[bool] = False
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """The new structure, initialised from the trained weights, never from scratch where a closed form exists."""
+        return model
+
+    def objective(self, context: Context) -> Sequence[LossTerm]:
+        """What training must also minimise."""
+        return ()
+
+    def finish(self, model: nn.Module, context: Context) -> nn.Module:
+        """What happens after training: fold, freeze, bake scales."""
+        return model
+
+
+# -------------------------------------------------------------------------------------------------- datasets
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to train or evaluate on.
+
+    name, scene: for reports and for splitting; all samples of a scene fall in one split.
+    inputs:  float32 (C, H, W), as the network takes them.
+    target:  float32 (3, scale*H, scale*W) in [0, 1], or None for unlabelled data.
+    """
+
+    name: str
+    scene: str
+    inputs: FloatArray
+    target: FloatArray | None
+
+
+Split = Literal["train", "val", "test"]
+
+
+class Dataset:
+    """A stream of samples; memory does not grow with the number of them.
+
+    Config is a frozen dataclass like a technique's (``--data 'darkroom(photos=DIR)'``).
+    """
+
+    contract: ClassVar[int] = CONTRACT_VERSION
+    id: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type]
+    #: tasks of the architectures that can use it
+    tasks: ClassVar[frozenset[str]]
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def scenes(self, split: Split) -> Sequence[str]:
+        """Names of the scenes of a split; deterministic, and disjoint between splits."""
+        raise NotImplementedError
+
+    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        """An endless, reproducible stream of training crops of `size` x `size` input-tensor pixels.
+
+        Crop number k depends on (seed, k) alone; `start` is the number of the first.
+        """
+        raise NotImplementedError
+
+    def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        """Whole frames of a split, each made when asked for; deterministic."""
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        """A string that changes when the data does; part of the recipe's fingerprint."""
+        raise NotImplementedError
+
+
+# ------------------------------------------------------------------------------------------ engines, devices
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded model: float32 (N, C, H, W) in, float32 out."""
+
+    def run(self, inputs: FloatArray) -> FloatArray: ...
+
+
+class Engine:
+    """What executes an artifact's model.onnx. Import the engine's package in :meth:`open`, not before."""
+
+    contract: ClassVar[int] = CONTRACT_VERSION
+    id: ClassVar[str]
+    summary: ClassVar[str]
+
+    def available(self) -> str | None:
+        """None if the engine can run here, else why not, as a sentence."""
+        raise NotImplementedError
+
+    def version(self) -> str:
+        """Version of the engine's package."""
+        raise NotImplementedError
+
+    def open(self, model: Path | bytes, *, threads: int = 0) -> Session:
+        """Load a model. `threads` 0 means as many as this process may use."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """What a board can do. Figures carry their source in docs/devices.md.
+
+    memory_mb: physical memory; precisions: numeric types that run fast, best first;
+    engines: engine ids in order of preference.
+    """
+
+    id: str
+    summary: str
+    memory_mb: int
+    precisions: tuple[str, ...]
+    engines: tuple[str, ...]
+    contract: int = CONTRACT_VERSION

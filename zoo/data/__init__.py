@@ -1,0 +1,1 @@
+"""Built-in datasets, each an entry point of the group `zoo.datasets`."""

@@ -1,0 +1,84 @@
+"""Every error a user of zoo can meet.
+
+Only :class:`ZooError` and its subclasses may reach the user; anything else is a bug. Each message says
+what is wrong and where; ``hint`` holds the next command to type or the remedy.
+"""
+
+from __future__ import annotations
+
+
+class ZooError(Exception):
+    """Base of all errors meant for the user.
+
+    ``exit_code`` is what the command line returns. ``hint`` is shown after the message on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class UsageError(ZooError):
+    """The request itself is wrong: a bad option value, a missing argument, an output that exists."""
+
+    exit_code = 2
+
+
+class UnknownIdError(UsageError):
+    """No plugin, checkpoint, option or file answers to the given name."""
+
+
+class RecipeError(UsageError):
+    """A recipe does not parse. ``column`` is 0-based and points into ``text``."""
+
+    def __init__(self, message: str, *, text: str = "", column: int = 0, hint: str | None = None) -> None:
+        self.text = text
+        self.column = column
+        pointed = f"{message}\n  {text}\n  {' ' * column}^" if text and "\n" not in text else message
+        super().__init__(pointed, hint=hint)
+
+
+class LegalityError(UsageError):
+    """The recipe parses, but its techniques may not be combined in this order."""
+
+
+class PluginError(ZooError):
+    """A plugin is broken, ambiguous, or written for another contract version."""
+
+    exit_code = 3
+
+
+class IntegrityError(ZooError):
+    """An artifact is damaged, incomplete, altered, or in a format this version does not read."""
+
+    exit_code = 4
+
+
+class InputError(ZooError):
+    """An input file (RAW, photograph, data set) cannot be used."""
+
+    exit_code = 5
+
+
+class MissingDependencyError(ZooError):
+    """A package of an extra is not installed."""
+
+    exit_code = 6
+
+
+class HonestEffectError(ZooError):
+    """A stage changed nothing, only wrote zeros, or lost more quality than the budget allows."""
+
+    exit_code = 7
+
+
+class OutputError(ZooError):
+    """The output cannot be written: no space, read-only, no permission."""
+
+    exit_code = 8

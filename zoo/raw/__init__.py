@@ -1,0 +1,1 @@
+"""Sensor data: decoding, packing into network inputs, and writing DNG files. Torch-free."""

@@ -1,0 +1,1 @@
+"""Changing the structure of any `nn.Module`."""

@@ -1,0 +1,41 @@
+"""The depthwise-separable convolution that stands in for a dense one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import nn
+
+
+class SeparableConv2d(nn.Sequential):
+    """A depthwise k x k convolution followed by a pointwise 1 x 1 one, nothing between the two.
+
+    (N, in, H, W) -> (N, out, H', W'). Stride, padding and dilation belong to the depthwise part.
+    Paper: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017.
+    """
+
+    depthwise: nn.Conv2d
+    pointwise: nn.Conv2d
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int] = 3,
+        *,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 0,
+        dilation: int | tuple[int, int] = 1,
+        depthwise_bias: bool = True,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__(
+            OrderedDict(
+                depthwise=nn.Conv2d(
+                    in_channels, in_channels, kernel_size, stride, padding, dilation,
+                    groups=in_channels, bias=depthwise_bias, padding_mode=padding_mode,
+                ),
+                pointwise=nn.Conv2d(in_channels, out_channels, 1, bias=bias),
+            )
+        )  # fmt: skip
