@@ -1,0 +1,172 @@
+"""`darkroom`: photographs turned into dark RAW exposures; nothing to download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.data.cameras import CAMERAS
+from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose, linear_to_srgb, srgb_to_linear
+from zoo.data.pictures import Picture, PictureCache, folder_pictures, packaged_pictures, split_of
+from zoo.errors import InputError, UsageError
+from zoo.options import option
+from zoo.raw.decode import decode
+from zoo.raw.dng import dng_bytes
+from zoo.raw.pack import pack_bayer
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+#: bumped when the simulation changes, so that fingerprints do
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DarkroomConfig:
+    """Options of `darkroom`."""
+
+    photos: tuple[str, ...] = option((), help="folders of photographs to add to the packaged ones")
+    packaged: bool = option(True, help="use the photographs that scikit-image and scikit-learn ship")
+    min_ratio: float = option(100.0, minimum=1.0, maximum=1000.0, help="least darkening", unit="times")
+    max_ratio: float = option(300.0, minimum=1.0, maximum=1000.0, help="strongest darkening", unit="times")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One simulated shot: the file's bytes, the picture wanted (H, W, 3) in [0, 1], and how it was made."""
+
+    dng: bytes
+    target: FloatArray
+    shot: Shot
+
+
+class Darkroom(Dataset):
+    """Real photographs, taken back to linear light, darkened 100 to 300 times, with a real camera's noise.
+
+    Each exposure is written as a DNG file and read back through LibRaw, as a user's file is.
+    """
+
+    id: ClassVar[str] = "darkroom"
+    summary: ClassVar[str] = "photographs turned into dark, noisy DNG files; nothing to download"
+    Config: ClassVar[type] = DarkroomConfig
+    tasks: ClassVar[frozenset[str]] = frozenset({"raw-to-rgb"})
+    config: DarkroomConfig
+
+    def __init__(self, config: DarkroomConfig | None = None) -> None:
+        super().__init__(config)
+        if self.config.min_ratio > self.config.max_ratio:
+            raise UsageError(
+                f"darkroom: min_ratio {self.config.min_ratio:g} is above max_ratio {self.config.max_ratio:g}."
+            )
+        self._pictures = self._find()
+        self._cache = PictureCache()
+
+    def _find(self) -> tuple[Picture, ...]:
+        pictures = packaged_pictures() if self.config.packaged else []
+        for folder in self.config.photos:
+            pictures += folder_pictures(Path(folder).expanduser())
+        seen: dict[str, Path] = {}
+        for picture in pictures:
+            if picture.scene in seen:
+                raise InputError(
+                    f"Two photographs are called '{picture.scene}': {seen[picture.scene]} and {picture.path}.",
+                    hint="Rename one of them: scenes are told apart by name.",
+                )
+            seen[picture.scene] = picture.path
+        if not pictures:
+            raise InputError(
+                "darkroom found no photographs.",
+                hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
+            )
+        return tuple(pictures)
+
+    def _of(self, split: Split) -> list[Picture]:
+        return [picture for picture in self._pictures if split_of(picture.scene) == split]
+
+    def scenes(self, split: Split) -> Sequence[str]:
+        return [picture.scene for picture in self._of(split)]
+
+    def identity(self) -> str:
+        names = ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
+        return f"darkroom/{_VERSION}({self.config.min_ratio:g}-{self.config.max_ratio:g};{names})"
+
+    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        _check(architecture)
+        pictures = self._of("train")
+        if not pictures:
+            raise InputError("darkroom has no photographs for training.", hint="Add some: --photos DIR")
+        number = start
+        while True:
+            rng = np.random.default_rng((seed, number))
+            picture = pictures[int(rng.integers(len(pictures)))]
+            linear = _random_scene(self._cache.get(picture.path), 2 * size, rng)
+            exposure = self._expose(linear, rng)
+            yield _sample(f"{picture.scene}#{number}", picture.scene, exposure, architecture)
+            number += 1
+
+    def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        _check(architecture)
+        for picture, exposure in self.exposures(split, seed):
+            yield _sample(picture.scene, picture.scene, exposure, architecture)
+
+    def exposures(self, split: Split, seed: int = 0) -> Iterator[tuple[Picture, Exposure]]:
+        """The simulated files of a split, one a photograph; deterministic."""
+        for picture in self._of(split):
+            rng = np.random.default_rng((seed, *picture.scene.encode()))
+            yield picture, self._expose(srgb_to_linear(self._cache.get(picture.path)), rng)
+
+    def _expose(self, linear: FloatArray, rng: np.random.Generator) -> Exposure:
+        shot = draw_shot(rng, CAMERAS, (self.config.min_ratio, self.config.max_ratio))
+        frame = expose(linear, shot, rng)
+        data = dng_bytes(frame, xyz_to_camera=colour_matrix(shot.camera), camera=shot.camera.name)
+        return Exposure(data, linear_to_srgb(linear), shot)
+
+
+def _check(architecture: Architecture) -> None:
+    if architecture.input.kind != "packed-raw" or architecture.input.mosaic != "bayer":
+        raise UsageError(
+            f"darkroom makes Bayer RAW files; {architecture.id} takes {architecture.input.mosaic or 'RGB'} input.",
+            hint="See which data fits:  zoo list datasets",
+        )
+
+
+def _sample(name: str, scene: str, exposure: Exposure, architecture: Architecture) -> Sample:
+    packed = pack_bayer(
+        decode(exposure.dng), exposure.shot.ratio, white_balance=architecture.input.white_balance
+    )
+    return Sample(name, scene, packed.data, np.ascontiguousarray(exposure.target.transpose(2, 0, 1)))
+
+
+def _random_scene(picture: npt.NDArray[np.uint8], side: int, rng: np.random.Generator) -> FloatArray:
+    """A (side, side, 3) linear window: scaled down by up to 2, flipped, transposed, brightness and tint varied.
+
+    Averaging while scaling down takes the photograph's own noise and compression marks away.
+    """
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    scale = min(float(rng.choice((1.0, 1.0, rng.uniform(1.0, 2.0)))), min(height, width) / side)
+    window = max(1, round(side * scale)) if scale >= 1 else min(height, width)
+    top = int(rng.integers(height - window + 1))
+    left = int(rng.integers(width - window + 1))
+    pixels = picture[top : top + window, left : left + window]
+    if window != side:
+        resample = Image.Resampling.BOX if window > side else Image.Resampling.BICUBIC
+        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), resample))
+    if rng.random() < 0.5:
+        pixels = pixels[::-1]
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    if rng.random() < 0.5:
+        pixels = pixels.transpose(1, 0, 2)
+    linear = srgb_to_linear(pixels)
+    # Other light on the same scene: without it a few dozen photographs teach their colours by heart.
+    tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.uniform(-1.0, 0.35))
+    return np.clip(linear * tint.astype(np.float32), 0, 1)

@@ -1,0 +1,112 @@
+"""From an sRGB photograph back to the dark exposure a camera might have made of that scene.
+
+The steps are those of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019 (inverse tone
+curve, inverse colour matrix, inverse gains), the noise that of Wei et al., CVPR 2020: shot, read, row, quantization.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.cameras import Camera, LogLinear
+from zoo.raw.decode import RawFrame
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+#: linear sRGB (D65) to CIE XYZ, IEC 61966-2-1
+_SRGB_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+#: an RGGB cell; 3 is the second green
+RGGB = np.array([[0, 1], [3, 2]], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How an exposure is made.
+
+    ratio: how many times too dark it is. gain: system gain K, sensor units per electron.
+    red, blue: white-balance gains of the scene's light.
+    """
+
+    camera: Camera
+    ratio: float
+    gain: float
+    red: float
+    blue: float
+
+
+def draw_shot(rng: np.random.Generator, cameras: tuple[Camera, ...], ratios: tuple[float, float]) -> Shot:
+    """A random camera, ratio (log-uniform in `ratios`), gain (log-uniform in the camera's range) and light."""
+    camera = cameras[int(rng.integers(len(cameras)))]
+    return Shot(
+        camera=camera,
+        ratio=float(np.exp(rng.uniform(*np.log(ratios)))),
+        gain=float(np.exp(rng.uniform(*np.log(camera.gain_range)))),
+        red=float(rng.uniform(*camera.red_gain)),
+        blue=float(rng.uniform(*camera.blue_gain)),
+    )
+
+
+def srgb_to_linear(values: npt.NDArray[np.uint8]) -> FloatArray:
+    """Inverse of the sRGB transfer curve for 8-bit values; any shape, result in [0, 1]."""
+    x = np.arange(256, dtype=np.float64) / 255
+    table = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    return table[values]
+
+
+def linear_to_srgb(values: FloatArray) -> FloatArray:
+    """The sRGB transfer curve; any shape, values in [0, 1]."""
+    low = values * np.float32(12.92)
+    high = np.float32(1.055) * np.power(values, np.float32(1 / 2.4)) - np.float32(0.055)
+    return np.where(values <= np.float32(0.0031308), low, high).astype(np.float32)
+
+
+def colour_matrix(camera: Camera) -> npt.NDArray[np.float64]:
+    """XYZ -> camera for D65, (3, 3)."""
+    return np.array(camera.xyz_to_camera, dtype=np.float64).reshape(3, 3) / 10_000
+
+
+def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator) -> RawFrame:
+    """The dark RAW exposure of a scene.
+
+    linear: (H, W, 3) linear sRGB in [0, 1], the scene as a correct exposure shows it; H and W even.
+    """
+    camera = shot.camera
+    from_srgb = colour_matrix(camera) @ _SRGB_TO_XYZ
+    from_srgb /= from_srgb.sum(axis=1, keepdims=True)  # white stays white once the gains are applied
+    gains = (shot.red, 1.0, shot.blue)
+    span = camera.white - camera.black
+    electrons = np.empty(linear.shape[:2], dtype=np.float32)
+    for row in range(2):
+        for column in range(2):
+            colour = int(RGGB[row, column]) % 3 if RGGB[row, column] != 3 else 1
+            weights = (from_srgb[colour] * (span / (gains[colour] * shot.ratio * shot.gain))).astype(
+                np.float32
+            )
+            electrons[row::2, column::2] = linear[row::2, column::2] @ weights
+    signal = rng.poisson(np.maximum(electrons, 0)).astype(np.float32) * np.float32(shot.gain)
+    signal += _read_noise(camera, shot.gain, signal.shape, rng)
+    signal += rng.normal(0, _scale(camera.row, shot.gain, rng), (signal.shape[0], 1)).astype(np.float32)
+    mosaic = np.clip(np.rint(signal + camera.black), 0, camera.white).astype(np.uint16)
+    black, white = float(camera.black), float(camera.white)
+    return RawFrame(mosaic, RGGB, (black,) * 4, (white,) * 4, gains)
+
+
+def _scale(law: LogLinear, gain: float, rng: np.random.Generator) -> float:
+    return float(np.exp(rng.normal(law.slope * np.log(gain) + law.bias, law.sigma)))
+
+
+def _read_noise(camera: Camera, gain: float, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
+    """Tukey-lambda noise: ``scale * (u^s - (1-u)^s) / s`` for uniform u and shape s (logistic at s = 0)."""
+    scale = _scale(camera.read, gain, rng)
+    s = np.float32(camera.shapes[int(rng.integers(len(camera.shapes)))])
+    u = np.clip(rng.random(shape, dtype=np.float32), 1e-6, 1 - 1e-6)
+    noise = np.log(u / (1 - u)) if abs(s) < 1e-3 else (np.power(u, s) - np.power(1 - u, s)) / s
+    return (np.float32(scale) * noise).astype(np.float32)

@@ -1,0 +1,115 @@
+"""`photos`: colour crops without labels, for compressing any image network against itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.data.pictures import Picture, PictureCache, folder_pictures, packaged_pictures, split_of
+from zoo.errors import InputError, UsageError
+from zoo.options import option
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_VERSION = 1
+#: evaluation crops taken from each photograph
+_CROPS_A_PICTURE = 8
+
+
+@dataclass(frozen=True)
+class PhotosConfig:
+    """Options of `photos`."""
+
+    photos: tuple[str, ...] = option((), help="folders of photographs to add to the packaged ones")
+    packaged: bool = option(True, help="use the photographs that scikit-image and scikit-learn ship")
+
+
+class Photos(Dataset):
+    """Random crops of photographs, (3, H, W) in [0, 1], no labels.
+
+    A network that takes pictures is trained on them to give what it gave before it was compressed.
+    """
+
+    id: ClassVar[str] = "photos"
+    summary: ClassVar[str] = "unlabelled colour crops; the compressed net learns to agree with the original"
+    Config: ClassVar[type] = PhotosConfig
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    config: PhotosConfig
+
+    def __init__(self, config: PhotosConfig | None = None) -> None:
+        super().__init__(config)
+        pictures = packaged_pictures() if self.config.packaged else []
+        for folder in self.config.photos:
+            pictures += folder_pictures(Path(folder).expanduser())
+        if not pictures:
+            raise InputError("photos found no photographs.", hint="Name a folder: --photos DIR")
+        self._pictures = tuple(pictures)
+        self._cache = PictureCache()
+
+    def _of(self, split: Split) -> list[Picture]:
+        return [picture for picture in self._pictures if split_of(picture.scene) == split]
+
+    def scenes(self, split: Split) -> Sequence[str]:
+        return [picture.scene for picture in self._of(split)]
+
+    def identity(self) -> str:
+        names = ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
+        return f"photos/{_VERSION}({names})"
+
+    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        pictures = self._of("train")
+        if not pictures:
+            raise InputError("photos has no photographs for training.", hint="Add some: --photos DIR")
+        number = start
+        while True:
+            rng = np.random.default_rng((seed, number))
+            picture = pictures[int(rng.integers(len(pictures)))]
+            yield self._sample(picture, number, (size, size), architecture, rng)
+            number += 1
+
+    def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        for picture in self._of(split):
+            for number in range(_CROPS_A_PICTURE):
+                rng = np.random.default_rng((seed, number, *picture.scene.encode()))
+                yield self._sample(picture, number, architecture.input.example, architecture, rng)
+
+    def _sample(
+        self,
+        picture: Picture,
+        number: int,
+        size: tuple[int, int],
+        architecture: Architecture,
+        rng: np.random.Generator,
+    ) -> Sample:
+        if architecture.input.kind != "rgb" or architecture.input.channels != 3:
+            raise UsageError(
+                f"photos gives RGB pictures; {architecture.id} takes {architecture.input.kind} input.",
+                hint="See which data fits:  zoo list datasets",
+            )
+        pixels = _random_crop(self._cache.get(picture.path), size, rng)
+        inputs = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
+        return Sample(f"{picture.scene}#{number}", picture.scene, inputs, None)
+
+
+def _random_crop(
+    picture: npt.NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator
+) -> npt.NDArray[np.uint8]:
+    """A crop covering 30 to 100 % of the shorter side, flipped half the time, resized to (height, width)."""
+    from PIL import Image
+
+    height, width = picture.shape[:2]
+    limit = min(height / size[0], width / size[1])
+    scale = limit * float(rng.uniform(0.3, 1.0))
+    rows, columns = max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    pixels = picture[top : top + rows, left : left + columns]
+    if rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))

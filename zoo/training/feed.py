@@ -1,0 +1,107 @@
+"""Batches of training crops, made ahead of time by a background thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from zoo.contracts import Architecture, Dataset, Sample
+
+_AHEAD = 4
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs (N, C, H, W) and targets (N, 3, scale*H, scale*W), or None for unlabelled data."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor | None
+
+
+class Feed:
+    """The batches of one process, from global batch number `start` on.
+
+    Global batch b holds crops b*batch ... (b+1)*batch - 1 whatever the number of processes; a process takes its
+    equal share of each. That makes the loss of two processes the loss of one, and resuming exact.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        architecture: Architecture,
+        *,
+        size: int,
+        batch: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        share = batch // world
+        self._samples = _strided(dataset, architecture, size, seed, start * batch, batch, rank * share, share)
+        self._share = share
+        self._queue: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="zoo-feed", daemon=True)
+        self._thread.start()
+
+    def _fill(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._put(collate(list(islice(self._samples, self._share))))
+        except BaseException as error:  # handed to the consumer, which raises it
+            self._put(error)
+
+    def _put(self, item: Batch | BaseException) -> None:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+
+def _strided(
+    dataset: Dataset,
+    architecture: Architecture,
+    size: int,
+    seed: int,
+    first: int,
+    stride: int,
+    offset: int,
+    count: int,
+) -> Iterator[Sample]:
+    if count == stride:
+        yield from dataset.crops(architecture, size, seed, first)
+        return
+    position = first
+    while True:
+        yield from islice(dataset.crops(architecture, size, seed, position + offset), count)
+        position += stride
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Stack samples into a batch."""
+    inputs = torch.from_numpy(np.stack([sample.inputs for sample in samples]))
+    targets = [sample.target for sample in samples if sample.target is not None]
+    return Batch(inputs, torch.from_numpy(np.stack(targets)) if len(targets) == len(samples) else None)

@@ -1,0 +1,196 @@
+"""The one training loop, for every technique, on any device, in one process or many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from zoo.errors import UsageError, ZooError
+from zoo.training.feed import Batch, Feed
+from zoo.training.schedule import Budget, Schedule
+from zoo.training.state import Progress, load_state, save_state
+
+if TYPE_CHECKING:
+    from zoo.contracts import Architecture, Dataset, LossTerm, Reporter
+
+Precision = Literal["auto", "float32", "bfloat16"]
+_SAVE_SECONDS = 60.0
+_SHOW_EVERY = 10
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    batch: crops a step, over all processes. crop: side of a crop in input-tensor pixels.
+    learning_rate: of Adam, at its highest. precision: "auto" takes bfloat16 where the processor computes in it.
+    """
+
+    budget: Budget
+    batch: int = 4
+    crop: int = 128
+    learning_rate: float = 4e-4
+    precision: Precision = "auto"
+    seed: int = 0
+
+
+@dataclass
+class TrainingResult:
+    """What a training did. `losses` are (step, mean loss since the one before)."""
+
+    steps: int
+    seconds: float
+    precision: str
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def train(
+    model: nn.Module,
+    *,
+    architecture: Architecture,
+    dataset: Dataset,
+    settings: TrainingSettings,
+    reporter: Reporter,
+    teacher: nn.Module | None = None,
+    terms: Sequence[LossTerm] = (),
+    state: Path | None = None,
+    key: str = "",
+    title: str = "train",
+) -> tuple[nn.Module, TrainingResult]:
+    """Train `model` and return it on the CPU.
+
+    The loss is L1 between output and target (or the teacher's output, for data without targets) plus `terms`.
+    With `state`, progress is kept there: an interrupted run with the same `key` goes on where it was, and Ctrl-C
+    saves before it stops. Raises ZooError when the loss is no longer finite.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    if settings.batch % accelerator.num_processes:
+        raise UsageError(
+            f"A batch of {settings.batch} does not divide over {accelerator.num_processes} processes.",
+            hint=f"Give a multiple: --batch {settings.batch + -settings.batch % accelerator.num_processes}",
+        )
+    device = accelerator.device
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
+    model = model.train().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
+    torch.manual_seed(settings.seed)
+    progress = (load_state(state, key, model, optimizer) if state else None) or Progress(key)
+    schedule = Schedule(settings.budget, progress.seconds, progress.total)
+    result = TrainingResult(progress.step, progress.seconds, precision)
+    wrapped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
+    if teacher is not None:
+        teacher = teacher.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    feed = Feed(
+        dataset, architecture, size=settings.crop, batch=settings.batch, seed=settings.seed,
+        start=progress.step, rank=accelerator.process_index, world=accelerator.num_processes,
+    )  # fmt: skip
+
+    def keep() -> None:
+        progress.step, progress.seconds, progress.total = result.steps, schedule.elapsed, schedule.total
+        if state is not None and accelerator.is_main_process:
+            save_state(state, progress, model, optimizer)
+
+    reporter.start(title, schedule.length)
+    saved = shown = schedule.elapsed
+    running = torch.zeros((), device=device)
+    since = 0
+    try:
+        for batch in chain(feed):
+            if accelerator.num_processes > 1:
+                _agree_on_total(schedule, result.steps, accelerator)
+            else:
+                schedule.plan(result.steps)
+            if schedule.done(result.steps):
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * schedule.factor(result.steps)
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = _loss(wrapped, model, batch, device, teacher, terms)
+            optimizer.zero_grad(set_to_none=True)
+            accelerator.backward(loss)
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            result.steps += 1
+            running += loss.detach()
+            since += 1
+            if since == _SHOW_EVERY or schedule.done(result.steps):
+                mean = float(accelerator.reduce(running, "mean")) / since
+                if mean != mean or mean in (float("inf"), float("-inf")):
+                    raise ZooError(
+                        f"The loss is {mean} at step {result.steps}: training diverged.",
+                        hint=f"Try a lower rate: --learning-rate {settings.learning_rate / 4:g}",
+                    )
+                result.losses.append((result.steps, mean))
+                shown = _show(reporter, schedule, shown, since, mean)
+                running.zero_()
+                since = 0
+            if schedule.elapsed - saved > _SAVE_SECONDS:
+                keep()
+                saved = schedule.elapsed
+    finally:
+        feed.close()
+        keep()
+        reporter.finish()
+    result.seconds = schedule.elapsed
+    return model.to("cpu").eval(), result
+
+
+def _show(reporter: Reporter, schedule: Schedule, shown: float, steps: int, loss: float) -> float:
+    """Advance the bar by steps, or by seconds where the budget is time; returns the seconds shown so far."""
+    now = schedule.elapsed
+    rate = f"{steps / max(now - shown, 1e-9):.1f} steps/s"
+    reporter.advance(now - shown if schedule.timed else steps, loss=loss, rate=rate)
+    return now
+
+
+def _agree_on_total(schedule: Schedule, step: int, accelerator: Any) -> None:
+    """Every process stops at the step the first one plans, or they would wait for each other for ever."""
+    if schedule.total is not None:
+        return
+    if accelerator.is_main_process:
+        schedule.plan(step)
+    total = torch.tensor(schedule.total if schedule.total is not None else -1, device=accelerator.device)
+    torch.distributed.broadcast(total, 0)
+    schedule.total = None if int(total) < 0 else int(total)
+
+
+def _loss(
+    wrapped: nn.Module,
+    model: nn.Module,
+    batch: Batch,
+    device: torch.device,
+    teacher: nn.Module | None,
+    terms: Sequence[LossTerm],
+) -> torch.Tensor:
+    inputs = batch.inputs.to(device=device, memory_format=torch.channels_last)
+    outputs = wrapped(inputs).float()
+    targets = batch.targets
+    if targets is None:
+        if teacher is None:
+            raise ZooError("This data has no targets and there is no teacher to follow.")
+        with torch.no_grad():
+            targets = teacher(inputs).float()
+    targets = targets.to(device)
+    loss = nn.functional.l1_loss(outputs, targets)
+    for term in terms:
+        loss = loss + term.weight * term.compute(inputs, outputs, targets, model)
+    return loss
