@@ -40,8 +40,17 @@ class RecipeError(UsageError):
     def __init__(self, message: str, *, text: str = "", column: int = 0, hint: str | None = None) -> None:
         self.text = text
         self.column = column
-        pointed = f"{message}\n  {text}\n  {' ' * column}^" if text and "\n" not in text else message
-        super().__init__(pointed, hint=hint)
+        super().__init__(f"{message}\n{_pointed(text, column)}" if text else message, hint=hint)
+
+
+def _pointed(text: str, column: int) -> str:
+    """The neighbourhood of `column` and a caret below it, on two lines without control characters."""
+    start = max(0, column - 60)
+    shown = "".join(
+        each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[start : column + 40]
+    )
+    before, after = "..." if start else "", "..." if column + 40 < len(text) else ""
+    return f"  {before}{shown}{after}\n  {' ' * (len(before) + column - start)}^"
 
 
 class LegalityError(UsageError):
