@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 from torch import nn
 
@@ -28,7 +29,7 @@ class SeparableConv2d(nn.Sequential):
         dilation: int | tuple[int, int] = 1,
         depthwise_bias: bool = True,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
     ) -> None:
         super().__init__(
             OrderedDict(

@@ -1,0 +1,64 @@
+"""What goes into and comes out of the modules of a running network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+#: Called with a module's input and output, at each of its calls.
+Watcher = Callable[[nn.Module, Tensor, Any], None]
+
+
+class _Enough(Exception):
+    """Ends a forward pass whose rest is not needed."""
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No gradients, every module in eval mode; afterwards each module has the mode it had."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in model.modules():
+            module.training = modes.get(module, model.training)
+
+
+def on_device_of(model: nn.Module, batch: Tensor) -> Tensor:
+    """The batch on the device of the network's first parameter."""
+    parameter = next(model.parameters(), None)
+    return batch if parameter is None else batch.to(parameter.device)
+
+
+def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher: Watcher) -> None:
+    """Run `model` on a batch and call `watcher` after each call of one of `modules`, in order."""
+
+    def hook(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
+        watcher(module, args[0] if args else next(iter(kwargs.values())), output)
+
+    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modules]
+    try:
+        model(on_device_of(model, batch))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def inputs_of(model: nn.Module, module: nn.Module, batch: Tensor, calls: int) -> list[Tensor]:
+    """What `module` is given at its first `calls` calls; the network is not run further than that."""
+    inputs: list[Tensor] = []
+
+    def keep(_: nn.Module, given: Tensor, __: Any) -> None:
+        inputs.append(given)
+        if len(inputs) == calls:
+            raise _Enough
+
+    with suppress(_Enough):
+        watch(model, [module], batch, keep)
+    return inputs
