@@ -63,6 +63,10 @@ class PluginError(ZooError):
     exit_code = 3
 
 
+class ContractVersionError(PluginError):
+    """A plugin was written for another version of the contracts in :mod:`zoo.contracts`."""
+
+
 class IntegrityError(ZooError):
     """An artifact is damaged, incomplete, altered, or in a format this version does not read."""
 

@@ -249,7 +249,7 @@ def _check_technique(name: str, text: str, column: int, what: str = "technique")
         )
     if not _ID.fullmatch(plain):
         raise RecipeError(
-            f"'{plain[:40]}' cannot be the id of a {what}; ids are 2 to 32 lower-case letters, digits, hyphens.",
+            f"'{plain[:40]}' cannot be the id of a {what}; ids have 2 to 32 of a-z, 0-9 and hyphen.",
             text=text,
             column=column + len(name) - len(plain),
         )

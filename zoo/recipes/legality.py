@@ -36,7 +36,7 @@ def check(techniques: Sequence[TechniqueClass], recipe: Recipe | None = None) ->
         for first in techniques[:later]:
             reason = _refusal(first, second)
             if reason:
-                raise LegalityError(reason + _remedy(techniques, recipe))
+                raise LegalityError(reason + ("" if _refusal(second, first) else _remedy(techniques, recipe)))
 
 
 def suggest_order(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | None:

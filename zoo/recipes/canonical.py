@@ -1,0 +1,61 @@
+"""From a recipe as written to techniques ready to work, and to the recipe's one canonical form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoo import plugins
+from zoo.contracts import Technique
+from zoo.discovery import Plugin
+from zoo.options import format_options
+from zoo.recipes import legality
+from zoo.recipes.grammar import Recipe, Stage, parse
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """A legal recipe with its techniques loaded and configured.
+
+    recipe: the canonical form: every option explicit, in its shortest exact spelling, sorted by name; a
+            technique of a third party as ``distribution:id``. Equal recipes have equal canonical forms.
+    """
+
+    recipe: Recipe
+    techniques: tuple[Technique, ...]
+    plugins: tuple[Plugin, ...]
+
+    def __str__(self) -> str:
+        return str(self.recipe)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Version of each distribution that a technique of the recipe comes from."""
+        return {plugin.distribution: plugin.version for plugin in self.plugins}
+
+
+def resolve(recipe: str | Recipe) -> ResolvedRecipe:
+    """Parse, load, check the legality and type the options of a recipe.
+
+    Raises RecipeError, UnknownIdError, PluginError, LegalityError or UsageError; no work is done before.
+    """
+    written = parse(recipe) if isinstance(recipe, str) else recipe
+    found = tuple(plugins.resolve("techniques", stage.technique) for stage in written)
+    classes = [plugins.load_plugin(plugin) for plugin in found]
+    legality.check(classes, written)
+    techniques = tuple(
+        plugins.technique(plugin.full_id, stage.option_map)
+        for plugin, stage in zip(found, written, strict=True)
+    )
+    stages = tuple(map(canonical_stage, found, techniques))
+    return ResolvedRecipe(Recipe(stages), techniques, found)
+
+
+def canonical(recipe: str | Recipe) -> str:
+    """The canonical text of a recipe; raises as :func:`resolve` does."""
+    return str(resolve(recipe).recipe)
+
+
+def canonical_stage(plugin: Plugin, technique: Technique) -> Stage:
+    """A configured technique as a stage with every option explicit, sorted by name."""
+    name = plugin.id if plugin.builtin else plugin.full_id
+    return Stage(name, tuple(sorted(format_options(technique.config).items())))

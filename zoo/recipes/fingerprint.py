@@ -1,0 +1,51 @@
+"""The identity of a compression: two runs with one fingerprint give one artifact on one machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from zoo.errors import UsageError
+from zoo.recipes.grammar import Recipe
+
+#: Part of what is hashed, so that a change of the form below changes every fingerprint.
+_FORM = "zoo-fingerprint-1"
+
+Setting = str | int | float | bool | None
+
+
+def fingerprint(
+    recipe: Recipe,
+    *,
+    architecture: str,
+    plugins: Mapping[str, str],
+    data: str,
+    weights: str | None,
+    seed: int,
+    training: Mapping[str, Setting],
+) -> str:
+    """``sha256:...`` over everything that the result depends on.
+
+    recipe:   in canonical form (:func:`zoo.recipes.canonical.resolve`).
+    plugins:  version of each distribution that takes part, by name.
+    data:     the dataset's `identity()`.
+    weights:  sha256 of the starting weights, None for a fresh initialisation from the seed.
+    training: settings of the training loop; a value that is not a finite number, text, bool or None is
+              refused with UsageError.
+    """
+    content = {
+        "form": _FORM,
+        "recipe": str(recipe),
+        "architecture": architecture,
+        "plugins": dict(plugins),
+        "data": data,
+        "weights": weights,
+        "seed": seed,
+        "training": dict(training),
+    }
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"These training settings have no fingerprint: {error}") from error
+    return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()
