@@ -48,6 +48,10 @@ class InputSpec:
     mosaic:      "bayer" (2x2 cell, 4 channels), "xtrans" (6x6 cell, 9 channels) or None.
     white_balance: True if the camera's white-balance gains are applied to the packed data.
     mean, std:   normalisation per channel, done inside the exported graph; empty for none.
+    halo:        packed-raw: input pixels on each side of a tile that its output depends on, when tiles
+                 start at multiples of `multiple_of`; None if unknown.
+    target_level: packed-raw: mean of the green channel after amplification that the network is used to;
+                 None if unknown.
     """
 
     kind: Literal["packed-raw", "rgb"]
@@ -59,6 +63,8 @@ class InputSpec:
     white_balance: bool = False
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    halo: int | None = None
+    target_level: float | None = None
 
 
 @dataclass(frozen=True)

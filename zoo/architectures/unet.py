@@ -24,7 +24,13 @@ class UNetArchitecture(Architecture):
     paper = _PAPER
     task: Literal["raw-to-rgb", "classification"] = "raw-to-rgb"
     input = InputSpec(
-        kind="packed-raw", channels=4, multiple_of=16, example=(256, 256), mosaic="bayer", white_balance=True
+        kind="packed-raw",
+        channels=4,
+        multiple_of=16,
+        example=(256, 256),
+        mosaic="bayer",
+        white_balance=True,
+        halo=96,
     )
     output = OutputSpec(kind="rgb", channels=3, scale=2)
     #: which of each stage's two 3 x 3 convolutions are depthwise-separable
@@ -67,6 +73,12 @@ class XTransUNetArchitecture(UNetArchitecture):
     id = "unet-xtrans"
     summary = "See-in-the-Dark U-Net for Fuji X-Trans sensors"
     input = InputSpec(
-        kind="packed-raw", channels=9, multiple_of=16, example=(176, 176), mosaic="xtrans", white_balance=True
+        kind="packed-raw",
+        channels=9,
+        multiple_of=16,
+        example=(176, 176),
+        mosaic="xtrans",
+        white_balance=True,
+        halo=96,
     )
     output = OutputSpec(kind="rgb", channels=3, scale=3)

@@ -1,0 +1,161 @@
+"""Opening an artifact without trusting it, and writing one in one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from zoo.errors import IntegrityError, OutputError, UnknownIdError
+from zoo.files import CHUNK, atomic_folder, check_folder_target, open_regular, read_bytes, reading
+from zoo.strict import parse_json
+
+_DAMAGED = "Pull or make it again; what is in it cannot be trusted."
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact folder whose manifest was read and whose list of files is complete.
+
+    The content of a file is checked against its sha256 each time it is read, before anything is done with it.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """The verified content of a file. Raises IntegrityError."""
+        entry = self._entry(name)
+        with open_regular(self.path / name) as stream, reading(self.path / name):
+            # One byte more than there may be shows a file that grew, and bounds what is read of it.
+            content = stream.read(entry.size + 1)
+        self._compare(name, len(content), hashlib.sha256(content).hexdigest())
+        return content
+
+    def verify(self) -> None:
+        """Check every file, a megabyte at a time. Raises IntegrityError naming the first altered one."""
+        for name, entry in self.manifest.files.items():
+            digest, size = hashlib.sha256(), 0
+            with open_regular(self.path / name) as stream, reading(self.path / name):
+                while size <= entry.size and (chunk := stream.read(CHUNK)):
+                    digest.update(chunk)
+                    size += len(chunk)
+            self._compare(name, size, digest.hexdigest())
+
+    def metrics(self) -> dict[str, Any]:
+        """The content of metrics.json; empty if the artifact has none. Raises IntegrityError."""
+        if "metrics.json" not in self.manifest.files:
+            return {}
+        source = str(self.path / "metrics.json")
+        value = parse_json(self.read("metrics.json"), source, error=IntegrityError)
+        if not isinstance(value, dict):
+            raise IntegrityError(f"{source} must be a table of keys and values.")
+        return value
+
+    def _entry(self, name: str) -> FileEntry:
+        try:
+            return self.manifest.files[name]
+        except KeyError:
+            raise IntegrityError(f"The artifact {self.path} has no {name}.") from None
+
+    def _compare(self, name: str, size: int, sha256: str) -> None:
+        entry = self._entry(name)
+        if size != entry.size:
+            relation = "longer" if size > entry.size else "shorter"
+            raise IntegrityError(
+                f"{self.path / name} is {relation} than the {entry.size:,} bytes its manifest lists.",
+                hint=_DAMAGED,
+            )
+        if sha256 != entry.sha256:
+            raise IntegrityError(
+                f"{self.path / name} is not the file its manifest lists: "
+                f"sha256 is {sha256[:16]}..., not {entry.sha256[:16]}...",
+                hint=_DAMAGED,
+            )
+
+
+def open_artifact(path: Path) -> Artifact:
+    """Read the manifest and compare the list of files; the files themselves are verified when they are read.
+
+    Raises UnknownIdError if `path` is no artifact folder, IntegrityError if it is one with a missing, surplus
+    or linked file, a damaged manifest or a newer format.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UnknownIdError(f"{path} {what}; an artifact is a folder with a {MANIFEST_NAME}.")
+    source = path / MANIFEST_NAME
+    if not os.path.lexists(source):
+        raise UnknownIdError(f"{path} is no artifact: it holds no {MANIFEST_NAME}.")
+    if source.is_symlink():
+        raise IntegrityError(f"{source} is a symbolic link; an artifact may hold regular files only.")
+    manifest = parse_manifest(read_bytes(source, LARGEST_MANIFEST), str(source))
+    found = _files_in(path)
+    listed = {*manifest.files, MANIFEST_NAME}
+    if missing := sorted(listed - found):
+        raise IntegrityError(f"{path / missing[0]} is missing; the manifest lists it.", hint=_DAMAGED)
+    if surplus := sorted(found - listed):
+        raise IntegrityError(
+            f"{path / surplus[0]} does not belong to the artifact: its manifest does not list it.",
+            hint="Remove it if it is yours.",
+        )
+    return Artifact(path, manifest)
+
+
+def write_artifact(
+    target: Path, manifest: Manifest, contents: Mapping[str, bytes], *, replace: bool = False
+) -> Artifact:
+    """Write an artifact folder that appears whole or not at all; the manifest's list of files is made here.
+
+    With `replace` an existing artifact gives way in one step; anything else that exists is refused. Raises
+    OutputError.
+    """
+    check_artifact_target(target, replace=replace)
+    entries = {
+        name: FileEntry(hashlib.sha256(content).hexdigest(), len(content))
+        for name, content in sorted(contents.items())
+    }
+    manifest = dataclasses.replace(manifest, files=entries)
+    text = manifest.to_json().encode()
+    # What could not be opened again must not be written either.
+    manifest = parse_manifest(text, MANIFEST_NAME)
+    with atomic_folder(target, replace=replace) as folder:
+        for name, content in contents.items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        (folder / MANIFEST_NAME).write_bytes(text)
+    return Artifact(target, manifest)
+
+
+def check_artifact_target(target: Path, *, replace: bool = False) -> None:
+    """Raise OutputError if :func:`write_artifact` would refuse `target`; to be called before long work."""
+    check_folder_target(target, replace=replace)
+    if replace and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
+        raise OutputError(
+            f"{target} exists and is no artifact, so it is not replaced.",
+            hint="Name another folder with --out.",
+        )
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Relative names of all files of a folder. Raises IntegrityError for links, pipes and devices."""
+    found: set[str] = set()
+    pending = [folder]
+    with reading(folder):
+        while pending:
+            for entry in os.scandir(pending.pop()):
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISDIR(mode):
+                    pending.append(Path(entry.path))
+                elif stat.S_ISREG(mode):
+                    found.add(Path(entry.path).relative_to(folder).as_posix())
+                else:
+                    what = "a symbolic link" if stat.S_ISLNK(mode) else "a device or a pipe"
+                    raise IntegrityError(f"{entry.path} is {what}; an artifact may hold regular files only.")
+    return found

@@ -1,0 +1,99 @@
+"""golden.safetensors: a few inputs with the outputs they must give; shows an engine that computes wrongly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoo.errors import IntegrityError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from zoo.artifacts.artifact import Artifact
+    from zoo.contracts import Session
+
+    FloatArray = npt.NDArray[np.float32]
+
+GOLDEN_NAME = "golden.safetensors"
+#: PSNR of equal outputs is infinite; it is given as this many dB.
+PSNR_CEILING = 100.0
+_MOST_PAIRS = 100
+
+
+def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> bytes:
+    """The file's content for (input, output) pairs, each with a batch dimension, float32."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    tensors = {}
+    for number, (inputs, outputs) in enumerate(pairs):
+        tensors[f"input.{number}"] = np.ascontiguousarray(inputs, dtype=np.float32)
+        tensors[f"output.{number}"] = np.ascontiguousarray(outputs, dtype=np.float32)
+    return save(tensors)
+
+
+def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
+    """The (input, output) pairs of an artifact; empty if it has none. Raises IntegrityError."""
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    check = artifact.manifest.golden
+    if check is None:
+        return []
+    source = artifact.path / check.file
+    try:
+        tensors = load(artifact.read(check.file))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{source} is no safetensors file: {error}") from error
+    count = len(tensors) // 2
+    names = {f"{side}.{number}" for number in range(count) for side in ("input", "output")}
+    if not 1 <= count <= _MOST_PAIRS or names != tensors.keys():
+        raise IntegrityError(f"{source} must hold input.0, output.0, input.1, ... and nothing else.")
+    for name, tensor in tensors.items():
+        if tensor.dtype != np.float32 or tensor.size == 0 or not np.isfinite(tensor).all():
+            raise IntegrityError(f"{source}: {name} must hold finite float32 numbers.")
+    return [(tensors[f"input.{number}"], tensors[f"output.{number}"]) for number in range(count)]
+
+
+def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
+    """Run the golden inputs and compare: the lowest PSNR in dB over the pairs, None if the artifact has none.
+
+    The peak is 1 for pictures and the largest magnitude of the expected output for logits. Raises
+    IntegrityError, naming `engine`, if an output has another shape or lies below the manifest's threshold.
+    """
+    import numpy as np
+
+    manifest = artifact.manifest
+    if manifest.golden is None:
+        return None
+    lowest = PSNR_CEILING
+    for inputs, expected in read_golden(artifact):
+        outputs = np.asarray(session.run(inputs))
+        if outputs.shape != expected.shape:
+            raise IntegrityError(
+                f"{engine} gives {outputs.shape} for a golden input of {artifact.path}; "
+                f"{expected.shape} is expected."
+            )
+        peak = 1.0 if manifest.output.kind == "rgb" else float(np.abs(expected).max()) or 1.0
+        lowest = min(lowest, psnr(outputs, expected, peak))
+    if not lowest >= manifest.golden.min_psnr:
+        raise IntegrityError(
+            f"{engine} does not compute {artifact.path} as it should: its outputs agree with "
+            f"the golden ones to {lowest:.1f} dB, {manifest.golden.min_psnr:.1f} dB are needed.",
+            hint="Try another engine (zoo list engines) or another version of this one.",
+        )
+    return lowest
+
+
+def psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:
+    """Peak signal-to-noise ratio in dB, at most :data:`PSNR_CEILING`; -inf if an output is not finite."""
+    import numpy as np
+
+    error = float(np.mean(np.square(outputs - expected, dtype=np.float64)))
+    if not math.isfinite(error):
+        return -math.inf
+    return min(PSNR_CEILING, -10 * math.log10(error / peak**2)) if error else PSNR_CEILING

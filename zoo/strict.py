@@ -1,0 +1,196 @@
+"""Reading JSON and TOML from outside: every key known, every value of its type and within bounds.
+
+Nothing but the error type that was asked for escapes, whatever the bytes are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from zoo.errors import ZooError
+from zoo.suggest import did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_SHA256 = r"[0-9a-f]{64}"
+_LARGEST_INTEGER = 2**53
+_REQUIRED: Any = object()
+
+
+class Fields:
+    """The members of one JSON object or TOML table.
+
+    source, place: the file and the place in it, for messages. error: the ZooError to raise. Each reading
+    method marks its key as known; :meth:`close` refuses the others. Optional keys are given a default.
+    """
+
+    def __init__(self, value: Any, source: str, place: str = "", *, error: type[ZooError]) -> None:
+        self._source, self._place, self._error = source, place, error
+        if not isinstance(value, dict):
+            self.refuse("must be a table of keys and values")
+        self._members: dict[str, Any] = value
+        self._known: set[str] = set()
+
+    def refuse(self, reason: str, key: str = "", hint: str | None = None) -> NoReturn:
+        """Raise the error, naming the file and the place."""
+        place = ".".join(part for part in (self._place, key) if part)
+        at = f": '{place}' " if place else " "
+        raise self._error(f"{self._source}{at}{reason}.", hint=hint)
+
+    def close(self) -> None:
+        """Refuse keys that nobody asked for."""
+        for key in self._members:
+            if key not in self._known:
+                self.refuse(f"has an unknown key {_shown(key)}{did_you_mean(key, self._known).rstrip('?')}")
+
+    def get(self, key: str, default: Any = _REQUIRED) -> Any:
+        """A value of any type."""
+        self._known.add(key)
+        if key in self._members:
+            return self._members[key]
+        if default is _REQUIRED:
+            self.refuse("is missing", key)
+        return default
+
+    def text(
+        self, key: str, default: Any = _REQUIRED, *, pattern: str = r"[^\0]*", longest: int = 4096
+    ) -> str:
+        """A string that matches `pattern` from end to end and has at most `longest` characters."""
+        value = self.get(key, default)
+        if not isinstance(value, str):
+            self.refuse(f"must be text, not {_shown(value)}", key)
+        if len(value) > longest:
+            self.refuse(f"is longer than {longest} characters", key)
+        if not re.fullmatch(pattern, value, re.DOTALL) or not _encodable(value):
+            self.refuse(f"does not look as it should: {_shown(value)}", key)
+        return value
+
+    def sha256(self, key: str) -> str:
+        """Sixty-four lower-case hexadecimal digits."""
+        return self.text(key, pattern=_SHA256, longest=64)
+
+    def choice(self, key: str, choices: tuple[str, ...]) -> str:
+        """One of a few words."""
+        value = self.get(key)
+        if value not in choices or not isinstance(value, str):
+            self.refuse(f"must be one of {', '.join(choices)}, not {_shown(value)}", key)
+        return value
+
+    def integer(
+        self, key: str, default: Any = _REQUIRED, *, least: int = 0, most: int = _LARGEST_INTEGER
+    ) -> int:
+        """A whole number between `least` and `most`, both included."""
+        value = self.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self.refuse(f"must be a whole number from {least} to {most}, not {_shown(value)}", key)
+        return value
+
+    def number(self, key: str, default: Any = _REQUIRED, *, least: float, most: float) -> float:
+        """A finite number between `least` and `most`, both included."""
+        value = self.get(key, default)
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+            self.refuse(f"must be a number from {least:g} to {most:g}, not {_shown(value)}", key)
+        return float(value)
+
+    def boolean(self, key: str, default: Any = _REQUIRED) -> bool:
+        """True or false."""
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            self.refuse(f"must be true or false, not {_shown(value)}", key)
+        return value
+
+    def numbers(self, key: str, *, longest: int) -> tuple[float, ...]:
+        """A list of at most `longest` finite numbers; absent means empty."""
+        value = self.get(key, [])
+        if not isinstance(value, list) or len(value) > longest:
+            self.refuse(f"must be a list of at most {longest} numbers", key)
+        for item in value:
+            if (
+                not isinstance(item, (int, float))
+                or isinstance(item, bool)
+                or not abs(item) <= _LARGEST_INTEGER
+            ):
+                self.refuse(f"must hold finite numbers, not {_shown(item)}", key)
+        return tuple(float(item) for item in value)
+
+    def table(self, key: str, default: Any = _REQUIRED) -> Fields:
+        """A nested object."""
+        place = ".".join(part for part in (self._place, key) if part)
+        return Fields(self.get(key, default), self._source, place, error=self._error)
+
+    def tables(self, *, most: int) -> Mapping[str, Fields]:
+        """All members as nested objects, for tables whose keys are names; at most `most` of them."""
+        if len(self._members) > most:
+            self.refuse(f"holds {len(self._members)} entries; {most} are the most there may be")
+        return {key: self.table(key) for key in self._members}
+
+    def texts(self, *, most: int, longest: int) -> dict[str, str]:
+        """All members as strings, for tables whose keys are names; at most `most` of them."""
+        if len(self._members) > most:
+            self.refuse(f"holds {len(self._members)} entries; {most} are the most there may be")
+        return {key: self.text(key, longest=longest) for key in self._members}
+
+
+def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
+    """The value of a JSON document; repeated keys, NaN, infinities and absurd nesting are refused."""
+    try:
+        return json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{source} is not valid JSON: {_first_line(reason)}.") from None
+
+
+def parse_toml(content: bytes, source: str, *, error: type[ZooError]) -> dict[str, Any]:
+    """The table of a TOML document."""
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{source} is not valid TOML: {_first_line(reason)}.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key is repeated")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number is out of range")
+    return value
+
+
+def _encodable(value: str) -> bool:
+    """Whether the text has no lone surrogates, which could not be printed."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["it is nested too deeply"])[0].rstrip(".")
+
+
+def _shown(value: Any) -> str:
+    written = ascii(value)
+    return written if len(written) <= 60 else written[:57] + "..."
