@@ -1,0 +1,10 @@
+"""``python -m zoo_cli`` is the `zoo` command, also for launchers such as ``accelerate launch -m zoo_cli``."""
+
+from __future__ import annotations
+
+import sys
+
+from zoo_cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The `zoo` command: finds the sub-command, and turns every error into a message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import zoo
+from zoo.errors import OutputError, ZooError
+from zoo.suggest import did_you_mean
+
+#: One line about each sub-command; the command itself is `command` in zoo_cli.commands.NAME.
+COMMANDS = {
+    "apply": "Compress a network with a recipe, train, export and measure it.",
+    "eval": "Measure PSNR, SSIM and MSE of an artifact on a dataset.",
+    "run": "Turn RAW files into pictures with an artifact; needs no torch.",
+    "pull": "Fetch a published checkpoint.",
+    "list": "List architectures, techniques, engines, datasets, ...",
+    "info": "Tell all about one architecture, technique, checkpoint, ...",
+    "techniques": "List techniques and what they may be combined with.",
+    "plugins": "List installed plugins, or check that they load.",
+}
+
+EXIT_BUG = 70  #: EX_SOFTWARE of sysexits.h
+EXIT_INTERRUPTED = 130  #: 128 + SIGINT, as shells report it
+EXIT_BROKEN_PIPE = 141  #: 128 + SIGPIPE, as shells report it
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a sub-command only when that sub-command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"zoo_cli.commands.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(
+                f"No such command '{args[0]}'{did_you_mean(args[0], COMMANDS) or '.'}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(zoo.__version__, prog_name="zoo", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks (also: ZOO_DEBUG=1).")
+@click.pass_obj
+def cli(settings: dict[str, bool], debug: bool) -> None:
+    """Compose compression techniques for neural networks, and run the result on small boards.
+
+    A recipe such as  depthwise+qat(bits=8)  names techniques in order:  zoo apply depthwise+qat unet
+    """
+    settings["debug"] = settings["debug"] or debug
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line `args` (default: of the process); return the exit code."""
+    if "_ZOO_COMPLETE" in os.environ:  # a shell asks for completions; click answers and exits
+        cli.main(prog_name="zoo")
+    settings = {"debug": os.environ.get("ZOO_DEBUG", "") not in ("", "0")}
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with cli.make_context("zoo", list(sys.argv[1:] if args is None else args), obj=settings) as context:
+            cli.invoke(context)
+        sys.stdout.flush()  # while an error can still be reported
+        return 0
+    except Exception as error:
+        if settings["debug"] and not isinstance(error, (click.exceptions.Exit, click.ClickException)):
+            _print_traceback()
+        return _report(error)
+    except KeyboardInterrupt:
+        _say("Interrupted.")
+        return EXIT_INTERRUPTED
+
+
+# --------------------------------------------------------------------------------------------------- details
+
+
+def _report(error: Exception) -> int:
+    """Tell the user of an error; its exit code."""
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        _say("Interrupted.")
+        return EXIT_INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _discard_stdout()
+        return EXIT_BROKEN_PIPE
+    if isinstance(error, OSError) and error.errno in _FULL:
+        _discard_stdout()
+        _say(f"Error: the output cannot be written: {error.strerror}.")
+        return OutputError.exit_code
+    if isinstance(error, ZooError):
+        _say(f"Error: {error}")
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        _say("Error: not enough memory for this.")
+        return ZooError.exit_code
+    _say(
+        f"Error: {type(error).__name__}: {error}\n"
+        "This is a bug in zoo or in a plugin. Please report it with the output of:  zoo --debug ..."
+    )
+    return EXIT_BUG
+
+
+def _say(message: str) -> None:
+    """Print to standard error; names from files and plugins cannot smuggle control characters in."""
+    shown = "".join(
+        each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in message
+    )
+    with contextlib.suppress(OSError, ValueError):  # if standard error is closed, the exit code still tells
+        print(shown, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    _say(traceback.format_exc().rstrip())
+
+
+def _discard_stdout() -> None:
+    """Nobody reads standard output any more: keep the interpreter from failing on it when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # it may be no file, and then nothing is left to flush
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,133 @@
+"""What commands print on standard output: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+import click
+
+from zoo.stdio import stdout_to_stderr
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Give a command the flag ``--json``, passed on as `as_json`."""
+    flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+    return flag(command)
+
+
+@contextlib.contextmanager
+def quiet_stdout(as_json: bool) -> Iterator[None]:
+    """With `as_json`, whatever plugins and libraries print goes to standard error meanwhile."""
+    with stdout_to_stderr() if as_json else contextlib.nullcontext():
+        yield
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as one JSON document; dataclasses, enums, paths and numpy scalars are converted."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def print_text(*lines: str) -> None:
+    """Print lines of text."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", right: Iterable[str] = ()
+) -> None:
+    """Print rows below column heads; the columns named in `right` are aligned to the right.
+
+    On a terminal rich draws it; elsewhere the columns are padded with spaces, and rich is not imported.
+    """
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    to_right = set(right)
+    if sys.stdout.isatty():
+        _print_rich(columns, cells, title, to_right)
+        return
+    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
+    if title:
+        print_text(title)
+    for line in [list(columns), *cells]:
+        padded = (
+            cell.rjust(width) if column in to_right else cell.ljust(width)
+            for column, cell, width in zip(columns, line, widths, strict=True)
+        )
+        print_text("  ".join(padded).rstrip())
+
+
+def integer(value: float | None) -> str:
+    """``1,513,812``."""
+    return "" if value is None else f"{value:,.0f}"
+
+
+def scaled(value: float | None, unit: str = "") -> str:
+    """Four digits with a decimal prefix: ``1.999 G``, ``6.055 MB`` for the unit "B"."""
+    if value is None:
+        return ""
+    for prefix, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= factor:
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}".rstrip()
+
+
+def seconds(value: float | None) -> str:
+    """A duration: ``41.2 ms``, ``3.21 s``, ``2:35``, ``1:02:35``."""
+    if value is None:
+        return ""
+    if value < 1:
+        return f"{value * 1e3:.3g} ms"
+    if value < 60:
+        return f"{value:.3g} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+# --------------------------------------------------------------------------------------------------- details
+
+
+def _print_rich(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str, right: set[str]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=SIMPLE, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # as Text, so that [brackets] are no markup
+    Console().print(table)
+
+
+def _plain(value: Any) -> Any:
+    """`value` in the types of JSON; numbers that JSON lacks (infinity, not-a-number) become null."""
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value))
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):  # a numpy scalar
+        return _plain(value.item())
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,134 @@
+"""Progress of long work on standard error: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from zoo.contracts import Reporter, SilentReporter
+from zoo_cli.output import seconds
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+#: Seconds between two lines where there is no terminal.
+LINE_INTERVAL = 10.0
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Reporter]:
+    """A reporter for the time of one command; with `quiet` it shows nothing."""
+    if quiet:
+        yield SilentReporter()
+    elif sys.stderr.isatty():
+        with _rich_progress() as bars:
+            yield BarReporter(bars)
+    else:
+        yield LineReporter()
+
+
+class BarReporter:
+    """Draws a bar with the rate, the remaining time and the figures; notes scroll above it."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def note(self, message: str) -> None:
+        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def start(self, task: str, total: float | None) -> None:
+        self.finish()
+        self._task = self._bars.add_task(task, total=total, figures="")
+
+    def advance(self, amount: float = 1, **figures: float | str) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, advance=amount)
+            if figures:
+                self._bars.update(self._task, figures=format_figures(figures))
+
+    def finish(self) -> None:
+        if self._task is not None:
+            self._bars.stop_task(self._task)
+            self._task = None
+
+
+class LineReporter:
+    """Prints a line when a task starts, every LINE_INTERVAL seconds, and when it is done."""
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._total: float | None = None
+        self._done = 0.0
+        self._figures: dict[str, float | str] = {}
+        self._started = self._printed = 0.0
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+    def start(self, task: str, total: float | None) -> None:
+        self.finish()
+        self._task, self._total, self._done, self._figures = task, total, 0.0, {}
+        self._started = self._printed = time.monotonic()
+        self.note(f"{task} ..." if total is None else f"{task}: {total:g} steps ...")
+
+    def advance(self, amount: float = 1, **figures: float | str) -> None:
+        self._done += amount
+        self._figures.update(figures)
+        if self._task and time.monotonic() - self._printed >= LINE_INTERVAL:
+            self._printed = time.monotonic()
+            self.note(self._line())
+
+    def finish(self) -> None:
+        if self._task:
+            self.note(f"{self._line()}, took {seconds(time.monotonic() - self._started)}")
+            self._task = ""
+
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._started
+        rate = self._done / elapsed if elapsed > 0 else 0.0
+        parts = [f"{self._done:g}" if self._total is None else f"{self._done:g} of {self._total:g}"]
+        if rate:
+            parts.append(f"{rate:.3g}/s")
+        if rate and self._total is not None and self._done < self._total:
+            parts.append(f"{seconds((self._total - self._done) / rate)} left")
+        if self._figures:
+            parts.append(format_figures(self._figures))
+        return f"{self._task}: {', '.join(parts)}"
+
+
+def format_figures(figures: Mapping[str, float | str]) -> str:
+    """``loss 0.0312  psnr 24.1``."""
+    return "  ".join(
+        f"{name} {value}" if isinstance(value, str) else f"{name} {value:.4g}"
+        for name, value in figures.items()
+    )
+
+
+def _rich_progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.text import Text
+
+    class RateColumn(ProgressColumn):
+        def render(self, task: object) -> Text:
+            speed = getattr(task, "finished_speed", None) or getattr(task, "speed", None)
+            return Text(f"{speed:.3g}/s" if speed else "")
+
+    class RemainingColumn(ProgressColumn):
+        def render(self, task: object) -> Text:
+            remaining = getattr(task, "time_remaining", None)
+            return Text(f"{seconds(remaining)} left" if remaining else "")
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        RateColumn(),
+        RemainingColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=Console(stderr=True),
+    )
