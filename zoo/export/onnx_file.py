@@ -1,0 +1,119 @@
+"""One ONNX file from a torch network: standard operators, pre- and post-processing inside, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.contracts import Architecture
+from zoo.errors import OutputError, ZooError
+from zoo.export.clean import clean
+from zoo.export.qdq import OPSET, with_qdq_nodes
+from zoo.optional import require
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class _Deployed(nn.Module):
+    """The network with what must happen before and after it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, architecture: Architecture) -> None:
+        super().__init__()
+        self.net = net
+        spec = architecture.input
+        self.normalises = bool(spec.mean or spec.std)
+        self.clips = architecture.output.kind == "rgb"
+        if self.normalises:
+            shape = (1, spec.channels, 1, 1)
+            mean = spec.mean or (0.0,) * spec.channels
+            std = spec.std or (1.0,) * spec.channels
+            self.register_buffer("mean", torch.tensor(mean).view(shape))
+            self.register_buffer("std", torch.tensor(std).view(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.normalises:
+            x = (x - self.mean) / self.std
+        y = cast(Tensor, self.net(x))
+        return y.clamp(0.0, 1.0) if self.clips else y
+
+
+def export_onnx(
+    model: nn.Module, architecture: Architecture, path: Path | None = None, *, half_weights: bool = False
+) -> bytes:
+    """The file's bytes, also written to `path` if one is given. `model` is not changed.
+
+    Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
+    ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to
+    [0, 1]. A network that went through quantization-aware training gives QuantizeLinear/DequantizeLinear
+    pairs around int8 weights; of any other, the initializers are named like the state dict's keys.
+    `half_weights` stores a float network's weights in float16 and computes in float32.
+    The same network gives the same bytes. Raises ZooError if torch cannot export the network.
+    """
+    require("onnx", "Exporting")
+    require("onnxscript", "Exporting")
+    net = with_qdq_nodes(copy.deepcopy(model).cpu().float().eval())
+    deployed = _Deployed(net, architecture).eval()
+    proto = _export(deployed, architecture)
+    clean(proto, architecture, prefix="net.", half_weights=half_weights)
+    data = proto.SerializeToString(deterministic=True)
+    if path is not None:
+        _write(path, data)
+    return data
+
+
+def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
+    from torch.export import Dim
+
+    spec = architecture.input
+    height, width = spec.example
+    axes = {0: Dim.DYNAMIC}
+    if not spec.fixed_size:
+        # Sides of the same length would be taken for one and the same.
+        width += 2 * spec.multiple_of
+        axes = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    example = torch.zeros(2, spec.channels, height, width)
+    try:
+        with _silence(), torch.no_grad():
+            program = torch.onnx.export(
+                deployed, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=(axes,),
+                input_names=["input"], output_names=["output"], verbose=False, external_data=False,
+            )  # fmt: skip
+    except Exception as error:  # the exporter has no closed set of errors
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ZooError(f"torch cannot export {architecture.id} to ONNX: {reason}") from error
+    assert program is not None
+    return cast("onnx.ModelProto", program.model_proto)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter talks on stdout, through warnings and through loggers; none of it is for the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(before)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error

@@ -1,0 +1,105 @@
+"""The form quantization modules take in an exported file: QuantizeLinear and DequantizeLinear nodes."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.quantization.fake_quant import FakeQuantize, Requantize
+from zoo.quantization.fold import replace_module
+from zoo.quantization.layers import QuantConv2d, QuantLinear
+
+#: The opset whose QuantizeLinear and DequantizeLinear are written.
+OPSET = 19
+
+
+def _dequantize(x: Tensor, scale: Tensor, *zero_point: Tensor, axis: int | None = None) -> Tensor:
+    attributes = {} if axis is None else {"axis": axis}
+    return cast(
+        Tensor,
+        torch.onnx.ops.symbolic(
+            "DequantizeLinear", (x, scale, *zero_point), attributes,
+            dtype=torch.float32, shape=x.shape, version=OPSET,
+        ),
+    )  # fmt: skip
+
+
+class _QuantizeDequantize(nn.Module):
+    """An activation's quantizer. Ranges below 8 bits are cut with a Clip between two pairs.
+
+    The first pair lets the engine compute what comes before in int8; the second puts the clipped values on
+    their levels again.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, owner: FakeQuantize, *, clip: bool) -> None:
+        super().__init__()
+        self.register_buffer("scale", owner.scale.detach().reshape(()).clone())
+        self.register_buffer("zero_point", torch.zeros((), dtype=torch.int8))
+        scale = float(self.scale)
+        self.limits = (owner.low * scale, owner.high * scale) if clip and owner.bits < 8 else None
+
+    def _pair(self, x: Tensor) -> Tensor:
+        levels = torch.onnx.ops.symbolic(
+            "QuantizeLinear", (x, self.scale, self.zero_point), {},
+            dtype=torch.int8, shape=x.shape, version=OPSET,
+        )  # fmt: skip
+        return _dequantize(cast(Tensor, levels), self.scale, self.zero_point)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._pair(x)
+        return x if self.limits is None else self._pair(x.clamp(*self.limits))
+
+
+class _Int8Weight(nn.Module):
+    """A layer whose weight is stored as int8 with one scale per output channel, or one in all."""
+
+    weight: Tensor
+    weight_scale: Tensor
+
+    def __init__(self, layer: QuantConv2d | QuantLinear) -> None:
+        super().__init__()
+        quantizer = layer.weight_quantizer
+        scale = quantizer.scale.detach()
+        shape = (-1, *(1,) * (layer.weight.ndim - 1))
+        levels = (layer.weight.detach().float() / scale.view(shape)).round()
+        self.axis = None if quantizer.channels is None else 0
+        self.register_buffer("weight", levels.clamp(quantizer.low, quantizer.high).to(torch.int8))
+        self.register_buffer("weight_scale", scale.reshape(()) if self.axis is None else scale.clone())
+        self.bias = layer.bias
+
+    def dequantized(self) -> Tensor:
+        return _dequantize(self.weight, self.weight_scale, axis=self.axis)
+
+
+class _Int8Conv2d(_Int8Weight):
+    def __init__(self, layer: QuantConv2d) -> None:
+        super().__init__(layer)
+        self.arguments = (layer.stride, layer.padding, layer.dilation, layer.groups)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.dequantized(), self.bias, *self.arguments)
+
+
+class _Int8Linear(_Int8Weight):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.dequantized(), self.bias)
+
+
+def with_qdq_nodes(model: nn.Module) -> nn.Module:
+    """Replace, in place, every quantization module of `model` by its exported form."""
+    for path, module in list(model.named_modules()):
+        if isinstance(module, FakeQuantize) and not module.weight:
+            replace_module(model, path, _QuantizeDequantize(module, clip=True))
+        elif isinstance(module, Requantize):
+            replace_module(model, path, _QuantizeDequantize(module.owner, clip=False))
+        elif isinstance(module, QuantConv2d):
+            replace_module(model, path, _Int8Conv2d(module))
+        elif isinstance(module, QuantLinear):
+            replace_module(model, path, _Int8Linear(module))
+    return model

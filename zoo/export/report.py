@@ -1,0 +1,53 @@
+"""What ONNX Runtime makes of an exported file: which layers it computes in int8 and which in float."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import IntegrityError
+from zoo.optional import require
+
+_INTEGER = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"}
+)
+_FLOAT = frozenset(
+    {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv"}
+)
+
+
+@dataclass(frozen=True)
+class Int8Report:
+    """int8, float: names of the layers computed so; operators: how often each operator runs in one inference."""
+
+    int8: tuple[str, ...]
+    float: tuple[str, ...]
+    operators: dict[str, int]
+
+
+def int8_report(data: bytes) -> Int8Report:
+    """Load the file as ONNX Runtime would run it on this CPU, and look at the graph it optimised.
+
+    Raises IntegrityError if ONNX Runtime refuses the file.
+    """
+    onnx = require("onnx", "Inspecting a file")
+    runtime = require("onnxruntime", "Inspecting a file", extra="")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "optimised.onnx")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(path)
+        try:
+            runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise IntegrityError(f"ONNX Runtime does not load the file: {error}") from error
+        graph = onnx.load(path).graph
+    integer, floating, operators = [], [], {}
+    for node in graph.node:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+        if node.op_type in _INTEGER:
+            integer.append(node.name)
+        elif node.op_type in _FLOAT:
+            floating.append(node.name)
+    return Int8Report(tuple(integer), tuple(floating), operators)

@@ -1,0 +1,193 @@
+"""Rounding to int8 in the forward pass, gradients as if nothing had been rounded.
+
+Papers: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference", CVPR 2018; Esser et al., "Learned Step Size Quantization", ICLR 2020; the scale is learned as its
+logarithm: Jain et al., "Trained Quantization Thresholds", MLSys 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.quantization.ranges import (
+    TINY,
+    MagnitudeHistogram,
+    best_channel_ranges,
+    channel_maxima,
+    without_empty_channels,
+)
+
+Observer = Literal["lsq", "mse", "minmax", "moving-average"]
+
+#: log of the smallest and the largest scale there can be.
+_LOG_SCALE_LIMITS = (-30.0, 30.0)
+#: How fast the range of `moving-average` follows the batches.
+_MOMENTUM = 0.01
+
+
+class _LearnedRounding(torch.autograd.Function):
+    """Fake quantization with the gradient of LSQ with respect to the logarithm of the scale.
+
+    With y = s * round(clamp(x / s)) and m = 1 where x / s is inside the range, LSQ's gradient is
+    dy/ds = (y - m * x) / s, so that dy/dlog(s) = y - m * x, and nothing is stored but x and y. LSQ's factor
+    1 / sqrt(n * levels) is left out: it balances plain gradient descent, while Adam steps by the same share
+    of the scale whatever the gradient's size, as long as that is well above Adam's epsilon.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, channels: bool) -> Tensor:
+        y = _round(x, scale, low, high, channels)
+        ctx.save_for_backward(x, y, scale)
+        ctx.low, ctx.high, ctx.channels = low, high, channels
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        x, y, scale = ctx.saved_tensors
+        shape = (-1, *(1,) * (x.ndim - 1)) if ctx.channels else (1,) * x.ndim
+        step = scale.view(shape)
+        inside = (x >= step * (ctx.low - 0.5)) & (x <= step * (ctx.high + 0.5))
+        through = gradient * inside
+        product = torch.addcmul(gradient * y, through, x, value=-1.0)
+        summed = product.flatten(1).sum(1) if ctx.channels else product.sum().view(1)
+        # Autograd multiplies by d(scale)/d(log scale) = scale.
+        return through, summed / scale, None, None, None
+
+
+def _round(x: Tensor, scale: Tensor, low: int, high: int, channels: bool) -> Tensor:
+    if channels:
+        zeros = torch.zeros_like(scale, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(x, scale, zeros, 0, low, high)
+    zero = torch.zeros(1, dtype=torch.int32, device=x.device)
+    return torch.fake_quantize_per_tensor_affine(x, scale, zero, low, high)
+
+
+class FakeQuantize(nn.Module):
+    """Symmetric signed fake quantization, per tensor or per output channel (dimension 0).
+
+    The forward pass computes in float32 whatever the input's type and gives the input's type back.
+    `log_scale`, (1,) or (C,), is a parameter when the scale is learned and a buffer otherwise, of the same
+    name and shape, so that a checkpoint loads into a module that was never calibrated.
+
+    mode: "off" passes values through, "observe" does so and records them, "quantize" rounds.
+    """
+
+    log_scale: Tensor
+
+    def __init__(
+        self, bits: int, observer: Observer, *, weight: bool = False, channels: int | None = None
+    ) -> None:
+        super().__init__()
+        self.bits = bits
+        self.observer: Observer = observer
+        self.weight = weight
+        self.channels = channels
+        self.high = 2 ** (bits - 1) - 1
+        # Engines add pairs of int8 products in int16: 2 * 128 * 128 overflows, so weights leave -128 out.
+        self.low = -self.high if weight else -self.high - 1
+        self.mode: Literal["off", "observe", "quantize"] = "quantize"
+        self.frozen = False
+        self._histogram: MagnitudeHistogram | None = None
+        initial = torch.full((channels or 1,), -math.log(self.high))
+        if observer == "lsq":
+            self.log_scale = nn.Parameter(initial)
+        else:
+            self.register_buffer("log_scale", initial)
+
+    def extra_repr(self) -> str:
+        kind = "weight" if self.weight else "activation"
+        per = "per tensor" if self.channels is None else f"{self.channels} channels"
+        return f"{kind}, bits={self.bits}, observer={self.observer}, {per}"
+
+    @property
+    def scale(self) -> Tensor:
+        """The step between two levels, always positive. (1,) or (C,), float32."""
+        return self.log_scale.float().clamp(*_LOG_SCALE_LIMITS).exp()
+
+    def set_range(self, largest: Tensor) -> None:
+        """Choose the scale so that the largest level stands for `largest`, (1,) or (C,)."""
+        with torch.no_grad():
+            ranges = without_empty_channels(largest.to(self.log_scale.device))
+            self.log_scale.copy_((ranges / self.high).log())
+
+    def observe_weight(self, weight: Tensor) -> None:
+        """Choose the scale for a weight as it is now."""
+        rows = weight if self.channels is not None else weight.reshape(1, -1)
+        plain = self.observer in ("minmax", "moving-average")
+        self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.high))
+
+    def start_observing(self) -> None:
+        """From now on record what passes."""
+        self.mode = "observe"
+        self._histogram = MagnitudeHistogram()
+
+    def stop_observing(self) -> bool:
+        """Choose the scale from what was recorded and round from now on. False if only zeros were seen."""
+        histogram, self._histogram = self._histogram, None
+        self.mode = "quantize"
+        if histogram is None or histogram.largest <= TINY:
+            return False
+        plain = self.observer in ("minmax", "moving-average")
+        largest = histogram.largest if plain else histogram.best_range(self.high)
+        self.set_range(torch.tensor([largest]))
+        return True
+
+    def freeze(self) -> None:
+        """Keep the scale as it is from now on, in training too."""
+        self.frozen = True
+        if isinstance(self.log_scale, nn.Parameter):
+            value = self.log_scale.detach().clone()
+            del self.log_scale
+            self.register_buffer("log_scale", value)
+
+    def _follow(self, x: Tensor) -> None:
+        """Let an observed range follow training: Jacob et al., section 3.1."""
+        with torch.no_grad():
+            if self.weight:
+                self.observe_weight(x)
+            elif self.observer == "moving-average":
+                now = (x.detach().abs().amax().float().clamp(min=TINY) / self.high).log()
+                mean = torch.logaddexp(
+                    self.log_scale + math.log(1 - _MOMENTUM), now.view(1) + math.log(_MOMENTUM)
+                )
+                self.log_scale.copy_(mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "observe" and self._histogram is not None:
+            self._histogram.add(x)
+        if self.mode != "quantize":
+            return x
+        if self.training and not self.frozen and self.observer in ("minmax", "moving-average"):
+            self._follow(x)
+        wide = x.float()
+        per_channel = self.channels is not None
+        if isinstance(self.log_scale, nn.Parameter) and torch.is_grad_enabled():
+            out = cast(Tensor, _LearnedRounding.apply(wide, self.scale, self.low, self.high, per_channel))
+        else:
+            out = _round(wide, self.scale.detach(), self.low, self.high, per_channel)
+        return out.to(x.dtype)
+
+
+class Requantize(nn.Module):
+    """Marks a tensor whose values already lie on a quantizer's levels (a pooled map, a part of a concat).
+
+    Computes nothing in training. In the exported file it is a QuantizeLinear/DequantizeLinear pair with the
+    owner's scale, without which an engine would compute the operator before it in float.
+    """
+
+    def __init__(self, owner: FakeQuantize) -> None:
+        super().__init__()
+        # In a tuple, so that the owner's state is not registered twice.
+        self._owner = (owner,)
+
+    @property
+    def owner(self) -> FakeQuantize:
+        """The quantizer whose scale is used."""
+        return self._owner[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

@@ -1,0 +1,123 @@
+"""Batch normalisation folded into the convolution or linear layer before it, as at inference."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Leave = Callable[[str, str], None]
+
+
+def replace_module(module: nn.Module, path: str, new: nn.Module) -> None:
+    """Put `new` where `path` points to."""
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, new)
+
+
+def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
+    """Fold every batch norm that follows a layer of its own; returns how many.
+
+    One that follows something else becomes a 1 x 1 depthwise convolution, which integers can compute too.
+    One without running statistics depends on its batch, and is left and reported through
+    ``leave(layer, reason)``. Exact up to rounding, in eval mode.
+    """
+    _split_fused_activations(module)
+    calls = Counter(node.target for node in module.graph.nodes if node.op == "call_module")
+    folded = 0
+    for node in list(module.graph.nodes):
+        if node.op != "call_module":
+            continue
+        norm = module.get_submodule(node.target)
+        if not isinstance(norm, _BATCH_NORMS):
+            continue
+        if norm.running_mean is None or norm.running_var is None:
+            leave(node.target, "batch norm without running statistics depends on the batch")
+            continue
+        before = node.args[0]
+        layer = module.get_submodule(before.target) if before.op == "call_module" else None
+        scale, shift = _affine(norm)
+        if (
+            isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear))
+            and len(before.users) == 1
+            and calls[before.target] == calls[node.target] == 1
+            and not (isinstance(layer, nn.Linear) and before.meta["tensor_meta"].shape[1:-1])
+        ):
+            _absorb(layer, scale, shift)
+            node.replace_all_uses_with(before)
+            module.graph.erase_node(node)
+        elif isinstance(norm, nn.BatchNorm2d):
+            replace_module(module, node.target, _as_depthwise(scale, shift))
+        else:
+            leave(node.target, "batch norm that follows no convolution")
+            continue
+        folded += 1
+    module.delete_all_unused_submodules()
+    module.recompile()
+    return folded
+
+
+def _split_fused_activations(module: fx.GraphModule) -> None:
+    """timm's BatchNormAct2d is a batch norm, a dropout and an activation in one: take it apart."""
+    if "timm" not in sys.modules:
+        return
+    from timm.layers import BatchNormAct2d
+
+    for node in list(module.graph.nodes):
+        if node.op != "call_module":
+            continue
+        fused = module.get_submodule(node.target)
+        if not isinstance(fused, BatchNormAct2d):
+            continue
+        norm = nn.BatchNorm2d(fused.num_features, fused.eps, affine=fused.affine, device="meta")
+        norm.weight, norm.bias = fused.weight, fused.bias
+        norm.running_mean, norm.running_var = fused.running_mean, fused.running_var
+        parts = nn.Module()
+        parts.norm, parts.act = norm.eval(), fused.act
+        replace_module(module, node.target, parts)
+        with module.graph.inserting_after(node):
+            act = module.graph.call_module(f"{node.target}.act", (node,))
+        act.meta = dict(node.meta)
+        node.replace_all_uses_with(act, delete_user_cb=lambda user, act=act: user is not act)
+        node.target = f"{node.target}.norm"
+
+
+def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """The normalisation as scale * x + shift, (C,) each."""
+    with torch.no_grad():
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = (variance + norm.eps).rsqrt()
+        if norm.affine:
+            scale = scale * norm.weight
+        shift = -mean * scale
+        return scale, shift + norm.bias if norm.affine else shift
+
+
+def _absorb(layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", layer.bias)
+    with torch.no_grad():
+        if isinstance(layer, _TRANSPOSED):  # (in, out / groups, ...): output channels are grouped
+            per_group = weight.shape[1]
+            rows = scale.view(layer.groups, 1, per_group).expand(-1, weight.shape[0] // layer.groups, -1)
+            factor = rows.reshape(weight.shape[0], per_group)
+            factor = factor.view(*factor.shape, *(1,) * (weight.ndim - 2))
+        else:
+            factor = scale.view(-1, *(1,) * (weight.ndim - 1))
+        layer.weight = nn.Parameter(weight * factor)
+        layer.bias = nn.Parameter(shift.clone() if bias is None else bias * scale + shift)
+
+
+def _as_depthwise(scale: Tensor, shift: Tensor) -> nn.Conv2d:
+    channels = scale.numel()
+    conv = nn.Conv2d(channels, channels, 1, groups=channels, device="meta")
+    conv.weight = nn.Parameter(scale.detach().view(-1, 1, 1, 1).clone())
+    conv.bias = nn.Parameter(shift.detach().clone())
+    return conv.eval()

@@ -1,0 +1,159 @@
+"""Where activations are quantized, and which tensors share one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from zoo.quantization.fake_quant import FakeQuantize, Requantize
+from zoo.quantization.fold import Leave
+from zoo.quantization.lowering import Pad
+from zoo.quantization.operators import Kind, gives_sequence, kind_of
+
+#: Kinds whose result shares the levels of what went in.
+_SHARING = (Kind.PASS, Kind.RECTIFY, Kind.JOIN)
+#: Kinds that engines compute in int8 once inputs and result are quantized.
+_COMPUTING = (Kind.WEIGHTED, Kind.INTEGER)
+
+QUANTIZERS = "quantizers"
+
+
+@dataclass
+class _Plan:
+    kinds: dict[fx.Node, Kind]
+    #: nodes between the last weighted layers and the output: they stay in float
+    tail: set[fx.Node]
+    #: the last weighted layers; their inputs are quantized, their results are not
+    last: set[fx.Node]
+    group: dict[fx.Node, fx.Node]
+
+    def root(self, node: fx.Node) -> fx.Node:
+        while self.group[node] is not node:
+            self.group[node] = self.group[self.group[node]]
+            node = self.group[node]
+        return node
+
+    def join(self, one: fx.Node, other: fx.Node) -> None:
+        self.group[self.root(other)] = self.root(one)
+
+
+def place(module: fx.GraphModule, make: Callable[[], FakeQuantize], leave: Leave) -> int:
+    """Insert quantizers made by `make` into the graph; returns how many scales there are.
+
+    Inputs and results of everything engines compute in int8 are quantized. Pass-through operators and
+    concatenations share the scale of their inputs. A rectification is left to fuse with the operator before
+    it: the quantizer comes after it. The output of the network stays in float, since 8 bits would cost image
+    networks several dB. What else stays in float is reported through ``leave(layer, reason)``.
+    """
+    plan = _plan(module)
+    _report(module, plan, leave)
+    needed = {plan.root(node) for node in plan.group if _needs(node, plan)}
+    quantizers = nn.Module()
+    module.add_submodule(QUANTIZERS, quantizers)
+    owners: dict[fx.Node, str] = {}
+    for node in list(module.graph.nodes):
+        if node not in plan.group or plan.root(node) not in needed:
+            continue
+        if node in plan.tail or node in plan.last or gives_sequence(node):
+            continue
+        root = plan.root(node)
+        if root not in owners:
+            owners[root] = node.name
+            quantizers.add_module(node.name, make())
+        owner = module.get_submodule(f"{QUANTIZERS}.{owners[root]}")
+        assert isinstance(owner, FakeQuantize)
+        if _rounds(node, plan, module):
+            target = f"{QUANTIZERS}.{owners[root]}"
+        else:
+            target = f"{QUANTIZERS}.{node.name}_again"
+            quantizers.add_module(f"{node.name}_again", Requantize(owner))
+        _insert_after(module, node, target, plan)
+    module.recompile()
+    return len(owners)
+
+
+def _plan(module: fx.GraphModule) -> _Plan:
+    nodes = list(module.graph.nodes)
+    kinds = {node: kind_of(node, module) for node in nodes}
+    plan = _Plan(kinds, set(), set(), {n: n for n, kind in kinds.items() if kind is not Kind.NOTHING})
+    for node in reversed(nodes):
+        ends = plan.tail | {module.graph.output_node()}
+        users = {user for user in node.users if user in plan.group or user.op == "output"}
+        if node not in plan.group or kinds[node] is Kind.SOURCE or not users or not users <= ends:
+            continue
+        is_average = kinds[node] is Kind.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
+        (plan.last if kinds[node] is Kind.WEIGHTED or is_average else plan.tail).add(node)
+    for node in plan.group:
+        if kinds[node] in _SHARING and node not in plan.tail:
+            for source in _tensors(node, plan):
+                plan.join(source, node)
+    return plan
+
+
+def _shrinks(node: fx.Node) -> bool:
+    source = node.all_input_nodes[0].meta["tensor_meta"].shape
+    return bool(node.meta["tensor_meta"].shape.numel() < source.numel())
+
+
+def _tensors(node: fx.Node, plan: _Plan) -> Iterator[fx.Node]:
+    return (source for source in node.all_input_nodes if source in plan.group)
+
+
+def _needs(node: fx.Node, plan: _Plan) -> bool:
+    """Whether the values of `node` have to be int8 for an operator that computes them or with them."""
+    if node in plan.tail:
+        return False
+    if plan.kinds[node] in _COMPUTING and node not in plan.last:
+        return True
+    return any(plan.kinds.get(user) in _COMPUTING and user not in plan.tail for user in node.users)
+
+
+def _only_rectified(node: fx.Node, plan: _Plan) -> bool:
+    users = list(node.users)
+    return len(users) == 1 and plan.kinds.get(users[0]) is Kind.RECTIFY and users[0] not in plan.tail
+
+
+def _rounds(node: fx.Node, plan: _Plan, module: fx.GraphModule) -> bool:
+    """Whether the values of `node` lie between levels, so that they must be rounded."""
+    if plan.kinds[node] is Kind.RECTIFY:
+        source = next(_tensors(node, plan))
+        clips = not _is_plain_relu(node, module)
+        return clips or (plan.kinds[source] not in _SHARING and _only_rectified(source, plan))
+    if plan.kinds[node] in _SHARING:
+        return False
+    return not _only_rectified(node, plan)
+
+
+def _is_plain_relu(node: fx.Node, module: fx.GraphModule) -> bool:
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), nn.ReLU)
+    return getattr(node.target, "__name__", node.target) == "relu"
+
+
+def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Plan) -> None:
+    with module.graph.inserting_after(node):
+        new = module.graph.call_module(target)
+    new.meta = dict(node.meta)
+
+    def follows(user: fx.Node) -> bool:
+        # Float operators at the network's end (a global residual) take its input as it is.
+        return plan.kinds[node] is not Kind.SOURCE or (user not in plan.tail and user.op != "output")
+
+    node.replace_all_uses_with(new, delete_user_cb=follows)
+    new.args = (node,)
+
+
+def _report(module: fx.GraphModule, plan: _Plan, leave: Leave) -> None:
+    for node in module.graph.nodes:
+        name = str(node.target) if node.op == "call_module" else node.name
+        if node in plan.last:
+            leave(name, "gives the network's output, which is not rounded to 8 bits")
+        elif plan.kinds.get(node) is Kind.FLOAT and node not in plan.tail:
+            what = type(module.get_submodule(name)).__name__ if node.op == "call_module" else node.target
+            leave(name, f"{getattr(what, '__name__', what)} has no int8 form that all engines run")
+        elif isinstance(node.target, str) and node.op == "call_module":
+            child = module.get_submodule(node.target)
+            if isinstance(child, Pad) and child.mode != "constant":
+                leave(name, f"{child.mode} padding is done before the convolution, by an operator of its own")

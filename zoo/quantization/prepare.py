@@ -1,0 +1,119 @@
+"""From a float network to one that trains with int8 rounding, and from there to frozen scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from zoo.contracts import Context
+from zoo.errors import ZooError
+from zoo.quantization.fake_quant import FakeQuantize, Observer
+from zoo.quantization.fold import fold_batch_norms, replace_module
+from zoo.quantization.layers import QuantConv2d, QuantLinear
+from zoo.quantization.lowering import lower
+from zoo.quantization.placement import place
+from zoo.quantization.trace import propagate_shapes, trace
+
+#: Weighted layers that no engine computes in int8 from the file written here.
+_FLOAT_LAYERS = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose3d, nn.Bilinear, nn.RNNBase,
+                 nn.MultiheadAttention)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class QuantizationConfig:
+    """bits: of activations; weight_bits: of weights (2 to 8 each; fewer than 8 are kept in int8 containers);
+    observer: how scales are found; per_channel: whether each output channel's weights have their own scale.
+    """
+
+    bits: int = 8
+    weight_bits: int = 8
+    observer: Observer = "lsq"
+    per_channel: bool = True
+
+
+def prepare(model: nn.Module, context: Context, config: QuantizationConfig | None = None) -> fx.GraphModule:
+    """A graph of `model` with batch norms folded, operators lowered and quantizers inserted.
+
+    The graph takes over the model's parameters under the names they have. Scales are not set yet: call
+    :func:`calibrate`, or load a state dict. What stays in float goes to ``context.leave("qat", ...)``.
+    Raises ZooError if torch.fx cannot trace the network, or nothing in it can be quantized.
+    """
+    config = config or QuantizationConfig()
+
+    def leave(layer: str, reason: str) -> None:
+        context.leave("qat", layer, reason)
+
+    module = trace(model, context.example_input)
+    fold_batch_norms(module, leave)
+    propagate_shapes(module, context.example_input)
+    lower(module, leave)
+    if not _quantize_weights(module, config, leave):
+        raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize.")
+    propagate_shapes(module, context.example_input)
+    place(module, lambda: FakeQuantize(config.bits, config.observer), leave)
+    parameter = next(module.parameters())
+    return module.to(parameter.device)
+
+
+def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig, leave: object) -> int:
+    count = 0
+    for path in sorted({str(node.target) for node in module.graph.nodes if node.op == "call_module"}):
+        layer = module.get_submodule(path)
+        if type(layer) not in (nn.Conv2d, nn.Linear):
+            continue
+        assert isinstance(layer, (nn.Conv2d, nn.Linear))
+        channels = layer.weight.shape[0] if config.per_channel else None
+        quantizer = FakeQuantize(config.weight_bits, config.observer, weight=True, channels=channels)
+        quantizer = quantizer.to(layer.weight.device)
+        quantizer.observe_weight(layer.weight)
+        of = QuantConv2d.of if isinstance(layer, nn.Conv2d) else QuantLinear.of
+        replace_module(module, path, of(layer, quantizer))  # type: ignore[arg-type]
+        count += 1
+    return count
+
+
+def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Set the activations' scales from what the float network computes on `batches`, (N, C, H, W) each.
+
+    Returns the number of batches. Raises ZooError if there is none.
+    """
+    quantizers = [m for m in module.modules() if isinstance(m, FakeQuantize)]
+    activations = [q for q in quantizers if not q.weight]
+    parameter = next(module.parameters())
+    was_training = module.training
+    module.eval()
+    for quantizer in quantizers:
+        quantizer.mode = "off"
+    for quantizer in activations:
+        quantizer.start_observing()
+    count = 0
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module(batch.to(parameter.device))
+                count += 1
+    finally:
+        for quantizer in quantizers:
+            quantizer.mode = "quantize"
+        for quantizer in activations:
+            quantizer.stop_observing()
+        module.train(was_training)
+    if not count:
+        raise ZooError("There is no calibration batch to set the ranges of the activations from.")
+    return count
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Fix every scale and round the weights to their levels, in place. The network computes the same as before."""
+    for layer in module.modules():
+        if isinstance(layer, (QuantConv2d, QuantLinear)):
+            with torch.no_grad():
+                layer.weight_quantizer.eval()
+                layer.weight.copy_(layer.weight_quantizer(layer.weight))
+    for quantizer in module.modules():
+        if isinstance(quantizer, FakeQuantize):
+            quantizer.freeze()
+    return module
