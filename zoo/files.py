@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from zoo.errors import InputError, OutputError
+from zoo.errors import InputError, OutputError, ZooError
 
 CHUNK = 1 << 20
 _REASONS = {
@@ -99,12 +99,12 @@ def open_regular(path: Path) -> BinaryIO:
         return os.fdopen(descriptor, "rb")
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes. Raises InputError."""
+def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) -> bytes:
+    """The content of a regular file. Raises InputError, or `error` if it has more than `limit` bytes."""
     with open_regular(path) as stream, reading(path):
         content = stream.read(limit + 1)
     if len(content) > limit:
-        raise InputError(f"{path} is larger than the {limit:,} bytes such a file may have.")
+        raise error(f"{path} is larger than the {limit:,} bytes such a file may have.")
     return content
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from zoo.errors import ZooError
@@ -42,8 +42,11 @@ class Fields:
     def refuse(self, reason: str, key: str = "", hint: str | None = None) -> NoReturn:
         """Raise the error, naming the file and the place."""
         place = ".".join(part for part in (self._place, key) if part)
-        at = f": '{place}' " if place else " "
+        at = f": '{place if place.isprintable() else ascii(place)[1:-1]}' " if place else " "
         raise self._error(f"{self._source}{at}{reason}.", hint=hint)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
 
     def close(self) -> None:
         """Refuse keys that nobody asked for."""
@@ -60,16 +63,17 @@ class Fields:
             self.refuse("is missing", key)
         return default
 
-    def text(
-        self, key: str, default: Any = _REQUIRED, *, pattern: str = r"[^\0]*", longest: int = 4096
-    ) -> str:
-        """A string that matches `pattern` from end to end and has at most `longest` characters."""
-        value = self.get(key, default)
+    def text(self, key: str, default: Any = _REQUIRED, *, pattern: str = ".*", longest: int = 4096) -> str:
+        """A printable line that matches `pattern` from end to end and has at most `longest` characters."""
+        return self.check_text(self.get(key, default), key, pattern=pattern, longest=longest)
+
+    def check_text(self, value: Any, key: str, *, pattern: str, longest: int = 4096) -> str:
+        """The same for a value that was not read from `key`."""
         if not isinstance(value, str):
             self.refuse(f"must be text, not {_shown(value)}", key)
         if len(value) > longest:
             self.refuse(f"is longer than {longest} characters", key)
-        if not re.fullmatch(pattern, value, re.DOTALL) or not _encodable(value):
+        if not re.fullmatch(pattern, value) or not value.isprintable():
             self.refuse(f"does not look as it should: {_shown(value)}", key)
         return value
 
@@ -96,7 +100,7 @@ class Fields:
     def number(self, key: str, default: Any = _REQUIRED, *, least: float, most: float) -> float:
         """A finite number between `least` and `most`, both included."""
         value = self.get(key, default)
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        if not _is_number(value) or not least <= value <= most:
             self.refuse(f"must be a number from {least:g} to {most:g}, not {_shown(value)}", key)
         return float(value)
 
@@ -113,11 +117,7 @@ class Fields:
         if not isinstance(value, list) or len(value) > longest:
             self.refuse(f"must be a list of at most {longest} numbers", key)
         for item in value:
-            if (
-                not isinstance(item, (int, float))
-                or isinstance(item, bool)
-                or not abs(item) <= _LARGEST_INTEGER
-            ):
+            if not _is_number(item):
                 self.refuse(f"must hold finite numbers, not {_shown(item)}", key)
         return tuple(float(item) for item in value)
 
@@ -126,17 +126,40 @@ class Fields:
         place = ".".join(part for part in (self._place, key) if part)
         return Fields(self.get(key, default), self._source, place, error=self._error)
 
+    def list_of_tables(self, key: str, *, most: int) -> list[Fields]:
+        """A list of at most `most` objects; absent means empty."""
+        value = self.get(key, [])
+        if not isinstance(value, list) or len(value) > most:
+            self.refuse(f"must be a list of at most {most} tables", key)
+        place = ".".join(part for part in (self._place, key) if part)
+        return [
+            Fields(item, self._source, f"{place}[{number}]", error=self._error)
+            for number, item in enumerate(value)
+        ]
+
     def tables(self, *, most: int) -> Mapping[str, Fields]:
         """All members as nested objects, for tables whose keys are names; at most `most` of them."""
-        if len(self._members) > most:
-            self.refuse(f"holds {len(self._members)} entries; {most} are the most there may be")
-        return {key: self.table(key) for key in self._members}
+        return {key: self.table(key) for key in self._at_most(most)}
 
     def texts(self, *, most: int, longest: int) -> dict[str, str]:
         """All members as strings, for tables whose keys are names; at most `most` of them."""
+        return {key: self.text(key, longest=longest) for key in self._at_most(most)}
+
+    def values(self, *, most: int) -> dict[str, float | str]:
+        """All members as numbers or short texts, for tables whose keys are names; at most `most` of them."""
+        result: dict[str, float | str] = {}
+        for key in self._at_most(most):
+            value = self.get(key)
+            result[key] = value if _is_number(value) else self.text(key, longest=1000)
+        return result
+
+    def _at_most(self, most: int) -> list[str]:
         if len(self._members) > most:
             self.refuse(f"holds {len(self._members)} entries; {most} are the most there may be")
-        return {key: self.text(key, longest=longest) for key in self._members}
+        for key in self._members:
+            if not key.isprintable():
+                self.refuse("must be printable", key)
+        return list(self._members)
 
 
 def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
@@ -152,10 +175,12 @@ def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
         raise error(f"{source} is not valid JSON: {_first_line(reason)}.") from None
 
 
-def parse_toml(content: bytes, source: str, *, error: type[ZooError]) -> dict[str, Any]:
+def parse_toml(
+    content: bytes, source: str, *, error: type[ZooError], parse_float: Callable[[str], Any] = float
+) -> dict[str, Any]:
     """The table of a TOML document."""
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return tomllib.loads(content.decode("utf-8"), parse_float=parse_float)
     except (ValueError, RecursionError) as reason:
         raise error(f"{source} is not valid TOML: {_first_line(reason)}.") from None
 
@@ -178,13 +203,9 @@ def _finite(text: str) -> float:
     return value
 
 
-def _encodable(value: str) -> bool:
-    """Whether the text has no lone surrogates, which could not be printed."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number that a float holds without harm."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
 
 
 def _first_line(error: Exception) -> str:

@@ -94,7 +94,8 @@ def open_artifact(path: Path) -> Artifact:
         raise UnknownIdError(f"{path} is no artifact: it holds no {MANIFEST_NAME}.")
     if source.is_symlink():
         raise IntegrityError(f"{source} is a symbolic link; an artifact may hold regular files only.")
-    manifest = parse_manifest(read_bytes(source, LARGEST_MANIFEST), str(source))
+    content = read_bytes(source, LARGEST_MANIFEST, error=IntegrityError)
+    manifest = parse_manifest(content, str(source))
     found = _files_in(path)
     listed = {*manifest.files, MANIFEST_NAME}
     if missing := sorted(listed - found):

@@ -21,7 +21,8 @@ LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
 _LARGEST_SIDE = 1 << 16
 _LARGEST_FILE = 1 << 40
-_ARCHITECTURE = r"[a-z][a-z0-9-]{1,31}(:[A-Za-z0-9._:/@-]{1,100})?"
+ARCHITECTURE = r"[a-z][a-z0-9-]{1,31}(:[A-Za-z0-9._:/@-]{1,100})?"
+FINGERPRINT = r"sha256:[0-9a-f]{64}"
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
             hint="Upgrade with:  pip install --upgrade compression-zoo",
         )
     manifest = Manifest(
-        architecture=fields.text("architecture", pattern=_ARCHITECTURE, longest=150),
+        architecture=fields.text("architecture", pattern=ARCHITECTURE, longest=150),
         recipe=fields.text("recipe"),
-        fingerprint=fields.text("fingerprint", pattern=r"sha256:[0-9a-f]{64}"),
+        fingerprint=fields.text("fingerprint", pattern=FINGERPRINT),
         input=_input_spec(fields.table("input")),
         output=_output_spec(fields.table("output")),
         precision=fields.text("precision", pattern=r"[a-z][a-z0-9-]{1,31}", longest=32),
@@ -90,6 +91,9 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         created_with=fields.table("created_with", {}).texts(most=100, longest=100),
     )
     fields.close()
+    clash = clashing_names([MANIFEST_NAME, *manifest.files])
+    if clash:
+        fields.refuse(f"lists {clash[1]}, which is the manifest itself or hides it", "files")
     if manifest.golden and manifest.golden.file not in manifest.files:
         fields.refuse(f"names {manifest.golden.file}, which is not among the files", "golden.file")
     return manifest
@@ -102,8 +106,6 @@ def file_entries(table: Fields) -> dict[str, FileEntry]:
         reason = unsafe_name(name)
         if reason:
             table.refuse(f"holds the file name {ascii(name)[:80]}, which is refused: {reason}")
-        if name.casefold() == MANIFEST_NAME:
-            table.refuse(f"may not list {MANIFEST_NAME} itself")
         entries[name] = FileEntry(entry.sha256("sha256"), entry.integer("size", most=_LARGEST_FILE))
         entry.close()
     clash = clashing_names(entries)

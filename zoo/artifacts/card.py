@@ -1,0 +1,173 @@
+"""README.md of an artifact: what it is, what it measures, how each number was measured, how to run it.
+
+Everything in it comes from zoo.json and metrics.json. Of the latter these keys are read, all optional:
+
+command:  the command line that made the artifact.
+baseline: what the column "before" stands for.
+figures:  list of tables with key, name, unit, before (or null), after, how; see :class:`Figure`.
+training: table of what went into it: data, steps, hours, seed, device, ...
+notes:    list of sentences.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.artifacts.manifest import Manifest
+from zoo.errors import IntegrityError
+from zoo.strict import Fields
+
+_MOST_FIGURES = 100
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number, before and after the recipe.
+
+    key: identifier such as "psnr_db". unit: "" for plain counts. before: None if there is nothing to compare
+    with. how: how it was measured, with the command where there is one.
+    """
+
+    key: str
+    name: str
+    unit: str
+    before: float | None
+    after: float
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of metrics.json's `figures`."""
+        return dataclasses.asdict(self)
+
+
+def figures_of(metrics: Mapping[str, Any]) -> list[Figure]:
+    """The figures of metrics.json. Raises IntegrityError if they are not as they should be."""
+    found = []
+    rows = Fields(dict(metrics), "metrics.json", error=IntegrityError).list_of_tables(
+        "figures", most=_MOST_FIGURES
+    )
+    for row in rows:
+        figure = Figure(
+            key=row.text("key", pattern="[a-z][a-z0-9_]*", longest=50),
+            name=row.text("name", longest=100),
+            unit=row.text("unit", "", longest=20),
+            before=None if row.get("before", None) is None else row.number("before", least=-1e15, most=1e15),
+            after=row.number("after", least=-1e15, most=1e15),
+            how=row.text("how", ""),
+        )
+        row.close()
+        found.append(figure)
+    return found
+
+
+def card_text(name: str, manifest: Manifest, metrics: Mapping[str, Any]) -> str:
+    """The model card of an artifact called `name`, in Markdown with the front matter that model hubs read."""
+    figures = figures_of(metrics)
+    parts = [
+        _front_matter(manifest),
+        f"# {name}",
+        _what(manifest),
+        _table(figures, str(metrics.get("baseline") or "before")),
+        _how_measured(figures),
+        _made(manifest, metrics),
+        _run(name, manifest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def format_number(value: float | None, unit: str = "") -> str:
+    """A number as a reader likes it: 1,513,812; 1.999 G; 28.88 dB; and a dash for None."""
+    if value is None:
+        return "-"
+    if unit == "" and value == int(value):
+        return f"{int(value):,}"
+    shown = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{shown} {unit}".rstrip()
+
+
+def _front_matter(manifest: Manifest) -> str:
+    picture = manifest.output.kind == "rgb"
+    tags = [
+        "compression-zoo",
+        manifest.architecture,
+        manifest.precision,
+        "onnx",
+        *(["raw"] if picture else []),
+    ]
+    lines = [
+        "---",
+        "library_name: compression-zoo",
+        f"pipeline_tag: {'image-to-image' if picture else 'image-classification'}",
+        f"tags: {json.dumps(tags)}",
+        "---",
+    ]
+    return "\n".join(lines)
+
+
+def _what(manifest: Manifest) -> str:
+    spec = manifest.input
+    takes = f"{spec.channels} channels of packed {spec.mosaic} RAW" if spec.mosaic else "an RGB picture"
+    gives = (
+        f"an sRGB picture, {manifest.output.scale} pixels a side for each of the input"
+        if manifest.output.kind == "rgb"
+        else f"{manifest.output.channels} logits"
+    )
+    recipe = f"after the recipe `{manifest.recipe}`" if manifest.recipe else "without compression"
+    return (
+        f"The network `{manifest.architecture}` {recipe}, computing in {manifest.precision}. "
+        f"It takes {takes} and gives {gives}.\n\nFingerprint: `{manifest.fingerprint}`"
+    )
+
+
+def _table(figures: Sequence[Figure], baseline: str) -> str:
+    if not figures:
+        return ""
+    rows = [f"| | {_cell(baseline)} | this |", "|---|---:|---:|"]
+    rows += [
+        f"| {_cell(figure.name)} | {format_number(figure.before, figure.unit)} "
+        f"| {format_number(figure.after, figure.unit)} |"
+        for figure in figures
+    ]
+    return "\n".join(rows)
+
+
+def _how_measured(figures: Iterable[Figure]) -> str:
+    lines = [f"- {figure.name}: {figure.how}" for figure in figures if figure.how]
+    return "\n".join(["## How each number was measured", "", *lines]) if lines else ""
+
+
+def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
+    lines = []
+    if metrics.get("command"):
+        lines += ["```", str(metrics["command"]), "```", ""]
+    training = metrics.get("training")
+    if isinstance(training, Mapping):
+        lines += [f"- {key.replace('_', ' ')}: {_plain(value)}" for key, value in training.items()]
+    if manifest.created_with:
+        versions = ", ".join(f"{program} {version}" for program, version in manifest.created_with.items())
+        lines.append(f"- made with: {versions}")
+    notes = metrics.get("notes")
+    if isinstance(notes, Sequence) and not isinstance(notes, str):
+        lines += ["", *(f"- {note}" for note in notes)]
+    return "\n".join(["## How it was made", "", *lines]) if lines else ""
+
+
+def _run(name: str, manifest: Manifest) -> str:
+    file = "IMG_0001.DNG" if manifest.input.kind == "packed-raw" else "picture.jpg"
+    return f"## How to run it\n\n```\npip install compression-zoo\nzoo run {name} {file} -o pictures\n```"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,26 @@
+"""Where zoo keeps what it can fetch or compute again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from zoo.errors import OutputError
+
+
+def cache_dir() -> Path:
+    """$ZOO_CACHE, else compression-zoo in the user's cache folder (XDG Base Directory). It may not exist yet.
+
+    Raises OutputError if the user has no home.
+    """
+    chosen = os.environ.get("ZOO_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise OutputError(
+            "There is no place for the cache: this user has no home.", hint="Name one:  export ZOO_CACHE=DIR"
+        ) from error
+    return root / "compression-zoo"
