@@ -81,7 +81,7 @@ def resolve(kind: str, name: str) -> Plugin:
         )
     problem = next((plugin.problem for plugin in claims if plugin.problem), "")
     if problem:
-        raise PluginError(f"{_label(claims[0])} is broken: {problem}.")
+        raise PluginError(f"{label(claims[0])} is broken: {problem}.")
     return claims[0]
 
 
@@ -97,7 +97,7 @@ def load_plugin(plugin: Plugin) -> Any:
     MissingDependencyError if it needs a package of the extra 'compress'.
     """
     if plugin.problem:
-        raise PluginError(f"{_label(plugin)} is broken: {plugin.problem}.")
+        raise PluginError(f"{label(plugin)} is broken: {plugin.problem}.")
     loaded = _guarded(plugin, lambda: _import(plugin.target))
     if plugin.kind == "devices" and callable(loaded):
         loaded = _guarded(plugin, loaded)
@@ -117,7 +117,7 @@ def architecture(name: str) -> Architecture:
     built: Architecture = _guarded(plugin, lambda: cls(member) if cls.family else cls())
     missing = [each for each in ("id", "summary", "task", "input", "output") if not hasattr(built, each)]
     if missing:
-        raise PluginError(f"{_label(plugin)} is broken: it has no '{missing[0]}'.")
+        raise PluginError(f"{label(plugin)} is broken: it has no '{missing[0]}'.")
     return built
 
 
@@ -184,7 +184,7 @@ def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
     except ImportError as error:
         if (error.name or "").partition(".")[0] in COMPRESS_PACKAGES:
             raise MissingDependencyError(
-                f"{_label(plugin)} needs the package '{error.name}', which is not installed here.",
+                f"{label(plugin)} needs the package '{error.name}', which is not installed here.",
                 hint="Install it with:  pip install 'compression-zoo[compress]'",
             ) from error
         raise _broken(plugin, str(error)) from error
@@ -197,7 +197,7 @@ def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
 def _broken(plugin: Plugin, reason: str) -> PluginError:
     lines = reason.strip().splitlines()
     return PluginError(
-        f"{_label(plugin)} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}",
+        f"{label(plugin)} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}",
         hint=f"Upgrade or remove it:  pip install --upgrade {plugin.distribution}  "
         f"or  pip uninstall {plugin.distribution}",
     )
@@ -211,13 +211,13 @@ def _check_contract_version(plugin: Plugin, loaded: Any) -> None:
         stated = None if owner.__module__ == Technique.__module__ else stated
     if stated is None:
         raise ContractVersionError(
-            f"{_label(plugin)} does not say which contract version it was written for; "
+            f"{label(plugin)} does not say which contract version it was written for; "
             f"this zoo has version {CONTRACT_VERSION}.",
             hint=f"Its author must add the class attribute:  contract = {CONTRACT_VERSION}",
         )
     if stated != CONTRACT_VERSION:
         raise ContractVersionError(
-            f"{_label(plugin)} was written for contract version {stated}; "
+            f"{label(plugin)} was written for contract version {stated}; "
             f"this zoo has version {CONTRACT_VERSION}.",
             hint=f"Install a version of {plugin.distribution} that fits, or another version of zoo.",
         )
@@ -243,14 +243,14 @@ def _check_shape(plugin: Plugin, loaded: Any) -> None:
         elif stated != plugin.id:
             problem = f"{plugin.target} calls itself {stated!r}, but is installed as '{plugin.id}'"
     if problem:
-        raise PluginError(f"{_label(plugin)} is broken: {problem}.")
+        raise PluginError(f"{label(plugin)} is broken: {problem}.")
 
 
 def _unknown(kind: str, name: str, installed: list[Plugin], named: list[Plugin]) -> ZooError:
     singular = _SINGULAR[kind]
     if named:
         return PluginError(
-            f"{_label(named[0])} is switched off by the environment variable ZOO_PLUGINS.",
+            f"{label(named[0])} is switched off by the environment variable ZOO_PLUGINS.",
             hint="Unset ZOO_PLUGINS, or add the distribution to its list.",
         )
     plain = name.rpartition(":")[2]
@@ -272,8 +272,8 @@ def _unknown(kind: str, name: str, installed: list[Plugin], named: list[Plugin])
     )
 
 
-def _label(plugin: Plugin) -> str:
-    """How errors name a plugin and its distribution."""
+def label(plugin: Plugin) -> str:
+    """How errors name a plugin and its distribution: ``Technique 'fancy' of zoo-fancy 1.2``."""
     noun = _SINGULAR[plugin.kind].partition(" ")[2].capitalize()
     return f"{noun} '{plugin.id}' of {plugin.distribution} {plugin.version}".rstrip()
 
@@ -286,6 +286,7 @@ __all__ = [
     "device",
     "engine",
     "find",
+    "label",
     "load",
     "load_plugin",
     "resolve",

@@ -1,0 +1,235 @@
+"""``zoo info ID``: all that is known of an architecture, a technique, a checkpoint, ..."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import click
+
+from zoo import plugins
+from zoo.discovery import GROUPS, discover
+from zoo.errors import MissingDependencyError, UnknownIdError
+from zoo.options import Option, format_value, options_of
+from zoo.suggest import did_you_mean
+from zoo_cli.output import integer, json_option, print_json, print_table, print_text, quiet_stdout, scaled
+
+Record = dict[str, Any]
+
+
+@click.command()
+@click.argument("id_", metavar="ID")
+@click.option("--kind", type=click.Choice([*GROUPS, "checkpoints"]), help="Which, if several have this id.")
+@json_option
+def command(id_: str, kind: str | None, as_json: bool) -> None:
+    """Tell all about one architecture, technique, checkpoint, engine, dataset or device.
+
+    ID may be distribution:id, or family:member such as timm:resnet18. The parameters and MACs of an
+    architecture are counted, which needs torch. If several kinds share the id, JSON holds the first, and
+    the others under "also".
+    """
+    kinds = [kind] if kind else _kinds_of(id_)
+    with quiet_stdout(as_json):
+        records = [_DESCRIBE[each](id_) for each in kinds]
+    for record in records:
+        if "note" in record:
+            click.echo(record["note"], err=True)
+    if as_json:
+        print_json({**records[0], **({"also": records[1:]} if records[1:] else {})})
+        return
+    for number, record in enumerate(records):
+        if number:
+            print_text("")
+        _print(record)
+
+
+def _kinds_of(name: str) -> list[str]:
+    """The kinds of which something answers to `name`, most telling first."""
+    from zoo.catalogue import checkpoints
+
+    installed = discover()
+    plain = set(name.split(":")[:2])
+    kinds = [kind for kind in GROUPS if any(each.kind == kind and each.id in plain for each in installed)]
+    if name in checkpoints():
+        kinds.append("checkpoints")
+    if not kinds:
+        known = {each.id for each in installed if not each.off} | set(checkpoints())
+        raise UnknownIdError(
+            f"Nothing is called '{name[:100]}'{did_you_mean(name, known) or '.'}",
+            hint="List what there is with:  zoo list",
+        )
+    return kinds
+
+
+def _origin(kind: str, name: str) -> Record:
+    plugin = plugins.resolve(kind, name)
+    return {"distribution": plugin.distribution, "version": plugin.version}
+
+
+def _architecture(name: str) -> Record:
+    built = plugins.architecture(name)
+    record: Record = {
+        "id": built.id,
+        "kind": "architecture",
+        "summary": built.summary,
+        "paper": built.paper,
+        "task": built.task,
+        "parameters": None,
+        "macs": None,
+        "macs_input": [1, built.input.channels, *built.input.example],
+        "input": built.input,
+        "output": built.output,
+    }
+    try:
+        record |= _cost(built)
+    except MissingDependencyError as error:
+        record["note"] = str(error)
+    return record
+
+
+def _cost(architecture: Any) -> Record:
+    from zoo.optional import require
+
+    torch = require("torch", "Counting parameters and MACs")
+    from zoo.cost import model_cost
+
+    # on the meta device nothing is allocated or computed
+    with torch.device("meta"):
+        example = torch.empty(1, architecture.input.channels, *architecture.input.example)
+        cost = model_cost(architecture.build(), example)
+    return {"parameters": cost.parameters, "macs": cost.macs}
+
+
+def _technique(name: str) -> Record:
+    cls = plugins.load("techniques", name)
+    return {
+        "id": cls.id,
+        "kind": "technique",
+        "summary": cls.summary,
+        "paper": cls.paper,
+        "phase": cls.phase,
+        "before": cls.before,
+        "after": cls.after,
+        "conflicts": cls.conflicts,
+        "repeatable": cls.repeatable,
+        **_origin("techniques", name),
+        "options": [_option(each) for each in options_of(cls.Config)],
+    }
+
+
+def _dataset(name: str) -> Record:
+    cls = plugins.load("datasets", name)
+    return {
+        "id": cls.id,
+        "kind": "dataset",
+        "summary": cls.summary,
+        "tasks": cls.tasks,
+        **_origin("datasets", name),
+        "options": [_option(each) for each in options_of(cls.Config)],
+    }
+
+
+def _engine(name: str) -> Record:
+    engine = plugins.engine(name)
+    obstacle = engine.available()
+    return {
+        "id": engine.id,
+        "kind": "engine",
+        "summary": engine.summary,
+        "available": obstacle is None,
+        "obstacle": obstacle,
+        "engine_version": engine.version() if obstacle is None else None,
+        **_origin("engines", name),
+    }
+
+
+def _device(name: str) -> Record:
+    profile = plugins.device(name)
+    return {
+        "id": profile.id,
+        "kind": "device",
+        "summary": profile.summary,
+        "memory_mb": profile.memory_mb,
+        "precisions": profile.precisions,
+        "engines": profile.engines,
+        **_origin("devices", name),
+    }
+
+
+def _checkpoint(name: str) -> Record:
+    from zoo.catalogue import checkpoint
+
+    entry = checkpoint(name)
+    return {
+        "id": entry.id,
+        "kind": "checkpoint",
+        "summary": entry.summary,
+        "architecture": entry.architecture,
+        "recipe": entry.recipe,
+        "fingerprint": entry.fingerprint,
+        "source": entry.source,
+        "size": entry.size,
+        "figures": entry.figures,
+        "files": entry.files,
+    }
+
+
+def _option(about: Option) -> Record:
+    return {
+        "name": about.name,
+        "type": about.type_name,
+        "default": None if about.required else format_value(about.default),
+        "required": about.required,
+        "range": about.range,
+        "unit": about.unit,
+        "help": about.help,
+    }
+
+
+def _print(record: Record) -> None:
+    """A record as lines of name and value, and its options as a table."""
+    plain = {key: value for key, value in record.items() if key not in ("options", "note", "files")}
+    width = max(map(len, plain))
+    for key, value in plain.items():
+        shown = _shown(key, value)
+        if shown:
+            print_text(f"{key.replace('_', ' '):{width}}  {shown}")
+    if record.get("options"):
+        print_text("")
+        columns = ("name", "type", "default", "range", "unit", "help")
+        rows = ([_shown(column, each[column]) for column in columns] for each in record["options"])
+        print_table(columns, rows, title="options")
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key in ("macs", "size"):
+        return scaled(value, {"macs": "MACs", "size": "B"}[key])
+    if key == "macs_input":
+        return "x".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return integer(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in value.items() if item not in (None, (), ""))
+    if isinstance(value, (tuple, list, frozenset, set)):
+        return ", ".join(map(str, sorted(value) if isinstance(value, (frozenset, set)) else value))
+    return str(value)
+
+
+_DESCRIBE: dict[str, Callable[[str], Record]] = {
+    "architectures": _architecture,
+    "techniques": _technique,
+    "datasets": _dataset,
+    "engines": _engine,
+    "devices": _device,
+    "checkpoints": _checkpoint,
+}

@@ -1,0 +1,83 @@
+"""``zoo techniques``: the techniques that work here, and which may be combined, and in what order."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.contracts import Technique
+from zoo.discovery import Plugin
+from zoo.errors import ZooError
+from zoo.plugins import load_plugin
+from zoo.recipes.legality import Relation, relation
+from zoo.survey import State, survey
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+
+
+@click.command()
+@click.option("--matrix", is_flag=True, help="Show for each pair whether, and in what order, it combines.")
+@json_option
+def command(matrix: bool, as_json: bool) -> None:
+    """List techniques and what they may be combined with.
+
+    In the matrix the row stands before the column in the recipe: "commutes" means that both orders are
+    legal, "ordered" that only this one is, "forbidden" that this one is not.
+    """
+    with quiet_stdout(as_json):
+        loaded, broken = _load()
+    records = [_record(name, plugin, cls) for name, (plugin, cls) in loaded.items()]
+    relations = {
+        (first, second): relation(loaded[first][1], loaded[second][1])
+        for first in loaded
+        for second in loaded
+    }
+    if as_json:
+        pairs = [{"first": a, "second": b, "relation": value} for (a, b), value in relations.items()]
+        print_json({"techniques": records, **({"matrix": pairs} if matrix else {})})
+    elif matrix:
+        _print_matrix(list(loaded), relations)
+    else:
+        columns = ("ID", "PHASE", "SUMMARY")
+        print_table(columns, (tuple(record[column.lower()] for column in columns) for record in records))
+    for message in broken:
+        click.echo(f"Left out: {message}", err=True)
+
+
+def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
+    """The techniques that load, by the name that a recipe gives them, and why the others do not."""
+    loaded: dict[str, tuple[Plugin, type[Technique]]] = {}
+    broken: list[str] = []
+    for standing in survey():
+        plugin = standing.plugin
+        if plugin.kind != "techniques" or standing.state is State.OFF:
+            continue
+        try:
+            cls = load_plugin(plugin)
+        except ZooError as error:
+            broken.append(error.message)
+        else:
+            name = plugin.full_id if standing.state is State.DUPLICATE else plugin.id
+            loaded[name] = plugin, cls
+    return loaded, broken
+
+
+def _record(name: str, plugin: Plugin, cls: type[Technique]) -> dict[str, object]:
+    return {
+        "id": name,
+        "phase": cls.phase.value,
+        "summary": cls.summary,
+        "paper": cls.paper,
+        "before": cls.before,
+        "after": cls.after,
+        "conflicts": cls.conflicts,
+        "repeatable": cls.repeatable,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+    }
+
+
+def _print_matrix(names: list[str], relations: dict[tuple[str, str], Relation]) -> None:
+    rows = ((first, *(relations[first, second].value for second in names)) for first in names)
+    print_table(("ROW BEFORE COLUMN", *names), rows)
+    print_text(
+        "", "commutes: both orders are legal; ordered: only row+column is; forbidden: row+column is not"
+    )

@@ -1,0 +1,177 @@
+"""A recipe as a TOML file, with what else a compression needs::
+
+    architecture = "unet"
+    steps = 600
+
+    [[stage]]
+    technique = "depthwise"
+
+    [stage.options]
+    which = "all"
+
+Option values stay text, as in the one-line form: ``w = 0.10`` is read as ``0.10``. The file is written by the
+few lines below and not by a package, because the packages that write TOML turn numbers into their own
+spelling, and strings, integers, floats and lists of them are all that a recipe holds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import RecipeError
+from zoo.files import read_bytes, write_bytes_atomic
+from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage, Text
+from zoo.strict import Fields, parse_toml
+
+#: Bytes of a recipe file; far beyond any that a machine could run.
+MAX_SIZE = 1 << 20
+
+_LARGEST = 2**53
+#: Spellings that TOML reads back as the same text.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30}([eE][+-]?[0-9]{1,4})?|[eE][+-]?[0-9]{1,4})")
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """What a recipe file holds; None for what it leaves to the command line or the defaults.
+
+    minutes: budget of training; data: a dataset as ``darkroom(photos=DIR)``; weights: path or checkpoint id.
+    """
+
+    recipe: Recipe
+    architecture: str | None = None
+    seed: int | None = None
+    steps: int | None = None
+    minutes: float | None = None
+    data: str | None = None
+    weights: str | None = None
+
+
+def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
+    """Read the TOML form. Raises RecipeError naming `source` and the place in it."""
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    if len(raw) > MAX_SIZE:
+        raise RecipeError(f"{source} has {len(raw)} bytes; at most {MAX_SIZE} are read.")
+    top = Fields(parse_toml(raw, source, error=RecipeError, parse_float=_Exact), source, error=RecipeError)
+    stages = tuple(_stage(each) for each in top.list_of_tables("stage", most=MAX_STAGES))
+    if not stages:
+        top.refuse("has no stage; each technique is one [[stage]] table")
+    found = RecipeFile(
+        recipe=Recipe(stages),
+        architecture=_optional_text(top, "architecture"),
+        seed=None if top.get("seed", None) is None else top.integer("seed"),
+        steps=None if top.get("steps", None) is None else top.integer("steps"),
+        minutes=None if top.get("minutes", None) is None else top.number("minutes", least=0, most=1e9),
+        data=_optional_text(top, "data"),
+        weights=_optional_text(top, "weights"),
+    )
+    top.close()
+    return found
+
+
+def dumps(form: RecipeFile) -> str:
+    """The TOML form, which loads to an equal object. Raises RecipeError for what TOML cannot hold."""
+    lines = [
+        f"{field.name} = {_literal(getattr(form, field.name))}"
+        for field in fields(form)
+        if field.name != "recipe" and getattr(form, field.name) is not None
+    ]
+    for stage in form.recipe:
+        lines += ["", "[[stage]]", f"technique = {_string(stage.technique)}"]
+        if stage.options:
+            lines += ["", "[stage.options]"]
+            lines += [f"{name} = {_text_literal(value)}" for name, value in stage.options]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def read(path: Path) -> RecipeFile:
+    """Read a recipe file. Raises InputError if it cannot be read, RecipeError if its content is wrong."""
+    return loads(read_bytes(path, MAX_SIZE), str(path))
+
+
+def write(path: Path, form: RecipeFile) -> None:
+    """Write a recipe file atomically. Raises OutputError if it cannot be written."""
+    write_bytes_atomic(path, dumps(form).encode("utf-8"))
+
+
+# --------------------------------------------------------------------------------------------------- details
+
+
+class _Exact(float):
+    """A float that remembers how it was written."""
+
+    text: str
+
+    def __new__(cls, text: str) -> _Exact:
+        self = super().__new__(cls, text)
+        self.text = text.replace("_", "")
+        return self
+
+
+def _stage(table: Fields) -> Stage:
+    technique = table.text("technique", longest=200)
+    options = table.table("options", {})
+    values = tuple((name, _value(options, name)) for name in options)
+    table.close()
+    try:
+        return Stage(technique, values)
+    except RecipeError as error:
+        table.refuse(f"is wrong: {error.message.splitlines()[0].rstrip('.')}")
+
+
+def _value(options: Fields, name: str) -> Text:
+    value = options.get(name)
+    if isinstance(value, list):
+        return tuple(_scalar(options, name, item) for item in value)
+    return _scalar(options, name, value)
+
+
+def _scalar(options: Fields, name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, _Exact):
+        return value.text
+    if not isinstance(value, int) or abs(value) > _LARGEST:
+        options.refuse("must be text, a number, true or false, or a list of these", name)
+    return str(value)
+
+
+def _optional_text(table: Fields, key: str) -> str | None:
+    return None if table.get(key, None) is None else table.text(key)
+
+
+def _literal(value: str | int | float) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"A recipe file cannot hold the number {value}.")
+    return repr(value)
+
+
+def _text_literal(value: Text) -> str:
+    if not isinstance(value, str):
+        return f"[{', '.join(map(_text_literal, value))}]"
+    bare = _INTEGER.fullmatch(value) or _FLOAT.fullmatch(value) or value in ("true", "false")
+    return value if bare else _string(value)
+
+
+def _string(text: str) -> str:
+    escaped = "".join(map(_escaped, text))
+    return f'"{escaped}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if "\ud800" <= character <= "\udfff":
+        raise RecipeError(f"A recipe file cannot hold the lone surrogate {character!a}.")
+    if character.isprintable():
+        return character
+    return f"\\U{ord(character):08x}"
