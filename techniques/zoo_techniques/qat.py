@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from zoo.contracts import Context, Phase, Technique
+from zoo.options import option
 
 if TYPE_CHECKING:
     import torch
@@ -15,12 +16,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QatConfig:
-    """Options of `qat`."""
+    """Options of `qat`.
 
-    bits: int = 8
-    weight_bits: int = 8
-    observer: Literal["lsq", "mse", "minmax", "moving-average"] = "lsq"
-    per_channel: bool = True
+    bits:        width of activations.
+    weight_bits: width of weights; as `bits` if none.
+    observer:    how ranges are found: `lsq` learns them in training, starting from those of `mse`; `mse`
+                 takes those of least squared error; `minmax` the largest values seen; `moving-average`
+                 lets them follow the batches of training.
+    per_channel: whether each output channel's weights have a scale of their own.
+    """
+
+    bits: int = option(8, help="width of activations", unit="bit", minimum=2, maximum=8)
+    weight_bits: int | None = option(
+        None, help="width of weights, as `bits` if none", unit="bit", minimum=2, maximum=8
+    )
+    observer: Literal["lsq", "mse", "minmax", "moving-average"] = option(
+        "lsq", help="how ranges are found: learned, least squared error, largest seen, following the batches"
+    )
+    per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
 
 
 class Qat(Technique):
@@ -44,11 +57,9 @@ class Qat(Technique):
         from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 
         config: QatConfig = self.config
-        module = prepare(
-            model,
-            context,
-            QuantizationConfig(config.bits, config.weight_bits, config.observer, config.per_channel),
-        )
+        weight_bits = config.bits if config.weight_bits is None else config.weight_bits
+        quantization = QuantizationConfig(config.bits, weight_bits, config.observer, config.per_channel)
+        module = prepare(model, context, quantization)
         batches: Iterable[torch.Tensor]
         if context.calibration is None:
             context.report.note("qat: no calibration data, the ranges come from the one example input")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
+from zoo.quantization.lowering import DepthToSpace
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19
@@ -91,6 +93,40 @@ class _Int8Linear(_Int8Weight):
         return F.linear(x, self.dequantized(), self.bias)
 
 
+class _ExportedDepthToSpace(nn.Module):
+    """DepthToSpace as reshapes around one transposition of (N, H, W, C) data.
+
+    Engines that keep channels innermost cancel the two outer transpositions against their own; the
+    operator DepthToSpace itself would make them go back and forth. Sizes stay free: 0 copies a side, -1
+    infers one, and an axis of length 1 brings the sides to where 0 copies them from.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, h, w = x.shape
+        k, c = self.size, channels // self.size**2
+        x = _move("Transpose", x, (n, h, w, channels), perm=[0, 2, 3, 1])
+        x = _reshape(x, (n, h, w, k, k * c), [0, 0, 0, k, k * c])
+        x = _move("Transpose", x, (n, h, k, w, k * c), perm=[0, 1, 3, 2, 4])
+        x = _reshape(x, (n, h, k, k * w, c), [0, 0, k, -1, c])
+        x = _reshape(x, (n, 1, k * h, k * w, c), [0, 1, -1, 0, c])
+        x = _move("Squeeze", x, (n, k * h, k * w, c), torch.tensor([1]))
+        return _move("Transpose", x, (n, c, k * h, k * w), perm=[0, 3, 1, 2])
+
+
+def _move(operator: str, x: Tensor, shape: Sequence[int], *inputs: Tensor, **attributes: Any) -> Tensor:
+    return torch.onnx.ops.symbolic(
+        operator, (x, *inputs), attributes, dtype=x.dtype, shape=shape, version=OPSET
+    )
+
+
+def _reshape(x: Tensor, shape: Sequence[int], rule: Sequence[int]) -> Tensor:
+    return _move("Reshape", x, shape, torch.tensor(rule))
+
+
 def with_qdq_nodes(model: nn.Module) -> nn.Module:
     """Replace, in place, every quantization module of `model` by its exported form."""
     for path, module in list(model.named_modules()):
@@ -98,6 +134,8 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
             replace_module(model, path, _QuantizeDequantize(module, clip=True))
         elif isinstance(module, Requantize):
             replace_module(model, path, _QuantizeDequantize(module.owner, clip=False))
+        elif isinstance(module, DepthToSpace):
+            replace_module(model, path, _ExportedDepthToSpace(module.size))
         elif isinstance(module, QuantConv2d):
             replace_module(model, path, _Int8Conv2d(module))
         elif isinstance(module, QuantLinear):

@@ -1,8 +1,7 @@
-"""Operators rewritten as others that engines compute in int8, exactly or to rounding, before scales are set."""
+"""Operators rewritten as others that engines compute in int8, before scales are set."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 import torch
@@ -19,6 +18,31 @@ class GlobalAveragePool(nn.Module):
         return x.mean((2, 3), keepdim=True)
 
 
+class DepthToSpace(nn.Module):
+    """Pixel shuffle of channels ordered (row, column, channel). (N, k*k*C, H, W) -> (N, C, k*H, k*W)
+
+    `nn.PixelShuffle` orders them (channel, row, column). In this order whole runs of channels move at once
+    when the channels lie innermost in memory, as they do between int8 convolutions.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def extra_repr(self) -> str:
+        return f"size={self.size}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, h, w = x.shape
+        k = self.size
+        if x.is_contiguous(memory_format=torch.channels_last):
+            blocks = x.permute(0, 2, 3, 1).reshape(n, h, w, k, k * channels // (k * k))
+            rows = blocks.transpose(2, 3).reshape(n, h * k, w * k, channels // (k * k))
+            return rows.permute(0, 3, 1, 2)
+        blocks = x.reshape(n, k, k, channels // (k * k), h, w)
+        return blocks.permute(0, 3, 4, 1, 5, 2).reshape(n, channels // (k * k), h * k, w * k)
+
+
 class Pad(nn.Module):
     """`torch.nn.functional.pad` as a module. (N, C, H, W) -> (N, C, H', W')"""
 
@@ -33,7 +57,8 @@ class Pad(nn.Module):
 def lower(module: fx.GraphModule, leave: Leave) -> None:
     """Rewrite what has an equivalent that runs in int8. Weights are taken over, never initialised afresh.
 
-    - ``ConvTranspose2d`` whose stride is its kernel: a 1 x 1 convolution and a pixel shuffle;
+    - ``ConvTranspose2d`` whose stride is its kernel: a 1 x 1 convolution and a :class:`DepthToSpace`;
+    - a convolution and the pixel shuffle after it: the same with the channels reordered;
     - padding other than with zeros: a pad of its own before the convolution;
     - SiLU: a sigmoid and a product;
     - the mean over height and width, adaptive average pooling to 1 x 1: global average pooling;
@@ -50,6 +75,8 @@ def lower(module: fx.GraphModule, leave: Leave) -> None:
                 _lower_transposed(module, node, child, leave)
             elif type(child) is nn.Conv2d and child.padding_mode != "zeros":
                 _lower_padding(module, node, child)
+            elif isinstance(child, nn.PixelShuffle):
+                _lower_shuffle(module, node, child)
             elif isinstance(child, nn.SiLU):
                 _lower_silu(module, node)
             elif isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
@@ -62,6 +89,11 @@ def lower(module: fx.GraphModule, leave: Leave) -> None:
             _lower_mean(module, node)
     module.delete_all_unused_submodules()
     module.recompile()
+
+
+def argument(node: fx.Node, position: int, name: str) -> Any:
+    """An argument given by position or by name; None if it is not given."""
+    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
 def _bypass(module: fx.GraphModule, node: fx.Node) -> None:
@@ -82,7 +114,7 @@ def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTransp
         return
     if size > 1:
         name = f"{node.target}_shuffle"
-        module.add_submodule(name, nn.PixelShuffle(size))
+        module.add_submodule(name, DepthToSpace(size))
         with module.graph.inserting_after(node):
             shuffle = module.graph.call_module(name)
         node.replace_all_uses_with(shuffle)
@@ -91,19 +123,35 @@ def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTransp
 
 
 def as_pointwise(conv: nn.ConvTranspose2d) -> nn.Conv2d:
-    """The 1 x 1 convolution which, followed by PixelShuffle(k), is the k x k transposed one of stride k.
+    """The 1 x 1 convolution which, followed by DepthToSpace(k), is the k x k transposed one of stride k.
 
-    (in, out, k, k) -> (out * k * k, in, 1, 1): output channel c * k * k + k * i + j is pixel (i, j) of c.
+    (in, out, k, k) -> (k * k * out, in, 1, 1): output channel (k * i + j) * out + c is pixel (i, j) of c.
     """
     size = conv.kernel_size[0]
     outputs = conv.out_channels * size * size
     new = nn.Conv2d(conv.in_channels, outputs, 1, bias=conv.bias is not None, device="meta")
     with torch.no_grad():
-        weight = conv.weight.permute(1, 2, 3, 0).reshape(outputs, conv.in_channels, 1, 1)
+        weight = conv.weight.permute(2, 3, 1, 0).reshape(outputs, conv.in_channels, 1, 1)
         new.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
         if conv.bias is not None:
-            new.bias = nn.Parameter(conv.bias.repeat_interleave(size * size))
+            new.bias = nn.Parameter(conv.bias.repeat(size * size))
     return new.train(conv.training)
+
+
+def _lower_shuffle(module: fx.GraphModule, node: fx.Node, shuffle: nn.PixelShuffle) -> None:
+    if all(user.op == "output" for user in node.users):
+        return  # nothing is int8 there, and channels lie outermost
+    before = cast(fx.Node, node.args[0])
+    conv = module.get_submodule(str(before.target)) if before.op == "call_module" else None
+    calls = sum(other.target == before.target for other in module.graph.nodes)
+    if type(conv) is not nn.Conv2d or conv.groups != 1 or len(before.users) != 1 or calls != 1:
+        return
+    size = shuffle.upscale_factor
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            rows = parameter.view(-1, size * size, *parameter.shape[1:]).transpose(0, 1)
+            parameter.copy_(rows.reshape(parameter.shape).clone())
+    replace_module(module, str(node.target), DepthToSpace(size))
 
 
 def _lower_padding(module: fx.GraphModule, node: fx.Node, conv: nn.Conv2d) -> None:
@@ -126,26 +174,18 @@ def _lower_silu(module: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _is_global_mean(node: fx.Node) -> bool:
-    if node.op == "call_method" and node.target == "mean":
-        pass
-    elif node.op == "call_function" and node.target is torch.mean:
-        pass
-    elif node.op == "call_function" and node.target is F.adaptive_avg_pool2d:
-        return _argument(node, 1, "output_size") in (1, (1, 1), [1, 1])
-    else:
+    if node.op == "call_function" and node.target is F.adaptive_avg_pool2d:
+        return argument(node, 1, "output_size") in (1, (1, 1), [1, 1])
+    if (node.op, node.target) not in (("call_method", "mean"), ("call_function", torch.mean)):
         return False
     source = cast(fx.Node, node.args[0])
     shape = source.meta["tensor_meta"].shape if "tensor_meta" in source.meta else ()
-    axes = _argument(node, 1, "dim")
+    axes = argument(node, 1, "dim")
     return len(shape) == 4 and isinstance(axes, (tuple, list)) and sorted(a % 4 for a in axes) == [2, 3]
 
 
-def _argument(node: fx.Node, position: int, name: str) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
-
-
 def _lower_mean(module: fx.GraphModule, node: fx.Node) -> None:
-    keeps = node.target is F.adaptive_avg_pool2d or bool(_argument(node, 2, "keepdim"))
+    keeps = node.target is F.adaptive_avg_pool2d or bool(argument(node, 2, "keepdim"))
     name = f"{node.name}_pool"
     module.add_submodule(name, GlobalAveragePool())
     with module.graph.inserting_before(node):

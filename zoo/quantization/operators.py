@@ -12,7 +12,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.layers import QuantConv2d, QuantLinear
-from zoo.quantization.lowering import GlobalAveragePool, Pad
+from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument
 
 
 class Kind(Enum):
@@ -38,7 +38,8 @@ class Kind(Enum):
 
 _PASS_MODULES = (
     nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Flatten,
-    nn.Unflatten, nn.Identity, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.UpsamplingNearest2d, Pad,
+    nn.Unflatten, nn.Identity, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+    nn.UpsamplingNearest2d, Pad, DepthToSpace,
 )  # fmt: skip
 _PASS_FUNCTIONS: frozenset[Any] = frozenset(
     {
@@ -106,9 +107,9 @@ def _kind_of_function(target: str | Callable[..., Any], node: fx.Node) -> Kind:
         return Kind.JOIN
     if target in (F.relu, torch.relu, F.relu6, "relu"):
         return Kind.RECTIFY
-    if target in (torch.clamp, torch.clip, "clamp", "clip") and bound(node, 1, "min") == 0:
+    if target in (torch.clamp, torch.clip, "clamp", "clip") and argument(node, 1, "min") == 0:
         return Kind.RECTIFY
-    if target is F.hardtanh and bound(node, 1, "min_val") == 0:
+    if target is F.hardtanh and argument(node, 1, "min_val") == 0:
         return Kind.RECTIFY
     if target in _PAIRWISE:
         tensors = [a for a in node.args if isinstance(a, fx.Node) and is_float_tensor(a)]
@@ -120,8 +121,3 @@ def _kind_of_function(target: str | Callable[..., Any], node: fx.Node) -> Kind:
     if target is F.pad and node.kwargs.get("value", 0) in (0, None) and len(node.args) < 4:
         return Kind.PASS
     return Kind.FLOAT
-
-
-def bound(node: fx.Node, position: int, name: str) -> Any:
-    """An argument given by position or by name; None if it is not given."""
-    return node.args[position] if len(node.args) > position else node.kwargs.get(name)
