@@ -17,6 +17,7 @@ from zoo.suggest import did_you_mean
 
 #: One line about each sub-command; the command itself is `command` in zoo_cli.commands.NAME.
 COMMANDS = {
+    "train": "Train an architecture as it is; what recipes start from.",
     "apply": "Compress a network with a recipe, train, export and measure it.",
     "eval": "Measure PSNR, SSIM and MSE of an artifact on a dataset.",
     "run": "Turn RAW files into pictures with an artifact; needs no torch.",

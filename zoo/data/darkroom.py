@@ -17,7 +17,7 @@ from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
-from zoo.raw.pack import pack_bayer
+from zoo.raw.pack import pack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -138,9 +138,7 @@ def _check(architecture: Architecture) -> None:
 
 
 def _sample(name: str, scene: str, exposure: Exposure, architecture: Architecture) -> Sample:
-    packed = pack_bayer(
-        decode(exposure.dng), exposure.shot.ratio, white_balance=architecture.input.white_balance
-    )
+    packed = pack(decode(exposure.dng), architecture.input, exposure.shot.ratio)
     return Sample(name, scene, packed.data, np.ascontiguousarray(exposure.target.transpose(2, 0, 1)))
 
 
@@ -169,4 +167,4 @@ def _random_scene(picture: npt.NDArray[np.uint8], side: int, rng: np.random.Gene
     linear = srgb_to_linear(pixels)
     # Other light on the same scene: without it a few dozen photographs teach their colours by heart.
     tint = np.exp(rng.normal(0, 0.12, 3)) * np.exp(rng.uniform(-1.0, 0.35))
-    return np.clip(linear * tint.astype(np.float32), 0, 1)
+    return np.asarray(np.clip(linear * tint.astype(np.float32), 0, 1), dtype=np.float32)

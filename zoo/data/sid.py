@@ -146,7 +146,7 @@ def _load(pair: Pair, architecture: Architecture) -> Sample:
             f"{pair.short} is from a {frame.kind} sensor; {architecture.id} takes {architecture.input.mosaic} files.",
             hint="Use --data 'sid(root=DIR,camera=Fuji)' with unet-xtrans, camera=Sony with the others.",
         )
-    packed = pack(frame, pair.ratio, white_balance=architecture.input.white_balance)
+    packed = pack(frame, architecture.input, pair.ratio)
     target = _develop(pair.long)
     height, width = frame.mosaic.shape
     if target.shape[:2] != (height, width):
@@ -154,6 +154,8 @@ def _load(pair: Pair, architecture: Architecture) -> Sample:
             f"{pair.long} develops to {target.shape[1]}x{target.shape[0]}, its short exposure is {width}x{height}."
         )
     picture = target.transpose(2, 0, 1).astype(np.float32) / np.float32(65535)
+    if packed.top or packed.left:  # the packed frame starts that many pixels earlier
+        picture = np.pad(picture, ((0, 0), (packed.top, 0), (packed.left, 0)), mode="reflect")
     return Sample(pair.short.stem, pair.scene, packed.data, picture)
 
 

@@ -16,7 +16,7 @@ Setting = str | int | float | bool | None
 
 
 def fingerprint(
-    recipe: Recipe,
+    recipe: Recipe | None,
     *,
     architecture: str,
     plugins: Mapping[str, str],
@@ -27,7 +27,7 @@ def fingerprint(
 ) -> str:
     """``sha256:...`` over everything that the result depends on.
 
-    recipe:   in canonical form (:func:`zoo.recipes.canonical.resolve`).
+    recipe:   in canonical form (:func:`zoo.recipes.canonical.resolve`), None for plain training.
     plugins:  version of each distribution that takes part, by name.
     data:     the dataset's `identity()`.
     weights:  sha256 of the starting weights, None for a fresh initialisation from the seed.
@@ -36,7 +36,7 @@ def fingerprint(
     """
     content = {
         "form": _FORM,
-        "recipe": str(recipe),
+        "recipe": str(recipe) if recipe else "",
         "architecture": architecture,
         "plugins": dict(plugins),
         "data": data,

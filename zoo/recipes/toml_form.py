@@ -40,16 +40,22 @@ _FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30}([eE][+-]?[0-9]{1,4})?
 class RecipeFile:
     """What a recipe file holds; None for what it leaves to the command line or the defaults.
 
-    minutes: budget of training; data: a dataset as ``darkroom(photos=DIR)``; weights: path or checkpoint id.
+    steps: of all training, or of each training stage. minutes: budget of training.
+    data: a dataset as ``darkroom(photos=DIR)``. weights: path or checkpoint id.
+    batch, crop, learning_rate, precision: see :class:`zoo.apply.request.Request`.
     """
 
     recipe: Recipe
     architecture: str | None = None
     seed: int | None = None
-    steps: int | None = None
+    steps: tuple[int, ...] | None = None
     minutes: float | None = None
     data: str | None = None
     weights: str | None = None
+    batch: int | None = None
+    crop: int | None = None
+    learning_rate: float | None = None
+    precision: str | None = None
 
 
 def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
@@ -65,10 +71,16 @@ def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
         recipe=Recipe(stages),
         architecture=_optional_text(top, "architecture"),
         seed=None if top.get("seed", None) is None else top.integer("seed"),
-        steps=None if top.get("steps", None) is None else top.integer("steps"),
+        steps=_steps(top),
         minutes=None if top.get("minutes", None) is None else top.number("minutes", least=0, most=1e9),
         data=_optional_text(top, "data"),
         weights=_optional_text(top, "weights"),
+        batch=None if top.get("batch", None) is None else top.integer("batch", least=1, most=1 << 16),
+        crop=None if top.get("crop", None) is None else top.integer("crop", least=1, most=1 << 16),
+        learning_rate=None
+        if top.get("learning_rate", None) is None
+        else top.number("learning_rate", least=0, most=1e3),
+        precision=_optional_text(top, "precision"),
     )
     top.close()
     return found
@@ -147,7 +159,19 @@ def _optional_text(table: Fields, key: str) -> str | None:
     return None if table.get(key, None) is None else table.text(key)
 
 
-def _literal(value: str | int | float) -> str:
+def _steps(table: Fields) -> tuple[int, ...] | None:
+    value = table.get("steps", None)
+    if value is None:
+        return None
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(type(item) is int and 0 <= item < _LARGEST for item in values):
+        table.refuse("must be a whole number, or a list of one for each training", "steps")
+    return tuple(values)
+
+
+def _literal(value: str | int | float | tuple[int, ...]) -> str:
+    if isinstance(value, tuple):
+        return repr(list(value)) if len(value) != 1 else repr(value[0])
     if isinstance(value, str):
         return _string(value)
     if isinstance(value, float) and not math.isfinite(value):

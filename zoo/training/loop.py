@@ -13,6 +13,7 @@ from torch import nn
 
 from zoo.errors import UsageError, ZooError
 from zoo.training.feed import Batch, Feed
+from zoo.training.inputs import normalise
 from zoo.training.schedule import Budget, Schedule
 from zoo.training.state import Progress, load_state, save_state
 
@@ -47,13 +48,13 @@ class TrainingResult:
     steps: int
     seconds: float
     precision: str
-    losses: list[tuple[int, float]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether `device` multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
@@ -70,12 +71,14 @@ def train(
     state: Path | None = None,
     key: str = "",
     title: str = "train",
+    freeze_norm: bool = False,
 ) -> tuple[nn.Module, TrainingResult]:
     """Train `model` and return it on the CPU.
 
     The loss is L1 between output and target (or the teacher's output, for data without targets) plus `terms`.
     With `state`, progress is kept there: an interrupted run with the same `key` goes on where it was, and Ctrl-C
-    saves before it stops. Raises ZooError when the loss is no longer finite.
+    saves before it stops. `freeze_norm` keeps the statistics of batch norms: right for fine-tuning, since a
+    few crops tell less than the data they were made from. Raises ZooError when the loss is no longer finite.
     """
     from accelerate import Accelerator
 
@@ -89,13 +92,18 @@ def train(
     precision = settings.precision
     if precision == "auto":
         precision = "bfloat16" if has_fast_bfloat16(device) else "float32"
-    model = model.train().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    if freeze_norm:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
     torch.manual_seed(settings.seed)
     progress = (load_state(state, key, model, optimizer) if state else None) or Progress(key)
     schedule = Schedule(settings.budget, progress.seconds, progress.total)
-    result = TrainingResult(progress.step, progress.seconds, precision)
+    result = TrainingResult(progress.step, progress.seconds, precision, progress.losses)
     wrapped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
     if teacher is not None:
         teacher = teacher.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -124,7 +132,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule.factor(result.steps)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = _loss(wrapped, model, batch, device, teacher, terms)
+                loss = _loss(wrapped, model, batch, device, teacher, terms, architecture)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -139,7 +147,7 @@ def train(
                         f"The loss is {mean} at step {result.steps}: training diverged.",
                         hint=f"Try a lower rate: --learning-rate {settings.learning_rate / 4:g}",
                     )
-                result.losses.append((result.steps, mean))
+                result.losses.append([result.steps, round(mean, 6)])
                 shown = _show(reporter, schedule, shown, since, mean)
                 running.zero_()
                 since = 0
@@ -180,8 +188,11 @@ def _loss(
     device: torch.device,
     teacher: nn.Module | None,
     terms: Sequence[LossTerm],
+    architecture: Architecture,
 ) -> torch.Tensor:
-    inputs = batch.inputs.to(device=device, memory_format=torch.channels_last)
+    inputs = normalise(batch.inputs.to(device), architecture.input).contiguous(
+        memory_format=torch.channels_last
+    )
     outputs = wrapped(inputs).float()
     targets = batch.targets
     if targets is None:

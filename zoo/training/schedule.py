@@ -33,6 +33,9 @@ class Budget:
         if self.minutes is not None and not 0 <= self.minutes < math.inf:
             raise UsageError(f"--minutes must be a positive number, got {self.minutes}.")
 
+    def __str__(self) -> str:
+        return f"{self.steps} steps" if self.steps is not None else f"{self.minutes:g} min"
+
     def share(self, part: float) -> Budget:
         """The given part of this budget."""
         if self.steps is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     total: int | None = None
+    losses: list[list[float]] = field(default_factory=list)
 
 
 def save_state(

@@ -1,0 +1,188 @@
+"""`zoo apply`: compress a network with a recipe; `zoo train`: train one as it is."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.errors import UsageError
+from zoo.optional import require
+from zoo_cli.output import (
+    integer,
+    json_option,
+    print_json,
+    print_table,
+    print_text,
+    quiet_stdout,
+    scaled,
+    seconds,
+)
+from zoo_cli.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.apply.pipeline import Outcome
+    from zoo.apply.request import Request
+
+_DEFAULT_MINUTES = 10.0
+
+
+def training_options(command: Any) -> Any:
+    """The options that `apply` and `train` share."""
+    options = [
+        click.option("--out", type=click.Path(path_type=Path), help="Artifact folder [out/ARCHITECTURE-RECIPE]."),
+        click.option("--minutes", type=float, help=f"How long to train, all stages together [{_DEFAULT_MINUTES:g}]."),
+        click.option("--steps", multiple=True, type=int, help="Steps instead of minutes; once, or once per stage."),
+        click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task]."),
+        click.option(
+            "--photos", multiple=True, type=click.Path(path_type=Path), help="Photographs to add; repeatable."
+        ),
+        click.option("--weights", default="auto", help="Checkpoint id, artifact folder, 'auto' or 'none' [auto]."),
+        click.option("--batch", default=4, type=click.IntRange(1), show_default=True, help="Crops a step."),
+        click.option("--crop", default=0, type=click.IntRange(0), help="Side of the crops in input pixels."),
+        click.option("--learning-rate", default=4e-4, type=float, show_default=True, help="Of Adam, at its highest."),
+        click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"])),
+        click.option("--seed", default=0, type=click.IntRange(0), show_default=True),
+        click.option("--max-loss", default=3.0, type=float, show_default=True, help="Decibels a stage may lose."),
+        click.option("--images", type=click.IntRange(1), help="Evaluate on this many test images only."),
+        click.option("--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."),
+        click.option("--half-weights", is_flag=True, help="Store float weights of model.onnx in 16 bits."),
+    ]  # fmt: skip
+    for option in reversed([*options, json_option]):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Compress a network with a recipe, train, export and measure it.")
+@click.argument("recipe", required=False)
+@click.argument("architecture", required=False)
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe file instead of arguments."
+)
+@training_options
+def command(
+    recipe: str | None, architecture: str | None, recipe_file: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Apply RECIPE (depthwise+qat, say) to ARCHITECTURE (unet, say).
+
+    Interrupted with Ctrl-C or killed, the same command goes on where it stopped.
+    """
+    from zoo.recipes.grammar import parse
+
+    if recipe_file is not None:
+        from zoo.recipes import toml_form
+
+        found = toml_form.read(recipe_file)
+        # with a file the only argument left is the architecture, which the file may name itself
+        name = architecture or recipe or found.architecture
+        if name is None:
+            raise UsageError(
+                "The recipe file names no architecture.", hint="Name one: zoo apply --recipe FILE unet"
+            )
+        require_compress()
+        from zoo.apply.recipe_file import with_file
+
+        request = with_file(make_request(None, name, str(found.recipe), options), found)
+        run(request, as_json)
+        return
+    if recipe is None or architecture is None:
+        raise UsageError(
+            "A recipe and an architecture are needed.", hint="For example:  zoo apply depthwise+qat unet"
+        )
+    parsed = parse(recipe)
+    check_legality(recipe)
+    require_compress()
+    run(make_request(parsed, architecture, recipe, options), as_json)
+
+
+def check_legality(recipe: str) -> None:
+    """Refuse an illegal order before torch is even imported."""
+    from zoo import plugins
+    from zoo.recipes import legality
+    from zoo.recipes.grammar import parse
+
+    parsed = parse(recipe)
+    legality.check([plugins.load("techniques", stage.technique) for stage in parsed], parsed)
+
+
+def require_compress() -> None:
+    """Raise MissingDependencyError, with the pip command, where training is not installed."""
+    for module in ("torch", "onnx", "onnxscript", "skimage", "accelerate"):
+        require(module, "Compressing a network")
+
+
+def make_request(recipe: Any, architecture: str, title: str, options: dict[str, Any]) -> Request:
+    """A request from command-line options."""
+    from zoo.apply.request import Request
+    from zoo.training.schedule import Budget
+
+    minutes, steps = options.pop("minutes"), options.pop("steps")
+    if minutes is not None and steps:
+        raise UsageError("Give either --minutes or --steps, not both.")
+    if steps:
+        budgets = tuple(Budget(steps=count) for count in steps)
+    else:
+        budgets = (Budget(minutes=_DEFAULT_MINUTES if minutes is None else minutes),)
+    out = options.pop("out") or Path("out", _file_name(f"{architecture}-{title}"))
+    command_line = shlex.join(["zoo", *sys.argv[1:]])
+    return Request(recipe, architecture, out, budgets, command=command_line, **options)
+
+
+def _file_name(title: str) -> str:
+    return "".join(c if c.isalnum() or c in "+-._" else "-" for c in title).strip("-.")[:80]
+
+
+def run(request: Request, as_json: bool) -> None:
+    """Run a request and show what came of it."""
+    from zoo.apply.pipeline import apply
+
+    with quiet_stdout(as_json), progress() as reporter:
+        outcome = apply(request, reporter)
+    if outcome is None:
+        return
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        show(outcome)
+
+
+def show(outcome: Outcome) -> None:
+    """The before/after table."""
+    files = outcome.files
+    names = ["before", *(file.stage for file in files[1:])]
+    rows: list[list[str]] = [
+        ["parameters", *(integer(f.parameters) for f in files)],
+        ["multiply-accumulates", *(scaled(f.macs) for f in files)],
+        ["model.onnx", *(scaled(f.file_bytes, "B") for f in files)],
+    ]
+    if all(f.latency for f in files):
+        medians = [f.latency.median for f in files if f.latency]
+        rows.append(["latency", *(seconds(m / 1000) for m in medians)])
+        rows.append(["speed-up", *(f"{medians[0] / m:.2f}x" for m in medians)])
+    rows += _quality_rows(outcome)
+    print_table(["", *names], rows, title="As ONNX Runtime runs the exported files", right=names)
+    for layer in outcome.left_alone[:8]:
+        print_text(f"{layer['technique']} left {layer['layer']} alone: {layer['reason']}")
+    if len(outcome.left_alone) > 8:
+        print_text(f"... and {len(outcome.left_alone) - 8} layers more; all are in metrics.json.")
+    print_text(f"Wrote {outcome.artifact} in {seconds(outcome.seconds)}.")
+    if any(file.psnr is not None for file in files):
+        print_text(f"Try it:  zoo run {outcome.artifact} shot.ARW -o pictures")
+
+
+def _quality_rows(outcome: Outcome) -> list[list[str]]:
+    qualities = [file.quality.to_json() if file.quality else {} for file in outcome.files]
+    labels = {
+        "psnr_db": ("PSNR", "{:.2f} dB"),
+        "ssim": ("SSIM", "{:.4f}"),
+        "top1_agreement": ("same top-1 class", "{:.1%}"),
+        "logits_sqnr_db": ("logits, signal to error", "{:.1f} dB"),
+    }
+    return [
+        [label, *(form.format(quality[key]) if key in quality else "" for quality in qualities)]
+        for key, (label, form) in labels.items()
+        if any(key in quality for quality in qualities)
+    ]

@@ -1,0 +1,65 @@
+"""`zoo eval`: measure an artifact on a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.optional import require
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.evaluation.artifact import Evaluation
+
+
+@click.command(short_help="Measure PSNR, SSIM and MSE of an artifact on a dataset.")
+@click.argument("artifact")
+@click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task].")
+@click.option(
+    "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add."
+)
+@click.option(
+    "--split", default="test", type=click.Choice(["train", "val", "test", "all"]), show_default=True,
+    help="Which images; 'all' takes those of a training too, which flatters.",
+)  # fmt: skip
+@click.option("--against", help="For classifiers: the artifact or checkpoint to agree with.")
+@click.option("--images", type=click.IntRange(1), help="Only this many images.")
+@click.option("--engine", default="onnxruntime", show_default=True, help="What executes the file.")
+@click.option(
+    "--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."
+)
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Of simulated noise.")
+@json_option
+def command(artifact: str, as_json: bool, **options: Any) -> None:
+    """Measure ARTIFACT, a folder or the id of a pulled checkpoint, as the engine runs it."""
+    require("skimage", "Measuring quality")
+    from zoo.evaluation.artifact import evaluate_artifact
+
+    with quiet_stdout(as_json), progress() as reporter:
+        result = evaluate_artifact(artifact, reporter=reporter, **options)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        show(result)
+
+
+def show(result: Evaluation) -> None:
+    """A row an image, and the mean."""
+    quality = result.to_json()["quality"]
+    if "per_image" in quality:
+        rows = [[row["name"], f"{row['psnr_db']:.2f}", f"{row['ssim']:.4f}"] for row in quality["per_image"]]
+        rows.append(["mean", f"{quality['psnr_db']:.2f}", f"{quality['ssim']:.4f}"])
+        print_table(["image", "PSNR dB", "SSIM"], rows, right=["PSNR dB", "SSIM"])
+        print_text(f"MSE {quality['mse']:.3g}")
+    else:
+        print_text(
+            f"same top-1 class: {quality['top1_agreement']:.1%} of {quality['images']} images; "
+            f"logits agree to {quality['logits_sqnr_db']:.1f} dB"
+        )
+    if result.seen:
+        print_text(
+            f"Careful: {len(result.seen)} of these scenes were trained on, which flatters: {', '.join(result.seen[:5])}"
+        )

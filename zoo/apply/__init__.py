@@ -1,0 +1,1 @@
+"""Applying a recipe: rewrite, train, export, measure, and write an artifact."""

@@ -1,0 +1,73 @@
+"""The honest-effect check: a stage that changes nothing must not pass for compression."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from zoo.cost import model_cost
+from zoo.errors import HonestEffectError
+
+if TYPE_CHECKING:
+    from zoo.contracts import Technique
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a net is at one point of a recipe. outputs: what it gives for the example input, in eval mode."""
+
+    parameters: int
+    nonzero: int
+    macs: int
+    kinds: Counter[str]
+    outputs: torch.Tensor
+
+
+def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
+    """Take one; the model is left as it was."""
+    model = copy.deepcopy(model).eval()
+    cost = model_cost(model, example)
+    with torch.no_grad():
+        outputs = model(example)
+    return Snapshot(
+        parameters=cost.parameters,
+        nonzero=sum(int(torch.count_nonzero(p)) for p in model.parameters()),
+        macs=cost.macs,
+        kinds=Counter(type(module).__name__ for module in model.modules()),
+        outputs=outputs,
+    )
+
+
+def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, adds_objective: bool) -> None:
+    """Raise HonestEffectError if `technique` changed nothing, only wrote zeros, or broke the output."""
+    name = technique.id
+    if before.outputs.shape != after.outputs.shape:
+        raise HonestEffectError(
+            f"{name} changed the shape of the output from {tuple(before.outputs.shape)} "
+            f"to {tuple(after.outputs.shape)}."
+        )
+    if not torch.isfinite(after.outputs).all():
+        raise HonestEffectError(f"After {name} the net no longer gives finite numbers.")
+    same_structure = (before.parameters, before.macs, before.kinds) == (
+        after.parameters,
+        after.macs,
+        after.kinds,
+    )
+    if not same_structure or adds_objective:
+        return
+    if torch.equal(before.outputs, after.outputs) and before.nonzero == after.nonzero:
+        raise HonestEffectError(
+            f"{name} changed nothing: same layers, same numbers, same output.",
+            hint=f"Leave it out, or see what it needs:  zoo info {name}",
+        )
+    if after.nonzero < before.nonzero:
+        raise HonestEffectError(
+            f"{name} only wrote zeros: {before.nonzero - after.nonzero:,} weights are zero now, yet the file would be "
+            "as large and the engine as slow as before.",
+            hint="A pruning technique has to remove channels or blocks, not mask them.",
+        )

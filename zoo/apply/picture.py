@@ -1,0 +1,53 @@
+"""A picture of what a net does: the dark file as developed, before the recipe, after it, and the photograph."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.evaluation.predict import predictor
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from zoo.apply.measure import Meter
+    from zoo.apply.request import Job
+
+#: side of each panel in pixels
+_SIDE = 320
+
+
+def sample_picture(job: Job, meter: Meter) -> bytes:
+    """PNG bytes: the middle of the first test image, four panels side by side."""
+    from PIL import Image
+
+    sample = next(iter(job.dataset.frames(job.architecture, "test")))
+    first, last = meter.files[0].stage, meter.files[-1].stage
+    panels = []
+    if job.architecture.input.mosaic == "bayer":
+        panels.append(_amplified(sample.inputs, job.architecture.output.scale))
+    if job.recipe:
+        panels.append(predictor(meter.session(first), job.architecture)(sample.inputs))
+    panels.append(predictor(meter.session(last), job.architecture)(sample.inputs))
+    if sample.target is not None:
+        panels.append(sample.target)
+    strip = np.concatenate([_middle(panel) for panel in panels], axis=2)
+    pixels = np.rint(strip.transpose(1, 2, 0) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _amplified(inputs: npt.NDArray[np.float32], scale: int) -> npt.NDArray[np.float32]:
+    """Packed Bayer input as a picture: red, mean of the greens, blue, with a display curve."""
+    rgb = np.stack([inputs[0], (inputs[1] + inputs[3]) / 2, inputs[2]]) ** np.float32(1 / 2.2)
+    return np.asarray(rgb.repeat(scale, axis=1).repeat(scale, axis=2), dtype=np.float32)
+
+
+def _middle(panel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    height, width = panel.shape[1:]
+    side = min(_SIDE, height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.clip(panel[:, top : top + side, left : left + side], 0, 1)

@@ -1,0 +1,98 @@
+"""What is to be applied, and everything about it that can be checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo import plugins
+from zoo.data.choose import choose_dataset
+from zoo.errors import UsageError
+from zoo.recipes.canonical import ResolvedRecipe
+from zoo.recipes.canonical import resolve as resolve_recipe
+
+if TYPE_CHECKING:
+    from zoo.contracts import Architecture, Dataset, Technique
+    from zoo.recipes.grammar import Recipe
+    from zoo.training.loop import Precision
+    from zoo.training.schedule import Budget
+
+
+@dataclass(frozen=True)
+class Request:
+    """A recipe for an architecture, and how to train it.
+
+    recipe:   None to train the architecture as it is; else its techniques in order.
+    budgets:  one budget for all training, or one for each training stage.
+    weights:  see :func:`zoo.apply.weights.load_start`.
+    data:     a dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
+    photos:   folders added to the dataset's own photographs.
+    max_loss: decibels of quality (PSNR) a training stage may lose against the starting weights; None for any.
+    half_weights: store the exported float weights in 16 bits, which halves the file.
+    crop:     side of the training crops in input-tensor pixels; 0 for the default.
+    """
+
+    recipe: Recipe | None
+    architecture: str
+    out: Path
+    budgets: tuple[Budget, ...]
+    weights: str = "auto"
+    data: str = ""
+    photos: tuple[Path, ...] = ()
+    batch: int = 4
+    crop: int = 0
+    learning_rate: float = 4e-4
+    precision: Precision = "auto"
+    seed: int = 0
+    max_loss: float | None = 3.0
+    half_weights: bool = False
+    images: int | None = None
+    threads: int = 0
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked request: everything named in it exists and may be combined. data: the dataset as text."""
+
+    request: Request
+    architecture: Architecture
+    recipe: ResolvedRecipe | None
+    data: str
+    dataset: Dataset
+    crop: int
+
+    @property
+    def techniques(self) -> tuple[Technique, ...]:
+        """The techniques of the recipe, in order."""
+        return self.recipe.techniques if self.recipe else ()
+
+
+def resolve(request: Request) -> Job:
+    """Find what the request names and refuse what cannot work, before any work is done.
+
+    Raises ZooError subclasses: unknown ids, wrong options, an illegal order, data that does not suit the net.
+    """
+    architecture = plugins.architecture(request.architecture)
+    recipe = resolve_recipe(request.recipe) if request.recipe is not None else None
+    data, dataset = choose_dataset(request.data, request.photos, architecture)
+    return Job(request, architecture, recipe, data, dataset, _crop(request, architecture))
+
+
+def _crop(request: Request, architecture: Architecture) -> int:
+    height, width = architecture.input.example
+    if architecture.input.fixed_size:
+        if height != width:
+            raise UsageError(
+                f"{architecture.id} takes {width}x{height} input; only square crops can be trained on."
+            )
+        return height
+    crop = request.crop or min(128, height, width)
+    multiple = architecture.input.multiple_of
+    if crop % multiple or crop <= 0:
+        raise UsageError(
+            f"Crops for {architecture.id} must be a multiple of {multiple}, not {crop}.",
+            hint=f"Use --crop {max(multiple, crop - crop % multiple)}",
+        )
+    return crop

@@ -1,0 +1,46 @@
+"""Choosing a dataset for a network, from what the user named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo import plugins
+from zoo.errors import UsageError
+from zoo.recipes.grammar import Stage, parse_stage
+
+if TYPE_CHECKING:
+    from zoo.contracts import Architecture, Dataset
+
+#: The data for a task unless other data is named.
+_DEFAULT = {"raw-to-rgb": "darkroom", "classification": "photos"}
+
+
+def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture) -> tuple[str, Dataset]:
+    """The dataset that a text such as ``darkroom(min_ratio=200)`` names, "" for the task's default.
+
+    photos: folders added to its option `photos`. Returns the full text too. Raises UsageError if the data is for
+    another task, and what :func:`zoo.plugins.dataset` raises.
+    """
+    text = _with_photos(text or _DEFAULT[architecture.task], photos)
+    stage = parse_stage(text, "dataset")
+    dataset = plugins.dataset(stage.technique, stage.option_map)
+    if architecture.task not in dataset.tasks:
+        raise UsageError(
+            f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "
+            f"{architecture.id} is a net for {architecture.task}.",
+            hint=f"Try --data {_DEFAULT[architecture.task]}, or see:  zoo list datasets",
+        )
+    return text, dataset
+
+
+def _with_photos(text: str, photos: Sequence[Path]) -> str:
+    if not photos:
+        return text
+    stage = parse_stage(text, "dataset")
+    options = stage.option_map
+    given = options.get("photos", ())
+    folders = (given,) if isinstance(given, str) else given
+    options["photos"] = (*folders, *(str(folder) for folder in photos))
+    return str(Stage.of(stage.technique, options))

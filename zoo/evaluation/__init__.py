@@ -1,0 +1,1 @@
+"""Measuring an exported file: quality, agreement with another file, latency."""
