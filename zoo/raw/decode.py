@@ -1,17 +1,33 @@
-"""Opening a RAW file: the mosaic as the sensor gave it, and what is needed to scale it."""
+"""Opening a RAW file: the mosaic as the sensor gave it, and what is needed to scale it.
+
+RAW files are untrusted: LibRaw opens some damaged ones without a word, as zeros or as garbage. What it gives
+is checked here.
+"""
 
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import InputError
+from zoo.files import open_regular, reading
+from zoo.raw.native import native_messages
+from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+_SMALLEST_SIDE = 16
+_LARGEST_GAIN = 64.0
+_BLOCK = 16
+_FLIPS = (0, 3, 5, 6)
+_NEED = "Give the camera's own file (.dng .arw .nef .cr2 .cr3 .raf ...)."
+_NEED_MOSAIC = "Give a file with the sensor's mosaic: one value a pixel, red, green or blue."
+_DAMAGED = "Copy it from the camera again; this copy is incomplete or damaged."
 
 
 @dataclass(frozen=True)
@@ -43,48 +59,159 @@ class RawFrame:
 def decode(source: Path | bytes) -> RawFrame:
     """Read a RAW file (a path, or the bytes of one) through LibRaw.
 
-    Raises InputError when the file is missing, is no RAW file, is damaged, or has no colour-filter mosaic.
+    Raises InputError, saying what was found and what is needed, when the file cannot be read, is no RAW file,
+    is truncated or damaged, has no colour-filter mosaic, or has levels that leave no signal.
     """
+    if isinstance(source, bytes):
+        _check_head(source[:HEAD], "the RAW data")
+        return _decode(source, "the RAW data")
+    with reading(source):
+        path = source.resolve(strict=True)  # a link is followed; what it leads to must be a regular file
+    with open_regular(path) as stream, reading(source):
+        head = stream.read(HEAD)
+    _check_head(head, str(source))
+    with native_messages() as messages:
+        frame = _decode(path, str(source))
+    if messages:
+        raise InputError(f"{source} is truncated or damaged ({_shown(messages[0])}).", hint=_DAMAGED)
+    return frame
+
+
+def _check_head(head: bytes, name: str) -> None:
+    if not head:
+        raise InputError(f"{name} is empty.", hint=_DAMAGED)
+    if not has_raw_header(head):
+        kind = other_kind(head)
+        found = f"is {kind}, not a RAW file" if kind else "is not a RAW file: it has no known header"
+        raise InputError(f"{name} {found}.", hint=_NEED)
+
+
+def _decode(source: Path | bytes, name: str) -> RawFrame:
     import rawpy
 
-    name = str(source) if isinstance(source, Path) else "the RAW data"
-    if isinstance(source, Path) and not source.is_file():
-        what = "is a directory" if source.is_dir() else "does not exist"
-        raise InputError(f"{name} {what}; a RAW file is needed.")
+    # rawpy takes paths in UTF-8 only; a file with another kind of name is read into memory.
+    if isinstance(source, Path) and not _is_unicode(source):
+        source = source.read_bytes()
     try:
-        raw = rawpy.imread(io.BytesIO(source) if isinstance(source, bytes) else str(source))
-    except (rawpy.LibRawError, OSError, ValueError) as error:
-        raise InputError(f"{name} cannot be read as a RAW file: {error}") from error
-    with raw:
-        try:
+        with rawpy.imread(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as raw:
             return _frame(raw, name)
-        except rawpy.LibRawError as error:
-            raise InputError(f"{name} is damaged: {error}") from error
+    except (rawpy.LibRawFileUnsupportedError, rawpy.NotSupportedError) as error:
+        raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
+    except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
+        raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=_DAMAGED) from error
+    except (rawpy.LibRawError, OSError, ValueError, MemoryError) as error:
+        raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=_DAMAGED) from error
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _frame(raw: Any, name: str) -> RawFrame:
     import numpy as np
 
-    mosaic = raw.raw_image_visible
-    pattern = raw.raw_pattern
-    if mosaic is None or mosaic.ndim != 2 or pattern is None:
-        raise InputError(f"{name} holds no colour-filter mosaic (a linear or three-layer sensor?).")
-    black = tuple(float(v) for v in raw.black_level_per_channel)
-    levels = raw.camera_white_level_per_channel
-    white_level = float(raw.white_level)
-    white = tuple(float(v) if v else white_level for v in levels) if levels is not None else (white_level,) * 4
+    pattern = _pattern(raw, name)
+    mosaic = np.array(raw.raw_image_visible, dtype=np.uint16)
+    if mosaic.ndim != 2 or min(mosaic.shape) < _SMALLEST_SIDE:
+        raise InputError(
+            f"{name} holds a picture of {' x '.join(map(str, mosaic.shape[::-1]))} pixels; "
+            f"at least {_SMALLEST_SIDE} a side are needed."
+        )
+    black, white = _levels(raw)
+    _check_signal(mosaic, black, white, name)
     return RawFrame(
-        mosaic=np.array(mosaic, dtype=np.uint16),
-        pattern=np.array(pattern, dtype=np.int64),
+        mosaic=mosaic,
+        pattern=pattern,
         black=(black[0], black[1], black[2], black[3]),
         white=(white[0], white[1], white[2], white[3]),
         gains=_gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0),
-        flip=int(raw.sizes.flip),
+        flip=raw.sizes.flip if raw.sizes.flip in _FLIPS else 0,
     )
 
 
+def _pattern(raw: Any, name: str) -> npt.NDArray[np.int64]:
+    """The colour-filter cell at the corner of the visible pixels. Raises InputError if it is none we know."""
+    import numpy as np
+    import rawpy
+
+    if raw.raw_type != rawpy.RawType.Flat:
+        raise InputError(
+            f"{name} holds several colours a pixel (a linear DNG, an sRAW, or a three-layer sensor).",
+            hint=_NEED_MOSAIC,
+        )
+    if raw.raw_pattern is None:
+        raise InputError(f"{name} is from a sensor without colour filters (monochrome).", hint=_NEED_MOSAIC)
+    pattern = np.array(raw.raw_pattern, dtype=np.int64)
+    colours = raw.color_desc.decode("ascii", "replace")
+    found = "".join(colours[index] for index in pattern.ravel())
+    counts = {colour: found.count(colour) for colour in "RGB"}
+    bayer = pattern.shape == (2, 2) and counts == {"R": 1, "G": 2, "B": 1}
+    xtrans = pattern.shape == (6, 6) and counts == {"R": 8, "G": 20, "B": 8}
+    if not (bayer or xtrans) or colours[:3] != "RGB":
+        cell = f"{pattern.shape[0]} x {pattern.shape[1]} cell of {', '.join(dict.fromkeys(found))}"
+        raise InputError(f"{name} has an unknown colour-filter array (a {cell}).", hint=_NEED_MOSAIC)
+    return pattern
+
+
+def _levels(raw: Any) -> tuple[list[float], list[float]]:
+    """Black and white levels of the four colour indices."""
+    black = [float(level) for level in raw.black_level_per_channel]
+    white = float(raw.white_level)
+    # A camera's own saturation levels may lie below what the format can hold; absent ones are zero.
+    own = [float(level) for level in raw.camera_white_level_per_channel or (0, 0, 0, 0)]
+    return black, [level if low < level < white else white for low, level in zip(black, own, strict=True)]
+
+
+def _check_signal(mosaic: npt.NDArray[np.uint16], black: list[float], white: list[float], name: str) -> None:
+    """Refuse levels that leave nothing, and pixels that LibRaw did not fill."""
+    if not all(0 <= low < high for low, high in zip(black, white, strict=True)):
+        raise InputError(
+            f"{name} has absurd levels: black {_listed(black)}, white {_listed(white)}.", hint=_DAMAGED
+        )
+    brightest = int(mosaic.max())
+    if brightest == 0:
+        raise InputError(f"{name} holds only zeros; it is truncated or damaged.", hint=_DAMAGED)
+    if brightest <= min(black):
+        raise InputError(
+            f"{name} holds no signal: its brightest pixel is {brightest}, its black level {_listed(black)}.",
+            hint="Was the lens covered? If not, the file is damaged.",
+        )
+    # With a black level above zero, noise does not bring a whole block to exactly zero; missing data does.
+    missing = _empty_blocks(mosaic) if min(black) > 0 else 0.0
+    if missing > 0.001:
+        raise InputError(
+            f"{name} is truncated or damaged: {math.ceil(missing * 100)} % of its picture is empty.",
+            hint=_DAMAGED,
+        )
+
+
+def _empty_blocks(mosaic: npt.NDArray[np.uint16]) -> float:
+    """The share of 16 x 16 blocks that hold only zeros."""
+    height, width = (side - side % _BLOCK for side in mosaic.shape)
+    blocks = mosaic[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    return 1.0 - float(blocks.any(axis=(1, 3)).mean())
+
+
 def _gains(values: Any) -> tuple[float, float, float] | None:
-    red, green, blue = (float(v) for v in list(values)[:3])
-    if not (red > 0 and green > 0 and blue > 0):
+    """Gains relative to green, None if they are missing or absurd."""
+    red, green, blue = (float(value) for value in list(values)[:3])
+    if not all(math.isfinite(value) and value > 0 for value in (red, green, blue)):
         return None
-    return red / green, 1.0, blue / green
+    gains = red / green, 1.0, blue / green
+    return gains if max(gains) <= _LARGEST_GAIN and min(gains) >= 1 / _LARGEST_GAIN else None
+
+
+def _listed(levels: list[float]) -> str:
+    """One number if all are equal, else all of them."""
+    return "/".join(f"{level:g}" for level in dict.fromkeys(levels))
+
+
+def _shown(message: object) -> str:
+    """LibRaw's message (bytes in its exceptions) as text; a file name before it is cut."""
+    argument = message.args[0] if isinstance(message, Exception) and message.args else message
+    text = argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)
+    return text.rpartition(": ")[2].strip()[:200]

@@ -27,10 +27,12 @@ def _rationals(values: Sequence[float], denominator: int = 10_000) -> tuple[int,
     return tuple(pairs)
 
 
-def dng_bytes(frame: RawFrame, *, xyz_to_camera: npt.NDArray[np.float64], camera: str = "zoo darkroom") -> bytes:
+def dng_bytes(
+    frame: RawFrame, *, xyz_to_camera: npt.NDArray[np.float64], camera: str = "zoo darkroom"
+) -> bytes:
     """The bytes of a DNG file that LibRaw and other RAW developers open.
 
-    `xyz_to_camera` is the (3, 3) colour matrix for D65. White balance and black and white levels are the frame's.
+    `xyz_to_camera` is the (3, 3) colour matrix for D65. White balance, black and white levels are the frame's.
     """
     import tifffile
 
@@ -54,6 +56,12 @@ def dng_bytes(frame: RawFrame, *, xyz_to_camera: npt.NDArray[np.float64], camera
     ]
     buffer = io.BytesIO()
     tifffile.imwrite(
-        buffer, frame.mosaic, photometric="cfa", metadata=None, software="zoo", extratags=tags, rowsperstrip=1 << 30
+        buffer,
+        frame.mosaic,
+        photometric="cfa",
+        metadata=None,
+        software="zoo",
+        extratags=tags,
+        rowsperstrip=1 << 30,
     )
     return buffer.getvalue()
