@@ -16,16 +16,20 @@ spelling, and strings, integers, floats and lists of them are all that a recipe 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zoo.errors import RecipeError
 from zoo.files import read_bytes, write_bytes_atomic
 from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage, Text
 from zoo.strict import Fields, parse_toml
+
+T = TypeVar("T")
 
 #: Bytes of a recipe file; far beyond any that a machine could run.
 MAX_SIZE = 1 << 20
@@ -69,18 +73,16 @@ def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
         top.refuse("has no stage; each technique is one [[stage]] table")
     found = RecipeFile(
         recipe=Recipe(stages),
-        architecture=_optional_text(top, "architecture"),
-        seed=None if top.get("seed", None) is None else top.integer("seed"),
-        steps=_steps(top),
-        minutes=None if top.get("minutes", None) is None else top.number("minutes", least=0, most=1e9),
-        data=_optional_text(top, "data"),
-        weights=_optional_text(top, "weights"),
-        batch=None if top.get("batch", None) is None else top.integer("batch", least=1, most=1 << 16),
-        crop=None if top.get("crop", None) is None else top.integer("crop", least=1, most=1 << 16),
-        learning_rate=None
-        if top.get("learning_rate", None) is None
-        else top.number("learning_rate", least=0, most=1e3),
-        precision=_optional_text(top, "precision"),
+        architecture=_given(top, "architecture", top.text),
+        seed=_given(top, "seed", top.integer),
+        steps=_given(top, "steps", functools.partial(_steps, top)),
+        minutes=_given(top, "minutes", functools.partial(top.number, least=0, most=1e9)),
+        data=_given(top, "data", top.text),
+        weights=_given(top, "weights", top.text),
+        batch=_given(top, "batch", functools.partial(top.integer, least=1, most=1 << 16)),
+        crop=_given(top, "crop", functools.partial(top.integer, least=1, most=1 << 16)),
+        learning_rate=_given(top, "learning_rate", functools.partial(top.number, least=0, most=1e3)),
+        precision=_given(top, "precision", top.text),
     )
     top.close()
     return found
@@ -155,17 +157,15 @@ def _scalar(options: Fields, name: str, value: Any) -> str:
     return str(value)
 
 
-def _optional_text(table: Fields, key: str) -> str | None:
-    return None if table.get(key, None) is None else table.text(key)
+def _given(table: Fields, key: str, read: Callable[[str], T]) -> T | None:
+    return None if table.get(key, None) is None else read(key)
 
 
-def _steps(table: Fields) -> tuple[int, ...] | None:
-    value = table.get("steps", None)
-    if value is None:
-        return None
+def _steps(table: Fields, key: str) -> tuple[int, ...]:
+    value = table.get(key)
     values = value if isinstance(value, list) else [value]
-    if not values or not all(type(item) is int and 0 <= item < _LARGEST for item in values):
-        table.refuse("must be a whole number, or a list of one for each training", "steps")
+    if not values or not all(type(item) is int and 0 <= item <= _LARGEST for item in values):
+        table.refuse("must be a whole number, or a list of one for each training", key)
     return tuple(values)
 
 
