@@ -78,8 +78,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if "_ZOO_COMPLETE" in os.environ:  # a shell asks for completions; click answers and exits
         cli.main(prog_name="zoo")
     settings = {"debug": os.environ.get("ZOO_DEBUG", "") not in ("", "0")}
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _prepare_streams()
     try:
         with cli.make_context("zoo", list(sys.argv[1:] if args is None else args), obj=settings) as context:
             cli.invoke(context)
@@ -95,6 +94,15 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 # --------------------------------------------------------------------------------------------------- details
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed fail: not because a stream is closed, nor because it lacks a character."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _report(error: Exception) -> int:
