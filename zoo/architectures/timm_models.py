@@ -72,13 +72,13 @@ def _config(name: str) -> Any:
     names = timm.list_models()
     if base not in names:
         raise UnknownIdError(
-            f"timm has no network '{base}'{did_you_mean(base, names)}.",
+            f"timm has no network '{base}'{did_you_mean(base, names)}",
             hint='List its networks with:  python -c "import timm; print(*timm.list_models())"',
         )
     known = [each for each in timm.list_pretrained(f"{base}*") if each.partition(".")[0] == base]
     if dot and name not in known:
         raise UnknownIdError(
-            f"timm has no '{base}' trained as '{tag}'{did_you_mean(name, known)}.",
+            f"timm has no '{base}' trained as '{tag}'{did_you_mean(name, known)}",
             hint=f"Known here: {', '.join([base, *known])}",
         )
     return get_pretrained_cfg(name)

@@ -122,24 +122,22 @@ def fit(separable: SeparableConv2d, moments: Moments, *, ridge: float = 1e-3, ro
     Raises ZooError if the activations are not finite.
     """
     problem = moments.problem(ridge)
-    kernels, pointwise = moments.kernels.clone(), moments.pointwise.clone()
-    best = problem.error(kernels, pointwise)
-    tried_kernels, tried = kernels.clone(), problem.solve_pointwise(kernels)
-    error = problem.ridged_error(tried_kernels, tried)
+    kernels = moments.kernels.clone()
+    pointwise, objective = problem.solve_pointwise(kernels)
     for _ in range(rounds if moments.whole else 0):
-        problem.improve_kernels(tried_kernels, tried)
-        tried = problem.solve_pointwise(tried_kernels)
-        before, error = error, problem.ridged_error(tried_kernels, tried)
-        if not before - error > 1e-3 * before:
+        problem.improve_kernels(kernels, pointwise)
+        before = objective
+        pointwise, objective = problem.solve_pointwise(kernels)
+        if not before - objective > 1e-3 * before:
             break
-    if problem.error(tried_kernels, tried) < best:
-        kernels, pointwise = tried_kernels, tried
-        best = problem.error(kernels, pointwise)
+    error, unrefined = problem.error(kernels, pointwise), problem.error(moments.kernels, moments.pointwise)
+    if not error < unrefined:  # the ridge term may trade the data at hand for data unseen
+        kernels, pointwise, error = moments.kernels, moments.pointwise, unrefined
     bias = problem.bias(kernels, pointwise)
     if bias is not None and separable.pointwise.bias is not None:
         separable.pointwise.bias.copy_(bias)
     _store(separable, kernels if moments.whole else moments.depthwise, pointwise)
-    return _ratio(best, moments.wanted_power())
+    return _ratio(error, moments.wanted_power())
 
 
 @torch.no_grad()

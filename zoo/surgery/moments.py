@@ -19,6 +19,8 @@ from zoo.surgery.separable import SeparableConv2d
 #: Beyond this many patch elements (in * k * k) the second moments of patches (here 328 MB) are not held;
 #: the depthwise kernels then stay those of the rank-1 split and only the pointwise part is fitted.
 WIDEST_PATCH = 6400
+#: Patches gathered before their products are taken: large products run at full speed.
+_ROWS = 2048
 
 
 def draw_positions(size: torch.Size | tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
@@ -67,17 +69,22 @@ class Moments:
     """
 
     def __init__(self, conv: nn.Conv2d, separable: SeparableConv2d) -> None:
-        self.conv = conv
-        weight = conv.weight.detach().double().cpu()
-        self.whole = weight[0].numel() <= WIDEST_PATCH
-        depthwise = separable.depthwise.weight.detach().double().cpu().flatten(1)
-        self.kernels = depthwise if self.whole else depthwise.new_ones(conv.in_channels, 1)
-        self.depthwise = depthwise
+        self._conv = conv
+        self._dense = conv.weight.detach().float().cpu().flatten(1)
+        self._bias = None if conv.bias is None else conv.bias.detach().double().cpu()
+        self.whole = self._dense.shape[1] <= WIDEST_PATCH
+        self.depthwise = separable.depthwise.weight.detach().double().cpu().flatten(1)
         self.pointwise = separable.pointwise.weight.detach().double().cpu()[:, :, 0, 0]
-        self.reference = weight.flatten(2) if self.whole else self.pointwise[..., None]  # (out, in, taps)
-        self.bias = None if conv.bias is None else conv.bias.detach().double().cpu()
-        size = self.reference[0].numel()
-        self.count = 0
+        if self.whole:
+            self.kernels = self.depthwise
+            self._reference = conv.weight.detach().double().cpu().flatten(2)  # (out, in, taps)
+        else:
+            self.kernels = torch.ones(conv.in_channels, 1, dtype=torch.float64)
+            self._reference = self.pointwise[..., None]
+        size = self._reference[0].numel()
+        self._gathered: list[tuple[Tensor, Tensor]] = []
+        self._count = 0
+        self._origin: Tensor | None = None
         self._x = torch.zeros(size, dtype=torch.float64)
         self._xx = torch.zeros(size, size, dtype=torch.float64)
         self._r = torch.zeros(conv.out_channels, dtype=torch.float64)
@@ -91,44 +98,58 @@ class Moments:
 
         targets: (positions, out) outputs wanted there; None for those of the dense convolution.
         """
-        seen = patches(self.conv, image, at).float().cpu()
-        dense = self.conv.weight.detach().float().cpu().flatten(1)
-        reached = seen.flatten(1) @ dense.T
+        seen = patches(self._conv, image, at).float().cpu()
+        bias = 0.0 if self._bias is None else self._bias.float()
+        dense = seen.flatten(1) @ self._dense.T + bias
+        wanted = dense if targets is None else targets.float().cpu()
         if not self.whole:
-            seen = torch.einsum("ncj,cj->nc", seen, self.depthwise.float())[..., None]
-        x = seen.flatten(1)
-        # Sums within a batch in float32, which is twice as fast; batches in float64.
-        self._xx += x.T @ x
-        self._x += x.sum(0, dtype=torch.float64)
-        wanted = reached if self.bias is None else reached + self.bias.float()
-        wanted = wanted if targets is None else targets.float().cpu()
+            seen = torch.einsum("ncj,cj->nc", seen, self.depthwise.float())
+            dense = seen @ self.pointwise.float().T + bias
         self._yy += float(wanted.double().square().sum())
-        self.count += len(x)
-        if self.whole and targets is None:
-            return  # r = y - Wx - b is zero
-        ours = x @ self.reference.flatten(1).float().T
-        missed = wanted - (ours if self.bias is None else ours + self.bias.float())
-        self._r += missed.sum(0, dtype=torch.float64)
-        self._rr += float(missed.double().square().sum())
-        self._rx += missed.T @ x
+        self._gathered.append((seen.flatten(1), wanted - dense))
+        if sum(len(x) for x, _ in self._gathered) >= _ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Add what was gathered to the sums: within in float32, which is twice as fast, between in float64."""
+        if not self._gathered:
+            return
+        x, r = (torch.cat(parts) for parts in zip(*self._gathered, strict=True))
+        self._gathered = []
+        if self._origin is None:
+            # Variances are about to be differences; far from the origin float32 would lose them.
+            self._origin = x.mean(0) if self._bias is not None else torch.zeros(x.shape[1])
+        x -= self._origin
+        self._count += len(x)
+        self._x += x.sum(0, dtype=torch.float64)
+        self._xx += x.T @ x
+        self._r += r.sum(0, dtype=torch.float64)
+        self._rr += float(r.double().square().sum())
+        self._rx += r.T @ x
 
     def wanted_power(self) -> float:
         """Mean square of the outputs wanted, summed over channels."""
-        return self._yy / max(self.count, 1)
+        return self._yy / max(self._count, 1)
 
     def problem(self, ridge: float) -> LeastSquares:
-        """The least-squares problem that everything taken in so far defines."""
-        count = max(self.count, 1)
-        mean, missed = self._x / count, self._r / count
-        second, cross, power = self._xx / count, self._rx / count, self._rr / count
-        if self.bias is not None:  # a free bias takes up the means: what is left to fit is centred
-            second -= torch.outer(mean, mean)
-            cross -= torch.outer(missed, mean)
+        """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
+
+        Raises ZooError if the activations are not finite.
+        """
+        self._flush()
+        count = max(self._count, 1)
+        mean, missed, power = self._x.div_(count), self._r.div_(count), self._rr / count
+        second, cross = self._xx.div_(count), self._rx.div_(count)
+        shift = None
+        if self._bias is not None:  # a free bias takes up the means: what is left to fit is centred
+            second.addr_(mean, mean, alpha=-1)
+            cross.addr_(missed, mean, alpha=-1)
             power -= float(missed.square().sum())
+            shift = self._bias + missed
         if not (math.isfinite(power) and bool(second.isfinite().all()) and bool(cross.isfinite().all())):
             raise ZooError("Activations of the calibration data are not finite.")
-        shift = None if self.bias is None else self.bias + missed
-        return LeastSquares(self.reference, second, cross, power, mean, shift, ridge)
+        mean = mean if self._origin is None else mean + self._origin
+        return LeastSquares(self._reference, second, cross, power, mean, shift, ridge)
 
 
 class LeastSquares:
@@ -156,7 +177,9 @@ class LeastSquares:
         self._ridge = ridge * variance if variance > 0 else 1.0
         second.diagonal().add_(self._ridge)
         self._second = second
-        self._goal = (self._weight @ second + cross).view(-1, self._channels, self._taps)
+        goal = self._weight @ second + cross
+        self._goal = goal.view(-1, self._channels, self._taps)
+        self._without = power + float((self._weight * (goal + cross)).sum())  # the objective for W^ = 0
         span = range(0, len(second), self._taps)
         blocks = torch.stack([second[i : i + self._taps, i : i + self._taps] for i in span])
         self._blocks = torch.linalg.cholesky(blocks)
@@ -164,22 +187,18 @@ class LeastSquares:
     def _missing(self, kernels: Tensor, pointwise: Tensor) -> Tensor:
         return self._weight - torch.einsum("oi,it->oit", pointwise, kernels).flatten(1)
 
-    def ridged_error(self, kernels: Tensor, pointwise: Tensor) -> float:
-        """The objective, ridge term included."""
-        missing = self._missing(kernels, pointwise)
-        return self._power + float((missing * (missing @ self._second + 2 * self._cross)).sum())
-
     def error(self, kernels: Tensor, pointwise: Tensor) -> float:
         """Mean square output error on the data, summed over output channels, with the best bias."""
         missing = self._missing(kernels, pointwise)
-        return self.ridged_error(kernels, pointwise) - self._ridge * float(missing.square().sum())
+        ridged = float((missing * (missing @ self._second + 2 * self._cross)).sum())
+        return self._power + ridged - self._ridge * float(missing.square().sum())
 
     def bias(self, kernels: Tensor, pointwise: Tensor) -> Tensor | None:
         """The best bias (out,), or None."""
         return None if self._shift is None else self._shift + self._missing(kernels, pointwise) @ self._mean
 
-    def solve_pointwise(self, kernels: Tensor) -> Tensor:
-        """The best pointwise weight (out, in) for given kernels, none of them zero."""
+    def solve_pointwise(self, kernels: Tensor) -> tuple[Tensor, float]:
+        """The best pointwise weight (out, in) for given kernels, none of them zero, and the objective then."""
         columns = self._second.view(-1, self._channels, self._taps)
         seen = torch.zeros(len(columns), self._channels, dtype=torch.float64)
         for tap in range(self._taps):  # tap by tap, to need no second copy of the moments
@@ -187,7 +206,9 @@ class LeastSquares:
         gram = torch.einsum("it,itj->ij", kernels, seen.view(self._channels, self._taps, -1))
         goal = torch.einsum("oit,it->io", self._goal, kernels)
         factor = torch.linalg.cholesky((gram + gram.T) / 2)
-        return torch.cholesky_solve(goal, factor).T
+        pointwise = torch.cholesky_solve(goal, factor).T
+        # Where the gradient in P vanishes, the terms in W^ add up to minus its product with the goal.
+        return pointwise, self._without - float((pointwise.T * goal).sum())
 
     def improve_kernels(self, kernels: Tensor, pointwise: Tensor) -> None:
         """One sweep over the channels, each kernel set to the best one given all others; in place.
