@@ -16,6 +16,8 @@ import click
 
 from zoo.stdio import stdout_to_stderr
 
+_LONG_TABLE = 60
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -47,11 +49,12 @@ def print_table(
 ) -> None:
     """Print rows below column heads; the columns named in `right` are aligned to the right.
 
-    On a terminal rich draws it; elsewhere the columns are padded with spaces, and rich is not imported.
+    On a terminal rich draws it; elsewhere the columns are padded with spaces, and rich is not imported. So
+    are those of long tables, for which rich takes noticeable time.
     """
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     to_right = set(right)
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and len(cells) <= _LONG_TABLE:
         _print_rich(columns, cells, title, to_right)
         return
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
