@@ -1,4 +1,4 @@
-"""What goes into and comes out of the modules of a running network."""
+"""What goes into and comes out of the convolutions of a running network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 #: Called with a module's input and output, at each of its calls.
-Watcher = Callable[[nn.Module, Tensor, Any], None]
+Watcher = Callable[[nn.Module, Tensor, Tensor], None]
 
 
 class _Enough(Exception):
@@ -37,10 +37,15 @@ def on_device_of(model: nn.Module, batch: Tensor) -> Tensor:
 
 
 def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher: Watcher) -> None:
-    """Run `model` on a batch and call `watcher` after each call of one of `modules`, in order."""
+    """Run `model` on a batch and call `watcher` after each call of one of `modules`, in order.
 
-    def hook(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -> None:
-        watcher(module, args[0] if args else next(iter(kwargs.values())), output)
+    Inputs and outputs are (N, C, H, W), also for modules that are given (C, H, W).
+    """
+
+    def hook(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Tensor) -> None:
+        given = args[0] if args else next(iter(kwargs.values()))
+        single = given.dim() == 3
+        watcher(module, given[None] if single else given, output[None] if single else output)
 
     handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modules]
     try:
@@ -54,7 +59,7 @@ def inputs_of(model: nn.Module, module: nn.Module, batch: Tensor, calls: int) ->
     """What `module` is given at its first `calls` calls; the network is not run further than that."""
     inputs: list[Tensor] = []
 
-    def keep(_: nn.Module, given: Tensor, __: Any) -> None:
+    def keep(_: nn.Module, given: Tensor, __: Tensor) -> None:
         inputs.append(given)
         if len(inputs) == calls:
             raise _Enough

@@ -9,7 +9,7 @@ Convolutional Networks for Classification and Detection", TPAMI 2016.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ def substitute(
     """
     calls: dict[nn.Module, int] = {}  # in order of execution
 
-    def count(module: nn.Module, given: Tensor, output: Any) -> None:
+    def count(module: nn.Module, given: Tensor, output: Tensor) -> None:
         calls[module] = calls.get(module, 0) + 1
 
     with evaluating(model):
@@ -57,9 +57,12 @@ def substitute(
             if batches:
                 moments = Moments(cast(nn.Conv2d, conv), separable)
                 for index, batch in enumerate(batches):
-                    for call, inputs in enumerate(inputs_of(model, conv, batch, times)):
-                        for image, (at, rows) in enumerate(targets.of(conv, index, call)):
-                            moments.add(inputs[image : image + 1], at, rows)
+                    # A network that decides by its data may call the layer less often for this batch.
+                    for inputs, wanted in zip(
+                        inputs_of(model, conv, batch, times), targets.of(conv, index), strict=False
+                    ):
+                        for image, (at, rows) in zip(inputs, wanted, strict=True):
+                            moments.add(image[None], at, rows)
                 error = fit(separable, moments)
                 context.report.advance(layer=convs[conv], error=round(error, 4))
             else:
@@ -93,9 +96,9 @@ class Targets:
 
             watch(model, calls, batch, keep)
 
-    def of(self, module: nn.Module, batch: int, call: int) -> list[tuple[Tensor, Tensor]]:
-        """For each image: flat positions, and the outputs (positions, out) there."""
-        return self._kept[module, batch][call]
+    def of(self, module: nn.Module, batch: int) -> list[list[tuple[Tensor, Tensor]]]:
+        """For each call and each image: flat positions, and the outputs (positions, out) there."""
+        return self._kept.get((module, batch), [])
 
 
 def _checked(
