@@ -22,13 +22,26 @@ import pytest
 import zoo
 import zoo_cli.commands
 from fake_distributions import Result, python
-from zoo import errors
+from zoo import catalogue, errors
 from zoo_cli import output
 from zoo_cli import progress as progress_module
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli, main
 from zoo_cli.progress import progress
 
 HEAVY = ("torch", "numpy", "onnxruntime", "onnx", "rawpy", "PIL", "rich", "huggingface_hub", "entrypoints")
+
+REGISTRY = """
+format = 1
+[checkpoint.lighter-unet]
+summary = "a small net"
+architecture = "unet"
+recipe = "depthwise"
+fingerprint = "sha256:{digest}"
+source = "package"
+figures = {{ parameters = 1513812, gmacs = 1.999 }}
+[checkpoint.lighter-unet.files]
+"zoo.json" = {{ sha256 = "{digest}", size = 1500 }}
+""".format(digest="a1" * 32)
 
 
 @pytest.fixture
@@ -292,6 +305,28 @@ def test_info_without_torch_tells_what_is_known_and_how_to_get_the_rest(
     assert done.json["parameters"] is None
     assert done.json["paper"]
     assert "pip install 'compression-zoo[compress]'" in done.err
+
+
+def test_info_without_torch_quotes_the_published_checkpoint(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "registry.toml").write_text(REGISTRY)
+    monkeypatch.setattr(catalogue, "_PACKAGE", tmp_path / "zoo")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    catalogue.checkpoints.cache_clear()
+    try:
+        done = run("info", "lighter-unet", "--json")
+        text = run("info", "lighter-unet").out
+        listed = run("list", "checkpoints").out
+    finally:
+        catalogue.checkpoints.cache_clear()
+    assert done.json["kind"] == "architecture"
+    assert (done.json["parameters"], done.json["macs"]) == (1_513_812, 1_999_000_000)
+    assert done.json["also"][0]["kind"] == "checkpoint"
+    assert "those of the published checkpoint" in done.err
+    assert "1.999 GMACs" in text
+    assert "a small net" in listed
+    assert "1.5 kB" in listed
 
 
 def test_info_tells_the_options_of_a_technique(run: Any) -> None:

@@ -16,6 +16,7 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import entrypoints
 
@@ -83,6 +84,12 @@ def discover() -> tuple[Plugin, ...]:
     Of two copies of one distribution the first on the path counts, as it is for imports.
     """
     return _discover(tuple((folder, _changed(folder)) for folder in sys.path if isinstance(folder, str)))
+
+
+def import_target(target: str) -> Any:
+    """Import what ``module:object`` names. Whatever the import raises is let through."""
+    module, _, name = target.partition(":")
+    return entrypoints.EntryPoint("", module, name or None).load()
 
 
 # --------------------------------------------------------------------------------------------------- details

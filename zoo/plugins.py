@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from zoo.contracts import CONTRACT_VERSION, Architecture, Dataset, DeviceProfile, Engine, Phase, Technique
-from zoo.discovery import GROUPS, Plugin, discover, normalized
+from zoo.discovery import GROUPS, Plugin, discover, import_target, normalized
 from zoo.errors import (
     ContractVersionError,
     MissingDependencyError,
@@ -98,7 +98,7 @@ def load_plugin(plugin: Plugin) -> Any:
     """
     if plugin.problem:
         raise PluginError(f"{label(plugin)} is broken: {plugin.problem}.")
-    loaded = _guarded(plugin, lambda: _import(plugin.target))
+    loaded = _guarded(plugin, lambda: import_target(plugin.target))
     if plugin.kind == "devices" and callable(loaded):
         loaded = _guarded(plugin, loaded)
     _check_contract_version(plugin, loaded)
@@ -167,13 +167,6 @@ def _resolve_member(name: str) -> tuple[Plugin, str | None]:
     return resolve("architectures", ":".join(parts[:length])), member
 
 
-def _import(target: str) -> Any:
-    import entrypoints
-
-    module, _, name = target.partition(":")
-    return entrypoints.EntryPoint("", module, name or None).load()
-
-
 def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
     """Run a plugin's own code: whatever it raises, exits with or prints, the culprit is named."""
     try:
@@ -196,10 +189,12 @@ def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
 
 def _broken(plugin: Plugin, reason: str) -> PluginError:
     lines = reason.strip().splitlines()
+    name = plugin.distribution
+    remedy = f"Upgrade or remove it:  pip install --upgrade {name}  or  pip uninstall {name}"
+    if plugin.builtin:
+        remedy = f"Install it again:  pip install --force-reinstall {name}"
     return PluginError(
-        f"{label(plugin)} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}",
-        hint=f"Upgrade or remove it:  pip install --upgrade {plugin.distribution}  "
-        f"or  pip uninstall {plugin.distribution}",
+        f"{label(plugin)} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}", hint=remedy
     )
 
 

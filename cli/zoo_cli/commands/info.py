@@ -27,8 +27,8 @@ def command(id_: str, kind: str | None, as_json: bool) -> None:
     """Tell all about one architecture, technique, checkpoint, engine, dataset or device.
 
     ID may be distribution:id, or family:member such as timm:resnet18. The parameters and MACs of an
-    architecture are counted, which needs torch. If several kinds share the id, JSON holds the first, and
-    the others under "also".
+    architecture are counted with torch; without it those of the published checkpoint are shown. If several
+    kinds share the id, JSON holds the first, and the others under "also".
     """
     kinds = [kind] if kind else _kinds_of(id_)
     with quiet_stdout(as_json):
@@ -85,7 +85,7 @@ def _architecture(name: str) -> Record:
     try:
         record |= _cost(built)
     except MissingDependencyError as error:
-        record["note"] = str(error)
+        record |= _published_cost(name) or {"note": str(error)}
     return record
 
 
@@ -100,6 +100,19 @@ def _cost(architecture: Any) -> Record:
         example = torch.empty(1, architecture.input.channels, *architecture.input.example)
         cost = model_cost(architecture.build(), example)
     return {"parameters": cost.parameters, "macs": cost.macs}
+
+
+def _published_cost(name: str) -> Record:
+    """The cost that the published checkpoint of the same name states; empty if there is none."""
+    from zoo.catalogue import checkpoints
+
+    published = checkpoints().get(name)
+    figures = published.figures if published else {}
+    parameters, gmacs = figures.get("parameters"), figures.get("gmacs")
+    if not isinstance(parameters, (int, float)) or not isinstance(gmacs, (int, float)):
+        return {}
+    note = f"torch is not installed: parameters and MACs are those of the published checkpoint {name}."
+    return {"parameters": round(parameters), "macs": round(gmacs * 1e9), "note": note}
 
 
 def _technique(name: str) -> Record:
