@@ -51,11 +51,12 @@ def write_outcome(
     )
     contents = {
         "model.onnx": exported,
-        "model.safetensors": _weights(trained),
         GOLDEN_NAME: golden_bytes(_golden_pairs(job, finished)),
         "metrics.json": (json.dumps(metrics, indent=1) + "\n").encode(),
         "README.md": card_text(outcome.artifact.name, manifest, metrics).encode(),
     }
+    if not job.request.runner_only:
+        contents["model.safetensors"] = _weights(trained)
     if job.recipe:
         steps = [training.steps for training in outcome.trainings]
         contents["recipe.toml"] = recipe_text(job, steps, outcome.trainings[-1].precision).encode()

@@ -30,6 +30,7 @@ class Request:
     photos:   folders added to the dataset's own photographs.
     max_loss: decibels of quality (PSNR) a training stage may lose against the starting weights; None for any.
     half_weights: store the exported float weights in 16 bits, which halves the file.
+    runner_only: leave model.safetensors out; a float net's weights can still be read back from model.onnx.
     crop:     side of the training crops in input-tensor pixels; 0 for the default.
     """
 
@@ -47,6 +48,7 @@ class Request:
     seed: int = 0
     max_loss: float | None = 3.0
     half_weights: bool = False
+    runner_only: bool = False
     images: int | None = None
     threads: int = 0
     command: str = ""

@@ -36,14 +36,19 @@ class UNet(nn.Module):
     """Packed sensor data to sRGB.
 
     (N, in_channels, H, W) -> (N, 3, scale*H, scale*W); H and W must be multiples of 16. The output is not clipped.
-    `separable` says which of each stage's two convolutions are depthwise-separable.
+    `separable` says which of each stage's two convolutions are depthwise-separable, `widths` the channels of the
+    five stages.
     """
 
     def __init__(
-        self, in_channels: int = 4, scale: int = 2, separable: tuple[bool, bool] = (False, False)
+        self,
+        in_channels: int = 4,
+        scale: int = 2,
+        separable: tuple[bool, bool] = (False, False),
+        widths: tuple[int, int, int, int, int] = WIDTHS,
     ) -> None:
         super().__init__()
-        w = WIDTHS
+        w = widths
         self.down1 = DoubleConv(in_channels, w[0], separable)
         self.down2 = DoubleConv(w[0], w[1], separable)
         self.down3 = DoubleConv(w[1], w[2], separable)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
-from zoo.artifacts.locate import locate_artifact
+from zoo.locate import locate_artifact
 from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split
 from zoo.data.choose import choose_dataset
 from zoo.errors import UsageError

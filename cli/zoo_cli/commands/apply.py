@@ -50,6 +50,7 @@ def training_options(command: Any) -> Any:
         click.option("--images", type=click.IntRange(1), help="Evaluate on this many test images only."),
         click.option("--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."),
         click.option("--half-weights", is_flag=True, help="Store float weights of model.onnx in 16 bits."),
+        click.option("--runner-only", is_flag=True, help="Leave model.safetensors out of the artifact."),
     ]  # fmt: skip
     for option in reversed([*options, json_option]):
         command = option(command)

@@ -1,0 +1,85 @@
+"""Source of a third party's distribution with a small U-Net and a few techniques."""
+
+PLUGIN = """
+from dataclasses import dataclass
+import torch
+from torch import nn
+from zoo.architectures.unet import UNetArchitecture
+from zoo.contracts import InputSpec, LossTerm, Phase, Technique
+
+
+class Small(UNetArchitecture):
+    contract = 1
+    id = "small-unet"
+    input = InputSpec("packed-raw", 4, 16, (32, 32), mosaic="bayer", white_balance=True)
+
+    def build(self):
+        from zoo.architectures.unet_module import UNet
+        return UNet(widths=(16, 32, 48, 48, 64))
+
+
+@dataclass(frozen=True)
+class Config:
+    strength: float = 1.0
+
+
+class Base(Technique):
+    contract = 1
+    summary = "for a test"
+    phase = Phase.STRUCTURE
+    Config = Config
+
+
+class Idle(Base):
+    id = "idle"
+
+
+class Masks(Base):
+    id = "masks"
+
+    def rewrite(self, model, context):
+        with torch.no_grad():
+            model.bottom.conv1.weight[::2] = 0
+        return model
+
+
+class Shrinks(Base):
+    id = "shrinks-output"
+
+    def rewrite(self, model, context):
+        return nn.Sequential(model, nn.AvgPool2d(2))
+
+
+class Spoils(Base):
+    id = "spoils"
+
+    def rewrite(self, model, context):
+        model.head = nn.Sequential(nn.Conv2d(16, 1, 1), nn.Conv2d(1, 12, 1))
+        return model
+
+
+class Pulls(Base):
+    id = "pulls"
+    phase = Phase.TRAINING
+
+    def objective(self, context):
+        return [LossTerm("size", self.config.strength, lambda i, o, t, m: m.head.weight.square().sum())]
+
+
+class Adds(Base):
+    id = "adds"
+
+    def rewrite(self, model, context):
+        model.head = nn.Sequential(nn.Conv2d(16, 512, 1), nn.Conv2d(512, 12, 1))
+        return model
+"""
+
+
+TECHNIQUES = {
+    "idle": "Idle",
+    "masks": "Masks",
+    "shrinks-output": "Shrinks",
+    "spoils": "Spoils",
+    "pulls": "Pulls",
+    "adds": "Adds",
+}
