@@ -71,6 +71,9 @@ class Qat(Technique):
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Fix the scales and round the weights to their levels."""
+        from torch import fx
+
         from zoo.quantization.prepare import freeze
 
+        assert isinstance(model, fx.GraphModule), "finish() gets what rewrite() gave"
         return freeze(model)

@@ -68,7 +68,7 @@ def export_onnx(
     deployed = _Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
     clean(proto, architecture, prefix="net.", half_weights=half_weights)
-    data = proto.SerializeToString(deterministic=True)
+    data: bytes = proto.SerializeToString(deterministic=True)
     if path is not None:
         _write(path, data)
     return data
@@ -95,7 +95,7 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ZooError(f"torch cannot export {architecture.id} to ONNX: {reason}") from error
     assert program is not None
-    return cast("onnx.ModelProto", program.model_proto)
+    return program.model_proto
 
 
 @contextlib.contextmanager

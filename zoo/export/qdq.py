@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,20 +12,17 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
-from zoo.quantization.lowering import DepthToSpace
+from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19
 
 
 def _dequantize(x: Tensor, scale: Tensor, *zero_point: Tensor, axis: int | None = None) -> Tensor:
-    attributes = {} if axis is None else {"axis": axis}
-    return cast(
-        Tensor,
-        torch.onnx.ops.symbolic(
-            "DequantizeLinear", (x, scale, *zero_point), attributes,
-            dtype=torch.float32, shape=x.shape, version=OPSET,
-        ),
+    attributes: dict[str, Any] = {} if axis is None else {"axis": axis}
+    return torch.onnx.ops.symbolic(
+        "DequantizeLinear", (x, scale, *zero_point), attributes,
+        dtype=torch.float32, shape=x.shape, version=OPSET,
     )  # fmt: skip
 
 
@@ -51,7 +48,7 @@ class _QuantizeDequantize(nn.Module):
             "QuantizeLinear", (x, self.scale, self.zero_point), {},
             dtype=torch.int8, shape=x.shape, version=OPSET,
         )  # fmt: skip
-        return _dequantize(cast(Tensor, levels), self.scale, self.zero_point)
+        return _dequantize(levels, self.scale, self.zero_point)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._pair(x)
@@ -82,7 +79,7 @@ class _Int8Weight(nn.Module):
 class _Int8Conv2d(_Int8Weight):
     def __init__(self, layer: QuantConv2d) -> None:
         super().__init__(layer)
-        self.arguments = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        self.arguments: tuple[Any, ...] = (layer.stride, layer.padding, layer.dilation, layer.groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.dequantized(), self.bias, *self.arguments)
@@ -117,6 +114,13 @@ class _ExportedDepthToSpace(nn.Module):
         return _move("Transpose", x, (n, c, k * h, k * w), perm=[0, 3, 1, 2])
 
 
+class _ExportedGlobalAveragePool(nn.Module):
+    """GlobalAveragePool, which engines compute in int8; torch's exporter writes ReduceMean, which they do not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _move("GlobalAveragePool", x, (*x.shape[:2], 1, 1))
+
+
 def _move(operator: str, x: Tensor, shape: Sequence[int], *inputs: Tensor, **attributes: Any) -> Tensor:
     return torch.onnx.ops.symbolic(
         operator, (x, *inputs), attributes, dtype=x.dtype, shape=shape, version=OPSET
@@ -136,6 +140,8 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
             replace_module(model, path, _QuantizeDequantize(module.owner, clip=False))
         elif isinstance(module, DepthToSpace):
             replace_module(model, path, _ExportedDepthToSpace(module.size))
+        elif isinstance(module, GlobalAveragePool):
+            replace_module(model, path, _ExportedGlobalAveragePool())
         elif isinstance(module, QuantConv2d):
             replace_module(model, path, _Int8Conv2d(module))
         elif isinstance(module, QuantLinear):

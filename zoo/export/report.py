@@ -6,6 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.engines.onnx_bytes import to_unsigned
+from zoo.engines.processors import multiplies_unsigned
 from zoo.errors import IntegrityError
 from zoo.optional import require
 
@@ -19,7 +21,7 @@ _FLOAT = frozenset(
 
 @dataclass(frozen=True)
 class Int8Report:
-    """int8, float: names of the layers computed so; operators: how often each operator runs in one inference."""
+    """int8, float: names of the layers computed so; operators: how often each operator is in the graph."""
 
     int8: tuple[str, ...]
     float: tuple[str, ...]
@@ -27,7 +29,7 @@ class Int8Report:
 
 
 def int8_report(data: bytes) -> Int8Report:
-    """Load the file as ONNX Runtime would run it on this CPU, and look at the graph it optimised.
+    """Load the file as zoo's ONNX Runtime engine does, and look at the graph that it optimised for this CPU.
 
     Raises IntegrityError if ONNX Runtime refuses the file.
     """
@@ -39,11 +41,17 @@ def int8_report(data: bytes) -> Int8Report:
         options.log_severity_level = 4
         options.optimized_model_filepath = str(path)
         try:
-            runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            runtime.InferenceSession(
+                to_unsigned(data) if multiplies_unsigned() else data,
+                options,
+                providers=["CPUExecutionProvider"],
+            )
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise IntegrityError(f"ONNX Runtime does not load the file: {error}") from error
         graph = onnx.load(path).graph
-    integer, floating, operators = [], [], {}
+    integer: list[str] = []
+    floating: list[str] = []
+    operators: dict[str, int] = {}
     for node in graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
         if node.op_type in _INTEGER:

@@ -46,7 +46,7 @@ class _LearnedRounding(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         x, y, scale = ctx.saved_tensors
         shape = (-1, *(1,) * (x.ndim - 1)) if ctx.channels else (1,) * x.ndim
         step = scale.view(shape)
@@ -91,6 +91,8 @@ class FakeQuantize(nn.Module):
         self.low = -self.high if weight else -self.high - 1
         self.mode: Literal["off", "observe", "quantize"] = "quantize"
         self.frozen = False
+        #: the largest value there is (6 after a ReLU6); the scale never reaches beyond
+        self.limit: float | None = None
         self._histogram: MagnitudeHistogram | None = None
         initial = torch.full((channels or 1,), -math.log(self.high))
         if observer == "lsq":
@@ -106,7 +108,10 @@ class FakeQuantize(nn.Module):
     @property
     def scale(self) -> Tensor:
         """The step between two levels, always positive. (1,) or (C,), float32."""
-        return self.log_scale.float().clamp(*_LOG_SCALE_LIMITS).exp()
+        lowest, highest = _LOG_SCALE_LIMITS
+        if self.limit is not None:
+            highest = math.log(self.limit / self.high)
+        return self.log_scale.float().clamp(lowest, highest).exp()
 
     def set_range(self, largest: Tensor) -> None:
         """Choose the scale so that the largest level stands for `largest`, (1,) or (C,)."""
@@ -114,11 +119,25 @@ class FakeQuantize(nn.Module):
             ranges = without_empty_channels(largest.to(self.log_scale.device))
             self.log_scale.copy_((ranges / self.high).log())
 
+    def set_limit(self, limit: float) -> None:
+        """Let no value pass that is larger than `limit`: rounding then clips as well."""
+        self.limit = limit
+
     def observe_weight(self, weight: Tensor) -> None:
         """Choose the scale for a weight as it is now."""
         rows = weight if self.channels is not None else weight.reshape(1, -1)
         plain = self.observer in ("minmax", "moving-average")
         self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.high))
+
+    def make_room(self, bias: Tensor | None, input_scale: Tensor) -> None:
+        """Raise a weight's scale where `bias` in steps of input scale * weight scale would overflow int32."""
+        if bias is None:
+            return
+        with torch.no_grad():
+            lowest = bias.detach().float().abs() / (input_scale * 2.0**30)
+            if self.channels is None:
+                lowest = lowest.max().view(1)
+            self.log_scale.copy_(torch.maximum(self.log_scale, lowest.clamp(min=TINY).log()))
 
     def start_observing(self) -> None:
         """From now on record what passes."""
@@ -157,9 +176,10 @@ class FakeQuantize(nn.Module):
                 self.log_scale.copy_(mean)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.mode == "observe" and self._histogram is not None:
-            self._histogram.add(x)
         if self.mode != "quantize":
+            x = x if self.limit is None else x.clamp(max=self.limit)
+            if self.mode == "observe" and self._histogram is not None:
+                self._histogram.add(x)
             return x
         if self.training and not self.frozen and self.observer in ("minmax", "moving-average"):
             self._follow(x)

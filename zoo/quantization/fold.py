@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -69,13 +70,12 @@ def _split_fused_activations(module: fx.GraphModule) -> None:
     """timm's BatchNormAct2d is a batch norm, a dropout and an activation in one: take it apart."""
     if "timm" not in sys.modules:
         return
-    from timm.layers import BatchNormAct2d
-
+    layers: Any = importlib.import_module("timm.layers")
     for node in list(module.graph.nodes):
         if node.op != "call_module":
             continue
         fused = module.get_submodule(node.target)
-        if not isinstance(fused, BatchNormAct2d):
+        if not isinstance(fused, layers.BatchNormAct2d):
             continue
         norm = nn.BatchNorm2d(fused.num_features, fused.eps, affine=fused.affine, device="meta")
         norm.weight, norm.bias = fused.weight, fused.bias

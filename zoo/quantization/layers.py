@@ -30,7 +30,8 @@ class QuantConv2d(nn.Conv2d):
         return new.train(conv.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight_quantizer(self.weight), self.bias)
+        out: Tensor = self._conv_forward(x, self.weight_quantizer(self.weight), self.bias)
+        return out
 
 
 class QuantLinear(nn.Linear):

@@ -169,6 +169,7 @@ def _lower_silu(module: fx.GraphModule, node: fx.Node) -> None:
     with module.graph.inserting_before(node):
         gate = module.graph.call_function(torch.sigmoid, (x,))
         product = module.graph.call_function(torch.mul, (x, gate))
+    gate.meta, product.meta = dict(node.meta), dict(node.meta)
     node.replace_all_uses_with(product)
     module.graph.erase_node(node)
 

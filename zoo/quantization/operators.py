@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
@@ -45,13 +45,13 @@ _PASS_FUNCTIONS: frozenset[Any] = frozenset(
     {
         F.max_pool2d, torch.max_pool2d, F.adaptive_max_pool2d, F.pixel_shuffle, F.pixel_unshuffle,
         F.channel_shuffle, torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze,
-        torch.unsqueeze, torch.chunk, torch.split, torch.narrow, torch.roll, torch.flip, operator.getitem,
+        torch.unsqueeze, torch.chunk, torch.split, torch.unbind, torch.narrow, torch.roll, torch.flip, operator.getitem,
     }
 )  # fmt: skip
 _PASS_METHODS = frozenset(
     {
         "flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "chunk",
-        "split", "narrow", "roll", "flip", "expand", "repeat", "clone",
+        "split", "unbind", "narrow", "roll", "flip", "expand", "repeat", "clone",
     }
 )  # fmt: skip
 _INTEGER_MODULES = (nn.LeakyReLU, nn.Sigmoid, nn.AvgPool2d, GlobalAveragePool)
@@ -84,8 +84,8 @@ def kind_of(node: fx.Node, module: fx.GraphModule) -> Kind:
     if node.op == "call_method":
         if node.target in _PASS_METHODS:
             return Kind.PASS
-        return _kind_of_function(str(node.target), node)
-    return _kind_of_function(node.target, node)
+        return _kind_of_function(str(node.target), node, module)
+    return _kind_of_function(node.target, node, module)
 
 
 def _kind_of_module(child: nn.Module) -> Kind:
@@ -100,9 +100,12 @@ def _kind_of_module(child: nn.Module) -> Kind:
     return Kind.FLOAT
 
 
-def _kind_of_function(target: str | Callable[..., Any], node: fx.Node) -> Kind:
+def _kind_of_function(target: str | Callable[..., Any], node: fx.Node, module: fx.GraphModule) -> Kind:
     if target in _PASS_FUNCTIONS:
-        return Kind.PASS
+        source = node.args[0]
+        whole = isinstance(source, fx.Node) and gives_sequence(source)
+        from_float = whole and kind_of(cast(fx.Node, source), module) is Kind.FLOAT
+        return Kind.FLOAT if from_float else Kind.PASS
     if target in _JOIN:
         return Kind.JOIN
     if target in (F.relu, torch.relu, F.relu6, "relu"):
@@ -112,7 +115,10 @@ def _kind_of_function(target: str | Callable[..., Any], node: fx.Node) -> Kind:
     if target is F.hardtanh and argument(node, 1, "min_val") == 0:
         return Kind.RECTIFY
     if target in _PAIRWISE:
-        tensors = [a for a in node.args if isinstance(a, fx.Node) and is_float_tensor(a)]
+        # Engines take two activations; a learned constant would have to be stored in int8 for each of them.
+        tensors = [
+            a for a in node.args if isinstance(a, fx.Node) and is_float_tensor(a) and a.op != "get_attr"
+        ]
         return Kind.INTEGER if len(tensors) == 2 and not node.kwargs else Kind.FLOAT
     if target in _INTEGER_FUNCTIONS or target == "sigmoid":
         return Kind.INTEGER
@@ -121,3 +127,14 @@ def _kind_of_function(target: str | Callable[..., Any], node: fx.Node) -> Kind:
     if target is F.pad and node.kwargs.get("value", 0) in (0, None) and len(node.args) < 4:
         return Kind.PASS
     return Kind.FLOAT
+
+
+def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:
+    """The largest value a rectification lets pass; None if there is no bound."""
+    if node.op == "call_module":
+        child = module.get_submodule(str(node.target))
+        return float(child.max_val) if isinstance(child, nn.Hardtanh) else None
+    if node.target is F.relu6:
+        return 6.0
+    largest = argument(node, 2, "max_val" if node.target is F.hardtanh else "max")
+    return float(largest) if isinstance(largest, (int, float)) else None

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import fx, nn
+from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import Leave
 from zoo.quantization.lowering import Pad
-from zoo.quantization.operators import Kind, gives_sequence, kind_of
+from zoo.quantization.operators import Kind, gives_sequence, kind_of, upper_bound
 
 #: Kinds whose result shares the levels of what went in.
 _SHARING = (Kind.PASS, Kind.RECTIFY, Kind.JOIN)
@@ -50,26 +51,29 @@ def place(module: fx.GraphModule, make: Callable[[], FakeQuantize], leave: Leave
     plan = _plan(module)
     _report(module, plan, leave)
     needed = {plan.root(node) for node in plan.group if _needs(node, plan)}
+    sites = [
+        (node, plan.root(node), _rounds(node, plan, module))
+        for node in module.graph.nodes
+        if node in plan.group
+        and plan.root(node) in needed
+        and node not in plan.tail | plan.last
+        and not gives_sequence(node)
+    ]
     quantizers = nn.Module()
     module.add_submodule(QUANTIZERS, quantizers)
-    owners: dict[fx.Node, str] = {}
-    for node in list(module.graph.nodes):
-        if node not in plan.group or plan.root(node) not in needed:
-            continue
-        if node in plan.tail or node in plan.last or gives_sequence(node):
-            continue
-        root = plan.root(node)
+    limits = _limits(module, plan, [(node, root) for node, root, rounds in sites if rounds])
+    owners: dict[fx.Node, tuple[str, FakeQuantize]] = {}
+    for node, root, rounds in sites:
         if root not in owners:
-            owners[root] = node.name
-            quantizers.add_module(node.name, make())
-        owner = module.get_submodule(f"{QUANTIZERS}.{owners[root]}")
-        assert isinstance(owner, FakeQuantize)
-        if _rounds(node, plan, module):
-            target = f"{QUANTIZERS}.{owners[root]}"
-        else:
-            target = f"{QUANTIZERS}.{node.name}_again"
-            quantizers.add_module(f"{node.name}_again", Requantize(owner))
-        _insert_after(module, node, target, plan)
+            owners[root] = node.name, make()
+            quantizers.add_module(*owners[root])
+            if root in limits:
+                owners[root][1].set_limit(limits[root])
+        name, owner = owners[root]
+        if not rounds:
+            name = f"{node.name}_again"
+            quantizers.add_module(name, Requantize(owner))
+        _insert_after(module, node, f"{QUANTIZERS}.{name}", plan)
     module.recompile()
     return len(owners)
 
@@ -124,6 +128,28 @@ def _rounds(node: fx.Node, plan: _Plan, module: fx.GraphModule) -> bool:
     if plan.kinds[node] in _SHARING:
         return False
     return not _only_rectified(node, plan)
+
+
+def _limits(
+    module: fx.GraphModule, plan: _Plan, rounded: list[tuple[fx.Node, fx.Node]]
+) -> dict[fx.Node, float]:
+    """The upper bound of each group all of whose values were clipped at it.
+
+    The clips become ReLUs, since the quantizer clips at the same bound: ReLU6 then costs engines nothing.
+    """
+    bounds: dict[fx.Node, list[float | None]] = {}
+    for node, root in rounded:
+        clips = plan.kinds[node] is Kind.RECTIFY and not _is_plain_relu(node, module)
+        bounds.setdefault(root, []).append(upper_bound(node, module) if clips else None)
+    limits = {}
+    for root, found in bounds.items():
+        if found[0] is not None and all(bound == found[0] for bound in found):
+            limits[root] = found[0]
+    for node, root in rounded:
+        if root in limits:
+            node.op, node.target = "call_function", F.relu
+            node.args, node.kwargs = node.args[:1], {}
+    return limits
 
 
 def _is_plain_relu(node: fx.Node, module: fx.GraphModule) -> bool:

@@ -10,16 +10,12 @@ from torch import Tensor, fx, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
-from zoo.quantization.fake_quant import FakeQuantize, Observer
+from zoo.quantization.fake_quant import FakeQuantize, Observer, Requantize
 from zoo.quantization.fold import fold_batch_norms, replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import lower
 from zoo.quantization.placement import place
 from zoo.quantization.trace import propagate_shapes, trace
-
-#: Weighted layers that no engine computes in int8 from the file written here.
-_FLOAT_LAYERS = (nn.Conv1d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose3d, nn.Bilinear, nn.RNNBase,
-                 nn.MultiheadAttention)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ def prepare(model: nn.Module, context: Context, config: QuantizationConfig | Non
     fold_batch_norms(module, leave)
     propagate_shapes(module, context.example_input)
     lower(module, leave)
-    if not _quantize_weights(module, config, leave):
+    if not _quantize_weights(module, config):
         raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize.")
     propagate_shapes(module, context.example_input)
     place(module, lambda: FakeQuantize(config.bits, config.observer), leave)
@@ -58,7 +54,7 @@ def prepare(model: nn.Module, context: Context, config: QuantizationConfig | Non
     return module.to(parameter.device)
 
 
-def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig, leave: object) -> int:
+def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig) -> int:
     count = 0
     for path in sorted({str(node.target) for node in module.graph.nodes if node.op == "call_module"}):
         layer = module.get_submodule(path)
@@ -106,12 +102,24 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
     return count
 
 
-def freeze(module: nn.Module) -> nn.Module:
-    """Fix every scale and round the weights to their levels, in place. The network computes the same as before."""
+def freeze(module: fx.GraphModule) -> fx.GraphModule:
+    """Fix every scale and round the weights to their levels, in place; what is computed stays the same.
+
+    The one exception: a weight's scale so small that the layer's bias would not fit the int32 in which
+    engines add it to the products is raised until it does.
+    """
+    for node in module.graph.nodes:
+        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, (QuantConv2d, QuantLinear)):
+            source = node.args[0]
+            before = module.get_submodule(str(source.target)) if source.op == "call_module" else None
+            owner = before.owner if isinstance(before, Requantize) else before
+            if isinstance(owner, FakeQuantize):
+                layer.weight_quantizer.make_room(layer.bias, owner.scale.detach())
     for layer in module.modules():
         if isinstance(layer, (QuantConv2d, QuantLinear)):
             with torch.no_grad():
-                layer.weight_quantizer.eval()
+                layer.weight_quantizer.freeze()
                 layer.weight.copy_(layer.weight_quantizer(layer.weight))
     for quantizer in module.modules():
         if isinstance(quantizer, FakeQuantize):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -58,7 +56,7 @@ class MagnitudeHistogram:
 
 def channel_maxima(weight: Tensor) -> Tensor:
     """Largest magnitude of each output channel (dimension 0). (C, ...) -> (C,)"""
-    return cast(Tensor, weight.detach().float().abs().flatten(1).amax(1))
+    return weight.detach().float().abs().flatten(1).amax(1)
 
 
 def best_channel_ranges(weight: Tensor, levels: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import operator
 import sys
@@ -27,9 +28,9 @@ def _timm_notrace() -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
     """What timm says must not be traced through; nothing when timm is not in use."""
     if "timm" not in sys.modules:
         return (), ()
-    from timm.layers import BatchNormAct2d, get_notrace_functions, get_notrace_modules
-
-    return (BatchNormAct2d, *get_notrace_modules()), tuple(get_notrace_functions())
+    layers: Any = importlib.import_module("timm.layers")
+    modules = (layers.BatchNormAct2d, *layers.get_notrace_modules())
+    return modules, tuple(layers.get_notrace_functions())
 
 
 class _Tracer(fx.Tracer):
