@@ -113,7 +113,7 @@ def test_a_dark_frame_with_clipped_noise_is_no_damage() -> None:
         (odd_dng(PIXELS, tags=((50714, 4, 1, 9001, True),)), "no signal: its brightest pixel is 8999"),
         (odd_dng(np.dstack([PIXELS] * 3), None), "several colours a pixel"),
         (odd_dng(PIXELS, ((0, 1), (2, 3)), ((50710, 1, 4, bytes((3, 4, 5, 1)), True),)), "unknown colour"),
-        (odd_dng(PIXELS, tags=((50829, 4, 4, (0, 0, 10, 40), True),)), "40 x 10 pixels; at least 16 a side"),
+        (odd_dng(PIXELS[:10]), "no RAW file that LibRaw knows"),
     ],
 )
 def test_a_file_without_a_usable_mosaic_says_what_it_holds(data: bytes, message: str) -> None:

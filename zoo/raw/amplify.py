@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,9 +36,9 @@ def auto_ratio(frame: RawFrame, target: float = TARGET_LEVEL) -> float:
     if too_dark(high):
         return high
     for _ in range(40):
-        middle = (low * high) ** 0.5
+        middle = math.sqrt(low * high)
         low, high = (middle, high) if too_dark(middle) else (low, middle)
-    return (low * high) ** 0.5
+    return math.sqrt(low * high)
 
 
 def _greens(frame: RawFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

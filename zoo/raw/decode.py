@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_SMALLEST_SIDE = 16
 _LARGEST_GAIN = 64.0
 _BLOCK = 16
 _FLIPS = (0, 3, 5, 6)
@@ -116,11 +115,6 @@ def _frame(raw: Any, name: str) -> RawFrame:
 
     pattern = _pattern(raw, name)
     mosaic = np.array(raw.raw_image_visible, dtype=np.uint16)
-    if mosaic.ndim != 2 or min(mosaic.shape) < _SMALLEST_SIDE:
-        raise InputError(
-            f"{name} holds a picture of {' x '.join(map(str, mosaic.shape[::-1]))} pixels; "
-            f"at least {_SMALLEST_SIDE} a side are needed."
-        )
     black, white = _levels(raw)
     _check_signal(mosaic, black, white, name)
     return RawFrame(

@@ -64,6 +64,7 @@ class Packed:
     data: float32 (C, h, w) in [0, 1].
     top, left: mosaic rows and columns that were added before the first one to reach the network's phase.
     height, width: size of the mosaic in pixels; the picture is cropped to it.
+    cell: mosaic pixels per packed pixel along each side.
     """
 
     data: npt.NDArray[np.float32]
@@ -71,6 +72,7 @@ class Packed:
     left: int
     height: int
     width: int
+    cell: int = 2
 
 
 def pack(frame: RawFrame, spec: InputSpec, ratio: float) -> Packed:
@@ -122,7 +124,7 @@ def _pack(
             np.subtract(mosaic[row::period, column::period], np.float32(black), out=plane, dtype=np.float32)
             plane *= np.float32(gain * ratio / (frame.white[colour] - black))
     np.clip(out, 0.0, 1.0, out=out)
-    return Packed(out, top, left, height, width)
+    return Packed(out, top, left, height, width, period // side)
 
 
 def _phase(frame: RawFrame, layout: _Layout) -> tuple[int, int]:

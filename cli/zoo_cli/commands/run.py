@@ -1,0 +1,158 @@
+"""`zoo run`: turn RAW files into pictures with an artifact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.errors import ZooError
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout, seconds
+from zoo_cli.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.runner.job import FileResult
+    from zoo.runner.loading import Loaded
+
+
+class Ratio(click.ParamType):
+    """``auto`` or a number of at least a hundredth and at most ten thousand."""
+
+    name = "auto|N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        if value is None or value == "auto":
+            return None
+        try:
+            ratio = float(value)
+        except ValueError:
+            ratio = 0.0
+        if not 0.01 <= ratio <= 10_000:
+            self.fail(f"'{value}' is neither 'auto' nor a number from 0.01 to 10000.", param, ctx)
+        return ratio
+
+
+@click.command(short_help="Turn RAW files into pictures with an artifact; needs no torch.")
+@click.argument("artifact")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the pictures.")
+@click.option(
+    "--ratio", type=Ratio(), default="auto", show_default=True, help="Amplification of the dark file."
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["png", "tiff"]),
+    default="png",
+    show_default=True,
+    help="PNG with 8 bits or TIFF with 16.",
+)
+@click.option("--engine", help="What executes the network [the device's first].")
+@click.option(
+    "--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."
+)
+@click.option(
+    "--device", default="host", show_default=True, help="Device profile: its engines and its memory."
+)
+@click.option(
+    "--tile", type=click.IntRange(16), help="Side of a tile in network pixels, border included [by memory]."
+)
+@click.option("--overwrite", is_flag=True, help="Replace pictures that exist.")
+@json_option
+def command(
+    artifact: str,
+    files: tuple[Path, ...],
+    out: Path | None,
+    ratio: float | None,
+    format_: Any,
+    engine: str | None,
+    threads: int,
+    device: str,
+    tile: int | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Run ARTIFACT, a folder or the id of a pulled checkpoint, on FILES.
+
+    Networks for RAW files write a picture for each into the folder given by -o; classifiers take photographs
+    and print the five highest classes. A file that cannot be used is reported, and the others are done.
+    """
+    from zoo import plugins
+    from zoo.locate import locate_artifact
+    from zoo.runner.job import Settings, run_files
+    from zoo.runner.loading import load
+
+    with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter:
+        started = time.perf_counter()
+        profile = plugins.device(device)
+        loaded = load(locate_artifact(artifact), profile, engine=engine, threads=threads)
+        loading = time.perf_counter() - started
+        settings = Settings(out, format_, ratio, tile, overwrite, profile.memory_mb)
+        results = run_files(loaded, files, settings, reporter)
+    _show(artifact, loaded, loading, results, as_json)
+    _fail_if_any_failed(results)
+
+
+def _show(name: str, loaded: Loaded, loading: float, results: Sequence[FileResult], as_json: bool) -> None:
+    from zoo.runner.memory import peak_rss_mb
+
+    peak = peak_rss_mb()
+    if as_json:
+        print_json(
+            {
+                "artifact": name,
+                "fingerprint": loaded.artifact.manifest.fingerprint,
+                "engine": loaded.engine,
+                "engine_version": loaded.engine_version,
+                "golden_psnr_db": loaded.golden_psnr,
+                "load_ms": round(loading * 1000, 3),
+                "files": [result.to_json() for result in results],
+                "failed": sum(result.error is not None for result in results),
+                "peak_rss_mb": round(peak, 1),
+            }
+        )
+        return
+    done = [result for result in results if result.error is None]
+    if done and done[0].top is not None:
+        for result in done:
+            best = ", ".join(f"{index} ({logit:.2f})" for index, logit in result.top or ())
+            print_text(f"{result.path}: classes {best}")
+    elif done:
+        _print_pictures(done)
+    print_text(
+        f"{loaded.engine} {loaded.engine_version}, loaded in {seconds(loading)}; peak memory {peak:.0f} MB"
+    )
+
+
+def _print_pictures(results: Sequence[FileResult]) -> None:
+    steps = ("decode", "pack", "infer", "write")
+    rows = [
+        [
+            str(result.output),
+            "x".join(map(str, result.size or ())),
+            f"{result.ratio:.3g}",
+            *(seconds(result.steps[step]) for step in steps),
+            seconds(sum(result.steps.values())),
+        ]
+        for result in results
+    ]
+    columns = ["picture", "pixels", "ratio", *steps, "total"]
+    print_table(columns, rows, right=columns[1:])
+
+
+def _fail_if_any_failed(results: Sequence[FileResult]) -> None:
+    """Raise the error of a single file, or a summary of a batch with the exit code of its first failure."""
+    failed = [result for result in results if result.error is not None]
+    if not failed:
+        return
+    first = failed[0].error
+    assert first is not None
+    if len(results) == 1:
+        raise first
+    names = ", ".join(str(result.path) for result in failed[:5]) + (", ..." if len(failed) > 5 else "")
+    summary = ZooError(f"{len(failed)} of {len(results)} files failed: {names}")
+    summary.exit_code = first.exit_code
+    raise summary

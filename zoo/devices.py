@@ -1,0 +1,85 @@
+"""Built-in device profiles: what a board can do. Each is an entry point of the group `zoo.devices`."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+from zoo.contracts import DeviceProfile
+
+_X86 = ("x86_64", "amd64", "i386", "i686", "x86")
+_CGROUP = Path("/sys/fs/cgroup")
+
+X86_CPU = DeviceProfile(
+    id="x86-cpu",
+    summary="a PC or server processor with 8 GB of memory",
+    memory_mb=8192,
+    precisions=("int8", "float32"),
+    engines=("onnxruntime",),
+)
+
+#: 4 GB shared with a Maxwell GPU that computes float16 but not int8; its processor is a Cortex-A57.
+JETSON_NANO = DeviceProfile(
+    id="jetson-nano",
+    summary="Jetson Nano 4 GB: four Cortex-A57 cores, Maxwell GPU without int8",
+    memory_mb=4096,
+    precisions=("float16", "float32"),
+    engines=("onnxruntime",),
+)
+
+
+def host() -> DeviceProfile:
+    """The machine this runs on, with the memory this process may use."""
+    machine = platform.machine().lower()
+    return DeviceProfile(
+        id="host",
+        summary=f"this machine ({platform.system()}, {machine})",
+        memory_mb=usable_memory() // 2**20,
+        precisions=("int8", "float32") if machine in _X86 else ("int8", "float16", "float32"),
+        engines=("onnxruntime",),
+    )
+
+
+def usable_memory() -> int:
+    """Bytes of physical memory, or what a container's control group leaves of it."""
+    limits = [_physical(), *_group_limits()]
+    return min(limit for limit in limits if limit is not None)
+
+
+def _physical() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _group_limits() -> list[int]:
+    """Limits of this process's control group and those above it, of either version; "max" is none."""
+    found = []
+    for folder in _groups():
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                found.append(int((folder / name).read_text()))
+            except (OSError, ValueError):
+                continue
+    return found
+
+
+def _groups() -> list[Path]:
+    folders = [_CGROUP, _CGROUP / "memory"]
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return folders
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers in ("", "memory"):
+            root = _CGROUP / controllers
+            own = root / path.lstrip("/")
+            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return folders

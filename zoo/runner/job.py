@@ -1,0 +1,206 @@
+"""`zoo run`: one artifact, many files."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.contracts import Reporter, SilentReporter
+from zoo.errors import OutputError, UsageError, ZooError
+from zoo.files import writing
+from zoo.runner.loading import Loaded
+from zoo.runner.memory import peak_rss_mb
+from zoo.runner.pictures import SUFFIXES, Format, empty_picture, write_picture
+from zoo.runner.tiles import Plan, plan_tiles
+
+if TYPE_CHECKING:
+    from zoo.raw.pack import Packed
+
+#: Memory for what the engine computes at once, and what it takes per input pixel: measured with ONNX Runtime
+#: 1.31 on `unet` and `lighter-unet`. Sixteen bits are computed in 32 on a CPU.
+_TILE_BYTES = 160 * 2**20
+_BYTES_PER_PIXEL = {"int8": 350}
+_FLOAT_BYTES_PER_PIXEL = 1100
+#: Of a small board's memory a tile gets no more than this share.
+_SHARE = 1 / 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run.
+
+    out:    folder for pictures; None if none are made.
+    ratio:  amplification; None chooses it for each file.
+    tile:   longest side in input pixels of what the network sees at once, halo included; None chooses.
+    memory_mb: of the device.
+    """
+
+    out: Path | None
+    format: Format = "png"
+    ratio: float | None = None
+    tile: int | None = None
+    overwrite: bool = False
+    memory_mb: int = 4096
+
+
+@dataclass
+class FileResult:
+    """What became of one file.
+
+    steps: seconds of decode, pack, infer and write. size: width and height of the picture as written.
+    top: of a classifier, the five highest (class index, logit). error: why it failed, else None.
+    """
+
+    path: Path
+    output: Path | None = None
+    size: tuple[int, int] | None = None
+    ratio: float | None = None
+    tiles: int = 0
+    steps: dict[str, float] = field(default_factory=dict)
+    top: list[tuple[int, float]] | None = None
+    error: ZooError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `--json`; times in milliseconds."""
+        value: dict[str, Any] = {"file": str(self.path), "ok": self.error is None}
+        if self.error is not None:
+            return {**value, "error": self.error.message, "hint": self.error.hint}
+        if self.top is not None:
+            value["top"] = [{"class": index, "logit": logit} for index, logit in self.top]
+        else:
+            value |= {"output": str(self.output), "size": self.size, "ratio": self.ratio, "tiles": self.tiles}
+        return {**value, "steps_ms": {name: round(seconds * 1000, 3) for name, seconds in self.steps.items()}}
+
+
+def outputs_of(files: Sequence[Path], settings: Settings) -> list[Path]:
+    """Where the picture of each file goes, after checking that all of them can be written there.
+
+    Makes the output folder. Raises UsageError for an existing picture (unless `overwrite` is set) and for two
+    inputs with one output, OutputError if the folder cannot be written to.
+    """
+    if settings.out is None:
+        raise UsageError("Pictures need a folder to go to.", hint="Name one:  -o DIR")
+    targets = [settings.out / (file.stem + SUFFIXES[settings.format]) for file in files]
+    for target, times in Counter(targets).items():
+        if times > 1:
+            rivals = ", ".join(str(file) for file, each in zip(files, targets, strict=True) if each == target)
+            raise UsageError(
+                f"Several inputs would be written to {target}: {rivals}.",
+                hint="Run them one at a time, each with its own -o.",
+            )
+    existing = [target for target in targets if target.exists()]
+    if existing and not settings.overwrite:
+        others = f" and {len(existing) - 1} others exist" if len(existing) > 1 else " exists"
+        raise UsageError(
+            f"{existing[0]}{others} already.",
+            hint="Replace with --overwrite, or name another folder with -o.",
+        )
+    with writing(settings.out):
+        settings.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.out):
+            pass
+    return targets
+
+
+def run_files(
+    loaded: Loaded, files: Sequence[Path], settings: Settings, report: Reporter | None = None
+) -> list[FileResult]:
+    """Run the artifact on each file. A file that fails is noted, and the next one is taken.
+
+    Raises UsageError or OutputError, before any work, if the pictures could not be written; OutputError also
+    when the disk fills up meanwhile.
+    """
+    report = report or SilentReporter()
+    targets: Sequence[Path | None]
+    if loaded.artifact.manifest.output.kind == "rgb":
+        targets = outputs_of(files, settings)
+        work: Callable[[Loaded, FileResult, Settings], None] = _develop
+    else:
+        targets = [None] * len(files)
+        work = _classify
+    results = []
+    report.start("run", len(files))
+    for file, target in zip(files, targets, strict=True):
+        result = FileResult(file, target)
+        try:
+            work(loaded, result, settings)
+        except OutputError:
+            raise
+        except ZooError as error:
+            result.error = error
+            if len(files) > 1:
+                report.note(f"{file}: {error}")
+        except MemoryError:
+            result.error = ZooError(f"{file} does not fit in memory.", hint="Try smaller tiles:  --tile 384")
+        results.append(result)
+        report.advance(1, peak_mb=round(peak_rss_mb()))
+    report.finish()
+    return results
+
+
+@contextmanager
+def _timed(result: FileResult, step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    result.steps[step] = result.steps.get(step, 0.0) + time.perf_counter() - started
+
+
+def _develop(loaded: Loaded, result: FileResult, settings: Settings) -> None:
+    """One RAW file to one picture. What a step no longer needs is let go before the next."""
+    from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
+    from zoo.raw.decode import decode
+    from zoo.raw.pack import pack
+    from zoo.runner.infer import infer
+
+    manifest = loaded.artifact.manifest
+    spec = manifest.input
+    if spec.kind != "packed-raw" or result.output is None:
+        raise UsageError(
+            f"{manifest.architecture} makes pictures of RGB pictures, which zoo run does not do yet."
+        )
+    with _timed(result, "decode"):
+        frame = decode(result.path)
+    with _timed(result, "pack"):
+        target = TARGET_LEVEL if spec.target_level is None else spec.target_level
+        result.ratio = auto_ratio(frame, target) if settings.ratio is None else settings.ratio
+        packed = pack(frame, spec, result.ratio)
+        flip = frame.flip
+        del frame
+    with _timed(result, "infer"):
+        plan = _plan(loaded, packed, settings)
+        result.tiles = plan.tiles
+        scale = manifest.output.scale
+        height, width = packed.height * scale // packed.cell, packed.width * scale // packed.cell
+        picture = empty_picture(height, width, settings.format)
+        infer(loaded.session, packed, plan, scale, picture)
+        del packed
+    with _timed(result, "write"):
+        result.size = write_picture(result.output, picture, settings.format, flip)
+
+
+def _plan(loaded: Loaded, packed: Packed, settings: Settings) -> Plan:
+    manifest = loaded.artifact.manifest
+    budget = min(_TILE_BYTES, int(settings.memory_mb * 2**20 * _SHARE))
+    pixels = budget // _BYTES_PER_PIXEL.get(manifest.precision, _FLOAT_BYTES_PER_PIXEL)
+    height, width = packed.data.shape[1:]
+    return plan_tiles(height, width, manifest.input, most_pixels=pixels, most_side=settings.tile)
+
+
+def _classify(loaded: Loaded, result: FileResult, settings: Settings) -> None:
+    """One picture to the five highest logits."""
+    import numpy as np
+
+    from zoo.runner.rgb import read_rgb
+
+    with _timed(result, "decode"):
+        inputs = read_rgb(result.path, loaded.artifact.manifest.input)
+    with _timed(result, "infer"):
+        logits = loaded.session.run(inputs)[0]
+    best = np.argsort(-logits, kind="stable")[:5]
+    result.top = [(int(index), float(logits[index])) for index in best]

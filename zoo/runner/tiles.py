@@ -1,0 +1,131 @@
+"""Cutting a frame into tiles that fit in memory and give the same picture as the whole.
+
+A tile is computed with a halo around it as wide as the network looks. Tiles start at multiples of the
+network's stride, so that its poolings see the same grid; at the frame's own edge there is no halo, and the
+network pads as it would for the whole frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.contracts import InputSpec
+
+#: Halo in input pixels where a manifest states none: enough for four poolings and two 3 x 3 convolutions at
+#: each of the five levels, on the way down and up: 2 * (1 + 2 + 4 + 8) + 2 * 16 + 2 * (8 + 4 + 2 + 1) = 92,
+#: with the alignment of the levels 94, as a multiple of 16.
+DEFAULT_HALO = 96
+_MOST_PARTS = 64
+
+
+@dataclass(frozen=True)
+class Span:
+    """One side of a tile: it gives pixels start .. stop, and is computed from first .. last."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """rows, columns: the tiles are all pairs of them. height, width: of the frame, extended to the stride."""
+
+    rows: tuple[Span, ...]
+    columns: tuple[Span, ...]
+    height: int
+    width: int
+
+    @property
+    def tiles(self) -> int:
+        """How many there are."""
+        return len(self.rows) * len(self.columns)
+
+    def __iter__(self) -> Iterator[tuple[Span, Span]]:
+        return ((row, column) for row in self.rows for column in self.columns)
+
+
+def plan_tiles(
+    height: int, width: int, spec: InputSpec, *, most_pixels: int, most_side: int | None = None
+) -> Plan:
+    """The tiling with the least pixels to compute of which no tile, with its halo, exceeds the limits.
+
+    height, width: of the packed frame. most_pixels: a tile's area; where even the smallest tile has more, that
+    one is taken. most_side: a tile's longest side, as the user asked; UsageError if no tile is that small.
+    """
+    stride = spec.multiple_of
+    halo = _multiple(DEFAULT_HALO if spec.halo is None else spec.halo, stride)
+    height, width = _multiple(height, stride), _multiple(width, stride)
+    if spec.fixed_size:
+        height, width = max(height, spec.example[0]), max(width, spec.example[1])
+        rows = _fixed(height, spec.example[0], halo, stride)
+        return Plan(rows, _fixed(width, spec.example[1], halo, stride), height, width)
+    by_row, by_column = _splits(height, halo, stride), _splits(width, halo, stride)
+    if most_side is not None:
+        by_row = [spans for spans in by_row if _longest(spans) <= most_side]
+        by_column = [spans for spans in by_column if _longest(spans) <= most_side]
+        most_pixels = most_side**2
+        if not (by_row and by_column):
+            raise UsageError(
+                f"A tile of {most_side} is too small: this network looks {halo} pixels around a tile.",
+                hint=f"Give at least --tile {2 * halo + stride}, or leave it out.",
+            )
+    return Plan(*_cheapest(by_row, by_column, most_pixels), height, width)
+
+
+def _multiple(size: int, stride: int) -> int:
+    return -(-size // stride) * stride
+
+
+def _splits(size: int, halo: int, stride: int) -> list[tuple[Span, ...]]:
+    """A side in 1, 2, 3, ... parts, as equal as the stride allows."""
+    units = size // stride
+    found = []
+    for parts in range(1, min(units, _MOST_PARTS) + 1):
+        edges = [round(units * part / parts) * stride for part in range(parts + 1)]
+        found.append(tuple(Span(a, b, max(0, a - halo), min(size, b + halo)) for a, b in pairwise(edges)))
+    return found
+
+
+def _fixed(size: int, side: int, halo: int, stride: int) -> tuple[Span, ...]:
+    """Tiles for a network that takes one size only; at the far edge they move inwards."""
+    spans = []
+    start = 0
+    while start < size:
+        first = min(max(0, start - halo), size - side)
+        end = first + side
+        # A halo of half the side or more leaves no exact tile; the least step is taken then.
+        stop = size if end == size else max(start + stride, end - halo)
+        spans.append(Span(start, stop, first, end))
+        start = stop
+    return tuple(spans)
+
+
+def _longest(spans: tuple[Span, ...]) -> int:
+    return max(span.last - span.first for span in spans)
+
+
+def _cheapest(
+    rows: list[tuple[Span, ...]], columns: list[tuple[Span, ...]], most_pixels: int
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """The pair with the least pixels in all among those that fit, or else that with the smallest tile."""
+    measured = [
+        [(_longest(spans), sum(span.last - span.first for span in spans), spans) for spans in side]
+        for side in (rows, columns)
+    ]
+    best = min(
+        (
+            (max(h * w, most_pixels), all_h * all_w, r, c)
+            for h, all_h, r in measured[0]
+            for w, all_w, c in measured[1]
+        ),
+        key=lambda pair: pair[:2],
+    )
+    return best[2], best[3]
