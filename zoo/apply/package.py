@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def _metrics(job: Job, outcome: Outcome, exported: bytes) -> dict[str, Any]:
             "share": round(len(report.int8) / convolutions, 4) if convolutions else 0.0,
             "float_layers": list(report.float),
         },
+        "data_identity": job.dataset.identity(),
         "losses": [training.losses for training in outcome.trainings],
     }
 
@@ -130,7 +132,7 @@ def _metrics(job: Job, outcome: Outcome, exported: bytes) -> dict[str, Any]:
 def _training(job: Job, outcome: Outcome) -> dict[str, Any]:
     request = job.request
     return {
-        "data": job.dataset.identity(),
+        "data": job.data,
         "trained_on": list(job.dataset.scenes("train")),
         "evaluated_on": list(job.dataset.scenes("test")),
         "starting_weights": outcome.start.label,
@@ -150,7 +152,6 @@ def figures(job: Job, outcome: Outcome) -> list[Figure]:
     first, last = outcome.files[0], outcome.files[-1]
     spec = job.architecture.input
     size = f"{spec.channels}x{spec.example[0]}x{spec.example[1]} input"
-    name = outcome.artifact.name
     rows = [
         Figure("parameters", "parameters", "", first.parameters, last.parameters, "weights and biases in model.onnx"),
         Figure(
@@ -166,19 +167,24 @@ def figures(job: Job, outcome: Outcome) -> list[Figure]:
                 f"median of interleaved runs in ONNX Runtime on the machine that made it, {size}; compare the ratio",
             )
         )  # fmt: skip
-    return rows + _quality_rows(first, last, name)
+    return rows + _quality_rows(first, last, _eval_command(job, outcome.artifact.name))
 
 
-def _quality_rows(first: Measured, last: Measured, name: str) -> list[Figure]:
+def _eval_command(job: Job, name: str) -> str:
+    limit = f" --images {job.request.images}" if job.request.images else ""
+    return f"zoo eval {name} --data {shlex.quote(job.data)}{limit}"
+
+
+def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]:
     before, after = first.quality, last.quality
     if isinstance(before, Quality) and isinstance(after, Quality):
-        how = f"mean over {len(after.scores)} unseen images: zoo eval {name} --data {after.dataset}"
+        how = f"mean over {len(after.scores)} images that no training saw: {command}"
         return [
             Figure("psnr_db", "PSNR", "dB", round(before.mean("psnr"), 3), round(after.mean("psnr"), 3), how),
             Figure("ssim", "SSIM", "", round(before.mean("ssim"), 4), round(after.mean("ssim"), 4), how),
         ]
     if isinstance(after, Agreement):
-        how = f"against the net before, on {after.images} crops of {after.dataset}"
+        how = f"against the net before, on {after.images} crops: {command} --against BEFORE"
         return [
             Figure("top1_agreement", "same top-1 class", "", 1.0, round(after.top1, 4), how),
             Figure(

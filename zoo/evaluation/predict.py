@@ -1,4 +1,4 @@
-"""Running one sample of any size through a session."""
+"""Running one sample of any size through a session, as `zoo run` does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.raw.pack import Packed
+from zoo.runner.infer import infer
+from zoo.runner.tiles import plan_tiles
+
 if TYPE_CHECKING:
     from zoo.contracts import Architecture, Session
     from zoo.evaluation.quality import FloatArray, Predict
 
+#: input pixels computed at once; larger frames are cut into tiles, so that memory does not follow the frame
+_TILE_PIXELS = 1 << 18
+
 
 def predictor(session: Session, architecture: Architecture) -> Predict:
-    """A function from (C, h, w) to (3, scale*h, scale*w), or to (classes,) for logits.
+    """A function from (C, h, w) of any size to (3, scale*h, scale*w), or to (classes,) for logits.
 
-    Pictures of any size are extended by reflection to the multiple the net needs, and cut back.
+    Pictures are rounded to 8 bits, as they are written.
     """
     spec, output = architecture.input, architecture.output
 
@@ -22,10 +29,10 @@ def predictor(session: Session, architecture: Architecture) -> Predict:
         if output.kind == "logits":
             return np.asarray(session.run(inputs[None])[0])
         height, width = inputs.shape[1:]
-        bottom, right = -height % spec.multiple_of, -width % spec.multiple_of
-        if bottom or right:
-            inputs = np.pad(inputs, ((0, 0), (0, bottom), (0, right)), mode="symmetric")
-        picture = session.run(np.ascontiguousarray(inputs[None]))[0]
-        return np.asarray(picture[:, : height * output.scale, : width * output.scale])
+        picture = np.empty((height * output.scale, width * output.scale, 3), dtype=np.uint8)
+        packed = Packed(inputs, 0, 0, *picture.shape[:2], cell=output.scale)
+        plan = plan_tiles(height, width, spec, most_pixels=_TILE_PIXELS)
+        infer(session, packed, plan, output.scale, picture)
+        return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
     return predict

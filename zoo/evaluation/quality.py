@@ -77,7 +77,7 @@ def score_picture(name: str, scene: str, picture: FloatArray, target: FloatArray
     import numpy as np
 
     metrics = require("skimage.metrics", "SSIM")
-    shown = np.rint(np.clip(picture, 0, 1) * np.float32(255)) / np.float32(255)
+    shown = np.rint(np.clip(picture, 0, 1) * np.float32(255)).astype(np.float32) / np.float32(255)
     error = float(np.mean(np.square(shown - target, dtype=np.float64)))
     similarity = metrics.structural_similarity(shown, target, channel_axis=0, data_range=1.0)
     return Score(name, scene, psnr(error), float(similarity), error)
