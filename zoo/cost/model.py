@@ -25,25 +25,14 @@ def model_cost(module: nn.Module, example_input: Tensor) -> Cost:
 
     Operators are counted as torch dispatches them, so that it does not matter whether a convolution is a
     module, a call of `torch.nn.functional`, a node of an fx graph, or computes with fake-quantized weights.
-    A meta tensor as input makes the count instant, whatever its size. The module is left as it was: what the
-    pass writes into buffers is dropped.
+    A meta tensor as input makes the count instant, whatever its size, for networks whose operators all know
+    meta tensors (fake quantization does not). The module is left as it was: what the pass writes into buffers
+    is dropped.
     """
-    state = dict(module.named_parameters()) | dict(module.named_buffers())
-    device = example_input.device
-    copies = {
-        name: torch.empty_like(tensor, device=device) if device.type == "meta" else tensor.detach().clone()
-        for name, tensor in state.items()
-    }
     names = {each: name for name, each in module.named_modules()}
     counter = _MacCounter()
-    modes = {each: each.training for each in names}
-    try:
-        module.eval()
-        with torch.no_grad(), _tracked(names, counter.running), counter:
-            torch.func.functional_call(module, copies, (example_input,))
-    finally:
-        for each, training in modes.items():
-            each.training = training
+    with torch.no_grad(), _borrowed(module, example_input.device), _tracked(names, counter.running), counter:
+        module(example_input)
     return _collect(names, counter.macs)
 
 
@@ -78,6 +67,44 @@ def _kind(operator: Any, args: Any) -> str:
     # A linear layer on (N, L, C) may come as a batched product with one matrix repeated without a copy.
     repeated = operator is _aten.bmm and len(args[1]) > 1 and args[1].stride(0) == 0
     return "linear" if repeated else "matmul"
+
+
+@contextmanager
+def _borrowed(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """`module` in eval mode, with buffers that may be written to, all on `device` if that is "meta".
+
+    What it held before is put back by hand: torch.func.functional_call, which does the same, leaves a module
+    damaged that hangs at two places and shares a weight with a third.
+    """
+    held = [(each, each.training, dict(each._parameters), dict(each._buffers)) for each in module.modules()]
+    fast_attention = torch.backends.mha.get_fastpath_enabled()
+    try:
+        module.eval()
+        # The fused kernel is one operator that says nothing of the products inside.
+        torch.backends.mha.set_fastpath_enabled(False)
+        for each, _, parameters, buffers in held:
+            each._buffers.update({name: _scratch(buffer, device) for name, buffer in buffers.items()})
+            if device.type == "meta":
+                each._parameters.update({name: _bodiless(weight) for name, weight in parameters.items()})
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_attention)
+        for each, training, parameters, buffers in held:
+            each.training = training
+            each._parameters.update(parameters)
+            each._buffers.update(buffers)
+
+
+def _scratch(buffer: Tensor | None, device: torch.device) -> Tensor | None:
+    if buffer is None:
+        return None
+    return torch.empty_like(buffer, device=device) if device.type == "meta" else buffer.clone()
+
+
+def _bodiless(parameter: nn.Parameter | None) -> nn.Parameter | None:
+    if parameter is None:
+        return None
+    return nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=False)
 
 
 @contextmanager
