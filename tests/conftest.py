@@ -1,4 +1,4 @@
-"""Fixtures that several test modules share."""
+"""Settings for all tests, and fixtures that several test modules share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from fake_distributions import install
 from small_plugin import PLUGIN, TECHNIQUES
+
+# How long an example takes says nothing on a machine that does other work too.
+settings.register_profile("zoo", deadline=None)
+settings.load_profile("zoo")
 
 
 @pytest.fixture(scope="session")
