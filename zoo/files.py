@@ -132,7 +132,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary, descriptor, lock = _claim(path, _create_file)
     try:
         with writing(path):
-            with os.fdopen(descriptor, "wb") as stream:
+            # Opened by its path for the sake of libraries that look at the stream's name.
+            with open(temporary, "wb", opener=lambda *_: descriptor) as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
