@@ -148,7 +148,7 @@ class StopsAt(SilentReporter):
         self.task = task
         self.now = ""
 
-    def start(self, task: str, total: float | None) -> None:
+    def start(self, task: str, total: float | None, unit: str = "steps") -> None:
         self.now = task
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:

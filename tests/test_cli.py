@@ -428,7 +428,7 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     assert out == ""
     lines = err.splitlines()
     assert lines[0] == "train: 4 steps ..."
-    assert lines[1].startswith("train: 1 of 4, ")
+    assert lines[1].startswith("train: 1 of 4 steps, ")
     assert "left, loss 0.03123" in lines[1]
     assert "4 of 4" in lines[2]
     assert "loss 0.02  note x" in lines[2]
@@ -455,7 +455,7 @@ def test_progress_on_a_terminal_shows_rate_figures_and_notes() -> None:
     )
     shown = on_a_terminal(program)
     assert "train [x]" in shown
-    assert "3/3" in shown
+    assert "3 of 3 steps" in shown
     assert "/s" in shown
     assert "loss 0.03123" in shown
     assert "saved [y]" in shown

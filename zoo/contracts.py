@@ -118,8 +118,8 @@ class Reporter(Protocol):
     def note(self, message: str) -> None:
         """One line worth reading."""
 
-    def start(self, task: str, total: float | None) -> None:
-        """A task of `total` steps (None if unknown) begins; it replaces the task before."""
+    def start(self, task: str, total: float | None, unit: str = "steps") -> None:
+        """A task of `total` units (None if unknown) begins; it replaces the task before. Unit "s" is seconds."""
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:
         """The task went on by `amount`; `figures` are shown beside the bar (loss=0.031)."""
@@ -137,7 +137,7 @@ class SilentReporter:
     def note(self, message: str) -> None:
         self.notes.append(message)
 
-    def start(self, task: str, total: float | None) -> None:
+    def start(self, task: str, total: float | None, unit: str = "steps") -> None:
         pass
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:

@@ -66,7 +66,7 @@ def pull(name: str, out: Path | None = None, *, report: Reporter | None = None) 
         )
     source = _source_of(wanted)
     report = report or SilentReporter()
-    report.start(f"pull {name}", wanted.size)
+    report.start(f"pull {name}", wanted.size, "B")
     try:
         with atomic_folder(target, replace=out is None) as folder:
             for file, entry in wanted.files.items():

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Reporter, SilentReporter
-from zoo_cli.output import seconds
+from zoo_cli.output import scaled, seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -40,9 +40,9 @@ class BarReporter:
     def note(self, message: str) -> None:
         self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
-    def start(self, task: str, total: float | None) -> None:
+    def start(self, task: str, total: float | None, unit: str = "steps") -> None:
         self.finish()
-        self._task = self._bars.add_task(task, total=total, figures="")
+        self._task = self._bars.add_task(task, total=total, figures="", unit=unit)
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:
         if self._task is not None:
@@ -62,6 +62,7 @@ class LineReporter:
     def __init__(self) -> None:
         self._task = ""
         self._total: float | None = None
+        self._unit = "steps"
         self._done = 0.0
         self._figures: dict[str, float | str] = {}
         self._started = self._printed = 0.0
@@ -69,11 +70,11 @@ class LineReporter:
     def note(self, message: str) -> None:
         print(message, file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(self, task: str, total: float | None) -> None:
+    def start(self, task: str, total: float | None, unit: str = "steps") -> None:
         self.finish()
-        self._task, self._total, self._done, self._figures = task, total, 0.0, {}
+        self._task, self._total, self._unit, self._done, self._figures = task, total, unit, 0.0, {}
         self._started = self._printed = time.monotonic()
-        self.note(f"{task} ..." if total is None else f"{task}: {total:g} steps ...")
+        self.note(f"{task} ..." if total is None else f"{task}: {amount_of(total, unit)} ...")
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:
         self._done += amount
@@ -90,14 +91,29 @@ class LineReporter:
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started
         rate = self._done / elapsed if elapsed > 0 else 0.0
-        parts = [f"{self._done:g}" if self._total is None else f"{self._done:g} of {self._total:g}"]
-        if rate:
+        parts = [progress_of(self._done, self._total, self._unit)]
+        if rate and self._unit != "s":
             parts.append(f"{rate:.3g}/s")
         if rate and self._total is not None and self._done < self._total:
             parts.append(f"{seconds((self._total - self._done) / rate)} left")
         if self._figures:
             parts.append(format_figures(self._figures))
         return f"{self._task}: {', '.join(parts)}"
+
+
+def amount_of(amount: float, unit: str) -> str:
+    """``120 steps``, ``17 images``; a duration for the unit "s", a size for "B"."""
+    if unit == "s":
+        return seconds(amount)
+    return scaled(amount, unit) if unit == "B" else f"{amount:,.0f} {unit}"
+
+
+def progress_of(done: float, total: float | None, unit: str) -> str:
+    """``12 of 120 steps``, ``1:20 of 38:00``; without a total, how much is done."""
+    if total is None:
+        return amount_of(done, unit)
+    shown = amount_of(done, unit) if unit in ("s", "B") else f"{done:,.0f}"
+    return f"{shown} of {amount_of(total, unit)}"
 
 
 def format_figures(figures: Mapping[str, float | str]) -> str:
@@ -110,23 +126,26 @@ def format_figures(figures: Mapping[str, float | str]) -> str:
 
 def _rich_progress() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
     from rich.text import Text
 
+    class AmountColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(progress_of(task.completed, task.total, task.fields["unit"]))
+
     class RateColumn(ProgressColumn):
-        def render(self, task: object) -> Text:
-            speed = getattr(task, "finished_speed", None) or getattr(task, "speed", None)
-            return Text(f"{speed:.3g}/s" if speed else "")
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.3g}/s" if speed and task.fields["unit"] != "s" else "")
 
     class RemainingColumn(ProgressColumn):
-        def render(self, task: object) -> Text:
-            remaining = getattr(task, "time_remaining", None)
-            return Text(f"{seconds(remaining)} left" if remaining else "")
+        def render(self, task: Task) -> Text:
+            return Text(f"{seconds(task.time_remaining)} left" if task.time_remaining else "")
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
+        AmountColumn(),
         RateColumn(),
         RemainingColumn(),
         TextColumn("{task.fields[figures]}", markup=False),

@@ -77,7 +77,7 @@ class Meter:
         """Time all files on the example size, interleaved."""
         spec = self._job.architecture.input
         inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
-        self._reporter.start("measure latency", None)
+        self._reporter.start("measure latency", None, "runs")
         latencies = measure(self._sessions, inputs)
         self._reporter.finish()
         for file in self.files:

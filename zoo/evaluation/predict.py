@@ -29,8 +29,9 @@ def predictor(session: Session, architecture: Architecture) -> Predict:
         if output.kind == "logits":
             return np.asarray(session.run(inputs[None])[0])
         height, width = inputs.shape[1:]
-        picture = np.empty((height * output.scale, width * output.scale, 3), dtype=np.uint8)
-        packed = Packed(inputs, 0, 0, *picture.shape[:2], cell=output.scale)
+        rows, columns = height * output.scale, width * output.scale
+        picture = np.empty((rows, columns, 3), dtype=np.uint8)
+        packed = Packed(inputs, 0, 0, rows, columns, cell=output.scale)
         plan = plan_tiles(height, width, spec, most_pixels=_TILE_PIXELS)
         infer(session, packed, plan, output.scale, picture)
         return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)

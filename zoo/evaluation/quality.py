@@ -101,7 +101,7 @@ def evaluate(
             f"{dataset.id} has no images in its {split} split.",
             hint="Add photographs with --photos DIR, or choose another split with --split.",
         )
-    reporter.start(f"evaluate on {dataset.id}/{split}", min(total, limit or total))
+    reporter.start(f"evaluate on {dataset.id}/{split}", min(total, limit or total), "images")
     for sample in islice(dataset.frames(architecture, split, seed), limit):
         quality.scores.append(_score(predict, sample))
         reporter.advance(1, psnr=quality.scores[-1].psnr)
@@ -155,7 +155,7 @@ def agreement(
     frames: Iterator[Sample] = islice(dataset.frames(architecture, split, seed), limit)
     images = same = 0
     signal = error = 0.0
-    reporter.start(f"compare on {dataset.id}/{split}", None)
+    reporter.start(f"compare on {dataset.id}/{split}", None, "images")
     for sample in frames:
         ours, theirs = predict(sample.inputs), reference(sample.inputs)
         same += int(np.argmax(ours) == np.argmax(theirs))

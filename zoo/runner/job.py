@@ -125,7 +125,7 @@ def run_files(
         targets = [None] * len(files)
         work = _classify
     results = []
-    report.start("run", len(files))
+    report.start("run", len(files), "files")
     for file, target in zip(files, targets, strict=True):
         result = FileResult(file, target)
         try:

@@ -117,7 +117,9 @@ def train(
         if state is not None and accelerator.is_main_process:
             save_state(state, progress, model, optimizer)
 
-    reporter.start(title, schedule.length)
+    reporter.start(title, schedule.length, "s" if schedule.timed else "steps")
+    if progress.step:
+        reporter.advance(progress.seconds if schedule.timed else progress.step)
     saved = shown = schedule.elapsed
     running = torch.zeros((), device=device)
     since = 0
