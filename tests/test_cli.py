@@ -434,7 +434,7 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     assert "loss 0.02  note x" in lines[2]
     assert "saved" in lines
     assert any(line.startswith("train: 4 of 4") and "took" in line for line in lines)
-    assert lines[-1].startswith("evaluate: 1, ")
+    assert lines[-1].startswith("evaluate: 1 steps, ")
 
 
 def test_quiet_progress_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
