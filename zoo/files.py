@@ -57,6 +57,10 @@ def reason_of(error: OSError) -> str:
 
 
 def _refuse_output(path: Path, error: OSError) -> NoReturn:
+    if error.errno is None:  # numpy's short write: "720000 requested and 130968 written"
+        raise OutputError(
+            f"Cannot write {path}: {error}; is the device full?", hint=_REMEDIES[errno.ENOSPC]
+        ) from error
     reason = "its folder does not exist" if error.errno == errno.ENOENT else reason_of(error)
     raise OutputError(f"Cannot write {path}: {reason}.", hint=_REMEDIES.get(error.errno or 0)) from error
 

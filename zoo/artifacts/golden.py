@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError
+from zoo.evaluation.quality import PSNR_CEILING
+from zoo.evaluation.quality import psnr as decibels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 GOLDEN_NAME = "golden.safetensors"
-#: PSNR of equal outputs is infinite; it is given as this many dB.
-PSNR_CEILING = 100.0
 _MOST_PAIRS = 100
 
 
@@ -90,10 +90,8 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
 
 
 def psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB, at most :data:`PSNR_CEILING`; -inf if an output is not finite."""
+    """Peak signal-to-noise ratio in dB, at most PSNR_CEILING; -inf if an output is not finite."""
     import numpy as np
 
     error = float(np.mean(np.square(outputs - expected, dtype=np.float64)))
-    if not math.isfinite(error):
-        return -math.inf
-    return min(PSNR_CEILING, -10 * math.log10(error / peak**2)) if error else PSNR_CEILING
+    return decibels(error / peak**2) if math.isfinite(error) else -math.inf
