@@ -158,6 +158,26 @@ def run(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_no_change_of_a_header_escapes_as_anything_but_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "x.dng").write_bytes(dng(frame()))
+    code = (  # in a process of its own: LibRaw is native code
+        "import sys, pathlib, numpy as np\n"
+        "from zoo.errors import InputError; from zoo.raw.decode import decode\n"
+        "from zoo.raw.pack import pack_bayer; from zoo.raw.amplify import auto_ratio\n"
+        "path = pathlib.Path(sys.argv[1]); whole = path.read_bytes(); rng = np.random.default_rng(3)\n"
+        "read = 0\n"
+        "for _ in range(400):\n"
+        "    changed = bytearray(whole)\n"
+        "    for place in rng.integers(0, 700, 3): changed[place] = rng.integers(256)\n"
+        "    path.write_bytes(changed)\n"
+        "    try:\n"
+        "        frame = decode(path); pack_bayer(frame, auto_ratio(frame), white_balance=True); read += 1\n"
+        "    except InputError: pass\n"
+        "print(read)\n"
+    )
+    assert 0 < int(run(code, tmp_path / "x.dng").stdout) < 400
+
+
 def test_an_unreadable_file_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "secret.dng"
     path.write_bytes(dng(frame()))

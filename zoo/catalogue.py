@@ -78,7 +78,7 @@ def checkpoint(name: str) -> Checkpoint:
     known = checkpoints()
     if name not in known:
         raise UnknownIdError(
-            f"There is no checkpoint '{name}'{did_you_mean(name, known)}",
+            f"There is no checkpoint '{name}'{did_you_mean(name, known) or '.'}",
             hint="See what there is:  zoo list checkpoints",
         )
     return known[name]

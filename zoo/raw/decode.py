@@ -98,7 +98,7 @@ def _decode(source: Path | bytes, name: str) -> RawFrame:
         raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
         raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=_DAMAGED) from error
-    except (rawpy.LibRawError, OSError, ValueError, MemoryError) as error:
+    except (rawpy.LibRawError, OSError, ValueError, MemoryError, NotImplementedError) as error:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=_DAMAGED) from error
 
 
@@ -141,7 +141,7 @@ def _pattern(raw: Any, name: str) -> npt.NDArray[np.int64]:
         raise InputError(f"{name} is from a sensor without colour filters (monochrome).", hint=_NEED_MOSAIC)
     pattern = np.array(raw.raw_pattern, dtype=np.int64)
     colours = raw.color_desc.decode("ascii", "replace")
-    found = "".join(colours[index] for index in pattern.ravel())
+    found = "".join(colours[index : index + 1] or "?" for index in pattern.ravel())
     counts = {colour: found.count(colour) for colour in "RGB"}
     bayer = pattern.shape == (2, 2) and counts == {"R": 1, "G": 2, "B": 1}
     xtrans = pattern.shape == (6, 6) and counts == {"R": 8, "G": 20, "B": 8}
@@ -205,7 +205,9 @@ def _listed(levels: list[float]) -> str:
 
 
 def _shown(message: object) -> str:
-    """LibRaw's message (bytes in its exceptions) as text; a file name before it is cut."""
+    """LibRaw's message as text: bytes in its exceptions, after the file's name in what it prints."""
+    if isinstance(message, str):
+        message = message.rpartition(": ")[2]
     argument = message.args[0] if isinstance(message, Exception) and message.args else message
     text = argument.decode(errors="replace") if isinstance(argument, bytes) else str(argument)
-    return text.rpartition(": ")[2].strip()[:200]
+    return text.strip()[:200]

@@ -40,7 +40,12 @@ class Ratio(click.ParamType):
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the pictures.")
 @click.option(
-    "--ratio", type=Ratio(), default="auto", show_default=True, help="Amplification of the dark file."
+    "--ratio",
+    type=Ratio(),
+    metavar="auto|N",
+    default="auto",
+    show_default=True,
+    help="Amplification of the dark file.",
 )
 @click.option(
     "--format",
@@ -122,6 +127,8 @@ def _show(name: str, loaded: Loaded, loading: float, results: Sequence[FileResul
             print_text(f"{result.path}: classes {best}")
     elif done:
         _print_pictures(done)
+    else:
+        return
     print_text(
         f"{loaded.engine} {loaded.engine_version}, loaded in {seconds(loading)}; peak memory {peak:.0f} MB"
     )
