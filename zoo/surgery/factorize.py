@@ -112,7 +112,7 @@ def weight_error(conv: nn.Conv2d, separable: SeparableConv2d) -> float:
 
 
 @torch.no_grad()
-def fit(separable: SeparableConv2d, moments: Moments, *, ridge: float = 1e-3, rounds: int = 20) -> float:
+def fit(separable: SeparableConv2d, moments: Moments, *, ridge: float = 1e-3, rounds: int = 8) -> float:
     """Refine a rank-1 split by alternating least squares on the moments gathered; return the relative error.
 
     ridge:  lambda over the mean variance of a patch element.

@@ -24,7 +24,8 @@ class Place:
 def places(root: nn.Module) -> Iterator[Place]:
     """Every place of every module, in definition order.
 
-    A module registered at two places is met twice, with both names. Replacing modules while walking is safe.
+    A module registered at two places is met twice, with both names. Replacing modules while walking changes
+    nothing about what is met.
     """
     modules = dict(root.named_modules(remove_duplicate=False))
     for name, module in modules.items():
