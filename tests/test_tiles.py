@@ -6,9 +6,11 @@ import time
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from zoo import plugins
 from zoo.contracts import InputSpec
 from zoo.errors import UsageError
 from zoo.runner.tiles import Span, plan_tiles
@@ -93,3 +95,24 @@ def test_the_asked_side_is_kept_or_refused_with_what_is_needed() -> None:
 def test_without_a_stated_halo_the_deepest_network_here_is_assumed() -> None:
     rows = plan_tiles(1000, 100, spec(halo=None), most_pixels=50_000).rows
     assert rows[1].first == rows[1].start - 96
+
+
+@pytest.mark.parametrize("name", ["unet", "lighter-unet", "unet-xtrans"])
+def test_the_halo_of_the_built_in_networks_is_what_they_look_at(name: str) -> None:
+    built = plugins.architecture(name)
+    halo = built.input.halo
+    assert halo is not None
+    model = built.build().eval()
+    start, stop, height = 112, 128, 256
+
+    def reached(distance: int) -> bool:
+        """Whether what lies `distance` rows outside the tile and beyond reaches it: not-a-number spreads."""
+        inputs = torch.zeros(1, built.input.channels, height, 16)
+        inputs[:, :, : start - distance + 1] = float("nan")
+        inputs[:, :, stop + distance - 1 :] = float("nan")
+        with torch.no_grad():
+            outputs = model(inputs)[:, :, start * built.output.scale : stop * built.output.scale]
+        return bool(outputs.isnan().any())
+
+    assert not reached(halo + 1)
+    assert reached(halo - 16)
