@@ -123,8 +123,12 @@ def test_a_source_tree_has_its_registry_beside_the_package(
 def test_an_entry_made_for_an_artifact_pins_its_files_and_quotes_its_figures(tmp_path: Path) -> None:
     import json
 
-    figure = Figure("psnr_db", "PSNR", "dB", None, 28.5, "").to_json()
-    contents = {"model.onnx": tiny.small_unet(), "metrics.json": json.dumps({"figures": [figure]}).encode()}
+    figures = [
+        Figure("psnr_db", "PSNR", "dB", None, 28.5, ""),
+        Figure("parameters", "", "", None, 1200.0, ""),
+    ]
+    metrics = {"figures": [figure.to_json() for figure in figures]}
+    contents = {"model.onnx": tiny.small_unet(), "metrics.json": json.dumps(metrics).encode()}
     artifact = write_artifact(tmp_path / "a", tiny.manifest(golden=None), contents)
     made = subprocess.run(
         [sys.executable, "-m", "zoo.catalogue", str(artifact.path), "small", 'a "quoted" net'],
@@ -134,7 +138,8 @@ def test_an_entry_made_for_an_artifact_pins_its_files_and_quotes_its_figures(tmp
     )
     small = parse("format = 1\n" + made.stdout)["small"]
     assert small.summary == 'a "quoted" net'
-    assert small.figures == {"psnr_db": 28.5}
+    assert small.figures == {"psnr_db": 28.5, "parameters": 1200}
+    assert "parameters = 1200\n" in made.stdout
     assert {name: small.files[name] for name in artifact.manifest.files} == artifact.manifest.files
     assert small.files["zoo.json"].size == (artifact.path / "zoo.json").stat().st_size
     with pytest.raises(UsageError, match="No entry can be made"):

@@ -155,7 +155,7 @@ def entry_for(artifact: Artifact, name: str, summary: str = "") -> str:
         f"source = {_quoted(PACKAGE_SOURCE)}",
         "",
         f"[checkpoint.{name}.figures]",
-        *(f"{figure.key} = {figure.after!r}" for figure in figures_of(artifact.metrics())),
+        *(f"{figure.key} = {_number(figure.after)}" for figure in figures_of(artifact.metrics())),
         "",
         f"[checkpoint.{name}.files]",
         *(
@@ -170,6 +170,11 @@ def entry_for(artifact: Artifact, name: str, summary: str = "") -> str:
         raise UsageError(f"No entry can be made: {error.message}") from error
     assert dataclasses.asdict(parsed[name])["files"] == {k: dataclasses.asdict(v) for k, v in files.items()}
     return text
+
+
+def _number(value: float) -> str:
+    """A TOML integer where it is one, else a TOML float."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _quoted(text: str) -> str:

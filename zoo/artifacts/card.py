@@ -110,7 +110,8 @@ def _front_matter(manifest: Manifest) -> str:
 
 def _what(manifest: Manifest) -> str:
     spec = manifest.input
-    takes = f"{spec.channels} channels of packed {spec.mosaic} RAW" if spec.mosaic else "an RGB picture"
+    sensor = {"bayer": "Bayer", "xtrans": "X-Trans", None: ""}[spec.mosaic]
+    takes = f"{spec.channels} channels of packed {sensor} RAW" if sensor else "an RGB picture"
     gives = (
         f"an sRGB picture, {manifest.output.scale} pixels a side for each of the input"
         if manifest.output.kind == "rgb"
