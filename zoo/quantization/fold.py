@@ -24,6 +24,22 @@ def replace_module(module: nn.Module, path: str, new: nn.Module) -> None:
     setattr(module.get_submodule(parent), name, new)
 
 
+def is_plain(layer: nn.Module) -> bool:
+    """Whether a convolution or linear layer uses its weight as it is, and pads as its base class does.
+
+    Subclasses may standardise the weight, parametrizations compute it, and some pad by the input's size.
+    """
+    kind = type(layer)
+    if (kind.__module__, kind.__name__) == ("timm.layers.linear", "Linear"):
+        return True  # differs from its base only when scripted
+    for base in (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear):
+        if isinstance(layer, base):
+            methods = ("forward", "_conv_forward")
+            same = all(getattr(kind, name, None) is getattr(base, name, None) for name in methods)
+            return same and "weight" in layer._parameters
+    return False
+
+
 def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
     """Fold every batch norm that follows a layer of its own; returns how many.
 
@@ -47,7 +63,8 @@ def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
         layer = module.get_submodule(before.target) if before.op == "call_module" else None
         scale, shift = _affine(norm)
         if (
-            isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear))
+            layer is not None
+            and is_plain(layer)
             and len(before.users) == 1
             and calls[before.target] == calls[node.target] == 1
             and not (isinstance(layer, nn.Linear) and before.meta["tensor_meta"].shape[1:-1])

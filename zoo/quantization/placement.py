@@ -87,6 +87,8 @@ def _plan(module: fx.GraphModule) -> _Plan:
         users = {user for user in node.users if user in plan.group or user.op == "output"}
         if node not in plan.group or kinds[node] is Kind.SOURCE or not users or not users <= ends:
             continue
+        if kinds[node] is Kind.FLOAT and _has_weights(node, module):
+            continue  # the end of the integer part lies before it
         is_average = kinds[node] is Kind.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
         (plan.last if kinds[node] is Kind.WEIGHTED or is_average else plan.tail).add(node)
     for node in plan.group:
@@ -94,6 +96,12 @@ def _plan(module: fx.GraphModule) -> _Plan:
             for source in _tensors(node, plan):
                 plan.join(source, node)
     return plan
+
+
+def _has_weights(node: fx.Node, module: fx.GraphModule) -> bool:
+    if node.op != "call_module":
+        return any(source.op == "get_attr" for source in node.all_input_nodes)
+    return next(module.get_submodule(str(node.target)).parameters(), None) is not None
 
 
 def _shrinks(node: fx.Node) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from zoo.contracts import Context
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Observer, Requantize
-from zoo.quantization.fold import fold_batch_norms, replace_module
+from zoo.quantization.fold import fold_batch_norms, is_plain, replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import lower
 from zoo.quantization.placement import place
@@ -58,9 +58,8 @@ def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig) -> int
     count = 0
     for path in sorted({str(node.target) for node in module.graph.nodes if node.op == "call_module"}):
         layer = module.get_submodule(path)
-        if type(layer) not in (nn.Conv2d, nn.Linear):
+        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or not is_plain(layer):
             continue
-        assert isinstance(layer, (nn.Conv2d, nn.Linear))
         channels = layer.weight.shape[0] if config.per_channel else None
         quantizer = FakeQuantize(config.weight_bits, config.observer, weight=True, channels=channels)
         quantizer = quantizer.to(layer.weight.device)

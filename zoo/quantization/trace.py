@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.modules.conv import _ConvNd
 
 from zoo.errors import ZooError
 
@@ -40,6 +41,8 @@ class _Tracer(fx.Tracer):
         self.inside: list[str] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, (_ConvNd, nn.Linear)):
+            return True  # a stranger's subclass: left alone under its own name
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
@@ -73,16 +76,16 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             hint="torch.fx must be able to trace the network: no `if` or loop on a tensor's values or shape.",
         ) from error
     _drop_checks(graph)
+    _drop_mutation(module)
+    graph.eliminate_dead_code()
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
         if extra.users:
             raise ZooError(f"{type(model).__name__} takes {len(inputs)} inputs; quantization needs one.")
         graph.erase_node(extra)
-    _drop_mutation(module)
     result = graph.output_node().args[0]
     if not isinstance(result, fx.Node):
         raise ZooError(f"{type(model).__name__} gives {type(result).__name__}, not one tensor.")
-    graph.eliminate_dead_code()
     module.recompile()
     propagate_shapes(module, example)
     return module
