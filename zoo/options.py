@@ -123,7 +123,9 @@ def parse_options(owner: str, config: type[T], given: Mapping[str, Text]) -> T:
             values[name] = _checked(known[name], _convert(known[name].type, text))
         except _WrongValueError as error:
             raise UsageError(
-                f"{owner}: option '{name}' must be {error.expected}, not {_shown(text)}.", hint=hint
+                f"{owner}: option '{name}' must be {error.expected}, not {_shown(text)}"
+                f"{error.suggestion or '.'}",
+                hint=hint,
             ) from None
     for each in known.values():
         if each.required and each.name not in values:
@@ -158,9 +160,10 @@ def format_value(value: Any) -> Text:
 
 
 class _WrongValueError(Exception):
-    def __init__(self, expected: str) -> None:
+    def __init__(self, expected: str, suggestion: str = "") -> None:
         super().__init__(expected)
         self.expected = expected
+        self.suggestion = suggestion
 
 
 def _option_of(field: dataclasses.Field[Any], annotation: Any) -> Option:
@@ -233,9 +236,8 @@ def _convert(annotation: Any, text: Text) -> Any:
         for choice in choices:
             if format_value(choice) == text:
                 return choice
-        raise _WrongValueError(
-            _expected(annotation) + did_you_mean(text, map(str, map(format_value, choices)))
-        )
+        suggestion = did_you_mean(text, map(str, map(format_value, choices)))
+        raise _WrongValueError(_expected(annotation), suggestion)
     if annotation is type(None) and text.lower() == "none":
         return None
     if annotation is bool and text.lower() in _BOOLS:

@@ -83,7 +83,7 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     meter = Meter(job, plugins.engine("onnxruntime"), reporter) if _is_main_process() else None
     if meter:
         meter.add("", export_onnx(original, job.architecture))
-    runner = StageRunner(job, original, reporter, work, key, start.trained)
+    runner = StageRunner(job, original, reporter, work, key)
     stages = training_stages(job.techniques)
     trainings: list[TrainingResult] = []
     for index, (stage, budget) in enumerate(zip(stages, budgets(request, len(stages)), strict=True)):

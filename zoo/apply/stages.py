@@ -61,7 +61,6 @@ class StageRunner:
     reporter: Reporter
     work: Path
     key: str
-    trained_start: bool
     context: Context = field(init=False)
     terms: list[LossTerm] = field(default_factory=list)
 
@@ -119,7 +118,7 @@ class StageRunner:
             state=self.work / f"stage-{index}.safetensors",
             key=f"{self.key}/{index}",
             title=f"train {stage.name}",
-            freeze_norm=self.trained_start and bool(stage.techniques),
+            freeze_norm=bool(stage.techniques),
         )
 
     def finish(self, model: nn.Module, stage: Stage) -> nn.Module:

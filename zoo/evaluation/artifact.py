@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
-from zoo.locate import locate_artifact
 from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split
 from zoo.data.choose import choose_dataset
 from zoo.errors import UsageError
 from zoo.evaluation.predict import predictor
 from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
+from zoo.locate import locate_artifact
 
 _ALL: tuple[Split, ...] = ("train", "val", "test")
 

@@ -161,7 +161,8 @@ def train(
         keep()
         reporter.finish()
     result.seconds = schedule.elapsed
-    return model.to("cpu").eval(), result
+    # exporting writes the memory layout into shapes, so the plain one is restored
+    return model.to("cpu", memory_format=torch.contiguous_format).eval(), result
 
 
 def _show(reporter: Reporter, schedule: Schedule, shown: float, steps: int, loss: float) -> float:
