@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo import __version__
 from zoo.artifacts import Artifact, FileEntry, open_artifact
 from zoo.artifacts.card import figures_of
 from zoo.artifacts.manifest import ARCHITECTURE, FINGERPRINT, MANIFEST_NAME, file_entries
@@ -101,13 +100,7 @@ def shipped_folder(name: str) -> Path:
 def parse_registry(content: bytes, source: str) -> dict[str, Checkpoint]:
     """Read registry.toml. Raises IntegrityError for anything that is not exactly as it should be."""
     fields = Fields(parse_toml(content, source, error=IntegrityError), source, error=IntegrityError)
-    found = fields.integer("format", least=1)
-    if found > FORMAT:
-        raise IntegrityError(
-            f"{source} is in registry format {found}; "
-            f"compression-zoo {__version__} reads formats up to {FORMAT}.",
-            hint="Upgrade with:  pip install --upgrade compression-zoo",
-        )
+    fields.check_format("registry", FORMAT)
     tables = fields.table("checkpoint", {}).tables(most=_MOST_CHECKPOINTS)
     fields.close()
     return {name: _checkpoint(name, table) for name, table in tables.items()}

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
+from zoo import __version__
 from zoo.errors import ZooError
 from zoo.suggest import did_you_mean
 
@@ -47,6 +48,16 @@ class Fields:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)
+
+    def check_format(self, kind: str, newest: int) -> None:
+        """Read the key `format`, and refuse a newer one than `newest`, naming both versions and the upgrade."""
+        found = self.integer("format", least=1)
+        if found > newest:
+            raise self._error(
+                f"{self._source} is in {kind} format {found}; "
+                f"compression-zoo {__version__} reads formats up to {newest}.",
+                hint="Upgrade with:  pip install --upgrade compression-zoo",
+            )
 
     def close(self) -> None:
         """Refuse keys that nobody asked for."""

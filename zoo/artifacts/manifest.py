@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from zoo import __version__
 from zoo.contracts import InputSpec, OutputSpec
 from zoo.errors import IntegrityError
 from zoo.names import clashing_names, unsafe_name
@@ -72,13 +71,7 @@ class Manifest:
 def parse_manifest(content: bytes, source: str) -> Manifest:
     """Read zoo.json. Raises IntegrityError, naming `source`, for anything not exactly as it should be."""
     fields = Fields(parse_json(content, source, error=IntegrityError), source, error=IntegrityError)
-    found = fields.integer("format", least=1)
-    if found > FORMAT:
-        raise IntegrityError(
-            f"{source} is in artifact format {found}; "
-            f"compression-zoo {__version__} reads formats up to {FORMAT}.",
-            hint="Upgrade with:  pip install --upgrade compression-zoo",
-        )
+    fields.check_format("artifact", FORMAT)
     manifest = Manifest(
         architecture=fields.text("architecture", pattern=ARCHITECTURE, longest=150),
         recipe=fields.text("recipe"),
