@@ -162,7 +162,8 @@ def train(
         reporter.finish()
     result.seconds = schedule.elapsed
     # exporting writes the memory layout into shapes, so the plain one is restored
-    return model.to("cpu", memory_format=torch.contiguous_format).eval(), result
+    plain: nn.Module = model.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return plain.eval(), result
 
 
 def _show(reporter: Reporter, schedule: Schedule, shown: float, steps: int, loss: float) -> float:
