@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _LARGEST_GAIN = 64.0
 _BLOCK = 16
 _FLIPS = (0, 3, 5, 6)
+#: What LibRaw and the decoders in it print of data they could not read, and then pass over.
+_DAMAGE = re.compile(r"unexpected end of file|data corrupted|corrupt JPEG|decoder error", re.IGNORECASE)
 _NEED = "Give the camera's own file (.dng .arw .nef .cr2 .cr3 .raf ...)."
 _NEED_MOSAIC = "Give a file with the sensor's mosaic: one value a pixel, red, green or blue."
 _DAMAGED = "Copy it from the camera again; this copy is incomplete or damaged."
@@ -71,8 +74,10 @@ def decode(source: Path | bytes) -> RawFrame:
     _check_head(head, str(source))
     with native_messages() as messages:
         frame = _decode(path, str(source))
-    if messages:
-        raise InputError(f"{source} is truncated or damaged ({_shown(messages[0])}).", hint=_DAMAGED)
+    for message in messages:
+        # Other native code may have written lines of its own meanwhile.
+        if _DAMAGE.search(message):
+            raise InputError(f"{source} is truncated or damaged ({_shown(message)}).", hint=_DAMAGED)
     return frame
 
 
