@@ -143,7 +143,9 @@ def test_what_is_no_raw_file_is_told_by_what_it_is(tmp_path: Path, content: byte
 
 def test_what_cannot_be_opened_is_told_why(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
     for path, message in (
+        (tmp_path / "loop", "it is a symbolic link"),
         (tmp_path, "it is a directory"),
         (tmp_path / "none.dng", "it does not exist"),
         (tmp_path / "pipe", "it is not a regular file"),

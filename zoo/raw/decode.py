@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,8 @@ def decode(source: Path | bytes) -> RawFrame:
         _check_head(source[:HEAD], "the RAW data")
         return _decode(source, "the RAW data")
     with reading(source):
-        path = source.resolve(strict=True)  # a link is followed; what it leads to must be a regular file
+        # A link is followed; what it leads to must be a regular file.
+        path = Path(os.path.realpath(source, strict=True))
     with open_regular(path) as stream, reading(source):
         head = stream.read(HEAD)
     _check_head(head, str(source))
