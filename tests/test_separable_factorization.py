@@ -14,6 +14,9 @@ from zoo.surgery.factorize import fit, merged_weight, separate, split_rank_one, 
 from zoo.surgery.moments import Moments, draw_positions, output_size, patches
 from zoo.surgery.separable import SeparableConv2d
 
+# torch remarks that it copies the input when an even kernel pads to the same size.
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
 GEOMETRIES = {
     "same size": {"kernel_size": 3, "padding": 1},
     "no padding": {"kernel_size": 3},
