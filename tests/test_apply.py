@@ -187,8 +187,8 @@ def test_budgets_must_match_the_number_of_trainings(tmp_path: Path) -> None:
 def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
     def launch(out: Path, *launcher: str) -> dict:
         command = [
-            sys.executable, *launcher, "-m", "zoo_cli", "apply", "depthwise+qat", "small-unet", "--steps", "20", "--batch", "4",
-            "--crop", "32", "--precision", "float32", "--images", "1", "--out", str(out), "--json",
+            sys.executable, *launcher, "-m", "zoo_cli", "apply", "depthwise+qat", "small-unet", "--steps", "20",
+            "--batch", "4", "--crop", "32", "--precision", "float32", "--images", "1", "--out", str(out), "--json",
         ]  # fmt: skip
         done = subprocess.run(
             command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -12,8 +11,8 @@ import numpy as np
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.cameras import CAMERAS
 from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose, linear_to_srgb, srgb_to_linear
-from zoo.data.pictures import Picture, PictureCache, folder_pictures, packaged_pictures, split_of
-from zoo.errors import InputError, UsageError
+from zoo.data.pictures import Picture, PictureSet
+from zoo.errors import UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
@@ -65,48 +64,22 @@ class Darkroom(Dataset):
             raise UsageError(
                 f"darkroom: min_ratio {self.config.min_ratio:g} is above max_ratio {self.config.max_ratio:g}."
             )
-        self._pictures = self._find()
-        self._cache = PictureCache()
-
-    def _find(self) -> tuple[Picture, ...]:
-        pictures = packaged_pictures() if self.config.packaged else []
-        for folder in self.config.photos:
-            pictures += folder_pictures(Path(folder).expanduser())
-        seen: dict[str, Path] = {}
-        for picture in pictures:
-            if picture.scene in seen:
-                raise InputError(
-                    f"Two photographs are called '{picture.scene}': {seen[picture.scene]} and {picture.path}.",
-                    hint="Rename one of them: scenes are told apart by name.",
-                )
-            seen[picture.scene] = picture.path
-        if not pictures:
-            raise InputError(
-                "darkroom found no photographs.",
-                hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
-            )
-        return tuple(pictures)
-
-    def _of(self, split: Split) -> list[Picture]:
-        return [picture for picture in self._pictures if split_of(picture.scene) == split]
+        self._pictures = PictureSet(self.config.photos, packaged=self.config.packaged)
 
     def scenes(self, split: Split) -> Sequence[str]:
-        return [picture.scene for picture in self._of(split)]
+        return [picture.scene for picture in self._pictures.of(split)]
 
     def identity(self) -> str:
-        names = ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
-        return f"darkroom/{_VERSION}({self.config.min_ratio:g}-{self.config.max_ratio:g};{names})"
+        ratios = f"{self.config.min_ratio:g}-{self.config.max_ratio:g}"
+        return f"darkroom/{_VERSION}({ratios};{self._pictures.identity()})"
 
     def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
         _check(architecture)
-        pictures = self._of("train")
-        if not pictures:
-            raise InputError("darkroom has no photographs for training.", hint="Add some: --photos DIR")
         number = start
         while True:
             rng = np.random.default_rng((seed, number))
-            picture = pictures[int(rng.integers(len(pictures)))]
-            linear = _random_scene(self._cache.get(picture.path), 2 * size, rng)
+            picture = self._pictures.draw(rng)
+            linear = _random_scene(self._pictures.pixels(picture), 2 * size, rng)
             exposure = self._expose(linear, rng)
             yield _sample(f"{picture.scene}#{number}", picture.scene, exposure, architecture)
             number += 1
@@ -118,9 +91,9 @@ class Darkroom(Dataset):
 
     def exposures(self, split: Split, seed: int = 0) -> Iterator[tuple[Picture, Exposure]]:
         """The simulated files of a split, one a photograph; deterministic."""
-        for picture in self._of(split):
+        for picture in self._pictures.of(split):
             rng = np.random.default_rng((seed, *picture.scene.encode()))
-            yield picture, self._expose(srgb_to_linear(self._cache.get(picture.path)), rng)
+            yield picture, self._expose(srgb_to_linear(self._pictures.pixels(picture)), rng)
 
     def _expose(self, linear: FloatArray, rng: np.random.Generator) -> Exposure:
         shot = draw_shot(rng, CAMERAS, (self.config.min_ratio, self.config.max_ratio))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
-from zoo.data.pictures import Picture, PictureCache, folder_pictures, packaged_pictures, split_of
-from zoo.errors import InputError, UsageError
+from zoo.data.pictures import Picture, PictureSet
+from zoo.errors import UsageError
 from zoo.options import option
 
 if TYPE_CHECKING:
@@ -44,37 +43,24 @@ class Photos(Dataset):
 
     def __init__(self, config: PhotosConfig | None = None) -> None:
         super().__init__(config)
-        pictures = packaged_pictures() if self.config.packaged else []
-        for folder in self.config.photos:
-            pictures += folder_pictures(Path(folder).expanduser())
-        if not pictures:
-            raise InputError("photos found no photographs.", hint="Name a folder: --photos DIR")
-        self._pictures = tuple(pictures)
-        self._cache = PictureCache()
-
-    def _of(self, split: Split) -> list[Picture]:
-        return [picture for picture in self._pictures if split_of(picture.scene) == split]
+        self._pictures = PictureSet(self.config.photos, packaged=self.config.packaged)
 
     def scenes(self, split: Split) -> Sequence[str]:
-        return [picture.scene for picture in self._of(split)]
+        return [picture.scene for picture in self._pictures.of(split)]
 
     def identity(self) -> str:
-        names = ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
-        return f"photos/{_VERSION}({names})"
+        return f"photos/{_VERSION}({self._pictures.identity()})"
 
     def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
-        pictures = self._of("train")
-        if not pictures:
-            raise InputError("photos has no photographs for training.", hint="Add some: --photos DIR")
         number = start
         while True:
             rng = np.random.default_rng((seed, number))
-            picture = pictures[int(rng.integers(len(pictures)))]
+            picture = self._pictures.draw(rng)
             yield self._sample(picture, number, (size, size), architecture, rng)
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
-        for picture in self._of(split):
+        for picture in self._pictures.of(split):
             for number in range(_CROPS_A_PICTURE):
                 rng = np.random.default_rng((seed, number, *picture.scene.encode()))
                 yield self._sample(picture, number, architecture.input.example, architecture, rng)
@@ -92,7 +78,7 @@ class Photos(Dataset):
                 f"photos gives RGB pictures; {architecture.id} takes {architecture.input.kind} input.",
                 hint="See which data fits:  zoo list datasets",
             )
-        pixels = _random_crop(self._cache.get(picture.path), size, rng)
+        pixels = _random_crop(self._pictures.pixels(picture), size, rng)
         inputs = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
         return Sample(f"{picture.scene}#{number}", picture.scene, inputs, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,53 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
             f"The photograph {path} is only {width}x{height}; at least {_SMALLEST} a side is needed."
         )
     return pixels[:height, :width]
+
+
+class PictureSet:
+    """Photographs by split, with the last ones read kept in memory.
+
+    folders: of the user's own photographs. packaged: whether those of installed packages join in. Raises InputError
+    if two share a name, or if there are none.
+    """
+
+    def __init__(self, folders: Iterable[str], *, packaged: bool, cache_bytes: int = _CACHE_BYTES) -> None:
+        pictures = packaged_pictures() if packaged else []
+        for folder in folders:
+            pictures += folder_pictures(Path(folder).expanduser())
+        by_scene: dict[str, Path] = {}
+        for picture in pictures:
+            if picture.scene in by_scene:
+                raise InputError(
+                    f"Two photographs are called '{picture.scene}': {by_scene[picture.scene]} and {picture.path}.",
+                    hint="Rename one of them: scenes are told apart by name.",
+                )
+            by_scene[picture.scene] = picture.path
+        if not pictures:
+            raise InputError(
+                "No photographs were found.",
+                hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
+            )
+        self._pictures = tuple(pictures)
+        self._cache = PictureCache(cache_bytes)
+
+    def of(self, split: Split) -> list[Picture]:
+        """The photographs of a split, in a fixed order."""
+        return [picture for picture in self._pictures if split_of(picture.scene) == split]
+
+    def draw(self, rng: np.random.Generator) -> Picture:
+        """A random photograph for training. Raises InputError if the training split is empty."""
+        pictures = self.of("train")
+        if not pictures:
+            raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")
+        return pictures[int(rng.integers(len(pictures)))]
+
+    def pixels(self, picture: Picture) -> npt.NDArray[np.uint8]:
+        """See :func:`read_picture`."""
+        return self._cache.get(picture.path)
+
+    def identity(self) -> str:
+        """Names and sizes of all files."""
+        return ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
 
 
 class PictureCache:
