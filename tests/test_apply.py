@@ -91,6 +91,20 @@ def test_training_from_an_artifact_starts_where_it_ended(tmp_path: Path) -> None
     assert second.start.trained
 
 
+def test_a_runner_only_artifact_of_half_the_size_still_holds_weights_to_start_from(tmp_path: Path) -> None:
+    whole = run(None, tmp_path / "whole", budgets=(Budget(steps=12),))
+    half = run(None, tmp_path / "half", budgets=(Budget(steps=12),), half_weights=True, runner_only=True)
+    assert not (half.artifact / "model.safetensors").exists()
+    sizes = [(outcome.artifact / "model.onnx").stat().st_size for outcome in (whole, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    from_whole, from_half = (
+        run("qat", tmp_path / f"from-{name}", weights=str(tmp_path / name), budgets=(Budget(steps=0),))
+        for name in ("whole", "half")
+    )
+    assert from_half.start.trained
+    assert from_half.files[0].psnr == pytest.approx(from_whole.files[0].psnr, abs=0.01)
+
+
 def test_weights_of_another_net_are_refused(compressed: Outcome, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="do not fit"):
         run("qat", tmp_path / "out", weights=str(compressed.artifact))
