@@ -15,10 +15,11 @@ from PIL import Image
 from small_net import run
 from zoo.contracts import SilentReporter
 from zoo.data.pictures import split_of
+from zoo.decibels import PSNR_CEILING, psnr
 from zoo.errors import InputError, UnknownIdError
 from zoo.evaluation.artifact import evaluate_artifact
 from zoo.evaluation.latency import measure
-from zoo.evaluation.quality import PSNR_CEILING, psnr, score_picture
+from zoo.evaluation.quality import score_picture
 
 pytestmark = pytest.mark.usefixtures("third_party")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from zoo.decibels import PSNR_CEILING
+from zoo.decibels import psnr as decibels
 from zoo.errors import IntegrityError
-from zoo.evaluation.quality import PSNR_CEILING
-from zoo.evaluation.quality import psnr as decibels
 
 if TYPE_CHECKING:
     import numpy as np

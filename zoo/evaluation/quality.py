@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from zoo.decibels import PSNR_CEILING, psnr
 from zoo.errors import InputError, ZooError
 from zoo.optional import require
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
     #: (C, h, w) of any size to the network's output for it: (3, H, W), or (classes,)
     Predict = Callable[[FloatArray], FloatArray]
-
-#: PSNR of two equal pictures is infinite; it is counted as this many dB.
-PSNR_CEILING = 100.0
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,6 @@ class Quality:
                 {"name": s.name, "psnr_db": round(s.psnr, 4), "ssim": round(s.ssim, 5)} for s in self.scores
             ],
         }
-
-
-def psnr(difference_squared: float) -> float:
-    """Peak signal-to-noise ratio in dB for a mean squared error of values in [0, 1]."""
-    return (
-        PSNR_CEILING if difference_squared <= 0 else min(PSNR_CEILING, -10 * math.log10(difference_squared))
-    )
 
 
 def score_picture(name: str, scene: str, picture: FloatArray, target: FloatArray) -> Score:
