@@ -35,13 +35,17 @@ Denoiser = Callable[[np.ndarray], np.ndarray]
 def develop(exposure: Exposure) -> np.ndarray:
     """The (H, W, 3) picture in [0, 1] of LibRaw, with the brightness of the photograph."""
     with rawpy.imread(io.BytesIO(exposure.dng)) as raw:
-        developed = raw.postprocess(use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, user_flip=0)
+        developed = raw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, user_flip=0
+        )
     linear = developed.astype(np.float32) / 65535 * exposure.shot.ratio
     wanted = exposure.target.mean()
     low, high = 0.05, 20.0
     for _ in range(30):  # the mean on the sRGB curve grows with the gain
         gain = (low * high) ** 0.5
-        low, high = (gain, high) if linear_to_srgb(np.clip(linear * gain, 0, 1)).mean() < wanted else (low, gain)
+        low, high = (
+            (gain, high) if linear_to_srgb(np.clip(linear * gain, 0, 1)).mean() < wanted else (low, gain)
+        )
     return linear_to_srgb(np.clip(linear * gain, 0, 1))
 
 
@@ -52,12 +56,21 @@ def denoisers(picture: np.ndarray) -> Iterator[tuple[str, Denoiser]]:
     for weight in (0.1, 0.2, 0.4, 0.8):
         yield "total variation", lambda p, w=weight: denoise_tv_chambolle(p, weight=w, channel_axis=-1)
     for factor in (1.0, 2.0, 4.0):
-        yield "wavelet", lambda p, f=factor: denoise_wavelet(p, sigma=sigma * f, channel_axis=-1, convert2ycbcr=True)
-    for factor in (0.6, 1.0, 1.6):
-        yield "non-local means", lambda p, f=factor: denoise_nl_means(
-            p, h=sigma * f, sigma=sigma, patch_size=5, patch_distance=6, fast_mode=True, channel_axis=-1
+        yield (
+            "wavelet",
+            lambda p, f=factor: denoise_wavelet(p, sigma=sigma * f, channel_axis=-1, convert2ycbcr=True),
         )
-    yield "bilateral", lambda p: denoise_bilateral(p, sigma_color=0.3, sigma_spatial=2, win_size=7, channel_axis=-1)
+    for factor in (0.6, 1.0, 1.6):
+        yield (
+            "non-local means",
+            lambda p, f=factor: denoise_nl_means(
+                p, h=sigma * f, sigma=sigma, patch_size=5, patch_distance=6, fast_mode=True, channel_axis=-1
+            ),
+        )
+    yield (
+        "bilateral",
+        lambda p: denoise_bilateral(p, sigma_color=0.3, sigma_spatial=2, win_size=7, channel_axis=-1),
+    )
 
 
 def main() -> None:
@@ -78,7 +91,12 @@ def main() -> None:
             row = table.setdefault(name, {"psnr_db": [], "ssim": []})
             row["psnr_db"].append(psnr)
             row["ssim"].append(ssim)
-    print(json.dumps({n: {k: round(float(np.mean(v)), 3) for k, v in row.items()} for n, row in table.items()}, indent=1))
+    print(
+        json.dumps(
+            {n: {k: round(float(np.mean(v)), 3) for k, v in row.items()} for n, row in table.items()},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":
