@@ -87,9 +87,11 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
     example = torch.zeros(2, spec.channels, height, width)
     try:
         with _silence(), torch.no_grad():
+            # Left to itself the exporter falls back on tracing that takes this input's branches for all.
+            graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
             program = torch.onnx.export(
-                deployed, (example,), dynamo=True, opset_version=OPSET, dynamic_shapes=(axes,),
-                input_names=["input"], output_names=["output"], verbose=False, external_data=False,
+                graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
+                output_names=["output"], verbose=False, external_data=False,
             )  # fmt: skip
     except Exception as error:  # the exporter has no closed set of errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,340 @@
+"""The ONNX Runtime engine: what it refuses, and that shifting activations changes no bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quantized import pictures, small_float_file, small_unet_file
+from zoo.contracts import Session
+from zoo.engines import processors, protobuf
+from zoo.engines.onnx_bytes import check_model, to_unsigned
+from zoo.engines.onnxruntime import OnnxRuntimeEngine
+from zoo.engines.protobuf import Reader, encode_bytes, encode_number, encode_varint
+from zoo.errors import InputError, IntegrityError, ZooError
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+
+def plain_run(data: bytes, inputs: np.ndarray) -> np.ndarray:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+
+
+def quantizing_model(**changes: object) -> object:
+    """input -> Q -> DQ -> MatMul with an int8 weight -> output, as an onnx.ModelProto."""
+    helper, numpy = onnx.helper, onnx.numpy_helper
+    weight = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["levels"]),
+        helper.make_node("DequantizeLinear", ["levels", "scale", "zero"], ["values"]),
+        helper.make_node("DequantizeLinear", ["weight", "scale"], ["floats"]),
+        helper.make_node("MatMul", ["values", "floats"], ["output"]),
+    ]
+    initializers = [
+        numpy.from_array(np.float32(0.05), "scale"),
+        numpy.from_array(changes.get("zero", np.int8(0)), "zero"),
+        numpy.from_array(weight, "weight"),
+    ]
+    ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", 4]) for n in ("input", "output")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+
+
+# ----------------------------------------------------------------------------------------- shifting to uint8
+
+
+def test_shifting_activations_changes_no_bit_of_the_output() -> None:
+    data = small_unet_file()
+    shifted = to_unsigned(data)
+    assert shifted != data
+    for seed in range(3):
+        x = pictures(2, seed=seed).numpy()
+        assert np.array_equal(plain_run(shifted, x), plain_run(data, x))
+
+
+def test_only_the_zero_point_of_activations_changes() -> None:
+    old = onnx.load_from_string(small_unet_file())
+    new = onnx.load_from_string(to_unsigned(small_unet_file()))
+    onnx.checker.check_model(new, full_check=True)
+    assert list(new.graph.node) == list(old.graph.node)
+    before = {t.name: onnx.numpy_helper.to_array(t) for t in old.graph.initializer}
+    after = {t.name: onnx.numpy_helper.to_array(t) for t in new.graph.initializer}
+    changed = [
+        n for n in before if before[n].dtype != after[n].dtype or not np.array_equal(before[n], after[n])
+    ]
+    assert changed == ["zoo_zero_point"]
+    assert (after["zoo_zero_point"].dtype, int(after["zoo_zero_point"])) == (np.uint8, 128)
+
+
+@pytest.mark.parametrize("zero", [np.int8(0), np.int8(-3), np.array([7], np.int8)])
+def test_any_scalar_zero_point_shifts_and_recorded_types_do_not_contradict_it(zero: np.ndarray) -> None:
+    model = quantizing_model(zero=zero)
+    if zero.ndim == 0:
+        model.graph.value_info.append(
+            onnx.helper.make_tensor_value_info("levels", onnx.TensorProto.INT8, ["n", 4])
+        )
+    data = model.SerializeToString()
+    shifted = to_unsigned(data)
+    if zero.ndim:  # one scale for every row, but a vector to ONNX: as good as a scalar
+        assert onnx.load_from_string(shifted).graph.initializer[1].dims == [1]
+        return
+    x = np.linspace(-9, 9, 12, dtype=np.float32).reshape(3, 4)
+    assert np.array_equal(plain_run(shifted, x), plain_run(data, x))
+    assert onnx.numpy_helper.to_array(onnx.load_from_string(shifted).graph.initializer[1]) == int(zero) + 128
+
+
+def test_a_zero_point_kept_as_a_list_of_numbers_shifts_too() -> None:
+    model = quantizing_model()
+    del model.graph.initializer[1]
+    model.graph.initializer.append(onnx.helper.make_tensor("zero", onnx.TensorProto.INT8, [], [-5]))
+    assert not model.graph.initializer[-1].raw_data
+    shifted = onnx.load_from_string(to_unsigned(model.SerializeToString()))
+    assert onnx.numpy_helper.to_array(shifted.graph.initializer[-1]) == 123
+
+
+def other_consumer(graph: object) -> None:
+    graph.node.append(onnx.helper.make_node("MaxPool", ["levels"], ["pooled"], kernel_shape=[1]))
+
+
+def weight_shares_it(graph: object) -> None:
+    graph.node[2].input.append("zero")
+
+
+def given_as_output(graph: object) -> None:
+    graph.output.append(onnx.helper.make_tensor_value_info("levels", onnx.TensorProto.INT8, ["n", 4]))
+
+
+def without_zero_point(graph: object) -> None:
+    del graph.node[1].input[2]
+
+
+def declared_type(graph: object) -> None:
+    graph.node[0].attribute.append(onnx.helper.make_attribute("output_dtype", onnx.TensorProto.INT8))
+
+
+def one_per_channel(graph: object) -> None:
+    graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.zeros(4, np.int8), "zero"))
+
+
+def inside_a_branch(graph: object) -> None:
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["levels"], ["x"])], "b", [], [])
+    graph.node.append(onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_consumer,
+        weight_shares_it,
+        given_as_output,
+        without_zero_point,
+        declared_type,
+        one_per_channel,
+        inside_a_branch,
+    ],
+)
+def test_a_file_whose_int8_values_go_elsewhere_is_left_as_it_is(change: object) -> None:
+    model = quantizing_model()
+    assert to_unsigned(model.SerializeToString()) != model.SerializeToString()
+    change(model.graph)
+    assert to_unsigned(model.SerializeToString()) == model.SerializeToString()
+
+
+def test_a_float_file_is_left_as_it_is() -> None:
+    assert to_unsigned(small_float_file()) is small_float_file()
+
+
+# --------------------------------------------------------------------------------------------- hostile files
+
+
+def external(model: object) -> None:
+    tensor = model.graph.initializer[2]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+
+
+def external_attribute(model: object) -> None:
+    tensor = onnx.TensorProto(name="t", data_type=1, data_location=onnx.TensorProto.EXTERNAL)
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["k"], value=tensor))
+
+
+def foreign_operator(model: object) -> None:
+    model.graph.node[3].domain = "com.example"
+
+
+def foreign_opset(model: object) -> None:
+    model.opset_import.add(domain="com.microsoft", version=1)
+
+
+def with_a_function(model: object) -> None:
+    model.functions.add(name="f", domain="")
+
+
+def foreign_in_a_branch(model: object) -> None:
+    inner = onnx.helper.make_graph([onnx.helper.make_node("X", [], ["x"], domain="evil")], "b", [], [])
+    model.graph.node.append(onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (external, "other files"),
+        (external_attribute, "other files"),
+        (foreign_operator, "com.example"),
+        (foreign_opset, "com.microsoft"),
+        (with_a_function, "functions"),
+        (foreign_in_a_branch, "evil"),
+    ],
+)
+def test_files_that_reach_outside_themselves_are_refused(change: object, reason: str) -> None:
+    model = quantizing_model()
+    check_model(model.SerializeToString())
+    change(model)
+    for reader in (check_model, to_unsigned, OnnxRuntimeEngine().open):
+        with pytest.raises(IntegrityError, match=reason):
+            reader(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        b"not a model",
+        encode_number(1, 10),
+        encode_bytes(7, b"") * 2,
+        encode_bytes(7, b"\x0b\x0c"),  # groups
+        encode_varint(7 << 3 | 2) + encode_varint(2**40),
+        b"\xff" * 11,
+        encode_bytes(7, encode_bytes(1, encode_bytes(4, b"\xff\xfe"))),
+        encode_bytes(7, encode_bytes(5, encode_number(8, 3))),
+    ],
+)
+def test_bytes_that_are_no_model_are_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        to_unsigned(data)
+
+
+def test_nesting_and_numbers_of_fields_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = b""
+    for _ in range(50):
+        graph = encode_bytes(1, encode_bytes(5, encode_bytes(6, graph)))
+    with pytest.raises(IntegrityError, match="too deeply"):
+        check_model(encode_bytes(7, graph))
+    monkeypatch.setattr(protobuf, "_MAX_FIELDS", 1000)
+    with pytest.raises(IntegrityError, match="more fields"):
+        check_model(encode_number(1, 1) * 1001)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_no_bytes_escape_as_anything_but_an_integrity_error(data: bytes) -> None:
+    try:
+        to_unsigned(data)
+    except IntegrityError:
+        return
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_mutation_of_a_model_escapes_as_anything_but_an_integrity_error(data: st.DataObject) -> None:
+    content = bytearray(quantizing_model().SerializeToString())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        to_unsigned(bytes(content[: data.draw(st.integers(0, len(content)))]))
+    except IntegrityError:
+        return
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_numbers_survive_encoding(value: int) -> None:
+    data = encode_number(3, value)
+    (field,) = Reader(data).fields(0, len(data))
+    assert (field.key, field.number) == (3, value)
+
+
+# ---------------------------------------------------------------------------------------------------- engine
+
+
+def test_sessions_run_batches_of_any_size_from_bytes_and_from_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small_unet_file())
+    engine = OnnxRuntimeEngine()
+    assert engine.available() is None
+    assert engine.version() == runtime.__version__
+    x = pictures(2).numpy()
+    session = engine.open(path, threads=1)
+    assert isinstance(session, Session)
+    output = session.run(x)
+    assert (output.dtype, output.shape) == (np.float32, (2, 3, 64, 64))
+    assert np.array_equal(engine.open(small_unet_file()).run(x), output)
+    assert np.array_equal(session.run(x[:, :, ::-1].astype(np.float64)[:, :, ::-1]), output)
+
+
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    session = OnnxRuntimeEngine().open(small_unet_file(), threads=1)
+    for shape in ((1, 3, 32, 32), (4, 32, 32)):
+        with pytest.raises(InputError, match=r"takes \(batch, 4, height, width\)"):
+            session.run(np.zeros(shape, np.float32))
+    with pytest.raises(ZooError, match="failed on an input") as caught:
+        session.run(np.zeros((1, 4, 30, 30), np.float32))
+    assert "/onnxruntime_src" not in str(caught.value)
+
+
+def test_files_that_do_not_load_are_integrity_errors(tmp_path: Path) -> None:
+    engine = OnnxRuntimeEngine()
+    with pytest.raises(IntegrityError, match="Cannot read"):
+        engine.open(tmp_path / "none.onnx")
+    model = quantizing_model()
+    model.graph.node[3].op_type = "NoSuchOperator"
+    with pytest.raises(IntegrityError, match="does not load"):
+        engine.open(model.SerializeToString())
+    model = quantizing_model()
+    model.graph.output.append(model.graph.output[0])
+    model.graph.output[1].name = "floats"
+    with pytest.raises(IntegrityError, match="2 outputs"):
+        engine.open(model.SerializeToString())
+
+
+def test_importing_the_engine_loads_neither_onnxruntime_nor_numpy() -> None:
+    program = (
+        "import sys, zoo.engines.onnxruntime as e; e.OnnxRuntimeEngine().available(), e.OnnxRuntimeEngine().version();"
+        "print([m for m in ('onnxruntime', 'numpy', 'onnx', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 64),
+        ({"cpu.max": "max 100000"}, 64),
+        ({"cpu.max": "150000 100000"}, 1),
+        ({"cpu.max": "350000 100000"}, 3),
+        ({"cpu.max": "20000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+    ],
+)
+def test_threads_keep_to_affinity_and_to_the_containers_quota(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    monkeypatch.setattr(processors, "_CGROUP", tmp_path)
+    monkeypatch.setattr(processors.os, "sched_getaffinity", lambda _: set(range(64)))
+    assert processors.usable_processors() == expected

@@ -1,0 +1,311 @@
+"""The exported file: what it computes, what is in it, and that engines run it whole in int8."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from quantized import (
+    Classifier,
+    SmallUNet,
+    context,
+    pictures,
+    quantized,
+    small_float_file,
+    small_unet,
+    small_unet_file,
+)
+from zoo.engines.onnxruntime import OnnxRuntimeEngine
+from zoo.errors import IntegrityError, OutputError, ZooError
+from zoo.export.clean import ZERO_POINT
+from zoo.export.onnx_file import export_onnx
+from zoo.export.report import int8_report
+from zoo.quantization.prepare import freeze
+from zoo_techniques.qat import Qat
+
+onnx = pytest.importorskip("onnx")
+
+
+def run(data: bytes, inputs: Tensor) -> Tensor:
+    return torch.from_numpy(OnnxRuntimeEngine().open(data, threads=1).run(inputs.numpy()))
+
+
+def run_as_written(data: bytes, inputs: Tensor) -> Tensor:
+    """What the file says, node by node in float, with nothing fused into integer operators."""
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
+
+
+def psnr(one: Tensor, other: Tensor) -> float:
+    one, other = one.detach(), other.detach()
+    return float(-10 * torch.log10((one - other).square().mean() / (other.max() - other.min()) ** 2))
+
+
+def scale_of(model: object, value: str) -> float:
+    """The scale that quantizes `value`, seen from the DequantizeLinear that gives it or the Q that takes it."""
+    initializers = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and value in node.output:
+            return float(initializers[node.input[1]])
+        if node.op_type == "QuantizeLinear" and value == node.input[0]:
+            return float(initializers[node.input[1]])
+    raise AssertionError(f"{value} is not quantized")
+
+
+# --------------------------------------------------------------------------------------------------- float
+
+
+def test_a_float_file_computes_what_torch_does_for_any_batch_and_size() -> None:
+    net = SmallUNet().build()
+    for shape in ((1, 4, 32, 32), (3, 4, 16, 64), (2, 4, 80, 48)):
+        torch.manual_seed(0)
+        x = torch.rand(shape)
+        assert torch.allclose(run(small_float_file(), x), net(x).clamp(0, 1), atol=1e-5)
+
+
+def test_initializers_of_a_float_file_are_the_state_dict() -> None:
+    state = SmallUNet().build().state_dict()
+    model = onnx.load_from_string(small_float_file())
+    found = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name, value in state.items():
+        assert np.array_equal(found[name], value.numpy()), name
+
+
+def test_half_weights_halve_the_file_and_compute_in_float32() -> None:
+    net = SmallUNet().build()
+    data = export_onnx(net, SmallUNet(), half_weights=True)
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    assert 4 * weights - (len(small_float_file()) - len(data)) == pytest.approx(2 * weights, rel=0.05)
+    x = pictures(2)
+    assert torch.allclose(run(data, x), net(x).clamp(0, 1), atol=2e-3)
+    model = onnx.load_from_string(data)
+    assert {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16} == set(
+        net.state_dict()
+    )
+    assert "Cast" not in int8_report(data).operators
+
+
+def test_normalisation_is_inside_the_file_and_logits_are_not_clipped() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 10, 3, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net[0].weight.data.mul_(20)
+    x = torch.rand(3, 3, 64, 96)
+    spec = Classifier.input
+    normal = (x - torch.tensor(spec.mean).view(1, 3, 1, 1)) / torch.tensor(spec.std).view(1, 3, 1, 1)
+    expected = net(normal)
+    assert expected.min() < 0
+    assert expected.max() > 1
+    assert torch.allclose(run(export_onnx(net, Classifier()), x), expected, atol=1e-4)
+
+
+def test_a_fixed_size_is_in_the_file() -> None:
+    class Fixed(Classifier):
+        input = type(Classifier.input)(kind="rgb", channels=3, example=(24, 40), fixed_size=True)
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 24 * 40, 10))
+    data = export_onnx(net, Fixed())
+    shape = onnx.load_from_string(data).graph.input[0].type.tensor_type.shape.dim
+    assert [side.dim_param or side.dim_value for side in shape] == ["batch", 3, 24, 40]
+    x = torch.rand(2, 3, 24, 40)
+    assert torch.allclose(run(data, x), net(x), atol=1e-5)
+
+
+def test_what_torch_cannot_export_is_a_zoo_error() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * float(x.mean().item() > 0.5)
+
+    with pytest.raises(ZooError, match="classifier to ONNX"):
+        export_onnx(Odd(), Classifier())
+
+
+def test_a_path_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="missing"):
+        export_onnx(nn.Conv2d(3, 3, 1), Classifier(), tmp_path / "missing" / "model.onnx")
+
+
+# ---------------------------------------------------------------------------------------------- every file
+
+
+@pytest.mark.parametrize("data", [small_float_file, small_unet_file], ids=["float", "int8"])
+def test_a_file_holds_nothing_but_the_network(data: object) -> None:
+    content = data()
+    for trace in (
+        b"/work",
+        b"/tmp",
+        str(Path.cwd()).encode(),
+        b"torch",
+        b".py",
+        b'File "',
+        b"forward(",
+        b"pkg.",
+    ):
+        assert trace not in content, trace
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.ir_version <= 10
+    assert [(opset.domain, opset.version <= 21) for opset in model.opset_import] == [("", True)]
+    assert not model.metadata_props
+    assert not model.graph.value_info
+    assert not model.functions
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        assert not part.metadata_props
+        assert not part.doc_string
+    assert {node.domain for node in model.graph.node} == {""}
+    used = {name for node in model.graph.node for name in node.input}
+    assert {tensor.name for tensor in model.graph.initializer} <= used
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert {"head", "down1.conv1", "join4.conv2"} <= set(names)
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["input", "output"]
+
+
+def test_exporting_says_nothing_and_changes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    module = copy.deepcopy(small_unet()).train()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    code = module.code
+    data = export_onnx(module, SmallUNet())
+    assert capfd.readouterr() == ("", "")
+    assert module.training
+    assert module.code == code
+    assert module.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert data == small_unet_file()
+
+
+@pytest.mark.slow
+def test_another_process_exports_the_same_bytes(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from quantized import small_unet_file, small_float_file;"
+        "Path(sys.argv[1]).write_bytes(small_unet_file() + small_float_file())"
+    )
+    path = tmp_path / "bytes"
+    subprocess.run(
+        [sys.executable, "-c", program, str(path)], check=True, cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONHASHSEED": "4242"},
+    )  # fmt: skip
+    assert path.read_bytes() == small_unet_file() + small_float_file()
+
+
+# ---------------------------------------------------------------------------------------------------- int8
+
+
+def test_all_layers_but_the_last_run_in_int8() -> None:
+    report = int8_report(small_unet_file())
+    assert len(report.int8) == 22
+    assert report.float == ("head",)
+    islands = {"ConvTranspose", "LeakyRelu", "MaxPool", "Concat", "ReorderInput", "ReorderOutput"}
+    assert not islands & report.operators.keys()
+    # One at the input, one at the output, one in each of the four up-samplings.
+    assert report.operators["Transpose"] == 6
+    # The last layer's activations and weight.
+    assert report.operators["DequantizeLinear"] == 2
+
+
+def test_the_file_computes_what_training_did() -> None:
+    x = pictures(4, seed=3)
+    expected = small_unet()(x).clamp(0, 1)
+    assert psnr(run_as_written(small_unet_file(), x), expected) > 60
+    assert psnr(run(small_unet_file(), x), expected) > 45
+    tall = torch.cat([pictures(2), pictures(2, seed=8)], dim=2)
+    assert psnr(run(small_unet_file(), tall), small_unet()(tall).clamp(0, 1)) > 45
+
+
+def test_concatenated_tensors_share_a_scale_in_the_file() -> None:
+    model = onnx.load_from_string(small_unet_file())
+    concats = [node for node in model.graph.node if node.op_type == "Concat"]
+    assert len(concats) == 4
+    for node in concats:
+        scales = {scale_of(model, value) for value in (*node.input, *node.output)}
+        assert len(scales) == 1
+
+
+def test_int8_weights_take_a_byte_each() -> None:
+    model = onnx.load_from_string(small_unet_file())
+    weights = [t for t in model.graph.initializer if t.name.endswith(".weight")]
+    assert len(weights) == 23
+    assert {t.data_type for t in weights} == {onnx.TensorProto.INT8}
+    assert sum(len(t.raw_data) for t in weights) == sum(
+        parameter.numel() for name, parameter in small_unet().named_parameters() if name.endswith("weight")
+    )
+    full = export_size_of_the_whole_unet()
+    assert full < 0.27 * 4 * 7_760_748
+
+
+def export_size_of_the_whole_unet() -> int:
+    """Bytes of `unet`: its weights, plus what the small one has beside its own."""
+    model = onnx.load_from_string(small_unet_file())
+    beside = len(small_unet_file()) - sum(len(t.raw_data) for t in model.graph.initializer)
+    biases_and_scales = 2 * 4 * 3 * 4000
+    return 7_760_748 + beside + biases_and_scales
+
+
+def test_activations_share_one_signed_zero_point_and_scales_are_positive() -> None:
+    model = onnx.load_from_string(small_unet_file())
+    initializers = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    zero = initializers[ZERO_POINT]
+    assert (zero.dtype, zero.shape, int(zero)) == (np.int8, (), 0)
+    pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert {n.input[2] for n in pairs if len(n.input) == 3} == {ZERO_POINT}
+    assert all((initializers[n.input[1]] > 0).all() for n in pairs)
+    weights = [n for n in pairs if len(n.input) == 2]
+    assert all(initializers[n.input[1]].ndim == 1 and n.attribute[0].i == 0 for n in weights)
+
+
+def test_fewer_bits_are_kept_in_int8_and_their_range_is_honoured() -> None:
+    x = pictures(4)
+    module, _ = quantized(SmallUNet().build(), x, bits=4, observer="mse")
+    data = export_onnx(freeze(module.eval()), SmallUNet())
+    model = onnx.load_from_string(data)
+    weights = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith(".weight")]
+    assert {w.dtype for w in weights} == {np.dtype(np.int8)}
+    assert max(int(abs(w).max()) for w in weights) == 7
+    expected = module(x).clamp(0, 1)
+    assert psnr(run_as_written(data, x), expected) > 60
+    assert psnr(run(data, x), expected) > 25  # engines round biases to multiples of the coarse products
+    assert len(int8_report(data).int8) == 22
+
+
+def test_a_damaged_file_has_no_report() -> None:
+    with pytest.raises(IntegrityError):
+        int8_report(small_unet_file()[:1000])
+
+
+@pytest.mark.slow
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "efficientnet_b0"])
+def test_timm_networks_run_whole_in_int8(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    net = timm.create_model(name, pretrained=False, num_classes=10)
+    x = torch.randn(8, 3, 64, 64)
+    with torch.no_grad():  # statistics that fit the weights
+        for _ in range(20):
+            net.train()(x)
+    where = context(Classifier(), x)
+    expected = net.eval()(x)
+    technique = Qat()
+    module = technique.finish(technique.rewrite(net, where), where)
+    assert len(where.left_alone) == 1, "the classifier"
+    data = export_onnx(module, Classifier())
+    report = int8_report(data)
+    assert report.float == (where.left_alone[0].layer,)
+    convolutions = sum(isinstance(layer, nn.Conv2d) for layer in module.modules())
+    assert len(report.int8) == convolutions
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Classifier.input.mean, Classifier.input.std))
+    computed = run(data, x * std + mean)
+    # Random networks magnify single roundings: a hundred-thousandth on the input moves the output as far.
+    jitter = module(x + 1e-5 * torch.randn_like(x)) - module(x)
+    assert (computed - module(x)).std() < 2 * jitter.std() + 0.01 * expected.std()
+    assert jitter.std() < 0.3 * expected.std()
