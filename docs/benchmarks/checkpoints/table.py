@@ -1,19 +1,21 @@
-"""The README's table of shipped checkpoints: every number comes from what was measured and published with them.
+"""Tables of the shipped checkpoints in README and documentation: every number is what was published with them.
 
-python docs/benchmarks/checkpoints/table.py            # print it
-python docs/benchmarks/checkpoints/table.py --write    # put it into README.md
+python docs/benchmarks/checkpoints/table.py            # print them
+python docs/benchmarks/checkpoints/table.py --write    # put them between their markers
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from zoo.artifacts import open_artifact
 from zoo.artifacts.card import Figure, figures_of
 from zoo.catalogue import checkpoints, shipped_folder
 
-README = Path(__file__).resolve().parents[3] / "README.md"
+ROOT = Path(__file__).resolve().parents[3]
 BEGIN, END = "<!-- checkpoints: begin -->\n", "<!-- checkpoints: end -->\n"
 COLUMNS = {
     "parameters": ("parameters", "{:,.0f}"),
@@ -24,19 +26,22 @@ COLUMNS = {
 }
 
 
-def table() -> str:
-    """One row a checkpoint: figures of its metrics.json, and the command that measures it again."""
+def metrics(name: str) -> dict[str, Any]:
+    """metrics.json of a shipped checkpoint."""
+    return open_artifact(shipped_folder(name)).metrics()
+
+
+def overview() -> str:
+    """One row a checkpoint, and the command that measures it again."""
     heads = ["checkpoint", *(head for head, _ in COLUMNS.values()), "measure it again"]
     lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * len(COLUMNS)}---|"]
     for name in checkpoints():
-        measured = {
-            figure.key: figure for figure in figures_of(open_artifact(shipped_folder(name)).metrics())
-        }
+        figures = {figure.key: figure for figure in figures_of(metrics(name))}
         cells = [f"[`{name}`](checkpoints/{name}/README.md)"]
         cells += [
-            form.format(measured[key].after) if key in measured else "" for key, (_, form) in COLUMNS.items()
+            form.format(figures[key].after) if key in figures else "" for key, (_, form) in COLUMNS.items()
         ]
-        lines.append(f"| {' | '.join([*cells, command(name, measured.get('psnr_db'))])} |")
+        lines.append(f"| {' | '.join([*cells, command(name, figures.get('psnr_db'))])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -47,20 +52,57 @@ def command(name: str, quality: Figure | None) -> str:
     return f"`zoo pull {name} && {noted}`"
 
 
-def with_table(text: str) -> str:
-    """A README with the table between its two markers."""
+def stages(name: str) -> str:
+    """What each stage of the recipe of a checkpoint bought; nothing if it is not shipped."""
+    if name not in checkpoints():
+        return ""
+    found = metrics(name)
+    lines = [
+        f"What making the checkpoint `{name}` gave, stage by stage, in the exported files as ONNX Runtime ran them:",
+        "",
+        "| | parameters | GMACs | model.onnx | latency | PSNR | SSIM |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for file in found["files"]:
+        quality, latency = file["quality"], file["latency"]
+        cells = [
+            f"`{file['stage']}`" if file["stage"] else found["baseline"],
+            f"{file['parameters']:,}",
+            f"{file['macs'] / 1e9:.3f}",
+            f"{file['file_bytes'] / 1e6:.2f} MB",
+            f"{latency['median_ms']:.0f} ms" if latency else "",
+            f"{quality['psnr_db']:.2f} dB",
+            f"{quality['ssim']:.3f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    hows = [f"- {figure.name}: {figure.how}" for figure in figures_of(found)]
+    return "\n".join([*lines, "", *hows, "", "```text", found["command"], "```"]) + "\n"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "README.md": overview,
+    "docs/techniques/depthwise.md": lambda: stages("lighter-unet"),
+    "docs/techniques/qat.md": lambda: stages("lighter-unet-int8"),
+}
+
+
+def renewed(page: str) -> str:
+    """The text of a page with its table as it must be."""
+    text = (ROOT / page).read_text()
     before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + table() + END + after
+    after = rest.partition(END)[2]
+    return before + BEGIN + TABLES[page]() + END + after
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
-    if parser.parse_args().write:
-        README.write_text(with_table(README.read_text()))
-    else:
-        print(table(), end="")
+    parser.add_argument("--write", action="store_true", help="put the tables into the pages")
+    write = parser.parse_args().write
+    for page, table in TABLES.items():
+        if write:
+            (ROOT / page).write_text(renewed(page))
+        else:
+            print(table())
 
 
 if __name__ == "__main__":
