@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from zoo import __version__
-from zoo.apply.picture import sample_picture
+from zoo.apply.picture import panels_of, sample_picture
 from zoo.apply.recipe_file import recipe_text
 from zoo.artifacts.artifact import write_artifact
 from zoo.artifacts.card import Figure, card_text
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.apply.pipeline import Outcome
     from zoo.apply.request import Job
 
+SAMPLE_NAME = "sample.png"
 _GOLDEN_PAIRS = 2
 _GOLDEN_SIDE = 64
 #: Engines that are right agree to 35 dB and more; those found silently wrong gave 9 to 21.
@@ -40,6 +41,8 @@ def write_outcome(
 ) -> None:
     """Write the artifact. `finished` is the net `exported` was made from, `trained` the one to train further."""
     metrics = _metrics(job, outcome, exported)
+    if job.architecture.output.kind == "rgb":
+        metrics |= {"sample": SAMPLE_NAME, "sample_shows": panels_of(job)}
     manifest = Manifest(
         architecture=job.request.architecture,
         recipe=str(job.recipe) if job.recipe else "",
@@ -62,7 +65,7 @@ def write_outcome(
         steps = [training.steps for training in outcome.trainings]
         contents["recipe.toml"] = recipe_text(job, steps, outcome.trainings[-1].precision).encode()
     if job.architecture.output.kind == "rgb":
-        contents["sample.png"] = sample_picture(job, meter)
+        contents[SAMPLE_NAME] = sample_picture(job, meter)
     write_artifact(outcome.artifact, manifest, contents)
 
 

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 _SIDE = 320
 
 
+def panels_of(job: Job) -> list[str]:
+    """What the panels of :func:`sample_picture` show, from left to right."""
+    dark = ["the dark file amplified"] if job.architecture.input.mosaic == "bayer" else []
+    return [*dark, *(["before"] if job.recipe else []), "this network", "the photograph"]
+
+
 def sample_picture(job: Job, meter: Meter) -> bytes:
-    """PNG bytes: the middle of the first test image, four panels side by side."""
+    """PNG bytes: the middle of the first test image, three or four panels side by side."""
     from PIL import Image
 
     sample = next(iter(job.dataset.frames(job.architecture, "test")))

@@ -5,6 +5,7 @@ Everything in it comes from zoo.json and metrics.json. Of the latter these keys 
 command:  the command line that made the artifact.
 baseline: what the column "before" stands for.
 figures:  list of tables with key, name, unit, before (or null), after, how; see :class:`Figure`.
+sample:   name of a picture in the artifact; sample_shows: what its panels show, from left to right.
 training: table of what went into it: data, steps, hours, seed, device, ...
 notes:    list of sentences.
 """
@@ -71,6 +72,7 @@ def card_text(name: str, manifest: Manifest, metrics: Mapping[str, Any]) -> str:
         _front_matter(manifest),
         f"# {name}",
         _what(manifest),
+        _sample(metrics),
         _table(figures, str(metrics.get("baseline") or "before")),
         _how_measured(figures),
         _made(manifest, metrics),
@@ -122,6 +124,12 @@ def _what(manifest: Manifest) -> str:
         f"The network `{manifest.architecture}` {recipe}, computing in {manifest.precision}. "
         f"It takes {takes} and gives {gives}.\n\nFingerprint: `{manifest.fingerprint}`"
     )
+
+
+def _sample(metrics: Mapping[str, Any]) -> str:
+    if not isinstance(metrics.get("sample"), str):
+        return ""
+    return f"![{_plain(metrics.get('sample_shows') or 'a sample')}]({metrics['sample']})"
 
 
 def _table(figures: Sequence[Figure], baseline: str) -> str:
