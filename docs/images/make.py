@@ -29,7 +29,9 @@ _SIDE = 400
 
 def develop(data: bytes, amplification: float) -> np.ndarray:
     with rawpy.imread(io.BytesIO(data)) as raw:
-        linear = raw.postprocess(use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, user_flip=0)
+        linear = raw.postprocess(
+            use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, user_flip=0
+        )
     amplified = np.clip(linear.astype(np.float32) / 65535 * amplification, 0, 1)
     return np.rint(amplified ** (1 / 2.2) * 255).astype(np.uint8)
 
