@@ -45,6 +45,16 @@ def overview() -> str:
     return "\n".join(lines) + "\n"
 
 
+def quality() -> str:
+    """PSNR and SSIM of each checkpoint."""
+    lines = ["| checkpoint | PSNR | SSIM | measure it again |", "|---|---:|---:|---|"]
+    for name in checkpoints():
+        figures = {figure.key: figure for figure in figures_of(metrics(name))}
+        cells = [COLUMNS[key][1].format(figures[key].after) for key in ("psnr_db", "ssim")]
+        lines.append(f"| `{name}` | {' | '.join([*cells, command(name, figures['psnr_db'])])} |")
+    return "\n".join(lines) + "\n"
+
+
 def command(name: str, quality: Figure | None) -> str:
     """The `zoo eval` that gives the quality, as it was noted when it was measured."""
     start = f"zoo eval {name}"
@@ -81,6 +91,7 @@ def stages(name: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "README.md": overview,
+    "docs/benchmarks/quality/README.md": quality,
     "docs/techniques/depthwise.md": lambda: stages("lighter-unet"),
     "docs/techniques/qat.md": lambda: stages("lighter-unet-int8"),
 }
