@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from quantized import pictures, small_float_file, small_unet_file
+from quantized import SmallUNet, pictures, quantized, small_float_file, small_unet_file
 from zoo.contracts import Session
 from zoo.engines import processors, protobuf
-from zoo.engines.onnx_bytes import check_model, to_unsigned
+from zoo.engines.int8_graph import for_onnxruntime, to_unsigned
+from zoo.engines.onnx_bytes import check_model
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.engines.protobuf import Reader, encode_bytes, encode_number, encode_varint
 from zoo.errors import InputError, IntegrityError, ZooError
+from zoo.export.onnx_file import export_onnx
+from zoo.export.report import int8_report
+from zoo.quantization.prepare import freeze
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -154,6 +160,58 @@ def test_a_float_file_is_left_as_it_is() -> None:
     assert to_unsigned(small_float_file()) is small_float_file()
 
 
+# --------------------------------------------------------------------------------------- rewriting the graph
+
+
+def operators(data: bytes) -> list[str]:
+    return [node.op_type for node in onnx.load_from_string(data).graph.node]
+
+
+@functools.cache
+def mixed_file() -> bytes:
+    """A network with ReLUs and with pixel shuffles of both orders inside, between int8 layers."""
+    net = nn.Sequential(
+        nn.Conv2d(4, 36, 3, padding=1), nn.PixelShuffle(3), nn.Conv2d(4, 8, 1), nn.ReLU(),
+        nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, padding=1), nn.ReLU6(), nn.Conv2d(4, 4, 1), nn.Sigmoid(),
+        nn.Conv2d(4, 12, 1), nn.PixelShuffle(2),
+    )  # fmt: skip
+    module, _ = quantized(net, pictures(2))
+    return export_onnx(freeze(module.eval()), SmallUNet())
+
+
+@pytest.mark.parametrize("data", [small_unet_file, mixed_file])
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_what_the_engine_loads_gives_the_files_own_bits(data: object, unsigned: bool) -> None:
+    rewritten = for_onnxruntime(data(), unsigned=unsigned)
+    onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
+    for shape in ((1, 4, 32, 32), (3, 4, 16, 48)):
+        x = np.random.default_rng(0).random(shape, np.float32)
+        assert np.array_equal(plain_run(rewritten, x), plain_run(data(), x))
+
+
+def test_rectifiers_and_shuffles_between_integers_run_in_int8() -> None:
+    before, after = operators(mixed_file()), operators(for_onnxruntime(mixed_file(), unsigned=True))
+    assert (before.count("Relu"), before.count("DepthToSpace"), before.count("Transpose")) == (2, 3, 0)
+    assert (after.count("Relu"), after.count("LeakyRelu"), after.count("DepthToSpace")) == (0, 2, 0)
+    assert after.count("Transpose") == 3 * 2 + 2
+    report = int8_report(mixed_file())
+    assert report.float == ("9",)
+    assert len(report.int8) == 4
+    assert report.operators["QLinearLeakyRelu"] == 2
+    # One at the input, one in each shuffle between integers, one before and two in the shuffle at the end.
+    assert report.operators["Transpose"] == 6
+
+
+def test_a_relu_or_a_shuffle_in_float_stays_in_float() -> None:
+    model = quantizing_model()
+    model.graph.node[3].output[0] = "product"
+    model.graph.node.append(onnx.helper.make_node("Relu", ["product"], ["output"]))
+    assert operators(for_onnxruntime(model.SerializeToString(), unsigned=True)).count("Relu") == 1
+    net = nn.Sequential(nn.Conv2d(4, 12, 1), nn.PixelShuffle(2), nn.ReLU())
+    data = export_onnx(net, SmallUNet())
+    assert for_onnxruntime(data, unsigned=True) is data
+
+
 # --------------------------------------------------------------------------------------------- hostile files
 
 
@@ -253,7 +311,7 @@ def test_no_mutation_of_a_model_escapes_as_anything_but_an_integrity_error(data:
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        to_unsigned(bytes(content[: data.draw(st.integers(0, len(content)))]))
+        for_onnxruntime(bytes(content[: data.draw(st.integers(0, len(content)))]), unsigned=True)
     except IntegrityError:
         return
 

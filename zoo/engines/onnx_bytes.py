@@ -1,42 +1,55 @@
 """What must be known of an ONNX file before an engine loads it, found without the onnx package.
 
 :func:`check_model` refuses files that reach outside themselves or hold operators that are not standard.
-:func:`to_unsigned` turns int8 activations into uint8 ones for processors that multiply unsigned by signed.
+:func:`read_model` gives the graph's nodes and small tensors with their places, and :func:`replace` puts other
+bytes there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from zoo.engines.protobuf import Field, Reader, encode_bytes, encode_number
+from zoo.engines.protobuf import Field, Reader, encode_bytes, encode_float, encode_number
 from zoo.errors import IntegrityError
 
 # Field numbers of onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 8, 20, 25
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO, _GRAPH_SPARSE = 1, 5, 12, 13, 15
-_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
-_ATTRIBUTE_NAME, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 1, 5, 6
-_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = 10, 11, 22, 23
+_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 3, 4, 5, 7
+_ATTRIBUTE_NAME, _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING = 1, 2, 3, 4
+_ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_INTS = 5, 6, 8
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_TYPE, _ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES = (
+    10,
+    11,
+    20,
+    22,
+    23,
+)
+_TYPE_FLOAT, _TYPE_INTS = 1, 7
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_INT32, _TENSOR_NAME, _TENSOR_RAW = 1, 2, 5, 8, 9
 _TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
-_UINT8, _INT8 = 2, 3
+UINT8, INT8, INT64 = 2, 3, 7
 _STANDARD = ("", "ai.onnx")
 #: Graphs inside graphs (the branches of an If): deeper than this is no network.
 _MAX_DEPTH = 8
 
 
 @dataclass
-class _Node:
+class Node:
+    """A node. `attributes` holds integers and strings; None stands for a value of another type."""
+
+    place: Field
+    name: str = ""
     operator: str = ""
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    attributes: list[str] = field(default_factory=list)
+    attributes: dict[str, int | str | None] = field(default_factory=dict)
 
 
 @dataclass
-class _Tensor:
-    """An initializer; `place` is the field that holds it."""
+class Tensor:
+    """An initializer. `raw` and `int32` are filled for tensors of one element only."""
 
     place: Field
     name: str = ""
@@ -47,7 +60,7 @@ class _Tensor:
 
     def int8_value(self) -> int | None:
         """The value of a tensor that holds exactly one int8, else None."""
-        if self.type != _INT8 or any(side != 1 for side in self.dims):
+        if self.type != INT8 or any(side != 1 for side in self.dims):
             return None
         if self.raw is not None and len(self.raw) == 1 and not self.int32:
             return int.from_bytes(self.raw, "little", signed=True)
@@ -58,10 +71,12 @@ class _Tensor:
 
 
 @dataclass
-class _Graph:
+class Graph:
+    """The main graph. `nested` tells whether a node holds graphs of its own."""
+
     place: Field
-    nodes: list[_Node] = field(default_factory=list)
-    initializers: list[_Tensor] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    initializers: list[Tensor] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     value_infos: list[Field] = field(default_factory=list)
     nested: bool = False
@@ -72,34 +87,13 @@ def check_model(data: bytes) -> None:
 
     Refused: data outside the file, operators of domains other than ONNX's own, functions, training graphs.
     """
-    _read(data)
+    read_model(data)
 
 
-def to_unsigned(data: bytes) -> bytes:
-    """The same network with uint8 activations: zero points z of int8 become z + 128.
-
-    Each quantized value moves by 128 and its zero point with it, so that what they stand for, and every
-    integer product, stays the same. Weights are not touched. A network in which int8 activations meet
-    anything but QuantizeLinear and DequantizeLinear is given back as it is. Raises IntegrityError as
-    :func:`check_model` does.
-    """
-    graph = _read(data)
-    if graph.nested:
-        return data
-    shifted = _activation_zero_points(graph)
-    if not shifted:
-        return data
-    edits = [(tensor.place, _shifted(tensor, value)) for tensor, value in shifted]
-    # Recorded types of intermediate values would contradict the new ones; engines infer them.
-    edits += [(place, b"") for place in graph.value_infos]
-    body = _replace(data, graph.place.begin, graph.place.end, edits)
-    new = encode_bytes(_MODEL_GRAPH, body)
-    return data[: graph.place.start] + new + data[graph.place.end :]
-
-
-def _read(data: bytes) -> _Graph:
+def read_model(data: bytes) -> Graph:
+    """The main graph of a model; raises IntegrityError as :func:`check_model` does."""
     reader = Reader(data)
-    graph: _Graph | None = None
+    graph: Graph | None = None
     for part in reader.fields(0, len(data)):
         if part.key == _MODEL_GRAPH:
             if graph is not None:
@@ -120,10 +114,10 @@ def _foreign(domain: str) -> IntegrityError:
     return IntegrityError(f"The model file uses operators of '{domain[:60]}', which is not standard ONNX.")
 
 
-def _read_graph(reader: Reader, place: Field, depth: int) -> _Graph:
+def _read_graph(reader: Reader, place: Field, depth: int) -> Graph:
     if depth > _MAX_DEPTH:
         raise IntegrityError("The model file nests graphs too deeply.")
-    graph = _Graph(place)
+    graph = Graph(place)
     for part in reader.message(place):
         if part.key == _GRAPH_NODE:
             graph.nodes.append(_read_node(reader, part, graph, depth))
@@ -138,8 +132,8 @@ def _read_graph(reader: Reader, place: Field, depth: int) -> _Graph:
     return graph
 
 
-def _read_node(reader: Reader, place: Field, graph: _Graph, depth: int) -> _Node:
-    node = _Node()
+def _read_node(reader: Reader, place: Field, graph: Graph, depth: int) -> Node:
+    node = Node(place)
     for part in reader.message(place):
         if part.key == _NODE_INPUT:
             node.inputs.append(reader.text(part))
@@ -150,17 +144,31 @@ def _read_node(reader: Reader, place: Field, graph: _Graph, depth: int) -> _Node
         elif part.key == _NODE_DOMAIN and reader.text(part) not in _STANDARD:
             raise _foreign(reader.text(part))
         elif part.key == _NODE_ATTRIBUTE:
-            for entry in reader.message(part):
-                if entry.key == _ATTRIBUTE_NAME:
-                    node.attributes.append(reader.text(entry))
-                elif entry.key in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
-                    _read_tensor(reader, entry)
-                elif entry.key in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
-                    _read_sparse(reader, entry)
-                elif entry.key in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                    _read_graph(reader, entry, depth + 1)
-                    graph.nested = True
+            name, value = _read_attribute(reader, part, graph, depth)
+            node.attributes[name] = value
+        elif part.key == _NODE_NAME:
+            node.name = reader.text(part)
     return node
+
+
+def _read_attribute(reader: Reader, place: Field, graph: Graph, depth: int) -> tuple[str, int | str | None]:
+    name = ""
+    value: int | str | None = None
+    for part in reader.message(place):
+        if part.key == _ATTRIBUTE_NAME:
+            name = reader.text(part)
+        elif part.key == _ATTRIBUTE_INT:
+            value = reader.value(part)
+        elif part.key == _ATTRIBUTE_STRING:
+            value = reader.content(part).decode(errors="replace")
+        elif part.key in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
+            _read_tensor(reader, part)
+        elif part.key in (_ATTRIBUTE_SPARSE, _ATTRIBUTE_SPARSES):
+            _read_sparse(reader, part)
+        elif part.key in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+            _read_graph(reader, part, depth + 1)
+            graph.nested = True
+    return name, value
 
 
 def _read_sparse(reader: Reader, place: Field) -> None:
@@ -169,8 +177,8 @@ def _read_sparse(reader: Reader, place: Field) -> None:
             _read_tensor(reader, part)
 
 
-def _read_tensor(reader: Reader, place: Field) -> _Tensor:
-    tensor = _Tensor(place)
+def _read_tensor(reader: Reader, place: Field) -> Tensor:
+    tensor = Tensor(place)
     for part in reader.message(place):
         if part.key == _TENSOR_EXTERNAL or (part.key == _TENSOR_LOCATION and reader.value(part) != 0):
             raise IntegrityError("The model file keeps data in other files, which zoo does not load.")
@@ -187,58 +195,42 @@ def _read_tensor(reader: Reader, place: Field) -> _Tensor:
     return tensor
 
 
-def _activation_zero_points(graph: _Graph) -> list[tuple[_Tensor, int]]:
-    """The zero points of all int8 activations with their values; empty if one of them cannot be shifted."""
-    constants = {tensor.name: tensor for tensor in graph.initializers}
-    if len(constants) != len(graph.initializers):
-        raise IntegrityError("The model file is damaged: two initializers share a name.")
-    found: dict[str, int] = {}
-    quantized: set[str] = set()
-    for node in graph.nodes:
-        if node.operator == "QuantizeLinear" and len(node.inputs) == 3 and len(node.outputs) == 1:
-            zero = constants.get(node.inputs[2])
-            value = zero.int8_value() if zero is not None else None
-            if value is None or node.inputs[0] in constants or "output_dtype" in node.attributes:
-                continue
-            found[node.inputs[2]] = value
-            quantized.add(node.outputs[0])
-    if quantized & set(graph.outputs) or not _only_dequantized(graph, quantized, found):
-        return []
-    return [(constants[name], value) for name, value in found.items()]
-
-
-def _only_dequantized(graph: _Graph, quantized: set[str], zero_points: dict[str, int]) -> bool:
-    """Whether shifted values and shifted zero points meet in QuantizeLinear and DequantizeLinear alone."""
-    for node in graph.nodes:
-        values = [name for name in node.inputs if name in quantized]
-        zeros = [name for name in node.inputs if name in zero_points]
-        if not values and not zeros:
-            continue
-        if node.operator == "DequantizeLinear":
-            fine = values == node.inputs[:1] and zeros == node.inputs[2:] and len(zeros) == 1
-        else:
-            fine = quantized.issuperset(node.outputs) and not values and zeros == node.inputs[2:]
-        if not fine:
-            return False
-    return not zero_points.keys() & set(graph.outputs)
-
-
-def _shifted(tensor: _Tensor, value: int) -> bytes:
-    content = b"".join(encode_number(_TENSOR_DIMS, side) for side in tensor.dims)
-    content += encode_number(_TENSOR_TYPE, _UINT8) + encode_bytes(_TENSOR_NAME, tensor.name.encode())
-    content += encode_bytes(_TENSOR_RAW, bytes([value + 128]))
-    return encode_bytes(_GRAPH_INITIALIZER, content)
-
-
-def _replace(data: bytes, begin: int, end: int, edits: list[tuple[Field, bytes]]) -> bytes:
-    """data[begin:end] with the given fields replaced."""
+def replace(data: bytes, graph: Graph, edits: Mapping[Field, bytes], added: bytes = b"") -> bytes:
+    """`data` with fields of its main graph replaced, and fields `added` to the graph."""
 
     def pieces() -> Iterator[bytes]:
-        at = begin
-        for place, new in sorted(edits, key=lambda edit: edit[0].start):
+        at = graph.place.begin
+        for place, new in sorted(edits.items(), key=lambda edit: edit[0].start):
             yield data[at : place.start]
             yield new
             at = place.end
-        yield data[at:end]
+        yield data[at : graph.place.end]
+        yield added
 
-    return b"".join(pieces())
+    body = encode_bytes(_MODEL_GRAPH, b"".join(pieces()))
+    return data[: graph.place.start] + body + data[graph.place.end :]
+
+
+def encode_node(
+    operator: str, inputs: Sequence[str], output: str, **attributes: float | Sequence[int]
+) -> bytes:
+    """A node of a graph in wire form, named after its one output. Attributes are floats or lists of ints."""
+    content = b"".join(encode_bytes(_NODE_INPUT, name.encode()) for name in inputs)
+    content += encode_bytes(_NODE_OUTPUT, output.encode()) + encode_bytes(_NODE_NAME, output.encode())
+    content += encode_bytes(_NODE_OPERATOR, operator.encode())
+    for name, value in attributes.items():
+        part = encode_bytes(_ATTRIBUTE_NAME, name.encode())
+        if isinstance(value, float):
+            part += encode_float(_ATTRIBUTE_FLOAT, value) + encode_number(_ATTRIBUTE_TYPE, _TYPE_FLOAT)
+        else:
+            part += b"".join(encode_number(_ATTRIBUTE_INTS, each) for each in value)
+            part += encode_number(_ATTRIBUTE_TYPE, _TYPE_INTS)
+        content += encode_bytes(_NODE_ATTRIBUTE, part)
+    return encode_bytes(_GRAPH_NODE, content)
+
+
+def encode_tensor(name: str, kind: int, dims: Sequence[int], raw: bytes) -> bytes:
+    """An initializer of a graph in wire form; `raw` holds its values in little-endian order."""
+    content = b"".join(encode_number(_TENSOR_DIMS, side) for side in dims)
+    content += encode_number(_TENSOR_TYPE, kind) + encode_bytes(_TENSOR_NAME, name.encode())
+    return encode_bytes(_GRAPH_INITIALIZER, content + encode_bytes(_TENSOR_RAW, raw))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Engine
-from zoo.engines.onnx_bytes import check_model, to_unsigned
+from zoo.engines.int8_graph import for_onnxruntime
 from zoo.engines.processors import multiplies_unsigned, usable_processors
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.optional import require
@@ -78,16 +78,13 @@ class OnnxRuntimeEngine(Engine):
     def open(self, model: Path | bytes, *, threads: int = 0) -> OnnxRuntimeSession:
         """Load a model; `threads` 0 means one for each processor this process may use.
 
-        On x86, int8 activations become uint8 ones with the same values: bit-identical, and faster.
+        An int8 network is rewritten into the form that runs fastest, with bit-identical results.
         Raises IntegrityError if the file is damaged, reaches outside itself, holds operators that are not
         standard, or if ONNX Runtime refuses it.
         """
         runtime = require("onnxruntime", "Running a network")
         data = model if isinstance(model, bytes) else _read(model)
-        if multiplies_unsigned():
-            data = to_unsigned(data)
-        else:
-            check_model(data)
+        data = for_onnxruntime(data, unsigned=multiplies_unsigned())
         try:
             session = runtime.InferenceSession(
                 data, _options(runtime, threads), providers=["CPUExecutionProvider"]

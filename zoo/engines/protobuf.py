@@ -6,6 +6,7 @@ walking, and a reader visits no more fields than its budget.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -143,3 +144,8 @@ def encode_bytes(key: int, content: bytes) -> bytes:
 def encode_number(key: int, value: int) -> bytes:
     """A varint field."""
     return encode_varint(key << 3 | _VARINT) + encode_varint(value)
+
+
+def encode_float(key: int, value: float) -> bytes:
+    """A float32 field."""
+    return encode_varint(key << 3 | _FIXED32) + struct.pack("<f", value)

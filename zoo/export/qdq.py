@@ -91,12 +91,7 @@ class _Int8Linear(_Int8Weight):
 
 
 class _ExportedDepthToSpace(nn.Module):
-    """DepthToSpace as reshapes around one transposition of (N, H, W, C) data.
-
-    Engines that keep channels innermost cancel the two outer transpositions against their own; the
-    operator DepthToSpace itself would make them go back and forth. Sizes stay free: 0 copies a side, -1
-    infers one, and an axis of length 1 brings the sides to where 0 copies them from.
-    """
+    """DepthToSpace with channels ordered (row, column, channel)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -104,31 +99,20 @@ class _ExportedDepthToSpace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, channels, h, w = x.shape
-        k, c = self.size, channels // self.size**2
-        x = _move("Transpose", x, (n, h, w, channels), perm=[0, 2, 3, 1])
-        x = _reshape(x, (n, h, w, k, k * c), [0, 0, 0, k, k * c])
-        x = _move("Transpose", x, (n, h, k, w, k * c), perm=[0, 1, 3, 2, 4])
-        x = _reshape(x, (n, h, k, k * w, c), [0, 0, k, -1, c])
-        x = _reshape(x, (n, 1, k * h, k * w, c), [0, 1, -1, 0, c])
-        x = _move("Squeeze", x, (n, k * h, k * w, c), torch.tensor([1]))
-        return _move("Transpose", x, (n, c, k * h, k * w), perm=[0, 3, 1, 2])
+        k = self.size
+        shape = (n, channels // k**2, k * h, k * w)
+        return _operator("DepthToSpace", x, shape, blocksize=k, mode="DCR")
 
 
 class _ExportedGlobalAveragePool(nn.Module):
     """GlobalAveragePool, which engines compute in int8; torch's exporter writes ReduceMean, which they do not."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _move("GlobalAveragePool", x, (*x.shape[:2], 1, 1))
+        return _operator("GlobalAveragePool", x, (*x.shape[:2], 1, 1))
 
 
-def _move(operator: str, x: Tensor, shape: Sequence[int], *inputs: Tensor, **attributes: Any) -> Tensor:
-    return torch.onnx.ops.symbolic(
-        operator, (x, *inputs), attributes, dtype=x.dtype, shape=shape, version=OPSET
-    )
-
-
-def _reshape(x: Tensor, shape: Sequence[int], rule: Sequence[int]) -> Tensor:
-    return _move("Reshape", x, shape, torch.tensor(rule))
+def _operator(name: str, x: Tensor, shape: Sequence[int], **attributes: Any) -> Tensor:
+    return torch.onnx.ops.symbolic(name, (x,), attributes, dtype=x.dtype, shape=shape, version=OPSET)
 
 
 def with_qdq_nodes(model: nn.Module) -> nn.Module:

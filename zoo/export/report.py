@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.engines.onnx_bytes import to_unsigned
+from zoo.engines.int8_graph import for_onnxruntime
 from zoo.engines.processors import multiplies_unsigned
 from zoo.errors import IntegrityError
 from zoo.optional import require
@@ -42,7 +42,7 @@ def int8_report(data: bytes) -> Int8Report:
         options.optimized_model_filepath = str(path)
         try:
             runtime.InferenceSession(
-                to_unsigned(data) if multiplies_unsigned() else data,
+                for_onnxruntime(data, unsigned=multiplies_unsigned()),
                 options,
                 providers=["CPUExecutionProvider"],
             )
