@@ -13,6 +13,10 @@ from hypothesis import settings
 from fake_distributions import install
 from small_plugin import PLUGIN, TECHNIQUES
 
+# Workers side by side would fight for the cores; this is read when torch and numpy are first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says nothing on a machine that does other work too.
 settings.register_profile("zoo", deadline=None)
 settings.load_profile("zoo")
