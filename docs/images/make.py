@@ -36,7 +36,7 @@ def develop(data: bytes, amplification: float) -> np.ndarray:
     return np.rint(amplified ** (1 / 2.2) * 255).astype(np.uint8)
 
 
-def main(checkpoint: str = "lighter-unet-int8", scene: str = "china") -> None:
+def main(checkpoint: str = "lighter-unet-int8", scene: str = "rocket") -> None:
     exposure = next(e for picture, e in Darkroom().exposures("test") if picture.scene == scene)
     with tempfile.TemporaryDirectory() as folder:
         dng = Path(folder, "dark.dng")
