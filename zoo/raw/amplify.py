@@ -28,7 +28,8 @@ def auto_ratio(frame: RawFrame, target: float = TARGET_LEVEL) -> float:
     levels, weights = _greens(frame)
 
     def too_dark(ratio: float) -> bool:
-        return bool(np.minimum(levels * ratio, 1.0) @ weights < target)
+        # summed without BLAS, whose threads take longer to start than this takes, above all on a busy board
+        return bool((np.minimum(levels * ratio, 1.0) * weights).sum() < target)
 
     low, high = 1.0, LARGEST_RATIO
     if not too_dark(low):
