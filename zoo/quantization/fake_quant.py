@@ -1,4 +1,4 @@
-"""Rounding to int8 in the forward pass, gradients as if nothing had been rounded.
+"""Modules that round activations and weights to int8 in training, with scales observed or learned.
 
 Papers: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference", CVPR 2018; Esser et al., "Learned Step Size Quantization", ICLR 2020; the scale is learned as its
@@ -8,7 +8,7 @@ logarithm: Jain et al., "Trained Quantization Thresholds", MLSys 2020.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from zoo.quantization.ranges import (
     channel_maxima,
     without_empty_channels,
 )
+from zoo.quantization.rounding import fake_round
 
 Observer = Literal["lsq", "mse", "minmax", "moving-average"]
 
@@ -27,43 +28,6 @@ Observer = Literal["lsq", "mse", "minmax", "moving-average"]
 _LOG_SCALE_LIMITS = (-30.0, 30.0)
 #: How fast the range of `moving-average` follows the batches.
 _MOMENTUM = 0.01
-
-
-class _LearnedRounding(torch.autograd.Function):
-    """Fake quantization with the gradient of LSQ with respect to the logarithm of the scale.
-
-    With y = s * round(clamp(x / s)) and m = 1 where x / s is inside the range, LSQ's gradient is
-    dy/ds = (y - m * x) / s, so that dy/dlog(s) = y - m * x, and nothing is stored but x and y. LSQ's factor
-    1 / sqrt(n * levels) is left out: it balances plain gradient descent, while Adam steps by the same share
-    of the scale whatever the gradient's size, as long as that is well above Adam's epsilon.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int, channels: bool) -> Tensor:
-        y = _round(x, scale, low, high, channels)
-        ctx.save_for_backward(x, y, scale)
-        ctx.low, ctx.high, ctx.channels = low, high, channels
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        x, y, scale = ctx.saved_tensors
-        shape = (-1, *(1,) * (x.ndim - 1)) if ctx.channels else (1,) * x.ndim
-        step = scale.view(shape)
-        inside = (x >= step * (ctx.low - 0.5)) & (x <= step * (ctx.high + 0.5))
-        through = gradient * inside
-        product = torch.addcmul(gradient * y, through, x, value=-1.0)
-        summed = product.flatten(1).sum(1) if ctx.channels else product.sum().view(1)
-        # Autograd multiplies by d(scale)/d(log scale) = scale.
-        return through, summed / scale, None, None, None
-
-
-def _round(x: Tensor, scale: Tensor, low: int, high: int, channels: bool) -> Tensor:
-    if channels:
-        zeros = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(x, scale, zeros, 0, low, high)
-    zero = torch.zeros(1, dtype=torch.int32, device=x.device)
-    return torch.fake_quantize_per_tensor_affine(x, scale, zero, low, high)
 
 
 class FakeQuantize(nn.Module):
@@ -183,13 +147,7 @@ class FakeQuantize(nn.Module):
             return x
         if self.training and not self.frozen and self.observer in ("minmax", "moving-average"):
             self._follow(x)
-        wide = x.float()
-        per_channel = self.channels is not None
-        if isinstance(self.log_scale, nn.Parameter) and torch.is_grad_enabled():
-            out = cast(Tensor, _LearnedRounding.apply(wide, self.scale, self.low, self.high, per_channel))
-        else:
-            out = _round(wide, self.scale.detach(), self.low, self.high, per_channel)
-        return out.to(x.dtype)
+        return fake_round(x, self.scale, self.low, self.high)
 
 
 class Requantize(nn.Module):
