@@ -22,7 +22,7 @@ settings.register_profile("zoo", deadline=None)
 settings.load_profile("zoo")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def third_party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Installs the distribution for this process and those it starts."""
     site = tmp_path_factory.mktemp("site")

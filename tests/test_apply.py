@@ -23,7 +23,8 @@ from zoo.errors import HonestEffectError, LegalityError, OutputError, UnknownIdE
 from zoo.recipes import toml_form
 from zoo.training.schedule import Budget
 
-pytestmark = pytest.mark.usefixtures("third_party")
+# one worker for the whole module: what its fixtures make takes long
+pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("apply")]
 
 
 @pytest.fixture(scope="module")

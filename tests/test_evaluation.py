@@ -21,7 +21,8 @@ from zoo.evaluation.artifact import evaluate_artifact
 from zoo.evaluation.latency import measure
 from zoo.evaluation.quality import score_picture
 
-pytestmark = pytest.mark.usefixtures("third_party")
+# one worker for the whole module: what its fixtures make takes long
+pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("evaluation")]
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,12 @@ def run(request: Request, as_json: bool) -> None:
     from zoo.apply.pipeline import apply
 
     with quiet_stdout(as_json), progress() as reporter:
-        outcome = apply(request, reporter)
+        try:
+            outcome = apply(request, reporter)
+        except KeyboardInterrupt:
+            reporter.finish()
+            reporter.note("What was trained so far is kept; the same command goes on from there.")
+            raise
     if outcome is None:
         return
     if as_json:
