@@ -106,7 +106,8 @@ def open_regular(path: Path) -> BinaryIO:
 def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) -> bytes:
     """The content of a regular file. Raises InputError, or `error` if it has more than `limit` bytes."""
     with open_regular(path) as stream, reading(path):
-        content = stream.read(limit + 1)
+        # A buffer of the limit's size would be set aside whatever the file holds.
+        content = stream.read(min(limit, os.fstat(stream.fileno()).st_size) + 1)
     if len(content) > limit:
         raise error(f"{path} is larger than the {limit:,} bytes such a file may have.")
     return content

@@ -11,6 +11,7 @@ from zoo.contracts import Engine
 from zoo.engines.int8_graph import for_onnxruntime
 from zoo.engines.processors import multiplies_unsigned, usable_processors
 from zoo.errors import InputError, IntegrityError, ZooError
+from zoo.files import read_bytes
 from zoo.optional import require
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 #: Distributions that bring the module `onnxruntime`.
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
+
+#: Protobuf messages, and so ONNX files, are smaller than this.
+_LARGEST = 2**31
 
 
 class OnnxRuntimeSession:
@@ -79,11 +83,11 @@ class OnnxRuntimeEngine(Engine):
         """Load a model; `threads` 0 means one for each processor this process may use.
 
         An int8 network is rewritten into the form that runs fastest, with bit-identical results.
-        Raises IntegrityError if the file is damaged, reaches outside itself, holds operators that are not
-        standard, or if ONNX Runtime refuses it.
+        Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
+        holds operators that are not standard, or if ONNX Runtime refuses it.
         """
         runtime = require("onnxruntime", "Running a network")
-        data = model if isinstance(model, bytes) else _read(model)
+        data = model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
         data = for_onnxruntime(data, unsigned=multiplies_unsigned())
         try:
             session = runtime.InferenceSession(
@@ -103,13 +107,6 @@ def _options(runtime: Any, threads: int) -> Any:
     # 207 MB, and without an arena at 270 MB and slower, since every buffer is mapped afresh.
     options.enable_mem_pattern = False
     return options
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise IntegrityError(f"Cannot read the model {path}: {error.strerror}.") from error
 
 
 def _shape(sides: Any) -> str:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.contracts import Architecture
-from zoo.errors import OutputError, ZooError
+from zoo.errors import ZooError
 from zoo.export.clean import clean
 from zoo.export.qdq import OPSET, with_qdq_nodes
+from zoo.files import write_bytes_atomic
 from zoo.optional import require
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def export_onnx(
     [0, 1]. A network that went through quantization-aware training gives QuantizeLinear/DequantizeLinear
     pairs around int8 weights; of any other, the initializers are named like the state dict's keys.
     `half_weights` stores a float network's weights in float16 and computes in float32.
-    The same network gives the same bytes. Raises ZooError if torch cannot export the network.
+    The same network gives the same bytes. Raises ZooError if torch cannot export the network, OutputError if
+    `path` cannot be written.
     """
     require("onnx", "Exporting")
     require("onnxscript", "Exporting")
@@ -70,7 +72,7 @@ def export_onnx(
     clean(proto, architecture, prefix="net.", half_weights=half_weights)
     data: bytes = proto.SerializeToString(deterministic=True)
     if path is not None:
-        _write(path, data)
+        write_bytes_atomic(path, data)
     return data
 
 
@@ -112,10 +114,3 @@ def _silence() -> Iterator[None]:
                 yield
     finally:
         logging.disable(before)
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error.strerror}.") from error
