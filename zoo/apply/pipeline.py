@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import os
 import shutil
@@ -30,6 +31,8 @@ from zoo.training.schedule import Budget
 if TYPE_CHECKING:
     from zoo.training.loop import TrainingResult
 
+_TRAINING_RATE = 4e-4
+_FINE_TUNING_RATE = 1e-4
 #: Share of one budget that each training stage gets: most of it before the arithmetic changes.
 _SHARES = {1: (1.0,), 2: (0.65, 0.35)}
 
@@ -75,6 +78,8 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     torch.manual_seed(request.seed)
     model = job.architecture.build().eval()
     start = load_start(model, job.architecture, request.weights)
+    request = settled(request, start)
+    job = dataclasses.replace(job, request=request)
     original = copy.deepcopy(model)
     key = _fingerprint(job, start)
     work = request.out.with_name(request.out.name + ".work")
@@ -112,6 +117,13 @@ def _finish(runner: StageRunner, model: nn.Module, stages: list[Stage]) -> nn.Mo
     for stage in stages:
         model = runner.finish(model, stage)
     return model
+
+
+def settled(request: Request, start: StartWeights) -> Request:
+    """The request with a learning rate: trained weights are only to be adapted, random ones have far to go."""
+    if request.learning_rate is not None:
+        return request
+    return dataclasses.replace(request, learning_rate=_FINE_TUNING_RATE if start.trained else _TRAINING_RATE)
 
 
 def budgets(request: Request, stages: int) -> list[Budget]:

@@ -28,6 +28,7 @@ class Request:
     weights:  see :func:`zoo.apply.weights.load_start`.
     data:     a dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
     photos:   folders added to the dataset's own photographs.
+    learning_rate: of Adam, at its highest; None for one that suits the starting weights.
     max_loss: decibels of quality (PSNR) a training stage may lose against the starting weights; None for any.
     half_weights: store the exported float weights in 16 bits, which halves the file.
     runner_only: leave model.safetensors out; a float net's weights can still be read back from model.onnx.
@@ -43,7 +44,7 @@ class Request:
     photos: tuple[Path, ...] = ()
     batch: int = 4
     crop: int = 0
-    learning_rate: float = 4e-4
+    learning_rate: float | None = None
     precision: Precision = "auto"
     seed: int = 0
     max_loss: float | None = 3.0

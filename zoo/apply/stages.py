@@ -104,6 +104,7 @@ class StageRunner:
         """Train after a stage's rewrites; a run that was interrupted goes on where it stopped."""
         request = self.job.request
         numerics = any(technique.phase is Phase.NUMERICS for technique in stage.techniques)
+        assert request.learning_rate is not None  # settled before the first stage
         learning_rate = request.learning_rate * (_NUMERICS_RATE if numerics else 1.0)
         return train(
             model,

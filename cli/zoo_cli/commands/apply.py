@@ -43,7 +43,7 @@ def training_options(command: Any) -> Any:
         click.option("--weights", default="auto", help="Checkpoint id, artifact folder, 'auto' or 'none' [auto]."),
         click.option("--batch", default=4, type=click.IntRange(1), show_default=True, help="Crops a step."),
         click.option("--crop", default=0, type=click.IntRange(0), help="Side of the crops in input pixels."),
-        click.option("--learning-rate", default=4e-4, type=float, show_default=True, help="Of Adam, at its highest."),
+        click.option("--learning-rate", type=float, help="Of Adam [4e-4; 1e-4 from trained weights]."),
         click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"])),
         click.option("--seed", default=0, type=click.IntRange(0), show_default=True),
         click.option("--max-loss", default=3.0, type=float, show_default=True, help="Decibels a stage may lose."),
