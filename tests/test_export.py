@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from quantized import (
     Classifier,
@@ -23,15 +25,29 @@ from quantized import (
     small_unet,
     small_unet_file,
 )
+from test_quantization_graph import Function
+from zoo.contracts import OutputSpec
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import IntegrityError, OutputError, ZooError
-from zoo.export.clean import ZERO_POINT
+from zoo.export.clean import WEIGHT_ZERO_POINT, ZERO_POINT
 from zoo.export.onnx_file import export_onnx
 from zoo.export.report import int8_report
 from zoo.quantization.prepare import freeze
 from zoo_techniques.qat import Qat
 
 onnx = pytest.importorskip("onnx")
+
+
+class Raw(SmallUNet):
+    """Packed RAW to a few numbers."""
+
+    output = OutputSpec(kind="logits", channels=10)
+
+
+class FixedRaw(Raw):
+    """The same for one size."""
+
+    input = dataclasses.replace(SmallUNet.input, fixed_size=True)
 
 
 def run(data: bytes, inputs: Tensor) -> Tensor:
@@ -203,6 +219,8 @@ def test_another_process_exports_the_same_bytes(tmp_path: Path) -> None:
 
 def test_all_layers_but_the_last_run_in_int8() -> None:
     report = int8_report(small_unet_file())
+    layers = {name for name, layer in small_unet().named_modules() if isinstance(layer, nn.Conv2d)}
+    assert set(report.int8) == layers - {"head"}
     assert len(report.int8) == 22
     assert report.float == ("head",)
     islands = {"ConvTranspose", "LeakyRelu", "MaxPool", "Concat", "ReorderInput", "ReorderOutput"}
@@ -220,6 +238,42 @@ def test_the_file_computes_what_training_did() -> None:
     assert psnr(run(small_unet_file(), x), expected) > 45
     tall = torch.cat([pictures(2), pictures(2, seed=8)], dim=2)
     assert psnr(run(small_unet_file(), tall), small_unet()(tall).clamp(0, 1)) > 45
+
+
+def everything(net: nn.Module, x: Tensor) -> Tensor:
+    """One of each operator that engines compute in int8."""
+    x = F.interpolate(F.avg_pool2d(net.a(x), 2), scale_factor=2, mode="nearest")
+    one, two = net.b(x).chunk(2, 1)
+    x = F.leaky_relu(net.c(F.pad(torch.cat([two, one], 1), (1, 1, 1, 1))), 0.1)
+    x = net.e(x * torch.sigmoid(net.d(x.mean((2, 3), keepdim=True))))
+    x = net.f(F.max_pool2d(x[:, :, ::2, ::2], 3, 2, 1))
+    n, c, h, w = x.shape
+    x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+    x = net.g(F.relu(x)) + x
+    x = net.j(net.i(x.mean((2, 3))).relu())
+    return net.k(x)
+
+
+def test_every_operator_with_an_int8_form_runs_in_it() -> None:
+    torch.manual_seed(0)
+    net = Function(
+        everything, a=nn.Conv2d(4, 16, 3, padding=1), b=nn.Conv2d(16, 16, 3, padding=1), c=nn.Conv2d(16, 16, 3),
+        d=nn.Conv2d(16, 16, 1), e=nn.Conv2d(16, 16, 5, padding=2), f=nn.Conv2d(16, 16, 3, padding=1, groups=16),
+        g=nn.Conv2d(16, 16, 1), i=nn.Linear(16, 24), j=nn.Linear(24, 24, bias=False), k=nn.Linear(24, 10),
+    ).eval()  # fmt: skip
+    x = pictures(3)
+    module, where = quantized(net, x)
+    assert [left.layer for left in where.left_alone] == ["k"]
+    data = export_onnx(freeze(module.eval()), Raw())
+    report = int8_report(data)
+    assert sorted(report.int8) == list("abcdefgijk")
+    assert not report.float
+    # Padding alone goes through float: its value would have to be the zero point.
+    assert (report.operators["QuantizeLinear"], report.operators["DequantizeLinear"]) == (2, 1)
+    assert psnr(run_as_written(data, x), module(x)) > 60
+    assert psnr(run(data, x), module(x)) > 35
+    other = torch.rand(2, 4, 48, 80)
+    assert psnr(run(data, other), module(other)) > 35
 
 
 def test_concatenated_tensors_share_a_scale_in_the_file() -> None:
@@ -257,10 +311,24 @@ def test_activations_share_one_signed_zero_point_and_scales_are_positive() -> No
     zero = initializers[ZERO_POINT]
     assert (zero.dtype, zero.shape, int(zero)) == (np.int8, (), 0)
     pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    assert {n.input[2] for n in pairs if len(n.input) == 3} == {ZERO_POINT}
     assert all((initializers[n.input[1]] > 0).all() for n in pairs)
-    weights = [n for n in pairs if len(n.input) == 2]
-    assert all(initializers[n.input[1]].ndim == 1 and n.attribute[0].i == 0 for n in weights)
+    weights = [n for n in pairs if n.input[0] in initializers]
+    assert len(weights) == 23
+    assert {n.input[2] for n in pairs if n not in weights} == {ZERO_POINT}
+    for node in weights:
+        assert initializers[node.input[1]].ndim == 1
+        assert node.attribute[0].i == 0
+        assert node.input[2].startswith(WEIGHT_ZERO_POINT)
+        assert not initializers[node.input[2]].any()
+
+
+def test_one_scale_for_a_whole_weight_runs_in_int8_too() -> None:
+    x = pictures(3)
+    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(7200, 10))
+    module, _ = quantized(net, x, per_channel=False)
+    data = export_onnx(freeze(module.eval()), FixedRaw())
+    assert set(int8_report(data).int8) == {"0", "3"}
+    assert psnr(run(data, x), module(x)) > 35
 
 
 def test_fewer_bits_are_kept_in_int8_and_their_range_is_honoured() -> None:
@@ -291,7 +359,9 @@ def test_timm_networks_run_whole_in_int8(name: str) -> None:
     net = timm.create_model(name, pretrained=False, num_classes=10)
     x = torch.randn(8, 3, 64, 64)
     with torch.no_grad():  # statistics that fit the weights
-        for _ in range(20):
+        for layer in net.modules():
+            layer.momentum = None  # the mean of all batches
+        for _ in range(3):
             net.train()(x)
     where = context(Classifier(), x)
     expected = net.eval()(x)
@@ -300,12 +370,12 @@ def test_timm_networks_run_whole_in_int8(name: str) -> None:
     assert len(where.left_alone) == 1, "the classifier"
     data = export_onnx(module, Classifier())
     report = int8_report(data)
-    assert report.float == (where.left_alone[0].layer,)
-    convolutions = sum(isinstance(layer, nn.Conv2d) for layer in module.modules())
-    assert len(report.int8) == convolutions
+    assert not report.float
+    assert len(report.int8) == sum(isinstance(layer, nn.Conv2d) for layer in module.modules()) + 1
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (Classifier.input.mean, Classifier.input.std))
     computed = run(data, x * std + mean)
-    # Random networks magnify single roundings: a hundred-thousandth on the input moves the output as far.
-    jitter = module(x + 1e-5 * torch.randn_like(x)) - module(x)
-    assert (computed - module(x)).std() < 2 * jitter.std() + 0.01 * expected.std()
-    assert jitter.std() < 0.3 * expected.std()
+    # Engines round biases as well, and random networks magnify it: some move as far when a hundred-thousandth
+    # is added to the input.
+    rounding = (module(x) - expected).std()
+    jitter = (module(x + 1e-5 * torch.randn_like(x)) - module(x)).std()
+    assert (computed - module(x)).std() < 0.5 * rounding + 2 * jitter

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The zero point of every quantized activation: one int8 scalar, shared.
 ZERO_POINT = "zoo_zero_point"
+#: Those of weights, one for each number of channels. Engines may move the activations' alone.
+WEIGHT_ZERO_POINT = "zoo_weight_zero_point"
 #: ONNX Runtime 1.20 reads this version of the file format.
 IR_VERSION = 10
 #: Operators that hold a layer's weight, and where.
@@ -36,6 +38,7 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
         raise ZooError(
             f"{architecture.id} exports to operators that are not standard ONNX: {', '.join(names)}."
         )
+    _share_zero_points(proto.graph)
     _drop_dead_initializers(proto.graph)
     _merge_scalars(proto.graph)
     _name(proto.graph, prefix)
@@ -71,15 +74,34 @@ def _drop_dead_initializers(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
+def _share_zero_points(graph: onnx.GraphProto) -> None:
+    """One zero point for all activations, and one for all weights of one number of channels."""
+    initializers = {tensor.name: tensor for tensor in graph.initializer}
+    shared: dict[str, onnx.TensorProto] = {}
+    for node in graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) != 3:
+            continue
+        tensor = initializers[node.input[2]]
+        name = ZERO_POINT
+        if node.input[0] in initializers:
+            name = "_".join([WEIGHT_ZERO_POINT, *(str(side) for side in tensor.dims)])
+        if name not in shared:
+            shared[name] = type(tensor)()
+            shared[name].CopyFrom(tensor)
+            shared[name].name = name
+        node.input[2] = name
+    graph.initializer.extend(shared.values())
+
+
 def _merge_scalars(graph: onnx.GraphProto) -> None:
-    """One initializer for all scalars of one value; quantized activations then share one zero point."""
+    """One initializer for all scalars of one value, zero points excepted."""
     from onnx import numpy_helper
 
     first: dict[tuple[int, bytes], str] = {}
     replaced: dict[str, str] = {}
     for tensor in list(graph.initializer):
         value = numpy_helper.to_array(tensor)
-        if value.ndim:
+        if value.ndim or tensor.name.startswith((ZERO_POINT, WEIGHT_ZERO_POINT)):
             continue
         key = (tensor.data_type, value.tobytes())
         if key in first:
@@ -95,9 +117,6 @@ def _merge_scalars(graph: onnx.GraphProto) -> None:
 def _name(graph: onnx.GraphProto, prefix: str) -> None:
     """Name layers' nodes after their weights, the others by operator and number, and values after nodes."""
     new: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) == 3:
-            new[node.input[2]] = ZERO_POINT
     for tensor in graph.initializer:
         tensor.name = new.setdefault(tensor.name, tensor.name.removeprefix(prefix))
     initializers = {tensor.name for tensor in graph.initializer}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
@@ -60,6 +60,7 @@ class _Int8Weight(nn.Module):
 
     weight: Tensor
     weight_scale: Tensor
+    weight_zero_point: Tensor
 
     def __init__(self, layer: QuantConv2d | QuantLinear) -> None:
         super().__init__()
@@ -70,10 +71,12 @@ class _Int8Weight(nn.Module):
         self.axis = None if quantizer.channels is None else 0
         self.register_buffer("weight", levels.clamp(quantizer.low, quantizer.high).to(torch.int8))
         self.register_buffer("weight_scale", scale.reshape(()) if self.axis is None else scale.clone())
+        # Engines take it for zero when it is left out, but ONNX Runtime then computes Gemm in float.
+        self.register_buffer("weight_zero_point", torch.zeros_like(self.weight_scale, dtype=torch.int8))
         self.bias = layer.bias
 
     def dequantized(self) -> Tensor:
-        return _dequantize(self.weight, self.weight_scale, axis=self.axis)
+        return _dequantize(self.weight, self.weight_scale, self.weight_zero_point, axis=self.axis)
 
 
 class _Int8Conv2d(_Int8Weight):
@@ -86,7 +89,18 @@ class _Int8Conv2d(_Int8Weight):
 
 
 class _Int8Linear(_Int8Weight):
+    """With `adds_bias`, the bias is an addition of its own.
+
+    ONNX Runtime computes a Gemm whose result is not quantized in int8 only if it has no bias.
+    """
+
+    def __init__(self, layer: QuantLinear, *, adds_bias: bool) -> None:
+        super().__init__(layer)
+        self.adds_bias = adds_bias
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.adds_bias and self.bias is not None:
+            return F.linear(x, self.dequantized()) + self.bias
         return F.linear(x, self.dequantized(), self.bias)
 
 
@@ -117,6 +131,7 @@ def _operator(name: str, x: Tensor, shape: Sequence[int], **attributes: Any) -> 
 
 def with_qdq_nodes(model: nn.Module) -> nn.Module:
     """Replace, in place, every quantization module of `model` by its exported form."""
+    giving_floats = set(_giving_floats(model)) if isinstance(model, fx.GraphModule) else set()
     for path, module in list(model.named_modules()):
         if isinstance(module, FakeQuantize) and not module.weight:
             replace_module(model, path, _QuantizeDequantize(module, clip=True))
@@ -129,5 +144,14 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
         elif isinstance(module, QuantConv2d):
             replace_module(model, path, _Int8Conv2d(module))
         elif isinstance(module, QuantLinear):
-            replace_module(model, path, _Int8Linear(module))
+            replace_module(model, path, _Int8Linear(module, adds_bias=path in giving_floats))
     return model
+
+
+def _giving_floats(model: fx.GraphModule) -> Iterator[str]:
+    """Paths of the modules whose result is not quantized."""
+    for node in model.graph.nodes:
+        if node.op == "call_module":
+            users = [model.get_submodule(str(u.target)) for u in node.users if u.op == "call_module"]
+            if not any(isinstance(user, (FakeQuantize, Requantize)) for user in users):
+                yield str(node.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ _INTEGER = frozenset(
 _FLOAT = frozenset(
     {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "NhwcFusedConv"}
 )
+
+#: What ONNX Runtime appends to the names of nodes that it replaces.
+_SUFFIX = re.compile(r"(_token_\d+|_nchwc)+$")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def int8_report(data: bytes) -> Int8Report:
     for node in graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
         if node.op_type in _INTEGER:
-            integer.append(node.name)
+            integer.append(_SUFFIX.sub("", node.name))
         elif node.op_type in _FLOAT:
-            floating.append(node.name)
+            floating.append(_SUFFIX.sub("", node.name))
     return Int8Report(tuple(integer), tuple(floating), operators)
