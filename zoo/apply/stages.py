@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from zoo.training.schedule import Budget
 
 _CALIBRATION_BATCHES = 8
-#: quantization-aware training only settles a trained net; the full rate would unsettle it
-_NUMERICS_RATE = 0.25
+#: the highest rate of training with changed arithmetic: it only settles a trained net, more would unsettle it
+_NUMERICS_RATE = 1e-4
 #: calibration crops come from a stream that training does not see
 _CALIBRATION_SEED = 7_919
 
@@ -105,7 +105,7 @@ class StageRunner:
         request = self.job.request
         numerics = any(technique.phase is Phase.NUMERICS for technique in stage.techniques)
         assert request.learning_rate is not None  # settled before the first stage
-        learning_rate = request.learning_rate * (_NUMERICS_RATE if numerics else 1.0)
+        learning_rate = min(request.learning_rate, _NUMERICS_RATE) if numerics else request.learning_rate
         return train(
             model,
             architecture=self.job.architecture,
