@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from types import ModuleType
 
 from zoo.errors import MissingDependencyError
@@ -22,8 +21,3 @@ def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
             f"{purpose} needs the package '{missing}', which is not installed here.",
             hint=f"Install it with:  pip install 'compression-zoo[{extra}]'",
         ) from error
-
-
-def has_compress_extra() -> bool:
-    """Whether everything that training and export need is installed, without importing any of it."""
-    return all(importlib.util.find_spec(name) is not None for name in COMPRESS_PACKAGES)

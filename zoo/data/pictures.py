@@ -102,7 +102,7 @@ class PictureSet:
     if two share a name, or if there are none.
     """
 
-    def __init__(self, folders: Iterable[str], *, packaged: bool, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(self, folders: Iterable[str], *, packaged: bool) -> None:
         pictures = packaged_pictures() if packaged else []
         for folder in folders:
             pictures += folder_pictures(Path(folder).expanduser())
@@ -120,7 +120,7 @@ class PictureSet:
                 hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
             )
         self._pictures = tuple(pictures)
-        self._cache = PictureCache(cache_bytes)
+        self._cache = PictureCache()
 
     def of(self, split: Split) -> list[Picture]:
         """The photographs of a split, in a fixed order."""

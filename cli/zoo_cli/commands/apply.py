@@ -26,6 +26,7 @@ from zoo_cli.progress import progress
 if TYPE_CHECKING:
     from zoo.apply.pipeline import Outcome
     from zoo.apply.request import Request
+    from zoo.recipes.grammar import Recipe
 
 _DEFAULT_MINUTES = 10.0
 
@@ -94,19 +95,17 @@ def command(
             "A recipe and an architecture are needed.", hint="For example:  zoo apply depthwise+qat unet"
         )
     parsed = parse(recipe)
-    check_legality(recipe)
+    check_legality(parsed)
     require_compress()
     run(make_request(parsed, architecture, recipe, options), as_json)
 
 
-def check_legality(recipe: str) -> None:
+def check_legality(recipe: Recipe) -> None:
     """Refuse an illegal order before torch is even imported."""
     from zoo import plugins
     from zoo.recipes import legality
-    from zoo.recipes.grammar import parse
 
-    parsed = parse(recipe)
-    legality.check([plugins.load("techniques", stage.technique) for stage in parsed], parsed)
+    legality.check([plugins.load("techniques", stage.technique) for stage in recipe], recipe)
 
 
 def require_compress() -> None:
