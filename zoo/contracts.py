@@ -35,12 +35,14 @@ class Phase(str, Enum):
 
 # --------------------------------------------------------------------------------------------- architectures
 
+Task = Literal["raw-to-rgb", "segmentation", "classification"]
+
 
 @dataclass(frozen=True)
 class InputSpec:
     """What a network takes in.
 
-    kind:        "packed-raw" (amplified sensor data, one channel per colour-filter position) or "rgb".
+    kind:        "packed-raw" (amplified sensor data, one channel per colour-filter position), "rgb" or "gray".
     channels:    channels of the network's input tensor (N, channels, H, W), float32 in [0, 1].
     multiple_of: H and W must be multiples of this.
     example:     (H, W) of the input tensor used for tracing and for the cost figures.
@@ -54,7 +56,7 @@ class InputSpec:
                  None if unknown.
     """
 
-    kind: Literal["packed-raw", "rgb"]
+    kind: Literal["packed-raw", "rgb", "gray"]
     channels: int
     multiple_of: int = 1
     example: tuple[int, int] = (256, 256)
@@ -71,12 +73,13 @@ class InputSpec:
 class OutputSpec:
     """What a network gives.
 
-    kind:     "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; or "logits".
+    kind:     "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "mask"
+              (N, channels, scale*H, scale*W), probabilities in [0, 1], the sigmoid inside the net; or "logits".
     channels: channels (or classes) of the output.
     scale:    output pixels per input pixel along each side; 0 for outputs that are not images.
     """
 
-    kind: Literal["rgb", "logits"]
+    kind: Literal["rgb", "mask", "logits"]
     channels: int
     scale: int = 0
 
@@ -93,7 +96,7 @@ class Architecture:
     id: str
     summary: str
     paper: str = ""
-    task: Literal["raw-to-rgb", "classification"]
+    task: Task
     input: InputSpec
     output: OutputSpec
 
@@ -200,6 +203,9 @@ class Technique:
     after:      ids of techniques it must come after.
     conflicts:  ids it can never share a recipe with.
     repeatable: whether it may appear twice in one recipe.
+    retrains:   whether the net is trained after the rewrite; False for post-training methods.
+    shrinks:    whether the exported file must have fewer bytes or fewer multiplications afterwards; False for
+                what makes a graph easier to run without either.
 
     Implement what is needed of :meth:`rewrite`, :meth:`objective`, :meth:`finish`; inherit the rest.
     The model handed in may be changed in place and must be returned (or its replacement).
@@ -215,6 +221,8 @@ class Technique:
     after: ClassVar[frozenset[str]] = frozenset()
     conflicts: ClassVar[frozenset[str]] = frozenset()
     repeatable: ClassVar[bool] = False
+    retrains: ClassVar[bool] = True
+    shrinks: ClassVar[bool] = True
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -241,7 +249,7 @@ class Sample:
 
     name, scene: for reports and for splitting; all samples of a scene fall in one split.
     inputs:  float32 (C, H, W), as the network takes them.
-    target:  float32 (3, scale*H, scale*W) in [0, 1], or None for unlabelled data.
+    target:  float32 (channels, scale*H, scale*W) in [0, 1], or None for unlabelled data.
     """
 
     name: str

@@ -62,8 +62,7 @@ def write_outcome(
     if not job.request.runner_only:
         contents["model.safetensors"] = _weights(trained)
     if job.recipe:
-        steps = [training.steps for training in outcome.trainings]
-        contents["recipe.toml"] = recipe_text(job, steps, outcome.trainings[-1].precision).encode()
+        contents["recipe.toml"] = recipe_text(job, outcome.trainings).encode()
     if job.architecture.output.kind == "rgb":
         contents[SAMPLE_NAME] = sample_picture(job, meter)
     write_artifact(outcome.artifact, manifest, contents)

@@ -19,7 +19,7 @@ from zoo import __version__, plugins
 from zoo.apply.measure import Measured, Meter
 from zoo.apply.package import write_outcome
 from zoo.apply.request import Job, Request, resolve
-from zoo.apply.stages import Stage, StageRunner, training_stages
+from zoo.apply.stages import Stage, StageRunner, stages_of
 from zoo.apply.weights import StartWeights, load_start
 from zoo.contracts import Phase, Reporter
 from zoo.errors import HonestEffectError, UsageError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TRAINING_RATE = 4e-4
 _FINE_TUNING_RATE = 1e-4
 #: Share of one budget that each training stage gets: most of it before the arithmetic changes.
-_SHARES = {1: (1.0,), 2: (0.65, 0.35)}
+_SHARES: dict[int, tuple[float, ...]] = {0: (), 1: (1.0,), 2: (0.65, 0.35)}
 
 
 @dataclass
@@ -89,12 +89,14 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     if meter:
         meter.add("", export_onnx(original, job.architecture))
     runner = StageRunner(job, original, reporter, work, key)
-    stages = training_stages(job.techniques)
+    stages = stages_of(job.techniques)
+    left = iter(budgets(request, sum(stage.trains for stage in stages)))
     trainings: list[TrainingResult] = []
-    for index, (stage, budget) in enumerate(zip(stages, budgets(request, len(stages)), strict=True)):
+    for index, stage in enumerate(stages):
         model = runner.rewrite(model, stage)
-        model, training = runner.train(model, stage, index, budget)
-        trainings.append(training)
+        if stage.trains:
+            model, training = runner.train(model, stage, index, next(left))
+            trainings.append(training)
         if meter:
             finished = _finish(runner, copy.deepcopy(model), stages[: index + 1])
             exported = export_onnx(finished, job.architecture, half_weights=request.half_weights)
@@ -154,8 +156,8 @@ def _check_loss(
 
 
 def _check_smaller(job: Job, files: list[Measured]) -> None:
-    """Structure and numerics techniques must pay in the exported file, in bytes or in multiplications."""
-    promised = [t.id for t in job.techniques if t.phase is not Phase.TRAINING]
+    """What says that it shrinks a net must pay in the exported file, in bytes or in multiplications."""
+    promised = [t.id for t in job.techniques if t.shrinks and t.phase is not Phase.TRAINING]
     first, last = files[0], files[-1]
     if promised and last.file_bytes >= first.file_bytes and last.macs >= first.macs:
         raise HonestEffectError(

@@ -13,16 +13,16 @@ from zoo.training.schedule import Budget
 
 if TYPE_CHECKING:
     from zoo.apply.request import Job
-    from zoo.training.loop import Precision
+    from zoo.training.loop import Precision, TrainingResult
 
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def recipe_text(job: Job, steps: Sequence[int], precision: str) -> str:
+def recipe_text(job: Job, trainings: Sequence[TrainingResult]) -> str:
     """The TOML text that repeats a run exactly, on the machine it was made on.
 
-    steps: those each training really made, so that a run given minutes can be repeated. precision: what "auto"
-    turned out to be.
+    It states the steps that each training really made, so that a run given minutes can be repeated, and what the
+    precision "auto" turned out to be.
     """
     request = job.request
     assert job.recipe is not None
@@ -31,13 +31,13 @@ def recipe_text(job: Job, steps: Sequence[int], precision: str) -> str:
             recipe=job.recipe.recipe,
             architecture=request.architecture,
             seed=request.seed,
-            steps=tuple(steps),
+            steps=tuple(training.steps for training in trainings) or None,
             data=job.data,
             weights=request.weights,
             batch=request.batch,
             crop=job.crop,
             learning_rate=request.learning_rate,
-            precision=precision,
+            precision=trainings[-1].precision if trainings else request.precision,
         )
     )
 

@@ -32,7 +32,7 @@ _CALIBRATION_SEED = 7_919
 
 @dataclass(frozen=True)
 class Stage:
-    """The techniques applied before one training."""
+    """The techniques applied before one training, or with none after them."""
 
     techniques: tuple[Technique, ...]
 
@@ -41,8 +41,13 @@ class Stage:
         """Their ids, joined as in a recipe; "train" if there are none."""
         return "+".join(technique.id for technique in self.techniques) or "train"
 
+    @property
+    def trains(self) -> bool:
+        """Whether training follows the rewrites: not if all of them are post-training methods."""
+        return not self.techniques or any(technique.retrains for technique in self.techniques)
 
-def training_stages(techniques: Iterable[Technique]) -> list[Stage]:
+
+def stages_of(techniques: Iterable[Technique]) -> list[Stage]:
     """Structure and training techniques share one training in float; numerics techniques share the one after."""
     techniques = tuple(techniques)
     parts = (

@@ -6,9 +6,9 @@ Paper: Chen, Chen, Xu and Koltun, "Learning to See in the Dark", CVPR 2018.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec
+from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class UNetArchitecture(Architecture):
     id = "unet"
     summary = "See-in-the-Dark U-Net: one dark Bayer RAW to a bright sRGB picture"
     paper = _PAPER
-    task: Literal["raw-to-rgb", "classification"] = "raw-to-rgb"
+    task: Task = "raw-to-rgb"
     input = InputSpec(
         kind="packed-raw",
         channels=4,

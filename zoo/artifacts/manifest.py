@@ -118,7 +118,9 @@ def _golden(fields: Fields) -> GoldenCheck | None:
 
 def _input_spec(fields: Fields) -> InputSpec:
     spec = InputSpec(
-        kind=cast('Literal["packed-raw", "rgb"]', fields.choice("kind", ("packed-raw", "rgb"))),
+        kind=cast(
+            'Literal["packed-raw", "rgb", "gray"]', fields.choice("kind", ("packed-raw", "rgb", "gray"))
+        ),
         channels=fields.integer("channels", least=1, most=1024),
         multiple_of=fields.integer("multiple_of", 1, least=1, most=1024),
         example=_side_lengths(fields, "example"),
@@ -131,7 +133,7 @@ def _input_spec(fields: Fields) -> InputSpec:
         target_level=_target_level(fields),
     )
     fields.close()
-    expected = {"bayer": 4, "xtrans": 9, None: 3}[spec.mosaic]
+    expected = {"bayer": 4, "xtrans": 9, None: 1 if spec.kind == "gray" else 3}[spec.mosaic]
     if (spec.kind == "packed-raw") != (spec.mosaic is not None) or spec.channels != expected:
         fields.refuse("does not fit together: kind, mosaic and channels")
     if not {len(spec.mean), len(spec.std)} <= {0, spec.channels} or len(spec.mean) != len(spec.std):
@@ -143,13 +145,15 @@ def _input_spec(fields: Fields) -> InputSpec:
 
 def _output_spec(fields: Fields) -> OutputSpec:
     spec = OutputSpec(
-        kind=cast('Literal["rgb", "logits"]', fields.choice("kind", ("rgb", "logits"))),
+        kind=cast('Literal["rgb", "mask", "logits"]', fields.choice("kind", ("rgb", "mask", "logits"))),
         channels=fields.integer("channels", least=1, most=1 << 20),
         scale=fields.integer("scale", 0, most=64),
     )
     fields.close()
     if spec.kind == "rgb" and (spec.channels != 3 or spec.scale < 1):
         fields.refuse("needs three channels and a scale of at least 1 for a picture")
+    if spec.kind == "mask" and spec.scale < 1:
+        fields.refuse("needs a scale of at least 1 for a mask")
     return spec
 
 
