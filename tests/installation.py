@@ -8,6 +8,7 @@ import pytest
 
 from zoo import catalogue
 from zoo.artifacts import Artifact
+from zoo.catalogue import installed
 
 
 def install(monkeypatch: pytest.MonkeyPatch, root: Path, *artifacts: Artifact) -> Path:
@@ -20,7 +21,7 @@ def install(monkeypatch: pytest.MonkeyPatch, root: Path, *artifacts: Artifact) -
         entries.append(catalogue.entry_for(artifact, name, f"the small {name}"))
         artifact.path.rename(package / "checkpoints" / name)
     (package / "registry.toml").write_text("format = 1\n\n" + "\n".join(entries))
-    monkeypatch.setattr(catalogue, "_PACKAGE", package)
+    monkeypatch.setattr(installed, "PACKAGE", package)
     monkeypatch.setenv("ZOO_CACHE", str(root / "cache"))
     catalogue.checkpoints.cache_clear()
     return package

@@ -16,7 +16,7 @@ from installation import install
 from zoo import catalogue
 from zoo.artifacts import open_artifact, write_artifact
 from zoo.artifacts.card import Figure
-from zoo.catalogue import checkpoint, checkpoints, entry_for, parse_registry, shipped_folder
+from zoo.catalogue import checkpoint, checkpoints, entry_for, installed, parse_registry, shipped_folder
 from zoo.errors import IntegrityError, UnknownIdError, UsageError, ZooError
 
 ENTRY = """
@@ -25,7 +25,7 @@ summary = "a net"
 architecture = "unet"
 recipe = "depthwise"
 fingerprint = "sha256:{digest}"
-source = "package"
+sources = ["package"]
 figures = {{ parameters = 12, psnr_db = 28.5, latency = "80 ms on 2 cores" }}
 [checkpoint.lighter.files]
 "zoo.json" = {{ sha256 = "{digest}", size = 3 }}
@@ -103,7 +103,7 @@ def test_a_misspelt_id_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_missing_part_of_the_installation_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = install(monkeypatch, tmp_path, tiny.bayer_artifact(tmp_path / "small-unet"))
     (package / "checkpoints" / "small-unet").rename(tmp_path / "gone")
-    with pytest.raises(IntegrityError, match="belongs to this installation"):
+    with pytest.raises(IntegrityError, match="part of this installation"):
         shipped_folder("small-unet")
     (package / "registry.toml").unlink()
     catalogue.checkpoints.cache_clear()
@@ -115,7 +115,7 @@ def test_a_source_tree_has_its_registry_beside_the_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "registry.toml").write_text(GOOD)
-    monkeypatch.setattr(catalogue, "_PACKAGE", tmp_path / "zoo")
+    monkeypatch.setattr(installed, "PACKAGE", tmp_path / "zoo")
     catalogue.checkpoints.cache_clear()
     assert list(checkpoints()) == ["lighter"]
 

@@ -23,6 +23,7 @@ import zoo
 import zoo_cli.commands
 from fake_distributions import Result, python
 from zoo import catalogue, errors
+from zoo.catalogue import installed
 from zoo_cli import output
 from zoo_cli import progress as progress_module
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli, main
@@ -37,7 +38,7 @@ summary = "a small net"
 architecture = "unet"
 recipe = "depthwise"
 fingerprint = "sha256:{digest}"
-source = "package"
+sources = ["package"]
 figures = {{ parameters = 1513812, gmacs = 1.999 }}
 [checkpoint.lighter-unet.files]
 "zoo.json" = {{ sha256 = "{digest}", size = 1500 }}
@@ -316,7 +317,7 @@ def test_info_without_torch_quotes_the_published_checkpoint(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "registry.toml").write_text(REGISTRY)
-    monkeypatch.setattr(catalogue, "_PACKAGE", tmp_path / "zoo")
+    monkeypatch.setattr(installed, "PACKAGE", tmp_path / "zoo")
     monkeypatch.setitem(sys.modules, "torch", None)
     catalogue.checkpoints.cache_clear()
     try:

@@ -89,18 +89,18 @@ def test_unknown_names_and_sources_are_refused(package: Path, tmp_path: Path) ->
     with pytest.raises(UnknownIdError, match="did you mean 'small'"):
         pull("smal")
     registry = package / "registry.toml"
-    registry.write_text(registry.read_text().replace('"package"', '"hub:someone/something"'))
+    registry.write_text(registry.read_text().replace('"package"', f'"hf:someone/some@{"0" * 40}"'))
     catalogue.checkpoints.cache_clear()
-    with pytest.raises(UsageError, match="hub:someone/something"):
+    with pytest.raises(UsageError, match="hf:someone/some"):
         pull("small", tmp_path / "out")
 
 
 CODE = """
 import sys
 from pathlib import Path
-from zoo import catalogue
+from zoo.catalogue import installed
 from zoo.pull import pull
-catalogue._PACKAGE = Path(sys.argv[1])
+installed.PACKAGE = Path(sys.argv[1])
 print("ready", flush=True)
 print(pull("small", Path(sys.argv[2])).fresh)
 """

@@ -30,7 +30,7 @@ class PackageSource:
         return open_regular(shipped_folder(wanted.id) / name)
 
 
-#: By the part of a checkpoint's `source` before the colon.
+#: By what a checkpoint's `sources` say.
 SOURCES: dict[str, Callable[[], Source]] = {PACKAGE_SOURCE: PackageSource}
 
 
@@ -82,13 +82,13 @@ def pull(name: str, out: Path | None = None, *, report: Reporter | None = None) 
 
 
 def _source_of(wanted: Checkpoint) -> Source:
-    kind = wanted.source.partition(":")[0]
-    if kind not in SOURCES:
-        raise UsageError(
-            f"The checkpoint {wanted.id} comes from {wanted.source!r}, which this version cannot fetch from.",
-            hint="Upgrade with:  pip install --upgrade compression-zoo",
-        )
-    return SOURCES[kind]()
+    for source in wanted.sources:
+        if source in SOURCES:
+            return SOURCES[source]()
+    raise UsageError(
+        f"The checkpoint {wanted.id} comes from {wanted.sources[0]!r}, which this version cannot fetch from.",
+        hint="Upgrade with:  pip install --upgrade compression-zoo",
+    )
 
 
 def _copy(stream: BinaryIO, target: Path, entry: FileEntry, shown: str, report: Reporter) -> None:

@@ -46,7 +46,7 @@ def _rows(kind: str) -> list[dict[str, object]]:
             "recipe": each.recipe,
             "size": each.size,
             "summary": each.summary,
-            "source": each.source,
+            "sources": each.sources,
         }
         for each in checkpoints().values()
     ]
