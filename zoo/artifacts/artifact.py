@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME, FileEntry, Manifest, parse_manifest
+from zoo.artifacts.manifest import (
+    LARGEST_MANIFEST,
+    MANIFEST_NAME,
+    FileEntry,
+    Manifest,
+    needed_by_runner,
+    parse_manifest,
+)
 from zoo.errors import IntegrityError, OutputError, UnknownIdError
 from zoo.files import CHUNK, atomic_folder, check_folder_target, open_regular, read_bytes, reading
 from zoo.strict import parse_json
@@ -24,10 +31,12 @@ class Artifact:
     """An artifact folder whose manifest was read and whose list of files is complete.
 
     The content of a file is checked against its sha256 each time it is read, before anything is done with it.
+    absent: files of the manifest that were not fetched, if it was opened as a runner's subset.
     """
 
     path: Path
     manifest: Manifest
+    absent: frozenset[str] = frozenset()
 
     def read(self, name: str) -> bytes:
         """The verified content of a file. Raises IntegrityError."""
@@ -39,8 +48,13 @@ class Artifact:
         return content
 
     def verify(self) -> None:
-        """Check every file, a megabyte at a time. Raises IntegrityError naming the first altered one."""
+        """Check every file that is there, a megabyte at a time.
+
+        Raises IntegrityError naming the first altered one.
+        """
         for name, entry in self.manifest.files.items():
+            if name in self.absent:
+                continue
             digest, size = hashlib.sha256(), 0
             with open_regular(self.path / name) as stream, reading(self.path / name):
                 while size <= entry.size and (chunk := stream.read(CHUNK)):
@@ -49,8 +63,8 @@ class Artifact:
             self._compare(name, size, digest.hexdigest())
 
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json; empty if the artifact has none. Raises IntegrityError."""
-        if "metrics.json" not in self.manifest.files:
+        """The content of metrics.json; empty if it is not there. Raises IntegrityError."""
+        if "metrics.json" not in self.manifest.files or "metrics.json" in self.absent:
             return {}
         source = str(self.path / "metrics.json")
         value = parse_json(self.read("metrics.json"), source, error=IntegrityError)
@@ -59,6 +73,11 @@ class Artifact:
         return value
 
     def _entry(self, name: str) -> FileEntry:
+        if name in self.absent:
+            raise IntegrityError(
+                f"{self.path} holds only what a device needs; {name} was not fetched.",
+                hint="Fetch all of it: zoo pull without --device.",
+            )
         try:
             return self.manifest.files[name]
         except KeyError:
@@ -80,11 +99,12 @@ class Artifact:
             )
 
 
-def open_artifact(path: Path) -> Artifact:
+def open_artifact(path: Path, *, subset: bool = False) -> Artifact:
     """Read the manifest and compare the list of files; the files themselves are verified when they are read.
 
-    Raises UnknownIdError if `path` is no artifact folder, IntegrityError if it is one with a missing, surplus
-    or linked file, a damaged manifest or a newer format.
+    With `subset`, files that no device needs (:func:`zoo.artifacts.manifest.needed_by_runner`) may be missing,
+    as after ``zoo pull --device``. Raises UnknownIdError if `path` is no artifact folder, IntegrityError if it
+    is one with a missing, surplus or linked file, a damaged manifest or a newer format.
     """
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
@@ -98,14 +118,15 @@ def open_artifact(path: Path) -> Artifact:
     manifest = parse_manifest(content, str(source))
     found = _files_in(path)
     listed = {*manifest.files, MANIFEST_NAME}
-    if missing := sorted(listed - found):
+    absent = frozenset(listed - found)
+    if missing := sorted(absent & needed_by_runner(manifest) if subset else absent):
         raise IntegrityError(f"{path / missing[0]} is missing; the manifest lists it.", hint=_DAMAGED)
     if surplus := sorted(found - listed):
         raise IntegrityError(
             f"{path / surplus[0]} does not belong to the artifact: its manifest does not list it.",
             hint="Remove it if it is yours.",
         )
-    return Artifact(path, manifest)
+    return Artifact(path, manifest, absent)
 
 
 def write_artifact(

@@ -16,6 +16,9 @@ from zoo.strict import Fields, parse_json
 #: The version of the artifact format that this program writes, and the newest it reads.
 FORMAT = 1
 MANIFEST_NAME = "zoo.json"
+MODEL_NAME = "model.onnx"
+#: The model card goes wherever the network goes: it says what may be done with it.
+CARD_NAME = "README.md"
 LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
 _LARGEST_SIDE = 1 << 16
@@ -90,6 +93,15 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     if manifest.golden and manifest.golden.file not in manifest.files:
         fields.refuse(f"names {manifest.golden.file}, which is not among the files", "golden.file")
     return manifest
+
+
+def needed_by_runner(manifest: Manifest) -> frozenset[str]:
+    """The files of an artifact without which no device runs it: not the weights for training further, no pictures.
+
+    The golden outputs are among them, so that nobody skips the check by leaving them out.
+    """
+    golden = {manifest.golden.file} if manifest.golden else set()
+    return frozenset({MANIFEST_NAME, *({MODEL_NAME, CARD_NAME} & manifest.files.keys()), *golden})
 
 
 def file_entries(table: Fields) -> dict[str, FileEntry]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.artifacts.golden import check_golden
+from zoo.artifacts.manifest import MODEL_NAME
 from zoo.cache import cache_dir
 from zoo.errors import InputError, IntegrityError, OutputError, PluginError, UsageError, ZooError
 from zoo.files import read_bytes, write_bytes_atomic
@@ -19,8 +20,6 @@ from zoo.strict import Fields, parse_json
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
     from zoo.contracts import DeviceProfile, Engine, Session
-
-MODEL_NAME = "model.onnx"
 
 
 @dataclass(frozen=True)
