@@ -95,3 +95,9 @@ class OutputError(ZooError):
     """The output cannot be written: no space, read-only, no permission."""
 
     exit_code = 8
+
+
+class NetworkError(ZooError):
+    """A server cannot be reached, refuses, is too slow, or answers what it should not; or offline is set."""
+
+    exit_code = 9
