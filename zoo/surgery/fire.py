@@ -1,0 +1,85 @@
+"""The fire module of SqueezeNet and its transposed form, which stand in for dense convolutions."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Fire(nn.Module):
+    """A 1 x 1 convolution to few channels, then a 1 x 1 and a k x k one side by side, concatenated.
+
+    (N, in, H, W) -> (N, first + second, H', W'). Stride, padding and dilation belong to the expanding part; the
+    1 x 1 branch sees what the centre of the k x k kernel sees, so padding must be dilation * (k - 1) / 2.
+    Paper: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", arXiv:1602.07360.
+
+    squeeze:    channels between the two parts.
+    expand:     channels of the 1 x 1 and of the k x k branch; one number for both.
+    activation: what follows the squeezing convolution; None for nothing. What follows the concatenation
+                belongs to the network around the module.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        squeeze: int,
+        expand: int | tuple[int, int],
+        *,
+        kernel_size: int | tuple[int, int] = 3,
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] | str = 1,
+        dilation: int | tuple[int, int] = 1,
+        bias: bool = True,
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        first, second = (expand, expand) if isinstance(expand, int) else expand
+        self.squeeze = nn.Conv2d(in_channels, squeeze, 1, bias=bias)
+        self.activation = nn.Identity() if activation is None else activation
+        self.expand1 = nn.Conv2d(squeeze, first, 1, stride, bias=bias)
+        self.expand3 = nn.Conv2d(
+            squeeze, second, kernel_size, stride, padding, dilation, bias=bias, padding_mode=padding_mode
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = cast(Tensor, self.activation(self.squeeze(x)))
+        return torch.cat([self.expand1(x), self.expand3(x)], dim=1)
+
+
+class TransposedFire(nn.Module):
+    """The fire module that up-samples: 1 x 1 to few channels, then transposed 1 x 1 and k x k, concatenated.
+
+    (N, in, H, W) -> (N, first + second, k*H, k*W). The stride is the kernel's size; the transposed 1 x 1 branch
+    gives one pixel of each k x k block and its bias at the others. The squeezing convolution is an ordinary
+    one, which a transposed 1 x 1 convolution of stride one is too.
+    Paper: Beheshti and Johnsson, "Squeeze U-Net: A Memory and Energy Efficient Image Segmentation Network",
+    CVPR Workshops 2020.
+
+    squeeze, expand, activation: as in :class:`Fire`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        squeeze: int,
+        expand: int | tuple[int, int],
+        *,
+        kernel_size: int = 2,
+        bias: bool = True,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        first, second = (expand, expand) if isinstance(expand, int) else expand
+        self.squeeze = nn.Conv2d(in_channels, squeeze, 1, bias=bias)
+        self.activation = nn.Identity() if activation is None else activation
+        self.expand1 = nn.ConvTranspose2d(
+            squeeze, first, 1, stride=kernel_size, output_padding=kernel_size - 1, bias=bias
+        )
+        self.expand2 = nn.ConvTranspose2d(squeeze, second, kernel_size, stride=kernel_size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = cast(Tensor, self.activation(self.squeeze(x)))
+        return torch.cat([self.expand1(x), self.expand2(x)], dim=1)
