@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 
 from zoo.apply.effect import check_rewrite, snapshot
 from zoo.contracts import Context, LossTerm, Phase
+from zoo.errors import PluginError, ZooError
 from zoo.training.feed import collate
 from zoo.training.inputs import normalise
 from zoo.training.loop import TrainingResult, TrainingSettings, train
@@ -96,8 +98,9 @@ class StageRunner:
         """Apply the rewrites of a stage in order, checking after each that something really changed."""
         for technique in stage.techniques:
             before = snapshot(model, self.context.example_input)
-            model = technique.rewrite(model.eval(), self.context)
-            terms = list(technique.objective(self.context))
+            with _named(technique):
+                model = technique.rewrite(model.eval(), self.context)
+                terms = list(technique.objective(self.context))
             after = snapshot(model, self.context.example_input)
             check_rewrite(technique, before, after, adds_objective=bool(terms))
             self.terms += terms
@@ -130,9 +133,26 @@ class StageRunner:
     def finish(self, model: nn.Module, stage: Stage) -> nn.Module:
         """The last step of each technique, in order."""
         for technique in stage.techniques:
-            model = technique.finish(model.eval(), self.context)
+            with _named(technique):
+                model = technique.finish(model.eval(), self.context)
         return model.eval()
 
     def left_alone(self) -> list[dict[str, str]]:
         """Layers no technique could handle, with the reason."""
         return [asdict(layer) for layer in self.context.left_alone]
+
+
+@contextmanager
+def _named(technique: Technique) -> Iterator[None]:
+    """Whatever goes wrong inside is the technique's: a ZooError that names it."""
+    try:
+        yield
+    except ZooError as error:
+        if technique.id not in error.message:
+            error.message = f"{technique.id}: {error.message}"
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{technique.id} failed on this net: {type(error).__name__}: {error}",
+            hint="This is a mistake in the technique; report it to its author with the net's name.",
+        ) from error

@@ -1,0 +1,13 @@
+"""Every built-in technique passes the kit that third parties run."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoo.plugins import find, load_plugin
+from zoo.testing import technique_checks
+
+for _plugin in find("techniques"):
+    if _plugin.builtin:
+        _cls = load_plugin(_plugin)
+        globals()[f"Test{_cls.__name__}"] = pytest.mark.xdist_group(_plugin.id)(technique_checks(_cls))

@@ -1,0 +1,142 @@
+"""Techniques applied to a network from rewrite to exported file, without a command line, plugins or photographs."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from zoo import plugins
+from zoo.apply.request import Job, Request
+from zoo.apply.stages import StageRunner, stages_of
+from zoo.artifacts.golden import psnr
+from zoo.contracts import Architecture, Dataset, LeftAlone, Reporter, SilentReporter, Technique
+from zoo.export.onnx_file import export_onnx
+from zoo.options import format_options
+from zoo.recipes import legality
+from zoo.recipes.canonical import ResolvedRecipe
+from zoo.recipes.grammar import Recipe, Stage
+from zoo.testing.workbench import Patterns, Workbench
+from zoo.training.inputs import normalise
+from zoo.training.schedule import Budget
+
+if TYPE_CHECKING:
+    from zoo.contracts import FloatArray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of a net.
+
+    original: the net before. finished: the net the file was made from, in eval mode. exported: the bytes of
+    model.onnx. agreement: PSNR in dB between the file in ONNX Runtime and the finished net, the lowest over
+    inputs of two sizes. left_alone: what the techniques reported.
+    """
+
+    architecture: Architecture
+    original: nn.Module
+    finished: nn.Module
+    exported: bytes
+    agreement: float
+    left_alone: tuple[LeftAlone, ...]
+
+
+def rewrite(
+    technique: Technique,
+    architecture: Architecture | None = None,
+    dataset: Dataset | None = None,
+    *,
+    seed: int = 0,
+    report: Reporter | None = None,
+) -> tuple[nn.Module, nn.Module, StageRunner]:
+    """A freshly built net, the same after the technique's rewrite, and what holds the rewrite's context."""
+    runner = _runner(
+        (technique,), architecture or Workbench(), dataset or Patterns(), 0, seed, report, Path()
+    )
+    return runner.original, runner.rewrite(copy.deepcopy(runner.original), stages_of([technique])[0]), runner
+
+
+def attempt(
+    techniques: Sequence[Technique],
+    architecture: Architecture | None = None,
+    dataset: Dataset | None = None,
+    *,
+    steps: int = 1,
+    seed: int = 0,
+    report: Reporter | None = None,
+) -> Trial:
+    """Apply a recipe as `zoo apply` does: rewrite, train `steps` steps a stage, finish, export, run the file.
+
+    Raises LegalityError for an illegal order, HonestEffectError for a technique that changes nothing, and
+    whatever ZooError a technique, the training or the exporter raises.
+    """
+    legality.check([type(technique) for technique in techniques])
+    with tempfile.TemporaryDirectory(prefix="zoo-trial-") as folder:
+        runner = _runner(
+            techniques, architecture or Workbench(), dataset or Patterns(), steps, seed, report, Path(folder)
+        )
+        model = copy.deepcopy(runner.original)
+        stages = stages_of(techniques)
+        for index, stage in enumerate(stages):
+            model = runner.rewrite(model, stage)
+            if stage.trains:
+                model, _ = runner.train(model, stage, index, Budget(steps=steps))
+        for stage in stages:
+            model = runner.finish(model, stage)
+    exported = export_onnx(model, runner.job.architecture)
+    return Trial(
+        runner.job.architecture,
+        runner.original,
+        model,
+        exported,
+        _agreement(runner.job, model, exported),
+        tuple(runner.context.left_alone),
+    )
+
+
+def _runner(
+    techniques: Sequence[Technique],
+    architecture: Architecture,
+    dataset: Dataset,
+    steps: int,
+    seed: int,
+    report: Reporter | None,
+    work: Path,
+) -> StageRunner:
+    stages = tuple(Stage.of(technique.id, format_options(technique.config)) for technique in techniques)
+    side = min(*architecture.input.example, 32)
+    crop = architecture.input.example[0] if architecture.input.fixed_size else side
+    request = Request(
+        None, architecture.id, work / "artifact", (Budget(steps=steps),), batch=2, crop=crop,
+        learning_rate=1e-4, precision="float32", seed=seed,
+    )  # fmt: skip
+    job = Job(request, architecture, ResolvedRecipe(Recipe(stages), tuple(techniques), ()), "", dataset, crop)
+    torch.manual_seed(seed)
+    original = architecture.build().eval()
+    return StageRunner(job, original, report or SilentReporter(), work, f"trial/{seed}")
+
+
+def _agreement(job: Job, finished: nn.Module, exported: bytes) -> float:
+    spec = job.architecture.input
+    session = plugins.engine("onnxruntime").open(exported, threads=1)
+    sides = [job.crop] if spec.fixed_size else [job.crop, job.crop + 2 * spec.multiple_of]
+    lowest = np.inf
+    for side in sides:
+        inputs: FloatArray = next(job.dataset.crops(job.architecture, side, seed=1)).inputs[None]
+        with torch.no_grad():
+            expected = finished(normalise(torch.from_numpy(inputs), spec)).numpy()
+        if job.architecture.output.kind == "rgb":
+            expected = expected.clip(0, 1)
+        outputs = session.run(inputs)
+        if outputs.shape != expected.shape:
+            return -np.inf
+        peak = float(np.abs(expected).max()) or 1.0
+        lowest = min(lowest, psnr(outputs, expected, peak))
+    return lowest
