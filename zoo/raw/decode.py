@@ -6,13 +6,14 @@ is checked here.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from zoo.errors import InputError
 from zoo.files import open_regular, reading
@@ -20,12 +21,18 @@ from zoo.raw.native import native_messages
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
-_LARGEST_GAIN = 64.0
+    Place = Callable[[int, int], npt.NDArray[np.uint16]]
+
+#: Of white balance, and what its inverse may be at least.
+LARGEST_GAIN = 64.0
 _BLOCK = 16
-_FLIPS = (0, 3, 5, 6)
+#: Rotations as LibRaw numbers them.
+FLIPS = (0, 3, 5, 6)
 #: What LibRaw and the decoders in it print of data they could not read, and then pass over.
 _DAMAGE = re.compile(r"unexpected end of file|data corrupted|corrupt JPEG|decoder error", re.IGNORECASE)
 _NEED = "Give the camera's own file (.dng .arw .nef .cr2 .cr3 .raf ...)."
@@ -60,26 +67,60 @@ class RawFrame:
 
 
 def decode(source: Path | bytes) -> RawFrame:
-    """Read a RAW file (a path, or the bytes of one) through LibRaw.
+    """Read a RAW file (a path, or the bytes of one) through LibRaw, in this process.
 
+    For files that this machine made or that belong to a data set; what a user names goes through
+    :class:`zoo.raw.isolated.IsolatedDecoder`, which a file that crashes LibRaw does not end.
     Raises InputError, saying what was found and what is needed, when the file cannot be read, is no RAW file,
     is truncated or damaged, has no colour-filter mosaic, or has levels that leave no signal.
     """
     if isinstance(source, bytes):
         _check_head(source[:HEAD], "the RAW data")
-        return _decode(source, "the RAW data")
-    with reading(source):
+        return _decode(io.BytesIO(source), "the RAW data", _new_array)
+    with open_raw(source) as stream:
+        return decode_open(stream.fileno(), str(source))
+
+
+def open_raw(path: Path) -> BinaryIO:
+    """Open a file that says of itself that it may be a RAW file. Raises InputError."""
+    with reading(path):
         # A link is followed; what it leads to must be a regular file.
-        path = Path(os.path.realpath(source, strict=True))
-    with open_regular(path) as stream, reading(source):
-        head = stream.read(HEAD)
-    _check_head(head, str(source))
-    with native_messages() as messages:
-        frame = _decode(path, str(source))
+        real = Path(os.path.realpath(path, strict=True))
+    stream = open_regular(real)
+    try:
+        with reading(path):
+            head = stream.read(HEAD)
+            stream.seek(0)
+        _check_head(head, str(path))
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _new_array(height: int, width: int) -> npt.NDArray[np.uint16]:
+    import numpy as np
+
+    return np.empty((height, width), dtype=np.uint16)
+
+
+def decode_open(descriptor: int, name: str, place: Place = _new_array) -> RawFrame:
+    """Read an open RAW file, called `name` in messages, as :func:`decode` does.
+
+    place: makes the (height, width) array of uint16 that the mosaic is copied to.
+    """
+    # Where standard error is closed the file may have its number, 2, which is put to another use here.
+    descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        with native_messages() as messages:
+            # By descriptor: nothing can be put in the file's place, and no name is too odd for LibRaw.
+            frame = _decode(f"/dev/fd/{descriptor}", name, place)
+    finally:
+        os.close(descriptor)
     for message in messages:
         # Other native code may have written lines of its own meanwhile.
         if _DAMAGE.search(message):
-            raise InputError(f"{source} is truncated or damaged ({_shown(message)}).", hint=_DAMAGED)
+            raise InputError(f"{name} is truncated or damaged ({_shown(message)}).", hint=_DAMAGED)
     return frame
 
 
@@ -92,36 +133,27 @@ def _check_head(head: bytes, name: str) -> None:
         raise InputError(f"{name} {found}.", hint=_NEED)
 
 
-def _decode(source: Path | bytes, name: str) -> RawFrame:
+def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
     import rawpy
 
-    # rawpy takes paths in UTF-8 only; a file with another kind of name is read into memory.
-    if isinstance(source, Path) and not _is_unicode(source):
-        source = source.read_bytes()
     try:
-        with rawpy.imread(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as raw:
-            return _frame(raw, name)
+        with rawpy.imread(source) as raw:
+            return _frame(raw, name, place)
     except (rawpy.LibRawFileUnsupportedError, rawpy.NotSupportedError) as error:
         raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
         raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=_DAMAGED) from error
-    except (rawpy.LibRawError, OSError, ValueError, MemoryError, NotImplementedError) as error:
+    except (MemoryError, rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError) as error:
+        raise InputError(f"{name} claims more pixels than there is memory for.", hint=_DAMAGED) from error
+    except (rawpy.LibRawError, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=_DAMAGED) from error
 
 
-def _is_unicode(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _frame(raw: Any, name: str) -> RawFrame:
-    import numpy as np
-
+def _frame(raw: Any, name: str, place: Place) -> RawFrame:
     pattern = _pattern(raw, name)
-    mosaic = np.array(raw.raw_image_visible, dtype=np.uint16)
+    visible = raw.raw_image_visible
+    mosaic = place(*visible.shape)
+    mosaic[:] = visible
     black, white = _levels(raw)
     _check_signal(mosaic, black, white, name)
     return RawFrame(
@@ -130,7 +162,7 @@ def _frame(raw: Any, name: str) -> RawFrame:
         black=(black[0], black[1], black[2], black[3]),
         white=(white[0], white[1], white[2], white[3]),
         gains=_gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0),
-        flip=raw.sizes.flip if raw.sizes.flip in _FLIPS else 0,
+        flip=raw.sizes.flip if raw.sizes.flip in FLIPS else 0,
     )
 
 
@@ -203,7 +235,7 @@ def _gains(values: Any) -> tuple[float, float, float] | None:
     if not all(math.isfinite(value) and value > 0 for value in (red, green, blue)):
         return None
     gains = red / green, 1.0, blue / green
-    return gains if max(gains) <= _LARGEST_GAIN and min(gains) >= 1 / _LARGEST_GAIN else None
+    return gains if max(gains) <= LARGEST_GAIN and min(gains) >= 1 / LARGEST_GAIN else None
 
 
 def _listed(levels: list[float]) -> str:

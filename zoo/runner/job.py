@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 import time
 from collections import Counter
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import OutputError, UsageError, ZooError
 from zoo.files import writing
+from zoo.raw.isolated import IsolatedDecoder
 from zoo.runner.loading import Loaded
 from zoo.runner.memory import peak_rss_mb
 from zoo.runner.pictures import SUFFIXES, Format, empty_picture, write_picture
 from zoo.runner.tiles import Plan, plan_tiles
 
 if TYPE_CHECKING:
+    from zoo.raw.decode import RawFrame
     from zoo.raw.pack import Packed
 
 #: Memory for what the engine computes at once, and what it takes per input pixel: measured with ONNX Runtime
@@ -117,29 +120,32 @@ def run_files(
     when the disk fills up meanwhile.
     """
     report = report or SilentReporter()
-    targets: Sequence[Path | None]
-    if loaded.artifact.manifest.output.kind == "rgb":
-        targets = outputs_of(files, settings)
-        work: Callable[[Loaded, FileResult, Settings], None] = _develop
-    else:
-        targets = [None] * len(files)
-        work = _classify
-    results = []
+    pictures = loaded.artifact.manifest.output.kind == "rgb"
+    targets: Sequence[Path | None] = outputs_of(files, settings) if pictures else [None] * len(files)
+    results: list[FileResult] = []
     report.start("run", len(files), "files")
-    for file, target in zip(files, targets, strict=True):
-        result = FileResult(file, target)
-        try:
-            work(loaded, result, settings)
-        except OutputError:
-            raise
-        except ZooError as error:
-            result.error = error
-            if len(files) > 1:
-                report.note(f"{file}: {error}")
-        except MemoryError:
-            result.error = ZooError(f"{file} does not fit in memory.", hint="Try smaller tiles:  --tile 384")
-        results.append(result)
-        report.advance(1, peak_mb=round(peak_rss_mb()))
+    with IsolatedDecoder() as decoder:
+        for file, target in zip(files, targets, strict=True):
+            result = FileResult(file, target)
+            results.append(result)
+            # After the last file the decoder's memory is free for what the network computes.
+            decode = functools.partial(decoder.decode, last=len(results) == len(files))
+            try:
+                if target is None:
+                    _classify(loaded, result)
+                else:
+                    _develop(loaded, result, settings, decode)
+            except OutputError:
+                raise
+            except ZooError as error:
+                result.error = error
+                if len(files) > 1:
+                    report.note(f"{file}: {error}")
+            except MemoryError:
+                result.error = ZooError(
+                    f"{file} does not fit in memory.", hint="Try smaller tiles:  --tile 384"
+                )
+            report.advance(1, peak_mb=round(peak_rss_mb()))
     report.finish()
     return results
 
@@ -151,10 +157,11 @@ def _timed(result: FileResult, step: str) -> Iterator[None]:
     result.steps[step] = result.steps.get(step, 0.0) + time.perf_counter() - started
 
 
-def _develop(loaded: Loaded, result: FileResult, settings: Settings) -> None:
+def _develop(
+    loaded: Loaded, result: FileResult, settings: Settings, decode: Callable[[Path], RawFrame]
+) -> None:
     """One RAW file to one picture. What a step no longer needs is let go before the next."""
     from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
-    from zoo.raw.decode import decode
     from zoo.raw.pack import pack
     from zoo.runner.infer import infer
 
@@ -192,7 +199,7 @@ def _plan(loaded: Loaded, packed: Packed, settings: Settings) -> Plan:
     return plan_tiles(height, width, manifest.input, most_pixels=pixels, most_side=settings.tile)
 
 
-def _classify(loaded: Loaded, result: FileResult, settings: Settings) -> None:
+def _classify(loaded: Loaded, result: FileResult) -> None:
     """One picture to the five highest logits."""
     import numpy as np
 
