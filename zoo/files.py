@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import hashlib
 import itertools
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from zoo.errors import InputError, OutputError, ZooError
+from zoo.locks import same_file, try_lock
 
 CHUNK = 1 << 20
 _REASONS = {
@@ -145,7 +145,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             os.replace(temporary, path)
             _sync(path.parent)
     except BaseException:
-        if _same_file(lock, temporary):
+        if same_file(lock, temporary):
             temporary.unlink(missing_ok=True)
         raise
     finally:
@@ -180,7 +180,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             _install(folder, target, replace)
             _sync(target.parent)
     finally:
-        if _same_file(lock, folder):
+        if same_file(lock, folder):
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
@@ -231,7 +231,7 @@ def _claim(target: Path, create: Callable[[Path], int]) -> tuple[Path, int, int]
         if claimed is None:
             with contextlib.suppress(FileExistsError):
                 descriptor = create(path)
-                if _lock(descriptor) and _same_file(descriptor, path):
+                if try_lock(descriptor) and same_file(descriptor, path):
                     claimed = path, descriptor, os.dup(descriptor)
                 else:  # another process took it for an abandoned one
                     os.close(descriptor)
@@ -245,7 +245,7 @@ def _remove_abandoned(path: Path) -> None:
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if not _lock(descriptor):
+            if not try_lock(descriptor):
                 return
             if path.is_dir():
                 shutil.rmtree(path)
@@ -253,24 +253,6 @@ def _remove_abandoned(path: Path) -> None:
                 path.unlink()
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether the lock on an open file was free and is now ours; it goes when all copies of it are closed."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
-
-
-def _same_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _sync(path: Path) -> None:
@@ -309,7 +291,7 @@ def _replace(folder: Path, target: Path) -> None:
     old = os.open(target, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         # Locked, the old folder is safe from others' cleaning once it has the temporary name.
-        if not _lock(old):
+        if not try_lock(old):
             raise OutputError(f"{target} is being replaced by another process.", hint="Try again.")
         if _exchange(folder, target):
             shutil.rmtree(folder, ignore_errors=True)
