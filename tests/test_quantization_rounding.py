@@ -106,7 +106,7 @@ def test_a_histogram_that_grew_counts_everything_once() -> None:
         grown.add(part)
     assert grown.largest == torch.cat(parts).max()
     assert grown.counts.sum() == 3000
-    centres = (torch.arange(len(grown.counts)) + 0.5) * grown.limit / len(grown.counts)
+    centres = (torch.arange(len(grown.counts)).numpy() + 0.5) * grown.limit / len(grown.counts)
     mean = (grown.counts * centres).sum() / 3000
     assert mean == pytest.approx(torch.cat(parts).mean().item(), rel=0.01)
 

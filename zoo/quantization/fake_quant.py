@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from zoo.quantization.observers import MOMENTUM, PERCENTILE, TINY, Observer
 from zoo.quantization.ranges import (
-    TINY,
     MagnitudeHistogram,
     best_channel_ranges,
     channel_maxima,
@@ -22,12 +22,8 @@ from zoo.quantization.ranges import (
 )
 from zoo.quantization.rounding import fake_round
 
-Observer = Literal["lsq", "mse", "minmax", "moving-average"]
-
 #: log of the smallest and the largest scale there can be.
 _LOG_SCALE_LIMITS = (-30.0, 30.0)
-#: How fast the range of `moving-average` follows the batches.
-_MOMENTUM = 0.01
 
 
 class FakeQuantize(nn.Module):
@@ -57,6 +53,8 @@ class FakeQuantize(nn.Module):
         self.frozen = False
         #: the largest value there is (6 after a ReLU6); the scale never reaches beyond
         self.limit: float | None = None
+        #: what share of the values the observer `percentile` covers, in per cent
+        self.percentile = PERCENTILE
         self._histogram: MagnitudeHistogram | None = None
         initial = torch.full((channels or 1,), -math.log(self.high))
         if observer == "lsq":
@@ -114,9 +112,7 @@ class FakeQuantize(nn.Module):
         self.mode = "quantize"
         if histogram is None or histogram.largest <= TINY:
             return False
-        plain = self.observer in ("minmax", "moving-average")
-        largest = histogram.largest if plain else histogram.best_range(self.high)
-        self.set_range(torch.tensor([largest]))
+        self.set_range(torch.tensor([histogram.range(self.observer, self.high, self.percentile)]))
         return True
 
     def freeze(self) -> None:
@@ -135,7 +131,7 @@ class FakeQuantize(nn.Module):
             elif self.observer == "moving-average":
                 now = (x.detach().abs().amax().float().clamp(min=TINY) / self.high).log()
                 mean = torch.logaddexp(
-                    self.log_scale + math.log(1 - _MOMENTUM), now.view(1) + math.log(_MOMENTUM)
+                    self.log_scale + math.log(1 - MOMENTUM), now.view(1) + math.log(MOMENTUM)
                 )
                 self.log_scale.copy_(mean)
 

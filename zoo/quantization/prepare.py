@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
-from zoo.quantization.fake_quant import FakeQuantize, Observer, Requantize
-from zoo.quantization.fold import fold_batch_norms, is_plain, replace_module
+from zoo.quantization.fake_quant import FakeQuantize, Requantize
+from zoo.quantization.fold import Leave, fold_batch_norms, is_plain, replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import lower
+from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place
 from zoo.quantization.trace import propagate_shapes, trace
 
@@ -21,27 +23,39 @@ from zoo.quantization.trace import propagate_shapes, trace
 @dataclass(frozen=True)
 class QuantizationConfig:
     """bits: of activations; weight_bits: of weights (2 to 8 each; fewer than 8 are kept in int8 containers);
-    observer: how scales are found; per_channel: whether each output channel's weights have their own scale.
+    observer: how scales are found, those of weights by `weight_observer` if it is given; per_channel: whether
+    each output channel's weights have their own scale; percentile: for the observer of that name, in per cent.
     """
 
     bits: int = 8
     weight_bits: int = 8
     observer: Observer = "lsq"
     per_channel: bool = True
+    weight_observer: Observer | None = None
+    percentile: float = PERCENTILE
 
 
-def prepare(model: nn.Module, context: Context, config: QuantizationConfig | None = None) -> fx.GraphModule:
+def prepare(
+    model: nn.Module, context: Context, config: QuantizationConfig | None = None, technique: str = "qat"
+) -> fx.GraphModule:
     """A graph of `model` with batch norms folded, operators lowered and quantizers inserted.
 
     The graph takes over the model's parameters under the names they have. Scales are not set yet: call
-    :func:`calibrate`, or load a state dict. What stays in float goes to ``context.leave("qat", ...)``.
+    :func:`calibrate`, or load a state dict. What stays in float goes to ``context.leave(technique, ...)``.
     Raises ZooError if torch.fx cannot trace the network, or nothing in it can be quantized.
     """
     config = config or QuantizationConfig()
+    leave = partial(context.leave, technique)
+    module = with_quantized_weights(model, context, config, leave)
+    place(module, lambda: _activation_quantizer(config), leave)
+    parameter = next(module.parameters())
+    return module.to(parameter.device)
 
-    def leave(layer: str, reason: str) -> None:
-        context.leave("qat", layer, reason)
 
+def with_quantized_weights(
+    model: nn.Module, context: Context, config: QuantizationConfig, leave: Leave
+) -> fx.GraphModule:
+    """The first half of :func:`prepare`: everything but the quantizers of activations."""
     module = trace(model, context.example_input)
     fold_batch_norms(module, leave)
     propagate_shapes(module, context.example_input)
@@ -49,9 +63,13 @@ def prepare(model: nn.Module, context: Context, config: QuantizationConfig | Non
     if not _quantize_weights(module, config):
         raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize.")
     propagate_shapes(module, context.example_input)
-    place(module, lambda: FakeQuantize(config.bits, config.observer), leave)
-    parameter = next(module.parameters())
-    return module.to(parameter.device)
+    return module
+
+
+def _activation_quantizer(config: QuantizationConfig) -> FakeQuantize:
+    quantizer = FakeQuantize(config.bits, config.observer)
+    quantizer.percentile = config.percentile
+    return quantizer
 
 
 def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig) -> int:
@@ -61,7 +79,8 @@ def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig) -> int
         if not isinstance(layer, (nn.Conv2d, nn.Linear)) or not is_plain(layer):
             continue
         channels = layer.weight.shape[0] if config.per_channel else None
-        quantizer = FakeQuantize(config.weight_bits, config.observer, weight=True, channels=channels)
+        observer = config.weight_observer or config.observer
+        quantizer = FakeQuantize(config.weight_bits, observer, weight=True, channels=channels)
         quantizer = quantizer.to(layer.weight.device)
         quantizer.observe_weight(layer.weight)
         of = QuantConv2d.of if isinstance(layer, nn.Conv2d) else QuantLinear.of

@@ -1,57 +1,25 @@
-"""What range of values an int8 scale should cover: the largest value, or the one with the least squared error."""
+"""Ranges of tensors: magnitudes of activations counted in torch, and one range per channel for weights."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: Bins of the histogram of magnitudes. 127 levels need several bins each.
-BINS = 2048
-#: A scale below this is no scale: it stands for "nothing but zeros was seen".
-TINY = 1e-12
+from zoo.quantization.observers import BINS, TINY, Magnitudes
 
 
-class MagnitudeHistogram:
-    """Counts of |x| over [0, limit]; the limit doubles whenever a larger value comes.
+class MagnitudeHistogram(Magnitudes):
+    """The same counts, of tensors, and quicker."""
 
-    Memory is constant however many batches are added.
-    """
-
-    def __init__(self) -> None:
-        self.counts = torch.zeros(BINS, dtype=torch.float64)
-        self.limit = 0.0
-        self.largest = 0.0
-
-    def add(self, values: Tensor) -> None:
-        """Count the magnitudes of `values` (any shape); values that are not finite are left out."""
-        magnitudes = values.detach().abs().flatten().float()
-        magnitudes = magnitudes[torch.isfinite(magnitudes)]
-        largest = float(magnitudes.max()) if magnitudes.numel() else 0.0
-        if largest <= TINY:
-            return
-        self.largest = max(self.largest, largest)
-        if self.limit == 0.0:
-            self.limit = largest
-        while self.limit < largest:
-            self.limit *= 2
-            merged = self.counts.view(BINS // 2, 2).sum(1)
-            self.counts = torch.cat([merged, torch.zeros_like(merged)])
-        self.counts += torch.histc(magnitudes, BINS, 0.0, self.limit).double().cpu()
-
-    def best_range(self, levels: int) -> float:
-        """The range in [0, largest] whose `levels` steps give the least squared error; 0 if nothing was seen."""
-        if self.limit == 0.0:
-            return 0.0
-        centres = (torch.arange(BINS, dtype=torch.float64) + 0.5) * (self.limit / BINS)
-        seen = self.counts > 0
-        centres, counts = centres[seen], self.counts[seen]
-        best, best_error = self.largest, float("inf")
-        for share in torch.linspace(1.0, 0.02, 99).tolist():
-            step = self.largest * share / levels
-            error = float((counts * (centres - (centres / step).round().clamp(max=levels) * step) ** 2).sum())
-            if error < best_error:
-                best, best_error = self.largest * share, error
-        return best
+    def add(self, values: Tensor) -> None:  # type: ignore[override]
+        """Count the magnitudes of `values`, (N, ...); those that are not finite are left out."""
+        magnitudes = values.detach().float().abs()
+        magnitudes = magnitudes.reshape(len(values) if values.ndim > 1 else 1, -1)
+        magnitudes = magnitudes.where(torch.isfinite(magnitudes), -1.0)
+        maxima = magnitudes.amax(1).clamp(min=0).tolist() if magnitudes.numel() else []
+        if self.note_maxima(maxima):
+            self.zeros += int(torch.count_nonzero(magnitudes == 0))
+            self.counts += torch.histc(magnitudes, BINS, 0.0, self.limit).double().cpu().numpy()
 
 
 def channel_maxima(weight: Tensor) -> Tensor:
