@@ -136,6 +136,12 @@ def _check_head(head: bytes, name: str) -> None:
 def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
     import rawpy
 
+    no_memory = (
+        MemoryError,
+        rawpy.LibRawUnsufficientMemoryError,
+        rawpy.LibRawMemPoolOverflowError,
+        rawpy.LibRawTooBigError,
+    )
     try:
         with rawpy.imread(source) as raw:
             return _frame(raw, name, place)
@@ -143,7 +149,7 @@ def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
         raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
         raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=_DAMAGED) from error
-    except (MemoryError, rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawTooBigError) as error:
+    except no_memory as error:
         raise InputError(f"{name} claims more pixels than there is memory for.", hint=_DAMAGED) from error
     except (rawpy.LibRawError, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=_DAMAGED) from error

@@ -7,6 +7,7 @@ code that runs in it: see docs/security.md.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -36,6 +37,8 @@ PROGRAM = (
 #: The rest of the environment, with the tokens that may be in it, is none of the child's business.
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _START_SECONDS = 60
+#: For a child that stopped answering to end by itself, so that its exit status tells why.
+_GRACE_SECONDS = 1
 _LARGEST_ANSWER = 1 << 16
 _LARGEST_TEXT = 10_000
 _LARGEST_SIDE = 1 << 16
@@ -66,11 +69,14 @@ class Limits:
 
 
 class IsolatedDecoder:
-    """Decodes RAW files in a child process, which is started by the first file; a context manager."""
+    """Decodes RAW files in a child process, which is started by the first file; a context manager.
 
-    def __init__(self, limits: Limits | None = None, program: str = PROGRAM) -> None:
+    The kernel (Linux) kills the child when the thread that started it ends.
+    """
+
+    def __init__(self, limits: Limits | None = None, program: str | None = None) -> None:
         self._limits = limits or Limits()
-        self._program = program
+        self._program = program or PROGRAM
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
 
@@ -118,7 +124,7 @@ class IsolatedDecoder:
             self._end()
             raise InputError(f"{path} {_TOO_LONG} {seconds:.0f} s; it was stopped.", hint=_ADVICE) from None
         except OSError:
-            raise InputError(f"{path} {_fate(self._end())}.", hint=_ADVICE) from None
+            raise InputError(f"{path} {_fate(self._end(_GRACE_SECONDS))}.", hint=_ADVICE) from None
         except BaseException:  # Ctrl-C: a child in the middle of an answer is of no more use
             self._end()
             raise
@@ -146,19 +152,21 @@ class IsolatedDecoder:
                 theirs.close()
                 _line(self._channel, _START_SECONDS)
             except OSError as error:
-                self._end()
+                self._end(_GRACE_SECONDS)
                 errors.seek(0)
                 said = errors.read(_LARGEST_ANSWER).decode(errors="replace").strip() or str(error)
                 raise ZooError(f"The RAW decoder does not start: {said.splitlines()[-1][:300]}") from error
         return self._channel
 
-    def _end(self) -> int:
-        """Kill the child, if there is one, and wait for it; its exit status."""
+    def _end(self, grace: float = 0.0) -> int:
+        """Kill the child, if there is one and it has not ended in `grace` seconds; its exit status."""
         status = 0
         if self._channel is not None:
             self._channel.close()
             self._channel = None
         if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace)
             self._process.kill()
             status = self._process.wait()
             self._process = None
