@@ -145,6 +145,8 @@ class _Graph:
         }
         self._producer = {name: node for node in self.nodes for name in node.output}
         self._counted: set[str] = set()
+        # What a scale found at run time is multiplied by is a scale too.
+        self._scales = {node.output[1] for node in self.nodes if node.op_type == "DynamicQuantizeLinear"}
         # Tensors that no layer with weights has touched: what prepares the input is no trained number.
         self._raw = {value.name for value in graph.input} - set(self._numbers)
 
@@ -169,6 +171,8 @@ class _Graph:
 
     def take_parameters(self, node: NodeProto) -> int:
         """Trained numbers this node uses that no node before it did."""
+        if self._scales.intersection(node.input):
+            return 0
         joins = node.op_type in _JOINS
         prepares = bool(self._raw.intersection(node.input))
         slots = range(len(node.input)) if joins else _WEIGHTS.get(node.op_type, ())

@@ -19,7 +19,7 @@ WEIGHT_ZERO_POINT = "zoo_weight_zero_point"
 #: ONNX Runtime 1.20 reads this version of the file format.
 IR_VERSION = 10
 #: Operators that hold a layer's weight, and where.
-_WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
+_WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 
 
 def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, half_weights: bool) -> None:

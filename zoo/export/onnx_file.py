@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from zoo.contracts import Architecture
 from zoo.errors import ZooError
 from zoo.export.clean import clean
+from zoo.export.dynamic import with_dynamic_nodes
 from zoo.export.qdq import OPSET, with_qdq_nodes
 from zoo.files import write_bytes_atomic
 from zoo.optional import require
@@ -66,7 +67,7 @@ def export_onnx(
     """
     require("onnx", "Exporting")
     require("onnxscript", "Exporting")
-    net = with_qdq_nodes(copy.deepcopy(model).cpu().float().eval())
+    net = with_qdq_nodes(with_dynamic_nodes(copy.deepcopy(model).cpu().float().eval()))
     deployed = _Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
     clean(proto, architecture, prefix="net.", half_weights=half_weights)

@@ -1,0 +1,133 @@
+"""Post-training quantization: int8 from a trained network and a few pictures, with no training at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.errors import UsageError
+from zoo.options import option
+
+if TYPE_CHECKING:
+    import torch
+    from torch import fx, nn
+
+
+@dataclass(frozen=True)
+class PtqConfig:
+    """Options of `ptq`.
+
+    mode:        `static` fixes the ranges of activations on calibration data; `dynamic` takes those of each
+                 tensor when it comes, and of the options below knows those of weights and `bias_correction`.
+    bits:        width of activations; 8 if dynamic.
+    weight_bits: width of weights; as `bits` if none.
+    observer:    how the ranges of activations are found. `minmax`: the largest magnitude seen;
+                 `moving-average`: the running mean of each picture's largest; `percentile`: what holds
+                 `percentile` per cent of the values; `entropy`: least Kullback-Leibler divergence, as
+                 TensorRT's calibration; `mse`: least squared error.
+    percentile:  of the observer `percentile`.
+    weight_observer: `minmax` or `mse`, by channel; if none, `mse` with the observer `mse` and else `minmax`.
+    per_channel: whether each output channel's weights have a scale of their own.
+    bias_correction: whether biases make good the mean error of each channel.
+    """
+
+    mode: Literal["static", "dynamic"] = option(
+        "static", help="ranges of activations fixed on calibration data, or taken at run time"
+    )
+    bits: int = option(8, help="width of activations", unit="bit", minimum=2, maximum=8)
+    weight_bits: int | None = option(
+        None, help="width of weights, as `bits` if none", unit="bit", minimum=2, maximum=8
+    )
+    observer: Literal["minmax", "moving-average", "percentile", "entropy", "mse"] = option(
+        "mse", help="how the ranges of activations are found"
+    )
+    percentile: float = option(
+        99.99, help="share of values the observer `percentile` covers", unit="%", minimum=50, maximum=100
+    )
+    weight_observer: Literal["minmax", "mse"] | None = option(
+        None, help="how those of weights are found, as `observer` if none and it can"
+    )
+    per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
+    bias_correction: bool = option(True, help="correct biases by the mean error of each channel")
+
+    def __post_init__(self) -> None:
+        if self.mode == "dynamic" and self.bits != 8:
+            raise UsageError(
+                f"ptq: mode=dynamic rounds activations to 8 bits, not {self.bits}.",
+                hint="Narrow the weights alone with weight_bits, or use mode=static.",
+            )
+
+
+class Ptq(Technique):
+    """Quantize a trained network as it is: observe, choose ranges, round, correct the biases.
+
+    The file is of the kind that `qat` makes: weights symmetric per output channel, activations symmetric per
+    tensor, batch norms folded, transposed convolutions lowered, concatenated tensors with one scale, the
+    network's output in float. In the mode `dynamic` it holds DynamicQuantizeLinear, ConvInteger and
+    MatMulInteger instead, and needs no data.
+    """
+
+    id = "ptq"
+    summary = "Post-training quantization to int8, static or dynamic; no training"
+    paper = (
+        "Krishnamoorthi, Quantizing Deep Convolutional Networks for Efficient Inference, 2018; Nagel et al., "
+        "Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019"
+    )
+    phase = Phase.NUMERICS
+    Config = PtqConfig
+    conflicts = frozenset({"qat", "fixed-point"})
+    retrains = False
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Round weights and activations, with ranges from the calibration batches."""
+        from zoo.quantization.bias import correct_biases
+        from zoo.quantization.prepare import QuantizationConfig, calibrate
+
+        config: PtqConfig = self.config
+        weights: Literal["minmax", "mse"] = "mse" if config.observer == "mse" else "minmax"
+        quantization = QuantizationConfig(
+            bits=config.bits,
+            weight_bits=config.bits if config.weight_bits is None else config.weight_bits,
+            observer=config.observer,
+            per_channel=config.per_channel,
+            weight_observer=config.weight_observer or weights,
+            percentile=config.percentile,
+        )
+        module = self._prepared(model, context, quantization)
+        batches = self._batches(context)
+        if config.mode == "static":
+            calibrate(module, batches)
+        if config.bias_correction:
+            correct_biases(module, batches, partial(context.leave, self.id))
+        return module
+
+    def finish(self, model: nn.Module, context: Context) -> nn.Module:
+        """Fix the scales and round the weights to their levels."""
+        from torch import fx
+
+        from zoo.quantization.prepare import freeze
+
+        assert isinstance(model, fx.GraphModule), "finish() gets what rewrite() gave"
+        return freeze(model)
+
+    def _prepared(self, model: nn.Module, context: Context, quantization: object) -> fx.GraphModule:
+        from zoo.quantization.dynamic import make_dynamic
+        from zoo.quantization.prepare import QuantizationConfig, prepare, with_quantized_weights
+
+        assert isinstance(quantization, QuantizationConfig)
+        if self.config.mode == "static":
+            return prepare(model, context, quantization, self.id)
+        return make_dynamic(
+            with_quantized_weights(model, context, quantization, partial(context.leave, self.id))
+        )
+
+    def _batches(self, context: Context) -> list[torch.Tensor]:
+        config: PtqConfig = self.config
+        if context.calibration is not None:
+            return list(context.calibration()) if config.mode == "static" or config.bias_correction else []
+        what = {"static": "the ranges come", "dynamic": "the corrections of biases come"}[config.mode]
+        if config.mode == "static" or config.bias_correction:
+            context.report.note(f"ptq: no calibration data, {what} from the one example input")
+        return [context.example_input]
