@@ -13,12 +13,12 @@ notes:    list of sentences.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.artifacts.manifest import Manifest
+from zoo.artifacts.metadata import Publication, front_matter
 from zoo.errors import IntegrityError
 from zoo.strict import Fields
 
@@ -65,20 +65,32 @@ def figures_of(metrics: Mapping[str, Any]) -> list[Figure]:
     return found
 
 
-def card_text(name: str, manifest: Manifest, metrics: Mapping[str, Any]) -> str:
-    """The model card of an artifact called `name`, in Markdown with the front matter that model hubs read."""
+def card_text(
+    name: str, manifest: Manifest, metrics: Mapping[str, Any], publication: Publication | None = None
+) -> str:
+    """The model card of an artifact called `name`, in Markdown with the front matter that model hubs read.
+
+    publication: where it is published; None for an artifact on this machine.
+    """
     figures = figures_of(metrics)
     parts = [
-        _front_matter(manifest),
+        front_matter(name, manifest, figures, evaluated_on(metrics), publication),
         f"# {name}",
         _what(manifest),
         _sample(metrics),
         _table(figures, str(metrics.get("baseline") or "before")),
         _how_measured(figures),
         _made(manifest, metrics),
-        _run(name, manifest),
+        _run(name, manifest) if publication is None else _run_published(manifest, publication),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def evaluated_on(metrics: Mapping[str, Any]) -> str:
+    """The dataset that the figures were measured on, as a recipe names it; "" if metrics.json does not say."""
+    training = metrics.get("training")
+    data = training.get("data") if isinstance(training, Mapping) else None
+    return data if isinstance(data, str) and data.isprintable() and len(data) <= 500 else ""
 
 
 def format_number(value: float | None, unit: str = "") -> str:
@@ -91,34 +103,17 @@ def format_number(value: float | None, unit: str = "") -> str:
     return f"{shown} {unit}".rstrip()
 
 
-def _front_matter(manifest: Manifest) -> str:
-    picture = manifest.output.kind == "rgb"
-    tags = [
-        "compression-zoo",
-        manifest.architecture,
-        manifest.precision,
-        "onnx",
-        *(["raw"] if picture else []),
-    ]
-    lines = [
-        "---",
-        "library_name: compression-zoo",
-        f"pipeline_tag: {'image-to-image' if picture else 'image-classification'}",
-        f"tags: {json.dumps(tags)}",
-        "---",
-    ]
-    return "\n".join(lines)
-
-
 def _what(manifest: Manifest) -> str:
     spec = manifest.input
     sensor = {"bayer": "Bayer", "xtrans": "X-Trans", None: ""}[spec.mosaic]
-    takes = f"{spec.channels} channels of packed {sensor} RAW" if sensor else "an RGB picture"
-    gives = (
-        f"an sRGB picture, {manifest.output.scale} pixels a side for each of the input"
-        if manifest.output.kind == "rgb"
-        else f"{manifest.output.channels} logits"
-    )
+    picture = "a gray picture" if spec.kind == "gray" else "an RGB picture"
+    takes = f"{spec.channels} channels of packed {sensor} RAW" if sensor else picture
+    channels, scale = manifest.output.channels, manifest.output.scale
+    gives = {
+        "rgb": f"an sRGB picture, {scale} pixels a side for each of the input",
+        "mask": f"a mask of probabilities in {channels} channels",
+        "logits": f"{channels} logits",
+    }[manifest.output.kind]
     recipe = f"after the recipe `{manifest.recipe}`" if manifest.recipe else "without compression"
     return (
         f"The network `{manifest.architecture}` {recipe}, computing in {manifest.precision}. "
@@ -166,8 +161,33 @@ def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
 
 
 def _run(name: str, manifest: Manifest) -> str:
-    file = "IMG_0001.DNG" if manifest.input.kind == "packed-raw" else "picture.jpg"
-    return f"## How to run it\n\n```\npip install compression-zoo\nzoo run {name} {file} -o pictures\n```"
+    return f"## How to run it\n\n```\npip install compression-zoo\nzoo run {name} {_file(manifest)} -o pictures\n```"
+
+
+def _run_published(manifest: Manifest, publication: Publication) -> str:
+    file, repository, known = _file(manifest), publication.repository, publication.identifier
+    name = repository.partition("/")[2]
+    return f"""## How to run it on a board
+
+The runner needs neither torch nor a GPU, and cuts a picture into tiles that fit the board's memory. `COMMIT` stands
+for the forty digits of a commit of this repository; every file is compared with the sha256 in its zoo.json.
+
+```
+pip install compression-zoo
+zoo pull {repository}@COMMIT --out {name}
+zoo run {name} {file} -o pictures
+```
+
+With its entry in registry.toml, which pins every byte, as `{known}`:
+
+```
+zoo pull {known}
+zoo run {known} {file} -o pictures
+```"""
+
+
+def _file(manifest: Manifest) -> str:
+    return "IMG_0001.DNG" if manifest.input.kind == "packed-raw" else "picture.jpg"
 
 
 def _cell(text: str) -> str:
