@@ -18,8 +18,9 @@ from zoo.architectures.unet_module import DoubleConv
 from zoo.contracts import Context, SilentReporter
 from zoo.errors import UsageError, ZooError
 from zoo.options import parse_options
+from zoo.surgery.candidates import blocks
 from zoo.surgery.separable import SeparableConv2d
-from zoo_techniques.depthwise import Depthwise, DepthwiseConfig, blocks
+from zoo_techniques.depthwise import Depthwise, DepthwiseConfig
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,16 @@ from torch import nn
 
 from zoo.errors import ZooError
 from zoo.surgery import moments
-from zoo.surgery.factorize import fit, merged_weight, separate, split_rank_one, weight_error
-from zoo.surgery.moments import Moments, draw_positions, output_size, patches
+from zoo.surgery.factorize import (
+    SeparableMoments,
+    fit,
+    merged_weight,
+    separate,
+    split_rank_one,
+    weight_error,
+)
 from zoo.surgery.separable import SeparableConv2d
+from zoo.surgery.windows import draw_positions, output_size, patches
 
 # torch remarks that it copies the input when an even kernel pads to the same size.
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -172,7 +179,7 @@ def test_refinement_keeps_what_it_cannot_better() -> None:
     inputs, plain = smooth(1, 6), split_rank_one(conv)
     for ridge in (1e-3, 1e6):
         split = split_rank_one(conv)
-        gathered = Moments(conv, split)
+        gathered = SeparableMoments(conv, split)
         gathered.add(inputs, torch.tensor([0, 7, 20]))
         fit(split, gathered, ridge=ridge)
         wanted = conv(inputs).flatten(2)[..., [0, 7, 20]]
@@ -182,7 +189,7 @@ def test_refinement_keeps_what_it_cannot_better() -> None:
 
 def test_every_alternation_lowers_the_objective() -> None:
     conv = nn.Conv2d(6, 8, 3)
-    gathered = Moments(conv, split_rank_one(conv))
+    gathered = SeparableMoments(conv, split_rank_one(conv))
     gathered.add(smooth(1, 6), torch.arange(200))
     kernels = gathered.kernels.clone()
     problem = gathered.problem(1e-3)
@@ -200,7 +207,7 @@ def test_pointwise_solution_is_the_ridge_regression_of_the_definition() -> None:
     image, ridge = smooth(1, 3), 1e-2
     at = torch.arange(0, 300, 2)
     split = split_rank_one(conv)
-    gathered = Moments(conv, split)
+    gathered = SeparableMoments(conv, split)
     targets = torch.randn(len(at), 4)
     gathered.add(image, at, targets)
     kernels = gathered.kernels.clone()

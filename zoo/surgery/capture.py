@@ -1,4 +1,4 @@
-"""What goes into and comes out of the convolutions of a running network."""
+"""What goes into and comes out of the layers of a running network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from zoo.surgery.windows import as_images
 
 #: Called with a module's input and output, at each of its calls.
 Watcher = Callable[[nn.Module, Tensor, Tensor], None]
@@ -39,13 +41,13 @@ def on_device_of(model: nn.Module, batch: Tensor) -> Tensor:
 def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher: Watcher) -> None:
     """Run `model` on a batch and call `watcher` after each call of one of `modules`, in order.
 
-    Inputs and outputs are (N, C, H, W), also for modules that are given (C, H, W).
+    Inputs and outputs are (N, C, H, W), also for modules that are given something else: see
+    :func:`zoo.surgery.windows.as_images`.
     """
 
     def hook(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Tensor) -> None:
         given = args[0] if args else next(iter(kwargs.values()))
-        single = given.dim() == 3
-        watcher(module, given[None] if single else given, output[None] if single else output)
+        watcher(module, as_images(module, given), as_images(module, output))
 
     handles = [module.register_forward_hook(hook, with_kwargs=True) for module in modules]
     try:

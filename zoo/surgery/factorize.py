@@ -5,13 +5,10 @@ kernel d[c] (k, k) and a pointwise weight P (out, in) per input channel c.
 
 1. Without data the best W^ in the Frobenius norm is, for each c on its own, the first singular pair of the
    (out, k*k) slice W[:, c] (Eckart-Young): the output error it minimises is that under white input.
-2. With activations x the mean square of y - W^x - b over positions is minimised, y being the outputs wanted.
-   With D = W - W^, r = y - Wx and S = E[x x'] over input patches it is
-   E[r r'] + 2 tr(E[r x'] D') + tr(D S D'), a function of moments alone: activations stream through once,
-   memory does not grow with their number.
-   Given d it is a linear least-squares problem in (P, b); given (P, b), one in each d[c]. Alternating the two
-   exact solutions can only lower the error.
-   A ridge term lambda * |W - W^|^2 stands for the data not seen: it is white input of variance lambda.
+2. With activations x the mean square of y - W^x - b over positions is minimised, y being the outputs wanted;
+   :mod:`zoo.surgery.moments` makes that a function of moments alone. Given d it is a linear least-squares
+   problem in (P, b); given (P, b), one in each d[c]. Alternating the two exact solutions can only lower the
+   error.
 
 Papers: Jaderberg et al., "Speeding up Convolutional Neural Networks with Low Rank Expansions", BMVC 2014;
 Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", BMVC 2018; Zhang et al.,
@@ -21,14 +18,14 @@ original network as the target for layers that see already approximated inputs).
 
 from __future__ import annotations
 
-import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.moments import Moments, draw_positions, rows_at
+from zoo.surgery.moments import LeastSquares, Moments, fits_in_memory, ratio
 from zoo.surgery.separable import SeparableConv2d
+from zoo.surgery.windows import Layer, draw_positions, patches, rows_at
 
 
 def separate(
@@ -52,7 +49,7 @@ def separate(
     separable = split_rank_one(conv)
     if inputs is None:
         return separable, weight_error(conv, separable)
-    moments = Moments(conv, separable)
+    moments = SeparableMoments(conv, separable)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         wanted = conv(inputs) if targets is None else targets
@@ -108,11 +105,13 @@ def merged_weight(separable: SeparableConv2d) -> Tensor:
 def weight_error(conv: nn.Conv2d, separable: SeparableConv2d) -> float:
     """Relative error of the weights in the Frobenius norm, in [0, 1) after the rank-1 split."""
     weight = conv.weight.detach().double()
-    return _ratio(float((weight - merged_weight(separable)).square().sum()), float(weight.square().sum()))
+    return ratio(float((weight - merged_weight(separable)).square().sum()), float(weight.square().sum()))
 
 
 @torch.no_grad()
-def fit(separable: SeparableConv2d, moments: Moments, *, ridge: float = 1e-3, rounds: int = 8) -> float:
+def fit(
+    separable: SeparableConv2d, moments: SeparableMoments, *, ridge: float = 1e-3, rounds: int = 8
+) -> float:
     """Refine a rank-1 split by alternating least squares on the moments gathered; return the relative error.
 
     ridge:  lambda over the mean variance of a patch element.
@@ -130,14 +129,14 @@ def fit(separable: SeparableConv2d, moments: Moments, *, ridge: float = 1e-3, ro
         pointwise, objective = problem.solve_pointwise(kernels)
         if not before - objective > 1e-3 * before:
             break
-    error, unrefined = problem.error(kernels, pointwise), problem.error(moments.kernels, moments.pointwise)
+    error, unrefined = problem.missed(kernels, pointwise), problem.missed(moments.kernels, moments.pointwise)
     if not error < unrefined:  # the ridge term may trade the data at hand for data unseen
         kernels, pointwise, error = moments.kernels, moments.pointwise, unrefined
-    bias = problem.bias(kernels, pointwise)
+    bias = problem.best_bias(kernels, pointwise)
     if bias is not None and separable.pointwise.bias is not None:
         separable.pointwise.bias.copy_(bias)
     _store(separable, kernels if moments.whole else moments.depthwise, pointwise)
-    return _ratio(error, moments.wanted_power())
+    return ratio(error, moments.wanted_power())
 
 
 @torch.no_grad()
@@ -153,5 +152,124 @@ def _store(separable: SeparableConv2d, kernels: Tensor, pointwise: Tensor) -> No
     separable.pointwise.weight.copy_((pointwise / scale).view_as(separable.pointwise.weight))
 
 
-def _ratio(missed: float, wanted: float) -> float:
-    return math.sqrt(max(missed, 0.0) / wanted) if wanted > 0 else 0.0
+class SeparableStandIn:
+    """Fits the separable stand-in of one convolution; a :class:`zoo.surgery.substitute.StandIn`."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._conv = cast(nn.Conv2d, layer)
+        self._separable = split_rank_one(self._conv)
+        self._moments: SeparableMoments | None = None
+
+    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        if self._moments is None:
+            self._moments = SeparableMoments(self._conv, self._separable)
+        self._moments.add(image, at, targets)
+
+    def finish(self) -> tuple[nn.Module, float] | str:
+        if self._moments is None:
+            return self._separable, weight_error(self._conv, self._separable)
+        return self._separable, fit(self._separable, self._moments)
+
+
+class SeparableMoments:
+    """Moments of a dense convolution's patches, to fit its separable stand-in on.
+
+    If the patches are too wide to hold their moments, the depthwise outputs of the rank-1 split take their place.
+    """
+
+    def __init__(self, conv: nn.Conv2d, separable: SeparableConv2d) -> None:
+        self._conv = conv
+        self.whole = fits_in_memory(1, conv.weight[0].numel())
+        self.depthwise = separable.depthwise.weight.detach().double().cpu().flatten(1)
+        self.pointwise = separable.pointwise.weight.detach().double().cpu()[:, :, 0, 0]
+        if self.whole:
+            self.kernels, weight = self.depthwise, conv.weight.flatten(1)
+        else:
+            self.kernels = torch.ones(conv.in_channels, 1, dtype=torch.float64)
+            weight = self.pointwise
+        self._moments = Moments(weight[None], conv.bias)
+
+    @torch.no_grad()
+    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Take in one image (1, in, H, W) at the flat output positions `at`.
+
+        targets: (positions, out) outputs wanted there; None for those of the dense convolution.
+        """
+        seen = patches(self._conv, image, at).float().cpu()
+        if not self.whole:
+            if targets is None:
+                targets = rows_at(self._conv(image)[0], at)
+            seen = torch.einsum("ncj,cj->nc", seen, self.depthwise.float())
+        self._moments.add(seen.flatten(1)[:, None], targets)
+
+    def wanted_power(self) -> float:
+        """Mean square of the outputs wanted, summed over channels."""
+        return self._moments.wanted_power()
+
+    def problem(self, ridge: float) -> SeparableProblem:
+        """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
+
+        Raises ZooError if the activations are not finite.
+        """
+        return SeparableProblem(self._moments.problem(ridge), self.kernels.shape[1])
+
+
+class SeparableProblem:
+    """The least squares of :mod:`zoo.surgery.moments` for W^ = pointwise (out, in) * kernels (in, taps)."""
+
+    def __init__(self, problem: LeastSquares, taps: int) -> None:
+        self._problem = problem
+        self._taps = taps
+        self._channels = problem.weight.shape[2] // taps
+        self._weight, self._goal = problem.weight[0], problem.goal[0].view(-1, self._channels, taps)
+        assert problem.second is not None  # it is only asked for with data
+        self._second = problem.second[0]
+        self._without = problem.power + float((self._weight * (problem.goal + problem.cross)[0]).sum())
+        span = range(0, len(self._second), taps)
+        self._blocks = torch.linalg.cholesky(
+            torch.stack([self._second[i : i + taps, i : i + taps] for i in span])
+        )
+
+    @staticmethod
+    def _merged(kernels: Tensor, pointwise: Tensor) -> Tensor:
+        return torch.einsum("oi,it->oit", pointwise, kernels).flatten(1)[None]
+
+    def missed(self, kernels: Tensor, pointwise: Tensor) -> float:
+        """Mean square output error on the data, summed over output channels, with the best bias."""
+        return self._problem.error(self._merged(kernels, pointwise))
+
+    def best_bias(self, kernels: Tensor, pointwise: Tensor) -> Tensor | None:
+        """The best bias (out,), or None."""
+        return self._problem.bias(self._merged(kernels, pointwise))
+
+    def solve_pointwise(self, kernels: Tensor) -> tuple[Tensor, float]:
+        """The best pointwise weight (out, in) for given kernels, none of them zero, and the objective then."""
+        columns = self._second.view(-1, self._channels, self._taps)
+        seen = torch.zeros(len(columns), self._channels, dtype=torch.float64)
+        for tap in range(self._taps):  # tap by tap, to need no second copy of the moments
+            seen.addcmul_(columns[:, :, tap], kernels[:, tap])
+        gram = torch.einsum("it,itj->ij", kernels, seen.view(self._channels, self._taps, -1))
+        goal = torch.einsum("oit,it->io", self._goal, kernels)
+        factor = torch.linalg.cholesky((gram + gram.T) / 2)
+        pointwise = torch.cholesky_solve(goal, factor).T
+        # Where the gradient in P vanishes, the terms in W^ add up to minus its product with the goal.
+        return pointwise, self._without - float((pointwise.T * goal).sum())
+
+    def improve_kernels(self, kernels: Tensor, pointwise: Tensor) -> None:
+        """One sweep over the channels, each kernel set to the best one given all others; in place.
+
+        Afterwards every kernel has norm one, which the next pointwise solution makes good.
+        """
+        weights = pointwise.T @ pointwise
+        goal = torch.einsum("oi,oit->it", pointwise, self._goal)
+        for channel in range(self._channels):
+            own = weights[channel, channel]
+            if own <= 0:
+                continue
+            rows = self._second[channel * self._taps : (channel + 1) * self._taps]
+            slope = goal[channel] - rows @ (weights[channel][:, None] * kernels).flatten()
+            step = torch.cholesky_solve(slope[:, None], self._blocks[channel]) / own
+            better = kernels[channel] + step[:, 0]
+            if bool(better.any()):  # a kernel of zeros would leave its pointwise weights undetermined
+                kernels[channel] = better
+        kernels /= kernels.norm(dim=1, keepdim=True)

@@ -1,0 +1,100 @@
+"""Which layers of a network a technique may replace, and why not the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from zoo.contracts import Context
+from zoo.surgery.walk import names_of
+
+Which = Literal["all", "first", "second"]
+
+
+def candidates(
+    model: nn.Module,
+    context: Context,
+    technique: str,
+    reason_against: Callable[[nn.Module], str | None],
+    *,
+    linear: bool = False,
+) -> dict[str, nn.Module]:
+    """The convolutions (and linear layers, if `linear`) that may be replaced, by their first names.
+
+    reason_against: called with each, says why it cannot or need not be replaced; None if it can.
+
+    Every layer that is left out is named to `context`. Beside the technique's own reasons these keep a layer as
+    it is: parameters shared with another one, hooks, weights that are not finite real numbers.
+    """
+    kinds = (_ConvNd, nn.Linear) if linear else (_ConvNd,)
+    names = {module: all_names[0] for module, all_names in names_of(model).items()}
+    owners: dict[int, list[str]] = {}
+    for module, name in names.items():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append(name)
+    able: dict[str, nn.Module] = {}
+    for module, name in names.items():
+        if not isinstance(module, kinds):
+            continue
+        reason = reason_against(module) or _unusable(module)
+        others = [o for p in module.parameters(recurse=False) for o in owners[id(p)] if o != name]
+        if reason is None and others:
+            reason = f"it shares its parameters with '{others[0]}'"
+        if reason is None:
+            able[name] = module
+        else:
+            context.leave(technique, name, reason)
+    return able
+
+
+def _unusable(layer: _ConvNd | nn.Linear) -> str | None:
+    if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+        return "it has hooks, which may compute its weight"
+    if not layer.weight.is_floating_point() or not bool(layer.weight.isfinite().all()):
+        return "its weights are not finite real numbers"
+    return None
+
+
+def chosen(
+    able: dict[str, nn.Module], which: Which, context: Context, technique: str
+) -> dict[nn.Module, str]:
+    """The candidates that `which` names, with their names.
+
+    "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ...; see :func:`blocks`.
+    """
+    taken = {}
+    for block in blocks(able):
+        for index, name in enumerate(block):
+            if which in ("all", ("first", "second")[index % 2]):
+                taken[able[name]] = name
+            else:
+                context.leave(technique, name, f"which={which}")
+    return taken
+
+
+def blocks(names: Iterable[str]) -> list[list[str]]:
+    """Dotted names grouped by the innermost module that contains at least two of them, in the given order.
+
+    >>> blocks(["stem", "a.conv1", "a.conv2", "b.conv1.conv", "b.conv2.conv"])
+    [['stem'], ['a.conv1', 'a.conv2'], ['b.conv1.conv', 'b.conv2.conv']]
+    """
+    held: Counter[str] = Counter()
+    names = list(names)
+    for name in names:
+        held.update(_ancestors(name))
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        block = next((ancestor for ancestor in _ancestors(name) if held[ancestor] > 1), "")
+        grouped.setdefault(block, []).append(name)
+    return list(grouped.values())
+
+
+def _ancestors(name: str) -> Iterator[str]:
+    """The names of the modules that contain `name`, innermost first; the root is ""."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
