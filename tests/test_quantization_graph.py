@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from quantized import SmallUNet, pictures, quantized
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import fold_batch_norms
+from zoo.quantization.fold import ShiftedRelu, fold_batch_norms
 from zoo.quantization.layers import QuantConv2d
 from zoo.quantization.lowering import DepthToSpace, as_pointwise, lower
 from zoo.quantization.trace import propagate_shapes, trace
@@ -173,12 +173,27 @@ def test_timms_fused_batch_norm_keeps_its_activation() -> None:
 
 
 def test_a_batch_norm_that_follows_no_layer_becomes_a_depthwise_convolution() -> None:
-    net = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)))
+    net = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2), nn.BatchNorm2d(4)))
     x = torch.randn(2, 3, 8, 8)
     expected = net(x)
     module = trace(net, x)
     assert fold_batch_norms(module, pytest.fail) == 1
     assert isinstance(module.get_submodule("2"), nn.Conv2d)
+    assert torch.allclose(module(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_a_batch_norm_after_a_rectified_layer_leaves_its_shift_alone(negative: bool) -> None:
+    net = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)))
+    if negative:
+        net[2].weight.data[1:3].mul_(-1)
+        net[2].weight.data[3] = 0.0
+    x = torch.randn(2, 3, 8, 8)
+    expected = net(x)
+    module = trace(net, x)
+    assert fold_batch_norms(module, pytest.fail) == 1
+    assert isinstance(module.get_submodule("2"), ShiftedRelu)
+    assert sum(parameter.numel() for parameter in module.parameters()) == 12 + 4 + 4
     assert torch.allclose(module(x), expected, atol=1e-6)
 
 

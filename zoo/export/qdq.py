@@ -16,6 +16,7 @@ from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19
+_INT8 = (-128, 127)
 
 
 def _dequantize(x: Tensor, scale: Tensor, *zero_point: Tensor, axis: int | None = None) -> Tensor:
@@ -41,7 +42,8 @@ class _QuantizeDequantize(nn.Module):
         self.register_buffer("scale", owner.scale.detach().reshape(()).clone())
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.int8))
         scale = float(self.scale)
-        self.limits = (owner.low * scale, owner.high * scale) if clip and owner.bits < 8 else None
+        narrow = owner.low > _INT8[0] or owner.high < _INT8[1]
+        self.limits = (owner.low * scale, owner.high * scale) if clip and narrow else None
 
     def _pair(self, x: Tensor) -> Tensor:
         levels = torch.onnx.ops.symbolic(

@@ -26,10 +26,24 @@ from zoo.quantization.rounding import fake_round
 _LOG_SCALE_LIMITS = (-30.0, 30.0)
 
 
-class FakeQuantize(nn.Module):
-    """Symmetric signed fake quantization, per tensor or per output channel (dimension 0).
+def levels_of(bits: int, *, weight: bool = False, nonnegative: bool = False) -> tuple[int, int]:
+    """The lowest and the highest level of a width.
 
-    The forward pass computes in float32 whatever the input's type and gives the input's type back.
+    Fewer than 8 bits need no sign where there are only values from 0 up; 8 bits keep it, since engines take
+    symmetric int8. Weights leave the lowest level out: engines add pairs of int8 products in int16, which
+    2 * 128 * 128 overflows.
+    """
+    if nonnegative and bits < 8:
+        return 0, 2**bits - 1
+    high: int = 2 ** (bits - 1) - 1
+    return (-high if weight else -high - 1), high
+
+
+class FakeQuantize(nn.Module):
+    """Fake quantization to multiples of one step, per tensor or per output channel (dimension 0).
+
+    Levels are symmetric around 0, or start there where `nonnegative` says that values do and `bits` are
+    fewer than 8. The forward pass computes in float32 whatever the input's type and gives the input's type back.
     `log_scale`, (1,) or (C,), is a parameter when the scale is learned and a buffer otherwise, of the same
     name and shape, so that a checkpoint loads into a module that was never calibrated.
 
@@ -39,16 +53,20 @@ class FakeQuantize(nn.Module):
     log_scale: Tensor
 
     def __init__(
-        self, bits: int, observer: Observer, *, weight: bool = False, channels: int | None = None
+        self,
+        bits: int,
+        observer: Observer,
+        *,
+        weight: bool = False,
+        channels: int | None = None,
+        nonnegative: bool = False,
     ) -> None:
         super().__init__()
         self.bits = bits
         self.observer: Observer = observer
         self.weight = weight
         self.channels = channels
-        self.high = 2 ** (bits - 1) - 1
-        # Engines add pairs of int8 products in int16: 2 * 128 * 128 overflows, so weights leave -128 out.
-        self.low = -self.high if weight else -self.high - 1
+        self.low, self.high = levels_of(bits, weight=weight, nonnegative=nonnegative)
         self.mode: Literal["off", "observe", "quantize"] = "quantize"
         self.frozen = False
         #: the largest value there is (6 after a ReLU6); the scale never reaches beyond

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -22,6 +23,33 @@ def replace_module(module: nn.Module, path: str, new: nn.Module) -> None:
     """Put `new` where `path` points to."""
     parent, _, name = path.rpartition(".")
     setattr(module.get_submodule(parent), name, new)
+
+
+class ShiftedRelu(nn.Module):
+    """A ReLU and the batch norm after it: what is left of them when the norm's scale went into the layer before.
+
+    For a scale a and a shift b of a channel, ``a * relu(x) + b`` is the greater of ``a * x + b`` and ``b`` if
+    a > 0, and the lesser of them otherwise. The layer before gives ``a * x + b``; `shift` is b. Any shape whose
+    second dimension is the channel.
+    """
+
+    negative: Tensor
+
+    def __init__(self, shift: Tensor, negative: Tensor) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(shift.detach().clone())
+        self.register_buffer("negative", negative.clone())
+        self._mixed = bool(negative.any())
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (-1, *(1,) * (x.ndim - 2))
+        shift = self.shift.view(shape)
+        if not self._mixed:
+            return torch.maximum(x, shift)
+        beyond = torch.finfo(self.shift.dtype).max
+        negative = self.negative.view(shape)
+        x = torch.maximum(x, torch.where(negative, -beyond, shift))
+        return torch.minimum(x, torch.where(negative, shift, beyond))
 
 
 def is_plain(layer: nn.Module) -> bool:
@@ -43,7 +71,9 @@ def is_plain(layer: nn.Module) -> bool:
 def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
     """Fold every batch norm that follows a layer of its own; returns how many.
 
-    One that follows something else becomes a 1 x 1 depthwise convolution, which integers can compute too.
+    The scale of one that follows a layer and its ReLU goes into the layer, the shift into a
+    :class:`ShiftedRelu`. One that follows something else becomes a 1 x 1 depthwise convolution, which integers
+    can compute too.
     One without running statistics depends on its batch, and is left and reported through
     ``leave(layer, reason)``. Exact up to rounding, in eval mode.
     """
@@ -60,18 +90,25 @@ def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
             leave(node.target, "batch norm without running statistics depends on the batch")
             continue
         before = node.args[0]
-        layer = module.get_submodule(before.target) if before.op == "call_module" else None
+        relu = before if len(before.users) == 1 and before.args and _is_relu(before, module) else None
+        source = relu.args[0] if relu is not None else before
+        layer = module.get_submodule(source.target) if source.op == "call_module" else None
         scale, shift = _affine(norm)
         if (
             layer is not None
             and is_plain(layer)
-            and len(before.users) == 1
-            and calls[before.target] == calls[node.target] == 1
-            and not (isinstance(layer, nn.Linear) and before.meta["tensor_meta"].shape[1:-1])
+            and len(source.users) == 1
+            and calls[source.target] == calls[node.target] == 1
+            and not (isinstance(layer, nn.Linear) and source.meta["tensor_meta"].shape[1:-1])
         ):
             _absorb(layer, scale, shift)
-            node.replace_all_uses_with(before)
-            module.graph.erase_node(node)
+            if relu is None:
+                node.replace_all_uses_with(source)
+                module.graph.erase_node(node)
+            else:
+                replace_module(module, node.target, ShiftedRelu(shift, scale < 0))
+                node.args = (source,)
+                module.graph.erase_node(relu)
         elif isinstance(norm, nn.BatchNorm2d):
             replace_module(module, node.target, _as_depthwise(scale, shift))
         else:
@@ -81,6 +118,12 @@ def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
     module.delete_all_unused_submodules()
     module.recompile()
     return folded
+
+
+def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:
+    if node.op == "call_module":
+        return type(module.get_submodule(str(node.target))) is nn.ReLU
+    return node.target in (F.relu, torch.relu, "relu")
 
 
 def _split_fused_activations(module: fx.GraphModule) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from zoo.quantization.fold import ShiftedRelu
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument
 
@@ -93,6 +94,8 @@ def _kind_of_module(child: nn.Module) -> Kind:
         return Kind.WEIGHTED
     if isinstance(child, nn.ReLU) or (isinstance(child, nn.Hardtanh) and child.min_val == 0):
         return Kind.RECTIFY  # ReLU6 is a Hardtanh
+    if isinstance(child, ShiftedRelu):
+        return Kind.RECTIFY
     if isinstance(child, _INTEGER_MODULES):
         return Kind.INTEGER
     if isinstance(child, _PASS_MODULES) or (isinstance(child, nn.Upsample) and child.mode == "nearest"):
@@ -127,6 +130,15 @@ def _kind_of_function(target: str | Callable[..., Any], node: fx.Node, module: f
     if target is F.pad and node.kwargs.get("value", 0) in (0, None) and len(node.args) < 4:
         return Kind.PASS
     return Kind.FLOAT
+
+
+def is_nonnegative(node: fx.Node, module: fx.GraphModule) -> bool:
+    """Whether the values of `node` cannot be less than 0."""
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), (nn.ReLU, nn.Hardtanh, nn.Sigmoid)) and (
+            kind_of(node, module) is not Kind.FLOAT
+        )
+    return kind_of(node, module) is Kind.RECTIFY or node.target in (torch.sigmoid, F.sigmoid, "sigmoid")
 
 
 def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:

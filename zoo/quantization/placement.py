@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import fx, nn
 from torch.nn import functional as F
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import Leave
 from zoo.quantization.lowering import Pad
-from zoo.quantization.operators import Kind, gives_sequence, kind_of, upper_bound
+from zoo.quantization.operators import Kind, gives_sequence, is_nonnegative, kind_of, upper_bound
 
 #: Kinds whose result shares the levels of what went in.
 _SHARING = (Kind.PASS, Kind.RECTIFY, Kind.JOIN)
@@ -19,6 +20,12 @@ _SHARING = (Kind.PASS, Kind.RECTIFY, Kind.JOIN)
 _COMPUTING = (Kind.WEIGHTED, Kind.INTEGER)
 
 QUANTIZERS = "quantizers"
+
+
+class Make(Protocol):
+    """Makes a quantizer for tensors that share a scale."""
+
+    def __call__(self, *, nonnegative: bool) -> FakeQuantize: ...
 
 
 @dataclass
@@ -40,7 +47,7 @@ class _Plan:
         self.group[self.root(other)] = self.root(one)
 
 
-def place(module: fx.GraphModule, make: Callable[[], FakeQuantize], leave: Leave) -> int:
+def place(module: fx.GraphModule, make: Make, leave: Leave) -> int:
     """Insert quantizers made by `make` into the graph; returns how many scales there are.
 
     Inputs and results of everything engines compute in int8 are quantized. Pass-through operators and
@@ -61,11 +68,13 @@ def place(module: fx.GraphModule, make: Callable[[], FakeQuantize], leave: Leave
     ]
     quantizers = nn.Module()
     module.add_submodule(QUANTIZERS, quantizers)
-    limits = _limits(module, plan, [(node, root) for node, root, rounds in sites if rounds])
+    rounded = [(node, root) for node, root, rounds in sites if rounds]
+    signed = {root for node, root in rounded if not is_nonnegative(node, module)}
+    limits = _limits(module, plan, rounded)
     owners: dict[fx.Node, tuple[str, FakeQuantize]] = {}
     for node, root, rounds in sites:
         if root not in owners:
-            owners[root] = node.name, make()
+            owners[root] = node.name, make(nonnegative=root not in signed)
             quantizers.add_module(*owners[root])
             if root in limits:
                 owners[root][1].set_limit(limits[root])

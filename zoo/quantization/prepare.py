@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, fx, nn
@@ -20,11 +21,26 @@ from zoo.quantization.placement import place
 from zoo.quantization.trace import propagate_shapes, trace
 
 
+class Scheme(Protocol):
+    """Which quantizers a network gets."""
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether all activations stay in float."""
+
+    def activation(self, *, nonnegative: bool) -> FakeQuantize:
+        """A quantizer for the activations that share one scale; `nonnegative` if none of them can be less than 0."""
+
+    def weight(self, path: str, layer: nn.Conv2d | nn.Linear) -> FakeQuantize | None:
+        """The quantizer of a layer's weight, which it has seen; None if the layer stays in float."""
+
+
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """bits: of activations; weight_bits: of weights (2 to 8 each; fewer than 8 are kept in int8 containers);
-    observer: how scales are found, those of weights by `weight_observer` if it is given; per_channel: whether
-    each output channel's weights have their own scale; percentile: for the observer of that name, in per cent.
+    """bits: of activations; weight_bits: of weights (2 to 8 each); observer: how scales are found, those of
+    weights by `weight_observer` if it is given; per_channel: whether each output channel's weights have their
+    own scale; percentile: for the observer of that name, in per cent; layer_bits: widths of the weights of
+    single layers, by path.
     """
 
     bits: int = 8
@@ -33,10 +49,31 @@ class QuantizationConfig:
     per_channel: bool = True
     weight_observer: Observer | None = None
     percentile: float = PERCENTILE
+    layer_bits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def weights_only(self) -> bool:
+        """False: activations are rounded too."""
+        return False
+
+    def activation(self, *, nonnegative: bool) -> FakeQuantize:
+        """A quantizer of `bits`."""
+        quantizer = FakeQuantize(self.bits, self.observer, nonnegative=nonnegative)
+        quantizer.percentile = self.percentile
+        return quantizer
+
+    def weight(self, path: str, layer: nn.Conv2d | nn.Linear) -> FakeQuantize:
+        """A quantizer of the width that the layer at `path` has."""
+        return FakeQuantize(
+            self.layer_bits.get(path, self.weight_bits),
+            self.weight_observer or self.observer,
+            weight=True,
+            channels=layer.weight.shape[0] if self.per_channel else None,
+        )
 
 
 def prepare(
-    model: nn.Module, context: Context, config: QuantizationConfig | None = None, technique: str = "qat"
+    model: nn.Module, context: Context, scheme: Scheme | None = None, technique: str = "qat"
 ) -> fx.GraphModule:
     """A graph of `model` with batch norms folded, operators lowered and quantizers inserted.
 
@@ -44,43 +81,46 @@ def prepare(
     :func:`calibrate`, or load a state dict. What stays in float goes to ``context.leave(technique, ...)``.
     Raises ZooError if torch.fx cannot trace the network, or nothing in it can be quantized.
     """
-    config = config or QuantizationConfig()
+    scheme = scheme or QuantizationConfig()
     leave = partial(context.leave, technique)
-    module = with_quantized_weights(model, context, config, leave)
-    place(module, lambda: _activation_quantizer(config), leave)
+    module = with_quantized_weights(model, context, scheme, leave)
+    if not scheme.weights_only:
+        place(module, scheme.activation, leave)
     parameter = next(module.parameters())
     return module.to(parameter.device)
 
 
 def with_quantized_weights(
-    model: nn.Module, context: Context, config: QuantizationConfig, leave: Leave
+    model: nn.Module, context: Context, scheme: Scheme, leave: Leave
 ) -> fx.GraphModule:
     """The first half of :func:`prepare`: everything but the quantizers of activations."""
     module = trace(model, context.example_input)
     fold_batch_norms(module, leave)
     propagate_shapes(module, context.example_input)
     lower(module, leave)
-    if not _quantize_weights(module, config):
+    if not _quantize_weights(module, scheme, leave):
         raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize.")
     propagate_shapes(module, context.example_input)
     return module
 
 
-def _activation_quantizer(config: QuantizationConfig) -> FakeQuantize:
-    quantizer = FakeQuantize(config.bits, config.observer)
-    quantizer.percentile = config.percentile
-    return quantizer
+def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:
+    """The layers whose weights can be quantized, by path, in the order in which the network first runs them."""
+    layers: dict[str, nn.Conv2d | nn.Linear] = {}
+    for node in module.graph.nodes:
+        layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(layer, (nn.Conv2d, nn.Linear)) and is_plain(layer):
+            layers[str(node.target)] = layer
+    return layers
 
 
-def _quantize_weights(module: fx.GraphModule, config: QuantizationConfig) -> int:
+def _quantize_weights(module: fx.GraphModule, scheme: Scheme, leave: Leave) -> int:
     count = 0
-    for path in sorted({str(node.target) for node in module.graph.nodes if node.op == "call_module"}):
-        layer = module.get_submodule(path)
-        if not isinstance(layer, (nn.Conv2d, nn.Linear)) or not is_plain(layer):
+    for path, layer in weighted_layers(module).items():
+        quantizer = scheme.weight(path, layer)
+        if quantizer is None:
+            leave(path, "stays in float, as the options say")
             continue
-        channels = layer.weight.shape[0] if config.per_channel else None
-        observer = config.weight_observer or config.observer
-        quantizer = FakeQuantize(config.weight_bits, observer, weight=True, channels=channels)
         quantizer = quantizer.to(layer.weight.device)
         quantizer.observe_weight(layer.weight)
         of = QuantConv2d.of if isinstance(layer, nn.Conv2d) else QuantLinear.of
