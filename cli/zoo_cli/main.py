@@ -26,6 +26,7 @@ COMMANDS = {
     "info": "Tell all about one architecture, technique, checkpoint, ...",
     "techniques": "List techniques and what they may be combined with.",
     "plugins": "List installed plugins, or check that they load.",
+    "plugin": "Begin a plugin package of your own.",
 }
 
 EXIT_BUG = 70  #: EX_SOFTWARE of sysexits.h
