@@ -74,6 +74,8 @@ def attempt(
 ) -> Trial:
     """Apply a recipe as `zoo apply` does: rewrite, train `steps` steps a stage, finish, export, run the file.
 
+    Without techniques the net is trained as it is, and exported.
+
     Raises LegalityError for an illegal order, HonestEffectError for a technique that changes nothing, and
     whatever ZooError a technique, the training or the exporter raises.
     """
@@ -117,7 +119,8 @@ def _runner(
         None, architecture.id, work / "artifact", (Budget(steps=steps),), batch=2, crop=crop,
         learning_rate=1e-4, precision="float32", seed=seed,
     )  # fmt: skip
-    job = Job(request, architecture, ResolvedRecipe(Recipe(stages), tuple(techniques), ()), "", dataset, crop)
+    recipe = ResolvedRecipe(Recipe(stages), tuple(techniques), ()) if stages else None
+    job = Job(request, architecture, recipe, "", dataset, crop)
     torch.manual_seed(seed)
     original = architecture.build().eval()
     return StageRunner(job, original, report or SilentReporter(), work, f"trial/{seed}")
