@@ -19,7 +19,7 @@ from zoo.decibels import PSNR_CEILING, psnr
 from zoo.errors import InputError, UnknownIdError
 from zoo.evaluation.artifact import evaluate_artifact
 from zoo.evaluation.latency import measure
-from zoo.evaluation.quality import score_picture
+from zoo.evaluation.measures import compare_pictures
 
 # one worker for the whole module: what its fixtures make takes long
 pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("evaluation")]
@@ -41,17 +41,17 @@ def test_psnr_of_a_known_error() -> None:
 
 def test_a_picture_equals_itself_up_to_eight_bits() -> None:
     eight_bits = np.rint(noise(0) * 255).astype(np.float32) / np.float32(255)
-    score = score_picture("a", "a", eight_bits, eight_bits)
-    assert (score.psnr, score.ssim, score.mse) == (PSNR_CEILING, pytest.approx(1.0), 0.0)
+    scores = compare_pictures(eight_bits, eight_bits)
+    assert scores == {"psnr_db": PSNR_CEILING, "ssim": pytest.approx(1.0), "mse": 0.0}
 
 
 def test_scores_are_those_of_scikit_image() -> None:
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     one, two = (np.rint(noise(seed) * 255).astype(np.uint8) for seed in (1, 2))
-    score = score_picture("a", "a", one / np.float32(255), two / np.float32(255))
-    assert score.psnr == pytest.approx(peak_signal_noise_ratio(two, one), abs=1e-3)
-    assert score.ssim == pytest.approx(structural_similarity(one, two, channel_axis=0), abs=1e-3)
+    scores = compare_pictures(one / np.float32(255), two / np.float32(255))
+    assert scores["psnr_db"] == pytest.approx(peak_signal_noise_ratio(two, one), abs=1e-3)
+    assert scores["ssim"] == pytest.approx(structural_similarity(one, two, channel_axis=0), abs=1e-3)
 
 
 def test_an_artifact_scores_what_its_own_metrics_say(artifact: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.cost import onnx_cost
 from zoo.evaluation.latency import Latency, measure
+from zoo.evaluation.measures import YARDSTICKS
 from zoo.evaluation.predict import predictor
 from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
 
@@ -34,7 +35,16 @@ class Measured:
     @property
     def psnr(self) -> float | None:
         """Mean PSNR in dB, if pictures were compared with their targets."""
-        return self.quality.mean("psnr") if isinstance(self.quality, Quality) else None
+        return self._mean("psnr_db")
+
+    @property
+    def dice(self) -> float | None:
+        """Mean Dice coefficient in [0, 1], if masks were compared with their targets."""
+        return self._mean("dice")
+
+    def _mean(self, key: str) -> float | None:
+        known = isinstance(self.quality, Quality) and any(m.key == key for m in self.quality.measures)
+        return self.quality.mean(key) if isinstance(self.quality, Quality) and known else None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for metrics.json and `--json`."""
@@ -86,7 +96,7 @@ class Meter:
     def _quality(self, session: Session, reference: Session) -> Quality | Agreement:
         job = self._job
         ours = predictor(session, job.architecture)
-        if job.architecture.output.kind == "rgb":
+        if job.architecture.output.kind in YARDSTICKS:
             return evaluate(
                 ours, job.dataset, job.architecture, split="test", reporter=self._reporter,
                 limit=job.request.images,

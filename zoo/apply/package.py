@@ -19,6 +19,7 @@ from zoo.artifacts.artifact import write_artifact
 from zoo.artifacts.card import Figure, card_text
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.artifacts.manifest import GoldenCheck, Manifest
+from zoo.evaluation.measures import YARDSTICKS
 from zoo.evaluation.quality import Agreement, Quality
 from zoo.export.report import int8_report
 from zoo.training.inputs import normalise
@@ -41,7 +42,7 @@ def write_outcome(
 ) -> None:
     """Write the artifact. `finished` is the net `exported` was made from, `trained` the one to train further."""
     metrics = _metrics(job, outcome, exported)
-    if job.architecture.output.kind == "rgb":
+    if job.architecture.output.kind in YARDSTICKS:
         metrics |= {"sample": SAMPLE_NAME, "sample_shows": panels_of(job)}
     manifest = Manifest(
         architecture=job.request.architecture,
@@ -63,7 +64,7 @@ def write_outcome(
         contents["model.safetensors"] = _weights(trained)
     if job.recipe:
         contents["recipe.toml"] = recipe_text(job, outcome.trainings).encode()
-    if job.architecture.output.kind == "rgb":
+    if job.architecture.output.kind in YARDSTICKS:
         contents[SAMPLE_NAME] = sample_picture(job, meter)
     write_artifact(outcome.artifact, manifest, contents)
 
@@ -181,10 +182,11 @@ def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]
     before, after = first.quality, last.quality
     if isinstance(before, Quality) and isinstance(after, Quality):
         how = f"mean over {len(after.scores)} images that no training saw: {command}"
-        return [
-            Figure("psnr_db", "PSNR", "dB", round(before.mean("psnr"), 3), round(after.mean("psnr"), 3), how),
-            Figure("ssim", "SSIM", "", round(before.mean("ssim"), 4), round(after.mean("ssim"), 4), how),
-        ]
+        compared = [each for each in after.measures if each.key != "mse"]  # which says what PSNR says
+        means = {
+            each: [round(q.mean(each.key), each.decimals + 1) for q in (before, after)] for each in compared
+        }
+        return [Figure(each.key, each.name, each.unit, *means[each], how) for each in compared]
     if isinstance(after, Agreement):
         how = f"against the net before, on {after.images} crops: {command} --against BEFORE"
         return [

@@ -23,6 +23,7 @@ from zoo.apply.stages import Stage, StageRunner, stages_of
 from zoo.apply.weights import StartWeights, load_start
 from zoo.contracts import Phase, Reporter
 from zoo.errors import HonestEffectError, UsageError
+from zoo.evaluation.quality import Quality
 from zoo.export.onnx_file import export_onnx
 from zoo.files import check_folder_target, writing
 from zoo.recipes.fingerprint import fingerprint
@@ -144,13 +145,17 @@ def _check_loss(
     request: Request, stage: Stage, before: Measured, after: Measured, start: StartWeights
 ) -> None:
     """A net that was never trained has no quality to lose."""
-    if request.max_loss is None or not (start.trained and stage.techniques and before.psnr and after.psnr):
+    if request.max_loss is None or not (start.trained and stage.techniques):
         return
-    lost = before.psnr - after.psnr
+    if not (isinstance(before.quality, Quality) and isinstance(after.quality, Quality)):
+        return
+    measure = after.quality.measures[0]
+    had, has = before.quality.mean(measure.key), after.quality.mean(measure.key)
+    lost = (had - has) * measure.steps
     if lost > request.max_loss:
         raise HonestEffectError(
-            f"{stage.name} lost {lost:.2f} dB of PSNR ({before.psnr:.2f} to {after.psnr:.2f}); "
-            f"the budget is {request.max_loss:g} dB.",
+            f"{stage.name} lost {lost:.2f} {measure.budget} ({measure.show(had)} to {measure.show(has)}); "
+            f"the budget is {request.max_loss:g}.",
             hint=f"Train longer, or allow more: --max-loss {math.ceil(lost)}. The training so far is kept.",
         )
 

@@ -29,7 +29,7 @@ class Request:
     data:     a dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
     photos:   folders added to the dataset's own photographs.
     learning_rate: of Adam, at its highest; None for one that suits the starting weights.
-    max_loss: decibels of quality (PSNR) a training stage may lose against the starting weights; None for any.
+    max_loss: quality a training stage may lose, in dB of PSNR or points (hundredths) of Dice; None for any.
     half_weights: store the exported float weights in 16 bits, which halves the file.
     runner_only: leave model.safetensors out; a float net's weights can still be read back from model.onnx.
     crop:     side of the training crops in input-tensor pixels; 0 for the default.

@@ -12,6 +12,7 @@ from zoo.artifacts.artifact import Artifact
 from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split
 from zoo.data.choose import choose_dataset
 from zoo.errors import UsageError
+from zoo.evaluation.measures import YARDSTICKS
 from zoo.evaluation.predict import predictor
 from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
 from zoo.locate import locate_artifact
@@ -64,7 +65,7 @@ def evaluate_artifact(
         dataset, split = _Everything(dataset), "test"
     predict = predictor(_open(artifact, engine, threads), architecture)
     quality: Quality | Agreement
-    if architecture.output.kind == "rgb":
+    if architecture.output.kind in YARDSTICKS:
         quality = evaluate(
             predict, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
         )

@@ -19,9 +19,9 @@ _TILE_PIXELS = 1 << 18
 
 
 def predictor(session: Session, architecture: Architecture) -> Predict:
-    """A function from (C, h, w) of any size to (3, scale*h, scale*w), or to (classes,) for logits.
+    """A function from (C, h, w) of any size to (channels, scale*h, scale*w), or to (classes,) for logits.
 
-    Pictures are rounded to 8 bits, as they are written.
+    Pictures and masks are rounded to 8 bits, as they are written.
     """
     spec, output = architecture.input, architecture.output
 
@@ -30,7 +30,7 @@ def predictor(session: Session, architecture: Architecture) -> Predict:
             return np.asarray(session.run(inputs[None])[0])
         height, width = inputs.shape[1:]
         rows, columns = height * output.scale, width * output.scale
-        picture = np.empty((rows, columns, 3), dtype=np.uint8)
+        picture = np.empty((rows, columns, output.channels), dtype=np.uint8)
         packed = Packed(inputs, 0, 0, rows, columns, cell=output.scale)
         plan = plan_tiles(height, width, spec, most_pixels=_TILE_PIXELS)
         infer(session, packed, plan, output.scale, picture)

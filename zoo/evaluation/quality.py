@@ -1,16 +1,16 @@
-"""Picture quality of an exported file, one image after the other."""
+"""Quality of what an exported file gives, one image after the other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from zoo.decibels import PSNR_CEILING, psnr
+from zoo.decibels import PSNR_CEILING
 from zoo.errors import InputError, ZooError
-from zoo.optional import require
+from zoo.evaluation.measures import YARDSTICKS, Measure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,33 +19,32 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture, Dataset, Reporter, Sample, Split
 
     FloatArray = npt.NDArray[np.float32]
-    #: (C, h, w) of any size to the network's output for it: (3, H, W), or (classes,)
+    #: (C, h, w) of any size to the network's output for it: (channels, H, W), or (classes,)
     Predict = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of one image. psnr in dB; ssim and mse for values in [0, 1]."""
+    """What one image scored: a value for each measure, by its key."""
 
     name: str
     scene: str
-    psnr: float
-    ssim: float
-    mse: float
+    values: Mapping[str, float]
 
 
 @dataclass
 class Quality:
-    """Means over the images of a split."""
+    """Scores of the images of a split, and their means. measures: what they were scored by, the first foremost."""
 
     dataset: str
     split: str
     seed: int
+    measures: tuple[Measure, ...]
     scores: list[Score] = field(default_factory=list)
 
-    def mean(self, figure: str) -> float:
-        """The mean of "psnr", "ssim" or "mse" over the images."""
-        return math.fsum(getattr(score, figure) for score in self.scores) / len(self.scores)
+    def mean(self, key: str) -> float:
+        """The mean of a measure over the images."""
+        return math.fsum(score.values[key] for score in self.scores) / len(self.scores)
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for metrics.json and `--json`."""
@@ -54,24 +53,16 @@ class Quality:
             "split": self.split,
             "seed": self.seed,
             "images": len(self.scores),
-            "psnr_db": round(self.mean("psnr"), 4),
-            "ssim": round(self.mean("ssim"), 5),
-            "mse": float(f"{self.mean('mse'):.6g}"),
+            **{measure.key: _short(self.mean(measure.key)) for measure in self.measures},
             "per_image": [
-                {"name": s.name, "psnr_db": round(s.psnr, 4), "ssim": round(s.ssim, 5)} for s in self.scores
+                {"name": score.name, **{key: _short(value) for key, value in score.values.items()}}
+                for score in self.scores
             ],
         }
 
 
-def score_picture(name: str, scene: str, picture: FloatArray, target: FloatArray) -> Score:
-    """Compare a picture with its target, both (3, H, W) in [0, 1]; it is rounded to 8 bits first."""
-    import numpy as np
-
-    metrics = require("skimage.metrics", "SSIM")
-    shown = np.rint(np.clip(picture, 0, 1) * np.float32(255)).astype(np.float32) / np.float32(255)
-    error = float(np.mean(np.square(shown - target, dtype=np.float64)))
-    similarity = metrics.structural_similarity(shown, target, channel_axis=0, data_range=1.0)
-    return Score(name, scene, psnr(error), float(similarity), error)
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def evaluate(
@@ -84,28 +75,30 @@ def evaluate(
     seed: int = 0,
     limit: int | None = None,
 ) -> Quality:
-    """Score the pictures `predict` makes of a split. Memory does not grow with the number of images."""
-    quality = Quality(dataset.id, split, seed)
+    """Score the pictures or masks that `predict` makes of a split. Memory does not grow with their number."""
+    yardstick = YARDSTICKS[architecture.output.kind]
+    quality = Quality(dataset.id, split, seed, yardstick.measures)
     total = len(dataset.scenes(split))
     if not total:
-        raise InputError(
-            f"{dataset.id} has no images in its {split} split.",
-            hint="Add photographs with --photos DIR, or choose another split with --split.",
-        )
+        raise _empty(dataset, split)
+    foremost = yardstick.measures[0]
     reporter.start(f"evaluate on {dataset.id}/{split}", min(total, limit or total), "images")
     for sample in islice(dataset.frames(architecture, split, seed), limit):
-        quality.scores.append(_score(predict, sample))
-        reporter.advance(1, psnr=quality.scores[-1].psnr)
+        if sample.target is None:
+            raise ZooError(f"{sample.name} has no target to compare with.")
+        height, width = sample.target.shape[1:]
+        values = yardstick.compare(predict(sample.inputs)[:, :height, :width], sample.target)
+        quality.scores.append(Score(sample.name, sample.scene, values))
+        reporter.advance(1, **{foremost.name: values[foremost.key]})
     reporter.finish()
     return quality
 
 
-def _score(predict: Predict, sample: Sample) -> Score:
-    if sample.target is None:
-        raise ZooError(f"{sample.name} has no target to compare with.")
-    picture = predict(sample.inputs)
-    height, width = sample.target.shape[1:]
-    return score_picture(sample.name, sample.scene, picture[:, :height, :width], sample.target)
+def _empty(dataset: Dataset, split: Split) -> InputError:
+    return InputError(
+        f"{dataset.id} has no images in its {split} split.",
+        hint="Add some (darkroom, photos: --photos DIR), or choose another split with --split.",
+    )
 
 
 @dataclass(frozen=True)
@@ -156,8 +149,6 @@ def agreement(
         reporter.advance(1)
     reporter.finish()
     if not images:
-        raise InputError(
-            f"{dataset.id} has no images in its {split} split.", hint="Add photographs with --photos DIR."
-        )
+        raise _empty(dataset, split)
     ratio = PSNR_CEILING if error == 0 else min(PSNR_CEILING, 10 * math.log10(max(signal, 1e-30) / error))
     return Agreement(dataset.id, split, images, same / images, ratio)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def infer(session: Session, packed: Packed, plan: Plan, scale: int, picture: npt.NDArray[Any]) -> None:
-    """Fill `picture`, (H, W, 3) of an unsigned integer type, with what the network makes of `packed`.
+    """Fill `picture`, (H, W, channels) of an unsigned integer type, with what the network makes of `packed`.
 
     scale: pixels of the picture per input pixel along each side. Raises IntegrityError if the network gives
     numbers that are not finite.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def training_options(command: Any) -> Any:
         click.option("--learning-rate", type=float, help="Of Adam [4e-4; 1e-4 from trained weights]."),
         click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"])),
         click.option("--seed", default=0, type=click.IntRange(0), show_default=True),
-        click.option("--max-loss", default=3.0, type=float, show_default=True, help="Decibels a stage may lose."),
+        click.option("--max-loss", default=3.0, type=float, show_default=True, help="dB (masks: points) a stage may lose."),
         click.option("--images", type=click.IntRange(1), help="Evaluate on this many test images only."),
         click.option("--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."),
         click.option("--half-weights", is_flag=True, help="Store float weights of model.onnx in 16 bits."),
@@ -180,14 +181,15 @@ def show(outcome: Outcome) -> None:
 
 def _quality_rows(outcome: Outcome) -> list[list[str]]:
     qualities = [file.quality.to_json() if file.quality else {} for file in outcome.files]
-    labels = {
-        "psnr_db": ("PSNR", "{:.2f} dB"),
-        "ssim": ("SSIM", "{:.4f}"),
-        "top1_agreement": ("same top-1 class", "{:.1%}"),
-        "logits_sqnr_db": ("logits, signal to error", "{:.1f} dB"),
+    from zoo.evaluation.measures import MEASURES
+
+    labels: dict[str, tuple[str, Callable[[float], str]]] = {
+        **{key: (measure.name, measure.show) for key, measure in MEASURES.items() if key != "mse"},
+        "top1_agreement": ("same top-1 class", "{:.1%}".format),
+        "logits_sqnr_db": ("logits, signal to error", "{:.1f} dB".format),
     }
     return [
-        [label, *(form.format(quality[key]) if key in quality else "" for quality in qualities)]
-        for key, (label, form) in labels.items()
+        [label, *(show(quality[key]) if key in quality else "" for quality in qualities)]
+        for key, (label, show) in labels.items()
         if any(key in quality for quality in qualities)
     ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.artifact import Evaluation
 
 
-@click.command(short_help="Measure PSNR, SSIM and MSE of an artifact on a dataset.")
+@click.command(short_help="Measure the quality of an artifact on a dataset.")
 @click.argument("artifact")
 @click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task].")
 @click.option(
@@ -48,16 +48,21 @@ def command(artifact: str, as_json: bool, **options: Any) -> None:
 
 def show(result: Evaluation) -> None:
     """A row an image, and the mean."""
-    quality = result.to_json()["quality"]
-    if "per_image" in quality:
-        rows = [[row["name"], f"{row['psnr_db']:.2f}", f"{row['ssim']:.4f}"] for row in quality["per_image"]]
-        rows.append(["mean", f"{quality['psnr_db']:.2f}", f"{quality['ssim']:.4f}"])
-        print_table(["image", "PSNR dB", "SSIM"], rows, right=["PSNR dB", "SSIM"])
-        print_text(f"MSE {quality['mse']:.3g}")
+    from zoo.evaluation.quality import Quality
+
+    quality = result.quality
+    if isinstance(quality, Quality):
+        columns = [measure.name for measure in quality.measures]
+        rows = [
+            [score.name, *(measure.show(score.values[measure.key]) for measure in quality.measures)]
+            for score in quality.scores
+        ]
+        rows.append(["mean", *(measure.show(quality.mean(measure.key)) for measure in quality.measures)])
+        print_table(["image", *columns], rows, right=columns)
     else:
         print_text(
-            f"same top-1 class: {quality['top1_agreement']:.1%} of {quality['images']} images; "
-            f"logits agree to {quality['logits_sqnr_db']:.1f} dB"
+            f"same top-1 class: {quality.top1:.1%} of {quality.images} images; "
+            f"logits agree to {quality.logits_db:.1f} dB"
         )
     if result.seen:
         print_text(

@@ -27,7 +27,7 @@ from skimage.restoration import (
 
 from zoo.data.darkroom import Darkroom, DarkroomConfig, Exposure
 from zoo.data.exposure import linear_to_srgb
-from zoo.evaluation.quality import score_picture
+from zoo.evaluation.measures import compare_pictures
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
@@ -80,13 +80,13 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = Darkroom(DarkroomConfig(photos=tuple(arguments.photos)))
     table: dict[str, dict[str, list[float]]] = {}
-    for picture, exposure in dataset.exposures(arguments.split):
+    for _, exposure in dataset.exposures(arguments.split):
         developed = develop(exposure)
         target = exposure.target.transpose(2, 0, 1)
         best: dict[str, tuple[float, float]] = {}
         for name, denoise in denoisers(developed):
-            score = score_picture(picture.scene, picture.scene, denoise(developed).transpose(2, 0, 1), target)
-            best[name] = max(best.get(name, (0.0, 0.0)), (score.psnr, score.ssim))
+            scores = compare_pictures(denoise(developed).transpose(2, 0, 1), target)
+            best[name] = max(best.get(name, (0.0, 0.0)), (scores["psnr_db"], scores["ssim"]))
         for name, (psnr, ssim) in best.items():
             row = table.setdefault(name, {"psnr_db": [], "ssim": []})
             row["psnr_db"].append(psnr)

@@ -1,0 +1,90 @@
+"""What is measured on an image: PSNR, SSIM and MSE of a picture, Dice and IoU of a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zoo.decibels import psnr
+from zoo.optional import require
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure of an image. Higher is better, except for an error.
+
+    key:   in metrics.json and `--json`. unit: shown after the number, "" for none. decimals: shown.
+    steps, budget: `--max-loss` is counted in 1/steps of the figure, and `budget` says so: "dB of PSNR".
+    """
+
+    key: str
+    name: str
+    unit: str = ""
+    decimals: int = 4
+    steps: float = 1.0
+    budget: str = ""
+
+    def show(self, value: float) -> str:
+        """The value as tables show it: "28.88 dB", "0.7870"."""
+        return f"{value:.{self.decimals}f} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """How the outputs of one kind are measured.
+
+    measures: the first one is what `--max-loss` limits. compare: called with what the network gave and what was
+    wanted, (C, H, W) in [0, 1] each; a value for each measure by its key.
+    """
+
+    measures: tuple[Measure, ...]
+    compare: Callable[[FloatArray, FloatArray], Mapping[str, float]]
+
+
+def compare_pictures(picture: FloatArray, target: FloatArray) -> dict[str, float]:
+    """PSNR in dB, SSIM and MSE of (3, H, W) in [0, 1] each; the picture is rounded to 8 bits first."""
+    import numpy as np
+
+    metrics = require("skimage.metrics", "SSIM")
+    shown = np.rint(np.clip(picture, 0, 1) * np.float32(255)).astype(np.float32) / np.float32(255)
+    error = float(np.mean(np.square(shown - target, dtype=np.float64)))
+    similarity = metrics.structural_similarity(shown, target, channel_axis=0, data_range=1.0)
+    return {"psnr_db": psnr(error), "ssim": float(similarity), "mse": error}
+
+
+def compare_masks(mask: FloatArray, target: FloatArray) -> dict[str, float]:
+    """Dice coefficient and intersection over union, means over the channels of (C, H, W) each.
+
+    What is above one half belongs to the class. A class that is neither there nor found counts as found.
+    Dice, "Measures of the amount of ecologic association between species", Ecology 1945; Jaccard 1901.
+    """
+    found, wanted = mask > 0.5, target > 0.5
+    both = (found & wanted).sum(axis=(1, 2), dtype="float64")
+    either = (found | wanted).sum(axis=(1, 2), dtype="float64")
+    empty = either == 0
+    either[empty] = both[empty] = 1
+    return {"dice": float((2 * both / (both + either)).mean()), "iou": float((both / either).mean())}
+
+
+PICTURES = Yardstick(
+    (
+        Measure("psnr_db", "PSNR", "dB", 2, budget="dB of PSNR"),
+        Measure("ssim", "SSIM"),
+        Measure("mse", "MSE", decimals=6),
+    ),
+    compare_pictures,
+)
+MASKS = Yardstick(
+    (Measure("dice", "Dice", steps=100, budget="points of Dice"), Measure("iou", "IoU")), compare_masks
+)
+#: By the kind of a network's output. Logits are compared with those of another network instead.
+YARDSTICKS = {"rgb": PICTURES, "mask": MASKS}
+#: Every measure by its key.
+MEASURES = {measure.key: measure for yardstick in YARDSTICKS.values() for measure in yardstick.measures}
