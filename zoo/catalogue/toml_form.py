@@ -34,7 +34,7 @@ class Checkpoint:
     figures:  measured numbers and how they were measured; shown, never relied on.
     devices:  ids of the devices it was checked on, each with the engine and its version.
     tag:      the name of this revision where it was published, such as "v1"; "" for none.
-    registry: the file or address whose entry this is.
+    registry: the file or address whose entry this is; "" if none lists it, so that nothing pins it but itself.
     """
 
     id: str
@@ -48,6 +48,11 @@ class Checkpoint:
     devices: Mapping[str, str] = field(default_factory=dict)
     tag: str = ""
     registry: str = ""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a registry says what its bytes must be."""
+        return bool(self.registry)
 
     @property
     def size(self) -> int:
