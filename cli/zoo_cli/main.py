@@ -19,7 +19,7 @@ from zoo.suggest import did_you_mean
 COMMANDS = {
     "train": "Train an architecture as it is; what recipes start from.",
     "apply": "Compress a network with a recipe, train, export and measure it.",
-    "eval": "Measure PSNR, SSIM and MSE of an artifact on a dataset.",
+    "eval": "Measure the quality of an artifact on a dataset.",
     "run": "Turn RAW files into pictures with an artifact; needs no torch.",
     "pull": "Fetch a published checkpoint.",
     "list": "List architectures, techniques, engines, datasets, ...",

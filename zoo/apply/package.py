@@ -182,11 +182,14 @@ def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]
     before, after = first.quality, last.quality
     if isinstance(before, Quality) and isinstance(after, Quality):
         how = f"mean over {len(after.scores)} images that no training saw: {command}"
-        compared = [each for each in after.measures if each.key != "mse"]  # which says what PSNR says
-        means = {
-            each: [round(q.mean(each.key), each.decimals + 1) for q in (before, after)] for each in compared
-        }
-        return [Figure(each.key, each.name, each.unit, *means[each], how) for each in compared]
+        return [
+            Figure(
+                each.key, each.name, each.unit, round(before.mean(each.key), each.decimals + 1),
+                round(after.mean(each.key), each.decimals + 1), how,
+            )
+            for each in after.measures
+            if each.key != "mse"  # says what PSNR says
+        ]  # fmt: skip
     if isinstance(after, Agreement):
         how = f"against the net before, on {after.images} crops: {command} --against BEFORE"
         return [

@@ -48,7 +48,7 @@ def training_options(command: Any) -> Any:
         click.option("--learning-rate", type=float, help="Of Adam [4e-4; 1e-4 from trained weights]."),
         click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"])),
         click.option("--seed", default=0, type=click.IntRange(0), show_default=True),
-        click.option("--max-loss", default=3.0, type=float, show_default=True, help="dB (masks: points) a stage may lose."),
+        click.option("--max-loss", default=3.0, type=float, show_default=True, help="dB (or points) a stage may lose."),
         click.option("--images", type=click.IntRange(1), help="Evaluate on this many test images only."),
         click.option("--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."),
         click.option("--half-weights", is_flag=True, help="Store float weights of model.onnx in 16 bits."),
