@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import pytest
 
+from environments import fresh_environment, run
 from zoo.errors import OutputError, UsageError
 from zoo.scaffold import write_plugin
-
-
-def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(each) for each in command], cwd=cwd, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
 
 
 @pytest.mark.slow
@@ -31,14 +21,10 @@ def test_the_package_installs_into_a_fresh_environment_and_passes_at_once(tmp_pa
     made = run(zoo, "plugin", "new", "zoo-mine", "--json", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     package = tmp_path / json.loads(made.stdout)["folder"]
-    # A fresh environment that sees the packages of this one: torch alone is gigabytes.
-    venv.create(tmp_path / "env", with_pip=True)
-    site = next((tmp_path / "env" / "lib").glob("python*")) / "site-packages"
-    (site / "parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    python = tmp_path / "env" / "bin" / "python"
+    python = fresh_environment(tmp_path / "env")
     installed = run(python, "-m", "pip", "install", "--quiet", "-e", ".", cwd=package)
     assert installed.returncode == 0, installed.stderr
-    tested = run(python, "-m", "pytest", "-q", cwd=package, PYTEST_ADDOPTS="")
+    tested = run(python, "-m", "pytest", "-q", cwd=package)
     assert tested.returncode == 0, tested.stdout + tested.stderr
     passed = re.search(r"(\d+) passed", tested.stdout)
     assert passed is not None
