@@ -15,6 +15,7 @@ from torch import nn
 
 from zoo.apply.effect import check_rewrite, snapshot
 from zoo.contracts import Context, LossTerm, Phase
+from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.errors import PluginError, ZooError
 from zoo.training.feed import collate
 from zoo.training.inputs import normalise
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
     from zoo.contracts import Reporter, Technique
     from zoo.training.schedule import Budget
 
-_CALIBRATION_BATCHES = 8
 #: the highest rate of training with changed arithmetic: it only settles a trained net, more would unsettle it
 _NUMERICS_RATE = 1e-4
-#: calibration crops come from a stream that training does not see
-_CALIBRATION_SEED = 7_919
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class StageRunner:
         self.context = Context(
             architecture=self.job.architecture,
             example_input=example[:1],
-            calibration=lambda: self._inputs(_CALIBRATION_BATCHES),
+            calibration=lambda: self._inputs(CALIBRATION_BATCHES),
             teacher=self.original,
             seed=self.job.request.seed,
             report=self.reporter,
@@ -89,10 +87,10 @@ class StageRunner:
 
     def _inputs(self, batches: int) -> Iterable[torch.Tensor]:
         job = self.job
-        samples = job.dataset.crops(job.architecture, job.crop, job.request.seed + _CALIBRATION_SEED)
+        size = job.request.batch
+        crops = calibration_crops(job.dataset, job.architecture, job.crop, job.request.seed, batches * size)
         for _ in range(batches):
-            batch = collate(list(islice(samples, job.request.batch)))
-            yield normalise(batch.inputs, job.architecture.input)
+            yield normalise(collate(list(islice(crops, size))).inputs, job.architecture.input)
 
     def rewrite(self, model: nn.Module, stage: Stage) -> nn.Module:
         """Apply the rewrites of a stage in order, checking after each that something really changed."""

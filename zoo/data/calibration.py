@@ -1,0 +1,21 @@
+"""The crops that ranges of activations are observed on, from a stream that training does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.contracts import Architecture, Dataset, Sample
+
+#: Batches that a recipe calibrates with.
+CALIBRATION_BATCHES = 8
+_SEED = 7_919
+
+
+def calibration_crops(
+    dataset: Dataset, architecture: Architecture, side: int, seed: int, count: int
+) -> Iterator[Sample]:
+    """The first `count` crops of `side` x `side` input pixels; which ones follows from `seed`."""
+    return islice(dataset.crops(architecture, side, seed + _SEED), count)
