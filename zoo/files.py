@@ -185,6 +185,24 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """An empty folder beside a path, which goes when the body ends; what a killed process left goes with the next.
+
+    Missing parent folders are made. Raises OutputError if it cannot be made.
+    """
+    with writing(beside):
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        folder, descriptor, lock = _claim(beside, _create_folder)
+        os.close(descriptor)
+    try:
+        yield folder
+    finally:
+        if same_file(lock, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
 def check_folder_target(target: Path, *, replace: bool = False) -> None:
     """Raise OutputError if :func:`atomic_folder` could not make `target`; called before long work."""
     with writing(target):

@@ -22,6 +22,7 @@ COMMANDS = {
     "eval": "Measure the quality of an artifact on a dataset.",
     "run": "Turn RAW files into pictures with an artifact; needs no torch.",
     "pull": "Fetch a published checkpoint.",
+    "publish": "Publish an artifact on the Hub, with its card and registry entry.",
     "list": "List architectures, techniques, engines, datasets, ...",
     "info": "Tell all about one architecture, technique, checkpoint, ...",
     "techniques": "List techniques and what they may be combined with.",

@@ -22,9 +22,12 @@ _LARGEST_TOKEN = 4096
 #: A shorter "token" is a mistake, and hiding it would blacken out parts of ordinary words.
 _SHORTEST_HIDDEN = 6
 
+_HIDDEN: set[str] = set()
+#: A token of the Hub, whoever's it is.
+_HUB_TOKEN = re.compile(r"\b(?:hf|api_org|hf_oauth|hf_jwt)_[A-Za-z0-9._-]{20,}")
+
 _PATTERNS = (
-    # Tokens of the Hub, whoever's they are.
-    (re.compile(r"\b(?:hf|api_org|hf_oauth|hf_jwt)_[A-Za-z0-9._-]{8,}"), HIDDEN),
+    (_HUB_TOKEN, HIDDEN),
     (
         re.compile(r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?)(?:(?:bearer|basic|token)\s+)?[^\s'\",]+"),
         rf"\1{HIDDEN}",
@@ -108,6 +111,21 @@ def is_true(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in _TRUE
 
 
+def is_set(variable: str) -> bool:
+    """Whether an environment variable has a value, whatever it is."""
+    return bool(os.environ.get(variable))
+
+
+def hide(secret: str) -> None:
+    """Have :func:`redacted` hide a token that is neither in the environment nor in a file."""
+    _HIDDEN.add(secret)
+
+
+def tells_a_token(text: str) -> bool:
+    """Whether `text` holds one of the user's tokens, or what looks like anybody's."""
+    return any(secret in text for secret in _secrets()) or _HUB_TOKEN.search(text) is not None
+
+
 def redacted(text: object) -> str:
     """`text` without tokens, passwords and signed links. Everything that leaves zoo.hub goes through it."""
     shown = str(text)
@@ -133,4 +151,4 @@ def _kept_tokens() -> Iterator[tuple[str, str]]:
 def _secrets() -> list[str]:
     """The tokens this process could know, the longest first."""
     kept = {value for _, value in _kept_tokens() if len(value) >= _SHORTEST_HIDDEN}
-    return sorted(kept, key=len, reverse=True)
+    return sorted(kept | _HIDDEN, key=len, reverse=True)

@@ -1,0 +1,250 @@
+"""Publishing an artifact: one commit, read back and verified, then a tag and an entry for registry.toml.
+
+Killed anywhere, the repository is as it was or has the whole commit; doing it again finds out which, and goes on
+from there. A tag names only what was read back, and is never moved.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.artifacts import open_artifact
+from zoo.cache import cache_dir
+from zoo.catalogue import entry_for, parse_registry
+from zoo.catalogue.toml_form import FORMAT
+from zoo.contracts import Reporter, SilentReporter
+from zoo.errors import NetworkError, UsageError
+from zoo.files import scratch_folder
+from zoo.hub.client import client, failure, status_of, talking, xet_in_use
+from zoo.hub.parcel import Parcel, Piece, parcel
+from zoo.hub.register import check_registry, register, registered, with_older_sources
+from zoo.hub.remote import Remote, look, read_back, stale_files, tags
+from zoo.hub.request import Request
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was done, or with a dry run would be.
+
+    commit: sha that holds the files; "" if a dry run would make one. created: the repository is new. uploaded,
+    removed: files that changed with the commit. entry: the text for registry.toml; "" for a dry run.
+    """
+
+    repository: str
+    url: str
+    identifier: str
+    commit: str
+    tag: str
+    created: bool
+    uploaded: tuple[str, ...]
+    removed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    bytes: int
+    entry: str = ""
+
+
+def publish(request: Request, report: Reporter | None = None) -> Published:
+    """Publish an artifact as `request` says; do only what is still to be done.
+
+    With `dry_run` nothing is written, here or there. Raises IntegrityError if the artifact is damaged or comes back
+    otherwise than it was sent, NetworkError if the Hub fails, refuses, or somebody else commits meanwhile,
+    UsageError if the repository, the tag or the registry means something else already, OutputError.
+    """
+    report = report or SilentReporter()
+    artifact = open_artifact(request.artifact)
+    if request.register is not None:
+        check_registry(request.register, request.id)
+    goods = parcel(artifact, request.publication(artifact))
+    with client(report) as api, scratch_folder(cache_dir() / "published") as scratch:
+        return _publish(api, request, goods, scratch, report)
+
+
+def _publish(api: HfApi, request: Request, goods: Parcel, scratch: Path, report: Reporter) -> Published:
+    repository = request.repository
+    remote = look(api, repository)
+    created = remote is None
+    if remote is not None:
+        _check_repository(request, remote)
+        remote = _tagged(api, request, goods) or remote
+    elif request.dry_run:
+        remote = Remote("")
+    else:
+        remote = _create(api, request)
+    changes = remote.changes(goods)
+    stale = stale_files(api, repository, remote, goods, scratch)
+    commit = remote.commit if not changes and not stale else ""
+    entry = ""
+    if not request.dry_run:
+        commit = commit or _commit(api, request, remote, goods, changes, stale, report)
+        folder = read_back(api, repository, commit, goods, scratch, report)
+        if request.tag:
+            _tag(api, repository, request.tag, commit)
+        entry = _entry(request, folder, commit)
+        if request.register is not None:
+            register(request.register, request.id, entry)
+    changed = tuple(piece.name for piece in changes)
+    return Published(
+        repository=repository,
+        url=f"{api.endpoint}/{repository}",
+        identifier=request.id,
+        commit=commit,
+        tag=request.tag,
+        created=created,
+        uploaded=changed,
+        removed=tuple(stale),
+        unchanged=tuple(name for name in goods.pieces if name not in changed),
+        bytes=sum(piece.entry.size for piece in changes),
+        entry=entry,
+    )
+
+
+# --------------------------------------------------------------------------------------------------- details
+
+
+def _check_repository(request: Request, remote: Remote) -> None:
+    if remote.foreign:
+        raise UsageError(
+            f"{request.repository} holds something that is no artifact; nothing was published over it.",
+            hint="Name another repository, or a new one.",
+        )
+    if request.private and not remote.private:
+        raise UsageError(
+            f"{request.repository} is public already; --private is for new repositories.",
+            hint="Name a new one, or change its visibility on its settings page first.",
+        )
+
+
+def _tagged(api: HfApi, request: Request, goods: Parcel) -> Remote | None:
+    """What the wanted tag names, if it exists. Raises UsageError if that is another version."""
+    commit = tags(api, request.repository).get(request.tag) if request.tag else None
+    remote = look(api, request.repository, commit) if commit else None
+    if remote is not None and remote.changes(goods):
+        raise UsageError(
+            f"The tag {request.tag} of {request.repository} names another version ({remote.commit[:12]}); "
+            "tags are not moved.",
+            hint="Choose another:  --revision-tag NAME",
+        )
+    return remote
+
+
+def _create(api: HfApi, request: Request) -> Remote:
+    with talking(f"creating {request.repository}"):
+        api.create_repo(request.repository, private=request.private, exist_ok=True)
+    remote = look(api, request.repository)
+    if remote is None:
+        raise NetworkError(
+            f"{api.endpoint} created {request.repository}, and now says that it is not there.",
+            hint="Run the same command again.",
+        )
+    _check_repository(request, remote)  # it may have appeared meanwhile, with something in it
+    return remote
+
+
+def _commit(
+    api: HfApi,
+    request: Request,
+    remote: Remote,
+    goods: Parcel,
+    changes: list[Piece],
+    stale: list[str],
+    report: Reporter,
+) -> str:
+    """Upload what changed, commit all of it at once, and say the commit."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    repository = request.repository
+    report.start("upload", sum(piece.entry.size for piece in changes), "B")
+    operations: list[Any] = [CommitOperationDelete(name) for name in stale]
+    for piece in changes:
+        with talking(f"uploading {piece.name} to {repository}"):
+            # Xet reads files itself; elsewhere a stream of ours tells how far it is.
+            counted = (
+                None if isinstance(piece.source, bytes) or xet_in_use() else _Counted(piece.source, report)
+            )
+            source: Any = counted or (piece.source if isinstance(piece.source, bytes) else str(piece.source))
+            operation = CommitOperationAdd(piece.name, source)
+            if counted:
+                counted.telling = True
+            # One after the other: an interrupt is then met at once, and no thread outlives it.
+            api.preupload_lfs_files(repository, [operation], free_memory=False)
+            report.advance(piece.entry.size - (counted.told if counted else 0))
+            if counted:
+                counted.telling = False
+            operations.append(operation)
+    report.finish()
+    message = request.message or f"Publish {request.id}{f' {request.tag}' if request.tag else ''}"
+    try:
+        done = api.create_commit(
+            repository, operations, commit_message=message, parent_commit=remote.commit or None
+        )
+        return done.oid
+    except Exception as error:
+        if status_of(error) == 412:
+            raise NetworkError(
+                f"Somebody else committed to {repository} meanwhile; nothing of yours was committed.",
+                hint="Look at what they did, then run the same command again.",
+            ) from None
+        # The answer may have been lost after the commit was made.
+        found = look(api, repository)
+        if found is not None and not found.changes(goods):
+            return found.commit
+        raise failure(error, f"committing to {repository}") from None
+
+
+class _Counted(io.BufferedReader):
+    """A file that tells a reporter how much of it was read, and takes it back when it is read again."""
+
+    def __init__(self, path: Path, report: Reporter) -> None:
+        super().__init__(io.FileIO(path))
+        self._report = report
+        self.telling = False
+        self.told = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._tell()
+        return content
+
+    def seek(self, target: int, whence: int = 0, /) -> int:
+        place = super().seek(target, whence)
+        self._tell()
+        return place
+
+    def _tell(self) -> None:
+        if self.telling:
+            self._report.advance(self.tell() - self.told)
+            self.told = self.tell()
+
+
+def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
+    """Have a tag at the commit; one that is there already is left."""
+    known = tags(api, repository).get(name)
+    if known is None:
+        with talking(f"tagging {repository}"):
+            api.create_tag(repository, tag=name, revision=commit, exist_ok=True)
+        known = tags(api, repository).get(name)
+    if known != commit:
+        raise UsageError(
+            f"{repository} holds your files at {commit}, but the tag {name} was set to something else meanwhile.",
+            hint="Choose another:  --revision-tag NAME",
+        )
+
+
+def _entry(request: Request, folder: Path, commit: str) -> str:
+    """The entry for registry.toml, made of what was read back."""
+    artifact = open_artifact(folder)
+    manifest = artifact.manifest
+    summary = request.summary or ("" if manifest.recipe else f"{manifest.architecture} without compression")
+    source = f"hf:{request.repository}@{commit}"
+    text = entry_for(artifact, request.id, summary, (source,), tag=request.tag)
+    if request.register is None:
+        return text
+    new = parse_registry(f"format = {FORMAT}\n{text}".encode(), "the entry")[request.id]
+    sources = with_older_sources(registered(request.register).get(request.id), new)
+    return entry_for(artifact, request.id, summary, sources, tag=request.tag)
