@@ -15,14 +15,25 @@ if TYPE_CHECKING:
 
 #: The data for a task unless other data is named.
 _DEFAULT = {"raw-to-rgb": "darkroom", "classification": "photos"}
+#: What to type where no data was named, or the wrong one.
+_REMEDY = {
+    "raw-to-rgb": "Try --data darkroom",
+    "classification": "Try --data photos",
+    "segmentation": "Name yours:  --data 'masks(images=DIR,labels=DIR)'",
+}
 
 
 def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture) -> tuple[str, Dataset]:
     """The dataset that a text such as ``darkroom(min_ratio=200)`` names, "" for the task's default.
 
-    photos: folders added to its option `photos`. Returns the full text too. Raises UsageError if the data is for
-    another task, and what :func:`zoo.plugins.dataset` raises.
+    photos: folders added to its option `photos`. Returns the full text too. Raises UsageError if there is no data
+    for the task unless named, or the data is for another task, and what :func:`zoo.plugins.dataset` raises.
     """
+    if not text and architecture.task not in _DEFAULT:
+        raise UsageError(
+            f"There is no packaged data for {architecture.task}, which {architecture.id} does.",
+            hint=_REMEDY[architecture.task],
+        )
     text = _with_photos(text or _DEFAULT[architecture.task], photos)
     stage = parse_stage(text, "dataset")
     dataset = plugins.dataset(stage.technique, stage.option_map)
@@ -30,7 +41,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         raise UsageError(
             f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "
             f"{architecture.id} is a net for {architecture.task}.",
-            hint=f"Try --data {_DEFAULT[architecture.task]}, or see:  zoo list datasets",
+            hint=f"{_REMEDY[architecture.task]}, or see:  zoo list datasets",
         )
     return text, dataset
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zoo.errors import InputError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.contracts import Split
+
+Key = TypeVar("Key", bound=Hashable)
 
 #: Photographs inside installed packages: (package, folder, file names). One name a scene.
 _PACKAGED = (
@@ -120,7 +122,7 @@ class PictureSet:
                 hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
             )
         self._pictures = tuple(pictures)
-        self._cache = PictureCache()
+        self._cache: PictureCache[Path] = PictureCache(read_picture)
 
     def of(self, split: Split) -> list[Picture]:
         """The photographs of a split, in a fixed order."""
@@ -142,20 +144,21 @@ class PictureSet:
         return ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
 
 
-class PictureCache:
-    """The last photographs read, up to a fixed number of bytes."""
+class PictureCache(Generic[Key]):
+    """The last pictures that `read` gave, up to a fixed number of bytes."""
 
-    def __init__(self, limit: int = _CACHE_BYTES) -> None:
+    def __init__(self, read: Callable[[Key], npt.NDArray[Any]], limit: int = _CACHE_BYTES) -> None:
+        self._read = read
         self._limit = limit
-        self._held: OrderedDict[Path, npt.NDArray[np.uint8]] = OrderedDict()
+        self._held: OrderedDict[Key, npt.NDArray[Any]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, path: Path) -> npt.NDArray[np.uint8]:
-        """The picture at `path`, see :func:`read_picture`."""
-        if path in self._held:
-            self._held.move_to_end(path)
-            return self._held[path]
-        pixels = self._held[path] = read_picture(path)
+    def get(self, key: Key) -> npt.NDArray[Any]:
+        """What `read` gives for `key`; it is called where this is not held any more."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        pixels = self._held[key] = self._read(key)
         self._bytes += pixels.nbytes
         while self._bytes > self._limit and len(self._held) > 1:
             self._bytes -= self._held.popitem(last=False)[1].nbytes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.data.windows import random_window
 from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
@@ -108,9 +109,9 @@ class SeeInTheDark(Dataset):
                 epoch, position = divmod(visit, len(pairs))
                 order = np.random.default_rng((seed, 1, epoch)).permutation(len(pairs))
                 held = visit, _load(pairs[int(order[position])], architecture)
-            yield _crop(
-                held[1], size, architecture.output.scale, number, np.random.default_rng((seed, 2, number))
-            )
+            rng = np.random.default_rng((seed, 2, number))
+            multiple, scale = architecture.input.multiple_of, architecture.output.scale
+            yield random_window(held[1], size, scale, multiple, number, rng)
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
@@ -169,26 +170,3 @@ def _develop(path: Path) -> npt.NDArray[np.uint16]:
                 use_camera_wb=True, half_size=False, no_auto_bright=True, output_bps=16, user_flip=0
             )
         )
-
-
-def _crop(sample: Sample, size: int, scale: int, number: int, rng: np.random.Generator) -> Sample:
-    """A random window, flipped and transposed at random as in the paper."""
-    assert sample.target is not None
-    height, width = (
-        min(s, t // scale) for s, t in zip(sample.inputs.shape[1:], sample.target.shape[1:], strict=True)
-    )
-    if min(height, width) < size:
-        raise UsageError(
-            f"{sample.name} is smaller than a crop of {size}.", hint=f"Use --crop {min(height, width)}"
-        )
-    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-    inputs = sample.inputs[:, top : top + size, left : left + size]
-    target = sample.target[:, top * scale : (top + size) * scale, left * scale : (left + size) * scale]
-    for axis in (1, 2):
-        if rng.random() < 0.5:
-            inputs, target = np.flip(inputs, axis), np.flip(target, axis)
-    if rng.random() < 0.5:
-        inputs, target = inputs.transpose(0, 2, 1), target.transpose(0, 2, 1)
-    return Sample(
-        f"{sample.name}#{number}", sample.scene, np.ascontiguousarray(inputs), np.ascontiguousarray(target)
-    )

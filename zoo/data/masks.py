@@ -1,0 +1,241 @@
+"""`masks`: pictures with the masks that a segmentation network should give for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from zoo.contracts import Architecture, Dataset, InputSpec, Sample, Split
+from zoo.data.pages import Page, pages_of, read_page
+from zoo.data.pictures import PictureCache
+from zoo.data.windows import random_window
+from zoo.errors import InputError, UsageError
+from zoo.options import option
+from zoo.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from zoo.contracts import FloatArray
+
+_VERSION = 1
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img")
+_LABEL_FOLDERS = ("labels", "label", "masks", "mask")
+#: what may stand at the end of a label's name where the picture's has nothing
+_LABEL_ENDS = ("_mask", "_label", "_labels", "_gt")
+#: weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class MasksConfig:
+    """Options of `masks`."""
+
+    root: str = option("", help="folder that holds a folder images/ and a folder labels/ (or masks/)")
+    images: str = option("", help="folder of pictures, or one TIFF stack, in place of root")
+    labels: str = option("", help="folder of label pictures, or one TIFF stack, in place of root")
+    test: tuple[str, ...] = option((), help="names of the pictures held out; none: a share of them")
+    test_share: float = option(
+        0.2, minimum=0.0, maximum=0.9, help="share held out where no names are given, by a hash of the name"
+    )
+    val_share: float = option(0.0, minimum=0.0, maximum=0.9, help="share of the rest for validation")
+    classes: tuple[int, ...] = option(
+        (), minimum=0, help="label value of each channel of the mask; none: what is above half the largest"
+    )
+    invert: bool = option(False, help="whether dark is foreground and bright background, without classes")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    image: Page
+    label: Page
+
+
+class Masks(Dataset):
+    """Pictures and label pictures of the same size, as files of the same name or as two TIFF stacks.
+
+    A scene is a picture, or a page of a stack, which is called ``stack-007``.
+    """
+
+    id: ClassVar[str] = "masks"
+    summary: ClassVar[str] = "your own pictures and label pictures, as folders or TIFF stacks"
+    Config: ClassVar[type] = MasksConfig
+    tasks: ClassVar[frozenset[str]] = frozenset({"segmentation"})
+    config: MasksConfig
+
+    def __init__(self, config: MasksConfig | None = None) -> None:
+        super().__init__(config)
+        images, labels = _sources(self.config)
+        self._pairs = _paired(pages_of(images), pages_of(labels, indices=True), images, labels)
+        self._splits = self._split()
+        self._cache: PictureCache[Page] = PictureCache(read_page)
+
+    def _split(self) -> dict[Split, list[_Pair]]:
+        config, names = self.config, [pair.name for pair in self._pairs]
+        for name in config.test:
+            if name not in names:
+                raise UsageError(
+                    f"masks: there is no picture '{name}' to hold out{did_you_mean(name, names) or '.'}",
+                    hint=f"They are called {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
+                )
+        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held = set(config.test or ranked[: round(config.test_share * len(names))])
+        rest = [name for name in ranked if name not in held]
+        checked = set(rest[: round(config.val_share * len(rest))])
+        splits: dict[Split, list[_Pair]] = {"train": [], "val": [], "test": []}
+        for pair in self._pairs:
+            split: Split = "test" if pair.name in held else "val" if pair.name in checked else "train"
+            splits[split].append(pair)
+        return splits
+
+    def scenes(self, split: Split) -> Sequence[str]:
+        return [pair.name for pair in self._splits[split]]
+
+    def identity(self) -> str:
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        """A digest of what the files hold, of what is held out, and of how labels are read."""
+        digest = hashlib.sha256()
+        files = {page.path for pair in self._pairs for page in (pair.image, pair.label)}
+        contents = {path: _digest(path) for path in files}
+        for split, pairs in self._splits.items():
+            for pair in pairs:
+                for page in (pair.image, pair.label):
+                    digest.update(f"{split}/{pair.name}/{page.index}/{contents[page.path]}\n".encode())
+        how = f"{self.config.classes}{self.config.invert}"
+        return f"masks/{_VERSION}({len(self._pairs)};{digest.hexdigest()};{how})"
+
+    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        pairs = self._splits["train"]
+        if not pairs:
+            raise InputError(
+                "masks has no pictures for training.", hint="Hold fewer out: test_share, val_share."
+            )
+        number = start
+        while True:
+            rng = np.random.default_rng((seed, number))
+            sample = self._sample(pairs[int(rng.integers(len(pairs)))], architecture)
+            yield random_window(sample, size, 1, architecture.input.multiple_of, number, rng)
+            number += 1
+
+    def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        for pair in self._splits[split]:
+            yield self._sample(pair, architecture)
+
+    def _sample(self, pair: _Pair, architecture: Architecture) -> Sample:
+        output = architecture.output
+        if architecture.input.kind not in ("gray", "rgb") or output.kind != "mask" or output.scale != 1:
+            raise UsageError(
+                f"masks gives pictures and masks of their size; {architecture.id} takes "
+                f"{architecture.input.kind} and gives {output.kind}, {output.scale} times as large.",
+                hint="See which data fits:  zoo list datasets",
+            )
+        image, label = self._cache.get(pair.image), self._cache.get(pair.label)
+        if image.shape[:2] != label.shape[:2]:
+            raise InputError(
+                f"{pair.image} has {image.shape[1]}x{image.shape[0]} pixels, its label {pair.label} "
+                f"{label.shape[1]}x{label.shape[0]}."
+            )
+        inputs = _as_input(image, architecture.input, pair.image)
+        return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, output.channels))
+
+    def _target(self, label: npt.NDArray[Any], page: Page, channels: int) -> FloatArray:
+        if label.ndim == 3:
+            if (label != label[..., :1]).any():
+                raise InputError(f"The label picture {page} is in colour; one value a pixel is needed.")
+            label = label[..., 0]
+        if self.config.classes:
+            if len(self.config.classes) != channels:
+                raise UsageError(
+                    f"masks: {len(self.config.classes)} classes are named, the net gives {channels} masks."
+                )
+            return np.stack([label == value for value in self.config.classes]).astype(np.float32)
+        if channels != 1:
+            raise UsageError(
+                f"The net gives {channels} masks.",
+                hint="Name the label value of each: masks(...,classes=[1,2])",
+            )
+        foreground = label > label.max() / 2
+        return np.asarray(foreground != self.config.invert, dtype=np.float32)[None]
+
+
+def _sources(config: MasksConfig) -> tuple[Path, Path]:
+    """The folder or stack of the pictures, and that of the labels."""
+    if config.images and config.labels and not config.root:
+        return Path(config.images).expanduser(), Path(config.labels).expanduser()
+    if not config.root or config.images or config.labels:
+        raise UsageError(
+            "masks needs to know where the pictures and their labels are: either root, or images and labels.",
+            hint="Say where:  --data 'masks(root=DIR)'  or  --data 'masks(images=DIR,labels=DIR)'",
+        )
+    root = Path(config.root).expanduser()
+    found = [
+        next((root / name for name in names if (root / name).is_dir()), None)
+        for names in (_IMAGE_FOLDERS, _LABEL_FOLDERS)
+    ]
+    if found[0] is None or found[1] is None:
+        raise InputError(
+            f"{root} does not hold a folder of pictures ({', '.join(_IMAGE_FOLDERS)}) and one of labels "
+            f"({', '.join(_LABEL_FOLDERS)}).",
+            hint="Name them:  --data 'masks(images=DIR,labels=DIR)'",
+        )
+    return found[0], found[1]
+
+
+def _paired(images: dict[str, Page], labels: dict[str, Page], at: Path, labels_at: Path) -> list[_Pair]:
+    """Pictures and labels by name; two stacks page by page. Raises InputError for what stays alone."""
+    if at.is_file() and labels_at.is_file():
+        if len(images) != len(labels):
+            raise InputError(f"{at} has {len(images)} pages, {labels_at} has {len(labels)}.")
+        return [_Pair(name, images[name], label) for name, label in zip(images, labels.values(), strict=True)]
+    plain = {_without_end(name, images): label for name, label in labels.items()}
+    alone = [page for name, page in images.items() if name not in plain]
+    alone += [page for name, page in plain.items() if name not in images]
+    if alone:
+        others = f" and {len(alone) - 1} more have" if len(alone) > 1 else " has"
+        raise InputError(
+            f"{alone[0]}{others} no counterpart: pictures and labels are paired by their names.",
+            hint=f"Pictures are in {at}, labels in {labels_at}; give both the same names.",
+        )
+    return [_Pair(name, page, plain[name]) for name, page in images.items()]
+
+
+def _without_end(name: str, images: dict[str, Page]) -> str:
+    ends = (end for end in _LABEL_ENDS if name not in images and name.endswith(end))
+    return name.removesuffix(next(ends, ""))
+
+
+def _as_input(image: npt.NDArray[Any], spec: InputSpec, page: Page) -> FloatArray:
+    """Pixels of any integer type, or float ones in [0, 1], as (channels, H, W) in [0, 1]."""
+    if image.dtype == np.bool_:
+        pixels = image.astype(np.float32)
+    elif np.issubdtype(image.dtype, np.unsignedinteger):
+        pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    else:
+        pixels = image.astype(np.float32)
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+            raise InputError(
+                f"{page} holds {image.dtype} values beyond 0 to 1; 8 or 16 bits are read as they are."
+            )
+    if spec.kind == "gray":
+        gray = pixels if pixels.ndim == 2 else pixels @ _LUMA
+        return np.ascontiguousarray(gray[None])
+    rgb = pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, axis=2)
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""Pictures of any depth: files of a folder, or the pages of a TIFF stack."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.data.pictures import SUFFIXES
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_DIGITS = re.compile(r"(\d+)")
+#: Modes of Pillow that are read as they are; the others become RGB.
+_PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a picture file; the first one for files that have only one.
+
+    indices: whether a picture with a palette is read as the numbers it holds, which is what label pictures mean,
+    and not as the colours they stand for.
+    """
+
+    path: Path
+    index: int = 0
+    indices: bool = False
+
+    def __str__(self) -> str:
+        return f"page {self.index} of {self.path}" if self.index else str(self.path)
+
+
+def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
+    """The pictures in a folder (and below it), or the pages of a file, by name and in natural order.
+
+    A file is called after its path in the folder without the suffix, a page of a stack ``stack-007``. Raises
+    InputError if there are none, or two of one name. indices: see :class:`Page`.
+    """
+    if source.is_file():
+        return _stack(source, source.stem, indices)
+    if not source.is_dir():
+        raise InputError(f"{source} does not exist; a folder of pictures or a TIFF stack is needed.")
+    files = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    pages: dict[str, Page] = {}
+    for path in sorted(files, key=lambda path: _natural(path.relative_to(source).as_posix())):
+        name = path.relative_to(source).with_suffix("").as_posix()
+        stack = path.suffix.lower() in (".tif", ".tiff")
+        found = _stack(path, name, indices) if stack else {name: Page(path, indices=indices)}
+        twice = pages.keys() & found.keys()
+        if twice:
+            name = min(twice)
+            raise InputError(f"Two pictures are called '{name}': {pages[name]} and {found[name]}.")
+        pages |= found
+    if not pages:
+        raise InputError(
+            f"The folder {source} holds no pictures.", hint=f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
+        )
+    return pages
+
+
+def read_page(page: Page) -> npt.NDArray[Any]:
+    """The pixels as stored: (H, W) or (H, W, 3), 8 or 16 bits, truth values or floats. Raises InputError."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(page.path) as image:
+            image.seek(page.index)
+            if image.mode.startswith("I;16"):
+                return np.asarray(image).astype(np.uint16)
+            plain = image.mode in _PLAIN_MODES or (image.mode == "P" and page.indices)
+            pixels = np.asarray(image if plain else image.convert("RGB"))
+            # what older versions of Pillow make of 16-bit files
+            return pixels.astype(np.uint16) if image.mode == "I" and _fits(pixels) else pixels
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f"{page} cannot be read as a picture: {error}") from error
+
+
+def _fits(pixels: npt.NDArray[Any]) -> bool:
+    return bool(pixels.size and pixels.min() >= 0 and pixels.max() <= 0xFFFF)
+
+
+def _stack(path: Path, name: str, indices: bool) -> dict[str, Page]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            count = getattr(image, "n_frames", 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} cannot be read as a picture: {error}") from error
+    if count == 1:
+        return {name: Page(path, indices=indices)}
+    return {f"{name}-{index:03}": Page(path, index, indices) for index in range(count)}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts slice 2 before slice 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(name)]

@@ -1,0 +1,48 @@
+"""Training crops of pictures that are there as a whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.contracts import Sample
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.contracts import FloatArray
+
+
+def random_window(
+    sample: Sample, size: int, scale: int, multiple: int, number: int, rng: np.random.Generator
+) -> Sample:
+    """A window of `size` x `size` input pixels at a random place, flipped and transposed at random.
+
+    scale: target pixels per input pixel along each side. number: becomes part of the name. multiple: of what a
+    crop must be, for the hint. Raises UsageError if the sample is smaller than the window.
+    """
+    assert sample.target is not None
+    height, width = (
+        min(s, t // scale) for s, t in zip(sample.inputs.shape[1:], sample.target.shape[1:], strict=True)
+    )
+    if min(height, width) < size:
+        most = min(height, width) // multiple * multiple
+        raise UsageError(
+            f"{sample.name} with {width}x{height} pixels is smaller than a crop of {size}.",
+            hint=f"Use --crop {most}" if most else f"This network needs at least {multiple} pixels a side.",
+        )
+    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
+    inputs = sample.inputs[:, top : top + size, left : left + size]
+    target = sample.target[:, top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+    return Sample(f"{sample.name}#{number}", sample.scene, *_turned(inputs, target, rng))
+
+
+def _turned(
+    inputs: FloatArray, target: FloatArray, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    for axis in (1, 2):
+        if rng.random() < 0.5:
+            inputs, target = np.flip(inputs, axis), np.flip(target, axis)
+    if rng.random() < 0.5:
+        inputs, target = inputs.transpose(0, 2, 1), target.transpose(0, 2, 1)
+    return np.ascontiguousarray(inputs), np.ascontiguousarray(target)
