@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from zoo.errors import InputError
 from zoo.files import open_regular, reading
 from zoo.raw.native import native_messages
+from zoo.raw.plausible import DAMAGED, check_picture
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 
 if TYPE_CHECKING:
@@ -30,14 +31,12 @@ if TYPE_CHECKING:
 
 #: Of white balance, and what its inverse may be at least.
 LARGEST_GAIN = 64.0
-_BLOCK = 16
 #: Rotations as LibRaw numbers them.
 FLIPS = (0, 3, 5, 6)
 #: What LibRaw and the decoders in it print of data they could not read, and then pass over.
 _DAMAGE = re.compile(r"unexpected end of file|data corrupted|corrupt JPEG|decoder error", re.IGNORECASE)
 _NEED = "Give the camera's own file (.dng .arw .nef .cr2 .cr3 .raf ...)."
 _NEED_MOSAIC = "Give a file with the sensor's mosaic: one value a pixel, red, green or blue."
-_DAMAGED = "Copy it from the camera again; this copy is incomplete or damaged."
 
 
 @dataclass(frozen=True)
@@ -120,13 +119,13 @@ def decode_open(descriptor: int, name: str, place: Place = _new_array) -> RawFra
     for message in messages:
         # Other native code may have written lines of its own meanwhile.
         if _DAMAGE.search(message):
-            raise InputError(f"{name} is truncated or damaged ({_shown(message)}).", hint=_DAMAGED)
+            raise InputError(f"{name} is truncated or damaged ({_shown(message)}).", hint=DAMAGED)
     return frame
 
 
 def _check_head(head: bytes, name: str) -> None:
     if not head:
-        raise InputError(f"{name} is empty.", hint=_DAMAGED)
+        raise InputError(f"{name} is empty.", hint=DAMAGED)
     if not has_raw_header(head):
         kind = other_kind(head)
         found = f"is {kind}, not a RAW file" if kind else "is not a RAW file: it has no known header"
@@ -148,11 +147,11 @@ def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
     except (rawpy.LibRawFileUnsupportedError, rawpy.NotSupportedError) as error:
         raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
-        raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=_DAMAGED) from error
+        raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=DAMAGED) from error
     except no_memory as error:
-        raise InputError(f"{name} claims more pixels than there is memory for.", hint=_DAMAGED) from error
+        raise InputError(f"{name} claims more pixels than there is memory for.", hint=DAMAGED) from error
     except (rawpy.LibRawError, OSError, ValueError, NotImplementedError) as error:
-        raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=_DAMAGED) from error
+        raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=DAMAGED) from error
 
 
 def _frame(raw: Any, name: str, place: Place) -> RawFrame:
@@ -161,7 +160,7 @@ def _frame(raw: Any, name: str, place: Place) -> RawFrame:
     mosaic = place(*visible.shape)
     mosaic[:] = visible
     black, white = _levels(raw)
-    _check_signal(mosaic, black, white, name)
+    check_picture(mosaic, pattern, black, white, name)
     return RawFrame(
         mosaic=mosaic,
         pattern=pattern,
@@ -205,36 +204,6 @@ def _levels(raw: Any) -> tuple[list[float], list[float]]:
     return black, [level if low < level < white else white for low, level in zip(black, own, strict=True)]
 
 
-def _check_signal(mosaic: npt.NDArray[np.uint16], black: list[float], white: list[float], name: str) -> None:
-    """Refuse levels that leave nothing, and pixels that LibRaw did not fill."""
-    if not all(0 <= low < high for low, high in zip(black, white, strict=True)):
-        raise InputError(
-            f"{name} has absurd levels: black {_listed(black)}, white {_listed(white)}.", hint=_DAMAGED
-        )
-    brightest = int(mosaic.max())
-    if brightest == 0:
-        raise InputError(f"{name} holds only zeros; it is truncated or damaged.", hint=_DAMAGED)
-    if brightest <= min(black):
-        raise InputError(
-            f"{name} holds no signal: its brightest pixel is {brightest}, its black level {_listed(black)}.",
-            hint="Was the lens covered? If not, the file is damaged.",
-        )
-    # With a black level above zero, noise does not bring a whole block to exactly zero; missing data does.
-    missing = _empty_blocks(mosaic) if min(black) > 0 else 0.0
-    if missing > 0.001:
-        raise InputError(
-            f"{name} is truncated or damaged: {math.ceil(missing * 100)} % of its picture is empty.",
-            hint=_DAMAGED,
-        )
-
-
-def _empty_blocks(mosaic: npt.NDArray[np.uint16]) -> float:
-    """The share of 16 x 16 blocks that hold only zeros."""
-    height, width = (side - side % _BLOCK for side in mosaic.shape)
-    blocks = mosaic[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
-    return 1.0 - float(blocks.any(axis=(1, 3)).mean())
-
-
 def _gains(values: Any) -> tuple[float, float, float] | None:
     """Gains relative to green, None if they are missing or absurd."""
     red, green, blue = (float(value) for value in list(values)[:3])
@@ -242,11 +211,6 @@ def _gains(values: Any) -> tuple[float, float, float] | None:
         return None
     gains = red / green, 1.0, blue / green
     return gains if max(gains) <= LARGEST_GAIN and min(gains) >= 1 / LARGEST_GAIN else None
-
-
-def _listed(levels: list[float]) -> str:
-    """One number if all are equal, else all of them."""
-    return "/".join(f"{level:g}" for level in dict.fromkeys(levels))
 
 
 def _shown(message: object) -> str:
