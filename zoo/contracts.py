@@ -164,11 +164,17 @@ class LossTerm:
     """One addend of the training objective.
 
     compute: called with (inputs, outputs, targets, model) of a batch; returns a scalar tensor.
+    module:  what is trained beside the net for this term's sake, and kept with the state of an interrupted
+             training; never exported. Several terms may share one.
+    begin:   called with the net when a training of it begins, for what must be attached to it (hooks); returns
+             what takes it away again at the end. A recipe trains up to twice, the second time another net.
     """
 
     name: str
     weight: float
     compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, nn.Module], torch.Tensor]
+    module: nn.Module | None = None
+    begin: Callable[[nn.Module], Callable[[], None]] | None = None
 
 
 @dataclass

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +14,7 @@ from torch import nn
 from zoo.errors import UsageError, ZooError
 from zoo.training.feed import Batch, Feed
 from zoo.training.inputs import normalise
+from zoo.training.losses import exact_sigmoids, task_loss
 from zoo.training.schedule import Budget, Schedule
 from zoo.training.state import Progress, load_state, save_state
 
@@ -75,7 +76,8 @@ def train(
 ) -> tuple[nn.Module, TrainingResult]:
     """Train `model` and return it on the CPU.
 
-    The loss is L1 between output and target (or the teacher's output, for data without targets) plus `terms`.
+    The loss is that of the task (:mod:`zoo.training.losses`) between output and target, or the teacher's output
+    for data without targets, plus `terms`.
     With `state`, progress is kept there: an interrupted run with the same `key` goes on where it was, and Ctrl-C
     saves before it stops. `freeze_norm` keeps the statistics of batch norms: right for fine-tuning, since a
     few crops tell less than the data they were made from. Raises ZooError when the loss is no longer finite.
@@ -98,10 +100,12 @@ def train(
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
     model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    weights = [p for p in model.parameters() if p.requires_grad]
+    parts = nn.ModuleList({id(t.module): t.module for t in terms if t.module is not None}.values()).to(device)
+    whole = nn.ModuleList([model, parts]) if len(parts) else model
+    weights = [p for p in whole.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
     torch.manual_seed(settings.seed)
-    progress = (load_state(state, key, model, optimizer) if state else None) or Progress(key)
+    progress = (load_state(state, key, whole, optimizer) if state else None) or Progress(key)
     schedule = Schedule(settings.budget, progress.seconds, progress.total)
     result = TrainingResult(progress.step, progress.seconds, precision, progress.losses)
     wrapped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
@@ -115,16 +119,21 @@ def train(
     def keep() -> None:
         progress.step, progress.seconds, progress.total = result.steps, schedule.elapsed, schedule.total
         if state is not None and accelerator.is_main_process:
-            save_state(state, progress, model, optimizer)
+            save_state(state, progress, whole, optimizer)
 
     reporter.start(title, schedule.length, "s" if schedule.timed else "steps")
     if progress.step:
         reporter.advance(progress.seconds if schedule.timed else progress.step)
+    attached = ExitStack()
     saved = shown = schedule.elapsed
     running = torch.zeros((), device=device)
     since = 0
     try:
-        for batch in chain(feed):
+        attached.enter_context(exact_sigmoids(model, architecture.output))
+        for term in terms:
+            if term.begin is not None:
+                attached.callback(term.begin(model))
+        for batch in feed:
             if accelerator.num_processes > 1:
                 _agree_on_total(schedule, result.steps, accelerator)
             else:
@@ -137,6 +146,8 @@ def train(
                 loss = _loss(wrapped, model, batch, device, teacher, terms, architecture)
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
+            if accelerator.num_processes > 1:
+                _average_gradients(parts, accelerator)
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             result.steps += 1
@@ -157,10 +168,12 @@ def train(
                 keep()
                 saved = schedule.elapsed
     finally:
+        attached.close()
         feed.close()
         keep()
         reporter.finish()
     result.seconds = schedule.elapsed
+    parts.cpu()
     # exporting writes the memory layout into shapes, so the plain one is restored
     plain: nn.Module = model.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return plain.eval(), result
@@ -185,6 +198,13 @@ def _agree_on_total(schedule: Schedule, step: int, accelerator: Any) -> None:
     schedule.total = None if int(total) < 0 else int(total)
 
 
+def _average_gradients(parts: nn.Module, accelerator: Any) -> None:
+    """What is trained beside the net is not wrapped, so its gradients are shared here."""
+    for parameter in parts.parameters():
+        if parameter.grad is not None:
+            parameter.grad = accelerator.reduce(parameter.grad, "mean")
+
+
 def _loss(
     wrapped: nn.Module,
     model: nn.Module,
@@ -205,7 +225,7 @@ def _loss(
         with torch.no_grad():
             targets = teacher(inputs).float()
     targets = targets.to(device)
-    loss = nn.functional.l1_loss(outputs, targets)
+    loss = task_loss(architecture.output)(outputs, targets)
     for term in terms:
         loss = loss + term.weight * term.compute(inputs, outputs, targets, model)
     return loss
