@@ -62,7 +62,7 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
 def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
     """Run the golden inputs and compare: the lowest PSNR in dB over the pairs, None if the artifact has none.
 
-    The peak is 1 for pictures and the largest magnitude of the expected output for logits. Raises
+    The peak is 1 for pictures and masks, and the largest magnitude of the expected output for logits. Raises
     IntegrityError, naming `engine`, if an output has another shape or lies below the manifest's threshold.
     """
     import numpy as np
@@ -78,7 +78,7 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
                 f"{engine} gives {outputs.shape} for a golden input of {artifact.path}; "
                 f"{expected.shape} is expected."
             )
-        peak = 1.0 if manifest.output.kind == "rgb" else float(np.abs(expected).max()) or 1.0
+        peak = 1.0 if manifest.output.kind != "logits" else float(np.abs(expected).max()) or 1.0
         lowest = min(lowest, psnr(outputs, expected, peak))
     if not lowest >= manifest.golden.min_psnr:
         raise IntegrityError(
