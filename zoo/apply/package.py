@@ -134,6 +134,18 @@ def _metrics(job: Job, outcome: Outcome, exported: bytes) -> dict[str, Any]:
 
 def _training(job: Job, outcome: Outcome) -> dict[str, Any]:
     request = job.request
+    if not outcome.trainings:
+        return {
+            "data": job.data,
+            "calibrated_on": list(job.dataset.scenes("train")),
+            "evaluated_on": list(job.dataset.scenes("test")),
+            "starting_weights": outcome.start.label,
+            "training": "none: no technique of the recipe trains",
+            "batch": request.batch,
+            "crop": job.crop,
+            "seed": request.seed,
+            "machine": _machine(),
+        }
     return {
         "data": job.data,
         "trained_on": list(job.dataset.scenes("train")),
@@ -146,8 +158,14 @@ def _training(job: Job, outcome: Outcome) -> dict[str, Any]:
         "learning_rate": request.learning_rate,
         "precision": [training.precision for training in outcome.trainings],
         "seed": request.seed,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {'cuda' if torch.cuda.is_available() else 'no GPU'}",
+        "machine": _machine(),
     }
+
+
+def _machine() -> str:
+    return (
+        f"{platform.machine()}, {os.cpu_count()} cores, {'cuda' if torch.cuda.is_available() else 'no GPU'}"
+    )
 
 
 def figures(job: Job, outcome: Outcome) -> list[Figure]:

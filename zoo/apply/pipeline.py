@@ -80,6 +80,9 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     model = job.architecture.build().eval()
     start = load_start(model, job.architecture, request.weights)
     request = settled(request, start)
+    stages = stages_of(job.techniques)
+    if not any(stage.trains for stage in stages):
+        request = dataclasses.replace(request, budgets=())  # whatever was given, nothing is made of it
     job = dataclasses.replace(job, request=request)
     original = copy.deepcopy(model)
     key = _fingerprint(job, start)
@@ -90,7 +93,6 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     if meter:
         meter.add("", export_onnx(original, job.architecture))
     runner = StageRunner(job, original, reporter, work, key)
-    stages = stages_of(job.techniques)
     left = iter(budgets(request, sum(stage.trains for stage in stages)))
     trainings: list[TrainingResult] = []
     for index, stage in enumerate(stages):

@@ -59,7 +59,7 @@ def evaluate_artifact(
     A classifier is compared with the artifact called `against`. Raises ZooError subclasses.
     """
     artifact = locate_artifact(name)
-    architecture = _as_deployed(artifact)
+    architecture = as_deployed(artifact)
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
         dataset, split = _Everything(dataset), "test"
@@ -82,7 +82,7 @@ def evaluate_artifact(
     return Evaluation(name, artifact.manifest.fingerprint, engine, quality, _seen(artifact, dataset, split))
 
 
-def _as_deployed(artifact: Artifact) -> Architecture:
+def as_deployed(artifact: Artifact) -> Architecture:
     """The architecture the artifact was made from, with the specs that its manifest states."""
     manifest = artifact.manifest
     architecture = plugins.architecture(manifest.architecture)
@@ -96,10 +96,11 @@ def _open(artifact: Artifact, engine: str, threads: int) -> Session:
 
 def _seen(artifact: Artifact, dataset: Dataset, split: Split) -> list[str]:
     training = artifact.metrics().get("training")
-    trained_on = training.get("trained_on") if isinstance(training, dict) else None
-    if not isinstance(trained_on, list):
-        return []
-    return sorted({str(scene) for scene in trained_on} & set(dataset.scenes(split)))
+    found = training if isinstance(training, dict) else {}
+    seen = found.get("trained_on", found.get("calibrated_on"))
+    return (
+        sorted({str(scene) for scene in seen} & set(dataset.scenes(split))) if isinstance(seen, list) else []
+    )
 
 
 class _Everything(Dataset):
