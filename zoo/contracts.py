@@ -334,11 +334,30 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class DeviceProfile:
-    """What a board can do. Figures carry their source in docs/devices.md.
+class KernelGap:
+    """Something a board's engines do not compute, or compute slowly. what: the operation; effect: what happens."""
 
-    memory_mb: physical memory; precisions: numeric types that run fast, best first;
-    engines: engine ids in order of preference.
+    what: str
+    effect: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """What a board can do; see :func:`zoo.devices.read_profile` for one from a file.
+
+    memory_mb:     physical memory, all of it; a GPU that has none of its own shares it.
+    precisions:    numeric types that run fast, best first.
+    engines:       engine ids in order of preference; the first that can run here is taken.
+    processor, gpu: in words, "" for no GPU.
+    bandwidth_gbs: of the memory, in GB/s; None if unknown.
+    int8_tops:     dense int8 operations a second, in 10^12, as the maker states them; None if it computes no int8.
+    threads:       for an engine on the processor; 0 for as many as the process may use.
+    power_modes:   in watts, lowest first; empty if there is one.
+    power_sensors: patterns of files that tell the power in mW, or pairs "voltage in mV * current in mA".
+    software:      versions the board stops at or comes with, by name (jetpack, tensorrt, cuda, python, glibc).
+    gaps:          what its engines do not compute well.
+    sources:       where the figures come from, by the name of the field.
     """
 
     id: str
@@ -347,3 +366,13 @@ class DeviceProfile:
     precisions: tuple[str, ...]
     engines: tuple[str, ...]
     contract: int = CONTRACT_VERSION
+    processor: str = ""
+    gpu: str = ""
+    bandwidth_gbs: float | None = None
+    int8_tops: float | None = None
+    threads: int = 0
+    power_modes: tuple[float, ...] = ()
+    power_sensors: tuple[str, ...] = ()
+    software: Mapping[str, str] = field(default_factory=dict)
+    gaps: tuple[KernelGap, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)

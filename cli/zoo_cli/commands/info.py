@@ -165,8 +165,16 @@ def _device(name: str) -> Record:
         "kind": "device",
         "summary": profile.summary,
         "memory_mb": profile.memory_mb,
+        "processor": profile.processor,
+        "gpu": profile.gpu or None,
+        "bandwidth_gbs": profile.bandwidth_gbs,
+        "int8_tops": profile.int8_tops,
         "precisions": profile.precisions,
         "engines": profile.engines,
+        "power_modes": profile.power_modes,
+        "software": dict(profile.software),
+        "gaps": [dataclasses.asdict(gap) for gap in profile.gaps],
+        "sources": dict(profile.sources),
         **_origin("devices", name),
     }
 
@@ -206,7 +214,11 @@ def _option(about: Option) -> Record:
 
 def _print(record: Record) -> None:
     """A record as lines of name and value, and its options as a table."""
-    plain = {key: value for key, value in record.items() if key not in ("options", "note", "files")}
+    plain = {
+        key: value
+        for key, value in record.items()
+        if key not in ("options", "note", "files", "gaps", "sources")
+    }
     width = max(map(len, plain))
     for key, value in plain.items():
         shown = _shown(key, value)
@@ -217,6 +229,10 @@ def _print(record: Record) -> None:
         columns = ("name", "type", "default", "range", "unit", "help")
         rows = ([_shown(column, each[column]) for column in columns] for each in record["options"])
         print_table(columns, rows, title="options")
+    if record.get("gaps"):
+        print_text("")
+        rows = ([gap["what"], gap["effect"]] for gap in record["gaps"])
+        print_table(("what it does not do well", "effect"), rows, title="gaps")
 
 
 def _shown(key: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Built-in device profiles: what a board can do. Each is an entry point of the group `zoo.devices`."""
+"""The machine this runs on, as a device profile."""
 
 from __future__ import annotations
 
@@ -9,23 +9,6 @@ from zoo.contracts import DeviceProfile
 
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
 _CGROUP = Path("/sys/fs/cgroup")
-
-X86_CPU = DeviceProfile(
-    id="x86-cpu",
-    summary="a PC or server processor with 8 GB of memory",
-    memory_mb=8192,
-    precisions=("int8", "float32"),
-    engines=("onnxruntime",),
-)
-
-#: 4 GB shared with a Maxwell GPU that computes float16 but not int8; its processor is a Cortex-A57.
-JETSON_NANO = DeviceProfile(
-    id="jetson-nano",
-    summary="Jetson Nano 4 GB: four Cortex-A57 cores, Maxwell GPU without int8",
-    memory_mb=4096,
-    precisions=("float16", "float32"),
-    engines=("onnxruntime",),
-)
 
 
 def host() -> DeviceProfile:
