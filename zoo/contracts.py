@@ -233,6 +233,13 @@ class Technique:
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
+    def identity(self) -> str:
+        """What the result depends on beyond the options, such as a digest of a file that one names; "" for nothing.
+
+        It is part of the recipe's fingerprint. Raises ZooError if an option names what is not there.
+        """
+        return ""
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The new structure, initialised from the trained weights, never from scratch where a closed form exists."""
         return model

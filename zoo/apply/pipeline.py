@@ -176,6 +176,7 @@ def _check_smaller(job: Job, files: list[Measured]) -> None:
 def _fingerprint(job: Job, start: StartWeights) -> str:
     request = job.request
     versions = {"compression-zoo": __version__, **(job.recipe.versions if job.recipe else {})}
+    beyond = {f"{number}:{each.id}": each.identity() for number, each in enumerate(job.techniques)}
     return fingerprint(
         job.recipe.recipe if job.recipe else None,
         architecture=request.architecture,
@@ -189,6 +190,7 @@ def _fingerprint(job: Job, start: StartWeights) -> str:
             "crop": job.crop,
             "learning_rate": request.learning_rate,
             "precision": request.precision,
+            **{name: identity for name, identity in beyond.items() if identity},
         },
     )
 
