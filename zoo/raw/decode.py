@@ -6,12 +6,13 @@ is checked here.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -22,12 +23,10 @@ from zoo.raw.plausible import DAMAGED, check_picture
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     import numpy as np
     import numpy.typing as npt
-
-    Place = Callable[[int, int], npt.NDArray[np.uint16]]
 
 #: Of white balance, and what its inverse may be at least.
 LARGEST_GAIN = 64.0
@@ -75,9 +74,20 @@ def decode(source: Path | bytes) -> RawFrame:
     """
     if isinstance(source, bytes):
         _check_head(source[:HEAD], "the RAW data")
-        return _decode(io.BytesIO(source), "the RAW data", _new_array)
+        with opened(io.BytesIO(source), "the RAW data") as frame:
+            return _copy(frame)
     with open_raw(source) as stream:
-        return decode_open(stream.fileno(), str(source))
+        # Where standard error is closed the file may have its number, 2, which is put to another use.
+        descriptor = fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 3)
+    try:
+        with opened(f"/dev/fd/{descriptor}", str(source)) as frame:
+            return _copy(frame)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(frame: RawFrame) -> RawFrame:
+    return replace(frame, mosaic=frame.mosaic.copy())
 
 
 def open_raw(path: Path) -> BinaryIO:
@@ -97,30 +107,23 @@ def open_raw(path: Path) -> BinaryIO:
     return stream
 
 
-def _new_array(height: int, width: int) -> npt.NDArray[np.uint16]:
-    import numpy as np
+@contextlib.contextmanager
+def opened(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
+    """The frame of a path or stream, called `name` in messages; its mosaic is gone after the body.
 
-    return np.empty((height, width), dtype=np.uint16)
-
-
-def decode_open(descriptor: int, name: str, place: Place = _new_array) -> RawFrame:
-    """Read an open RAW file, called `name` in messages, as :func:`decode` does.
-
-    place: makes the (height, width) array of uint16 that the mosaic is copied to.
+    Raises InputError as :func:`decode` does.
     """
-    # Where standard error is closed the file may have its number, 2, which is put to another use here.
-    descriptor = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
-    try:
-        with native_messages() as messages:
-            # By descriptor: nothing can be put in the file's place, and no name is too odd for LibRaw.
-            frame = _decode(f"/dev/fd/{descriptor}", name, place)
-    finally:
-        os.close(descriptor)
-    for message in messages:
-        # Other native code may have written lines of its own meanwhile.
-        if _DAMAGE.search(message):
-            raise InputError(f"{name} is truncated or damaged ({_shown(message)}).", hint=DAMAGED)
-    return frame
+    import rawpy
+
+    with contextlib.ExitStack() as stack:
+        with native_messages() as messages, _explained(name):
+            raw = stack.enter_context(rawpy.imread(source))
+            frame = _frame(raw, name)
+        for message in messages:
+            # Other native code may have written lines of its own meanwhile.
+            if _DAMAGE.search(message):
+                raise InputError(f"{name} is truncated or damaged ({_shown(message)}).", hint=DAMAGED)
+        yield frame
 
 
 def _check_head(head: bytes, name: str) -> None:
@@ -132,7 +135,9 @@ def _check_head(head: bytes, name: str) -> None:
         raise InputError(f"{name} {found}.", hint=_NEED)
 
 
-def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what rawpy raises into InputErrors."""
     import rawpy
 
     no_memory = (
@@ -142,8 +147,7 @@ def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
         rawpy.LibRawTooBigError,
     )
     try:
-        with rawpy.imread(source) as raw:
-            return _frame(raw, name, place)
+        yield
     except (rawpy.LibRawFileUnsupportedError, rawpy.NotSupportedError) as error:
         raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
@@ -154,11 +158,9 @@ def _decode(source: str | BinaryIO, name: str, place: Place) -> RawFrame:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=DAMAGED) from error
 
 
-def _frame(raw: Any, name: str, place: Place) -> RawFrame:
+def _frame(raw: Any, name: str) -> RawFrame:
     pattern = _pattern(raw, name)
-    visible = raw.raw_image_visible
-    mosaic = place(*visible.shape)
-    mosaic[:] = visible
+    mosaic = raw.raw_image_visible
     black, white = _levels(raw)
     check_picture(mosaic, pattern, black, white, name)
     return RawFrame(

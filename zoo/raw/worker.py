@@ -1,52 +1,83 @@
 """The child process that decodes the RAW files of strangers; :mod:`zoo.raw.isolated` starts it and asks.
 
-It gets the open RAW file and an open memory file for the mosaic, so that it opens no file by a name of its own.
-What LibRaw does to it, or makes of it, ends here.
+It is given each file open, so that it opens none by a name of its own, and sends back a description and then the
+pixels, straight from LibRaw's memory. What a file does to it ends here.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
-import mmap
 import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import rawpy  # noqa: F401 - while the parent still works, not when the first file comes
 
 from zoo.errors import InputError
-from zoo.raw.decode import RawFrame, decode_open
+from zoo.raw.decode import RawFrame, opened
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from zoo.raw.decode import Place
-
+#: What it says when it can take questions. Each answer begins with the length of its description, in as many bytes.
+READY = b"RAW\n"
 _LARGEST_QUESTION = 1 << 16
-#: What it says when it can take questions.
-READY = b"ready\n"
+#: Rows that are sent at once, of about this many bytes.
+_CHUNK = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
-Decode = Callable[[int, str, "Place"], RawFrame]
+Open = Callable[[str, str], AbstractContextManager[RawFrame]]
 
 
-def main(decode: Decode = decode_open) -> None:
+def main(open_: Open = opened) -> None:
     """Answer until the parent closes the socket, of which the number and the parent's id are the arguments."""
+    import rawpy  # noqa: F401 - it takes a while, which must not count as time of the first file
+
     descriptor, parent = (int(argument) for argument in sys.argv[-2:])
     _die_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; the parent tells of it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=descriptor) as channel:
         channel.sendall(READY)
-        while _answer(channel, decode):
-            pass
+        while True:
+            message, files, _, _ = socket.recv_fds(channel, _LARGEST_QUESTION, 1)
+            if not message:
+                return
+            question = json.loads(message)
+            _limit(question["seconds"], question["memory"])
+            try:
+                _answer(channel, open_, files[0], question["name"])
+            finally:
+                os.close(files[0])
+
+
+def _answer(channel: socket.socket, open_: Open, file: int, name: str) -> None:
+    import numpy as np
+
+    try:
+        # By descriptor: nothing can be put in the file's place, and no name is too odd for LibRaw.
+        with open_(f"/dev/fd/{file}", name) as frame:
+            _describe(
+                channel,
+                height=frame.mosaic.shape[0],
+                width=frame.mosaic.shape[1],
+                pattern=frame.pattern.ravel().tolist(),
+                black=frame.black,
+                white=frame.white,
+                gains=frame.gains,
+                flip=frame.flip,
+            )
+            rows = max(1, _CHUNK // frame.mosaic[0].nbytes)
+            for start in range(0, len(frame.mosaic), rows):
+                channel.sendall(np.ascontiguousarray(frame.mosaic[start : start + rows]).data)
+    except InputError as error:
+        _describe(channel, error=error.message, hint=error.hint)
+
+
+def _describe(channel: socket.socket, **fields: object) -> None:
+    content = json.dumps(fields).encode()
+    channel.sendall(len(content).to_bytes(len(READY), "little") + content)
 
 
 def _die_with(parent: int) -> None:
@@ -59,35 +90,6 @@ def _die_with(parent: int) -> None:
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _answer(channel: socket.socket, decode: Decode) -> bool:
-    """Do one file; False at the end of the questions."""
-    message, descriptors, _, _ = socket.recv_fds(channel, _LARGEST_QUESTION, 2)
-    if not message:
-        return False
-    question = json.loads(message)
-    file, memory = descriptors
-    answer: dict[str, Any]
-    try:
-        _limit(question["seconds"], question["memory"])
-        frame = decode(file, question["name"], lambda height, width: _mapped(memory, height, width))
-        answer = {
-            "height": frame.mosaic.shape[0],
-            "width": frame.mosaic.shape[1],
-            "pattern": frame.pattern.ravel().tolist(),
-            "black": frame.black,
-            "white": frame.white,
-            "gains": frame.gains,
-            "flip": frame.flip,
-        }
-    except InputError as error:
-        answer = {"error": error.message, "hint": error.hint}
-    finally:
-        os.close(file)
-        os.close(memory)
-    channel.sendall(json.dumps(answer).encode() + b"\n")
-    return True
-
-
 def _limit(seconds: int, memory: int) -> None:
     """Processor time and address space of the next file, in seconds and bytes."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -97,9 +99,3 @@ def _limit(seconds: int, memory: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         held = pages * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + memory, resource.RLIM_INFINITY))
-
-
-def _mapped(memory: int, height: int, width: int) -> npt.NDArray[np.uint16]:
-    """The memory file as the array of a mosaic; the parent sees what is written there."""
-    os.ftruncate(memory, 2 * height * width)
-    return np.frombuffer(mmap.mmap(memory, 2 * height * width), np.uint16).reshape(height, width)
