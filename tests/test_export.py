@@ -341,7 +341,7 @@ def test_fewer_bits_are_kept_in_int8_and_their_range_is_honoured() -> None:
     assert max(int(abs(w).max()) for w in weights) == 7
     expected = module(x).clamp(0, 1)
     assert psnr(run_as_written(data, x), expected) > 60
-    assert psnr(run(data, x), expected) > 25  # engines round biases to multiples of the coarse products
+    assert psnr(run(data, x), expected) > 45  # finishing rounded the biases as engines do
     assert len(int8_report(data).int8) == 22
 
 

@@ -122,15 +122,20 @@ def test_a_copy_of_the_network_has_quantizers_of_its_own() -> None:
     assert all(id(m.owner) in owners for m in module.modules() if type(m).__name__ == "Requantize")
 
 
-def test_finishing_fixes_scales_and_weights_and_computes_the_same() -> None:
+def test_finishing_fixes_scales_and_weights_and_computes_the_same_up_to_biases() -> None:
     module = copy.deepcopy(calibrated()).eval()
     expected = module(pictures(2))
     finished = Qat().finish(module, context(SmallUNet(), pictures(1)))
-    assert torch.equal(finished(pictures(2)), expected)
+    error = (finished(pictures(2)) - expected).square().mean()
+    assert 10 * torch.log10(expected.var() / error) > 30
     assert not [name for name, _ in finished.named_parameters() if "log_scale" in name]
     conv = finished.get_submodule("down1.conv1")
     levels = conv.weight / conv.weight_quantizer.scale.view(-1, 1, 1, 1)
     assert torch.allclose(levels, levels.round(), atol=1e-3)
+    steps = conv.bias / (conv.weight_quantizer.scale * finished.get_submodule("quantizers.x").scale)
+    assert torch.allclose(steps, steps.round(), atol=1e-2)
+    assert torch.equal(Qat().finish(copy.deepcopy(finished), context(SmallUNet(), pictures(1)))(pictures(2)),
+                       finished(pictures(2)))  # fmt: skip
 
 
 def test_a_bias_that_no_int32_could_hold_gets_room() -> None:

@@ -7,8 +7,8 @@ A plain field is an option already; :func:`option` adds help, a unit and limits:
         bits: int = option(8, help="width of weights and activations", unit="bit", minimum=2, maximum=8)
         which: Literal["all", "second"] = "all"
 
-Types: int, float, bool, str, Path, an Enum, Literal, `T | None` (written ``none``), unions of these, and
-tuples of them (written ``[a,b]``).
+Types: int, float, bool, str, Path, an Enum, Literal, a subclass of :class:`Written`, `T | None` (written
+``none``), unions of these, and tuples of them (written ``[a,b]``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, ClassVar, Literal, TypeVar, Union
 
 from zoo.errors import PluginError, UnknownIdError, UsageError
 from zoo.suggest import did_you_mean
@@ -71,6 +71,22 @@ class Option:
         if self.maximum is not None:
             return f"at most {self.maximum:g}"
         return ""
+
+
+class Written:
+    """A type of options with a notation of its own, such as ``0.4`` for bits before and after the point.
+
+    form: the notation in short, for tables; expected: what a value must be, as the end of a sentence.
+    ``str()`` of an instance gives what :meth:`read` reads.
+    """
+
+    form: ClassVar[str]
+    expected: ClassVar[str]
+
+    @classmethod
+    def read(cls, text: str) -> Written:
+        """The value that `text` stands for; raises ValueError if it stands for none."""
+        raise NotImplementedError
 
 
 def option(
@@ -195,12 +211,18 @@ def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (Union, types.UnionType)
 
 
+def _is_written(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Written)
+
+
 def _type_name(annotation: Any) -> str:
     if annotation is type(None):
         return "none"
     choices = _choices_of(annotation)
     if choices:
         return " | ".join(str(format_value(choice)) for choice in choices)
+    if _is_written(annotation):
+        return str(annotation.form)
     if _is_union(annotation):
         return " or ".join(_type_name(member) for member in typing.get_args(annotation))
     if typing.get_origin(annotation) is tuple:
@@ -218,6 +240,8 @@ def _expected(annotation: Any) -> str:
     choices = _choices_of(annotation)
     if choices:
         return "one of " + ", ".join(str(format_value(choice)) for choice in choices)
+    if _is_written(annotation):
+        return str(annotation.expected)
     if _is_union(annotation):
         return " or ".join(_expected(member) for member in typing.get_args(annotation))
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
@@ -238,6 +262,11 @@ def _convert(annotation: Any, text: Text) -> Any:
                 return choice
         suggestion = did_you_mean(text, map(str, map(format_value, choices)))
         raise _WrongValueError(_expected(annotation), suggestion)
+    if _is_written(annotation):
+        try:
+            return annotation.read(text)
+        except ValueError:
+            raise _WrongValueError(_expected(annotation)) from None
     if annotation is type(None) and text.lower() == "none":
         return None
     if annotation is bool and text.lower() in _BOOLS:

@@ -34,7 +34,7 @@ _WEIGHTS: dict[str, tuple[int, ...]] = {
 }
 #: Any input may be trained (biases, layer scales, embeddings, class tokens), unless the operator only
 #: prepares the network's input or the constant is a single number.
-_JOINS = ("Add", "Sub", "Mul", "Div", "Concat")
+_JOINS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Concat")
 #: A constant seen through these is still the same trained numbers.
 _VIEWS = (
     "Cast", "DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze",

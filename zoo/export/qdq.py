@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
+from zoo.quantization.fixed_point import FixedPoint, to_fixed_point
 from zoo.quantization.fold import replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
@@ -42,8 +43,9 @@ class _QuantizeDequantize(nn.Module):
         self.register_buffer("scale", owner.scale.detach().reshape(()).clone())
         self.register_buffer("zero_point", torch.zeros((), dtype=torch.int8))
         scale = float(self.scale)
+        highest = owner.high * scale if owner.limit is None else min(owner.high * scale, owner.limit)
         narrow = owner.low > _INT8[0] or owner.high < _INT8[1]
-        self.limits = (owner.low * scale, owner.high * scale) if clip and narrow else None
+        self.limits = (owner.low * scale, highest) if clip and narrow else None
 
     def _pair(self, x: Tensor) -> Tensor:
         levels = torch.onnx.ops.symbolic(
@@ -55,6 +57,20 @@ class _QuantizeDequantize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self._pair(x)
         return x if self.limits is None else self._pair(x.clamp(*self.limits))
+
+
+class _PublishedFixedPoint(_QuantizeDequantize):
+    """The published fixed-point function, in float, and a pair for what computes with its values."""
+
+    def __init__(self, owner: FixedPoint) -> None:
+        super().__init__(owner, clip=False)
+        self.ibits, self.fbits, self.limit = owner.ibits, owner.fbits, owner.limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.limit is not None:
+            x = x.clamp(max=self.limit)
+        unit = self.scale * 2.0**self.fbits
+        return self._pair(to_fixed_point(x / unit, self.ibits, self.fbits) * unit)
 
 
 class _Int8Weight(nn.Module):
@@ -136,9 +152,13 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
     giving_floats = set(_giving_floats(model)) if isinstance(model, fx.GraphModule) else set()
     for path, module in list(model.named_modules()):
         if isinstance(module, FakeQuantize) and not module.weight:
-            replace_module(model, path, _QuantizeDequantize(module, clip=True))
+            replace_module(model, path, _exported(module))
         elif isinstance(module, Requantize):
-            replace_module(model, path, _QuantizeDequantize(module.owner, clip=False))
+            # What is truncated must not be rounded before, so the operator before it stays in float.
+            again = (
+                nn.Identity() if _truncates(module.owner) else _QuantizeDequantize(module.owner, clip=False)
+            )
+            replace_module(model, path, again)
         elif isinstance(module, DepthToSpace):
             replace_module(model, path, _ExportedDepthToSpace(module.size))
         elif isinstance(module, GlobalAveragePool):
@@ -148,6 +168,16 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
         elif isinstance(module, QuantLinear):
             replace_module(model, path, _Int8Linear(module, adds_bias=path in giving_floats))
     return model
+
+
+def _truncates(quantizer: FakeQuantize) -> TypeGuard[FixedPoint]:
+    return isinstance(quantizer, FixedPoint) and quantizer.format == "paper"
+
+
+def _exported(quantizer: FakeQuantize) -> _QuantizeDequantize:
+    if _truncates(quantizer):
+        return _PublishedFixedPoint(quantizer)
+    return _QuantizeDequantize(quantizer, clip=True)
 
 
 def _giving_floats(model: fx.GraphModule) -> Iterator[str]:

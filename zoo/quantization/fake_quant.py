@@ -67,6 +67,8 @@ class FakeQuantize(nn.Module):
         self.weight = weight
         self.channels = channels
         self.low, self.high = levels_of(bits, weight=weight, nonnegative=nonnegative)
+        #: the level that stands for the largest value when a range is chosen
+        self.reach = self.high
         self.mode: Literal["off", "observe", "quantize"] = "quantize"
         self.frozen = False
         #: the largest value there is (6 after a ReLU6); the scale never reaches beyond
@@ -94,10 +96,10 @@ class FakeQuantize(nn.Module):
         return self.log_scale.float().clamp(lowest, highest).exp()
 
     def set_range(self, largest: Tensor) -> None:
-        """Choose the scale so that the largest level stands for `largest`, (1,) or (C,)."""
+        """Choose the scale so that the level `reach` stands for `largest`, (1,) or (C,)."""
         with torch.no_grad():
             ranges = without_empty_channels(largest.to(self.log_scale.device))
-            self.log_scale.copy_((ranges / self.high).log())
+            self.log_scale.copy_((ranges / self.reach).log())
 
     def set_limit(self, limit: float) -> None:
         """Let no value pass that is larger than `limit`: rounding then clips as well."""
@@ -107,7 +109,7 @@ class FakeQuantize(nn.Module):
         """Choose the scale for a weight as it is now."""
         rows = weight if self.channels is not None else weight.reshape(1, -1)
         plain = self.observer in ("minmax", "moving-average")
-        self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.high))
+        self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.reach))
 
     def make_room(self, bias: Tensor | None, input_scale: Tensor) -> None:
         """Raise a weight's scale where `bias` in steps of input scale * weight scale would overflow int32."""
@@ -130,7 +132,7 @@ class FakeQuantize(nn.Module):
         self.mode = "quantize"
         if histogram is None or histogram.largest <= TINY:
             return False
-        self.set_range(torch.tensor([histogram.range(self.observer, self.high, self.percentile)]))
+        self.set_range(torch.tensor([histogram.range(self.observer, self.reach, self.percentile)]))
         return True
 
     def freeze(self) -> None:
@@ -147,7 +149,7 @@ class FakeQuantize(nn.Module):
             if self.weight:
                 self.observe_weight(x)
             elif self.observer == "moving-average":
-                now = (x.detach().abs().amax().float().clamp(min=TINY) / self.high).log()
+                now = (x.detach().abs().amax().float().clamp(min=TINY) / self.reach).log()
                 mean = torch.logaddexp(
                     self.log_scale + math.log(1 - MOMENTUM), now.view(1) + math.log(MOMENTUM)
                 )

@@ -10,7 +10,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import Leave
+from zoo.quantization.fold import Leave, is_plain
 from zoo.quantization.lowering import Pad
 from zoo.quantization.operators import Kind, gives_sequence, is_nonnegative, kind_of, upper_bound
 
@@ -188,12 +188,18 @@ def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Pla
     new.args = (node,)
 
 
+def _was_kept(node: fx.Node, module: fx.GraphModule) -> bool:
+    """Whether `node` is a layer that could be quantized: that it is not was said when it was decided."""
+    layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return isinstance(layer, (nn.Conv2d, nn.Linear)) and is_plain(layer)
+
+
 def _report(module: fx.GraphModule, plan: _Plan, leave: Leave) -> None:
     for node in module.graph.nodes:
         name = str(node.target) if node.op == "call_module" else node.name
         if node in plan.last:
             leave(name, "gives the network's output, which is not rounded to 8 bits")
-        elif plan.kinds.get(node) is Kind.FLOAT and node not in plan.tail:
+        elif plan.kinds.get(node) is Kind.FLOAT and node not in plan.tail and not _was_kept(node, module):
             what = type(module.get_submodule(name)).__name__ if node.op == "call_module" else node.target
             leave(name, f"{getattr(what, '__name__', what)} has no int8 form that all engines run")
         elif isinstance(node.target, str) and node.op == "call_module":

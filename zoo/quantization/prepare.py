@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place
 from zoo.quantization.trace import propagate_shapes, trace
 
+Layers = Mapping[str, nn.Conv2d | nn.Linear]
+
 
 class Scheme(Protocol):
     """Which quantizers a network gets."""
@@ -31,16 +33,16 @@ class Scheme(Protocol):
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
         """A quantizer for the activations that share one scale; `nonnegative` if none of them can be less than 0."""
 
-    def weight(self, path: str, layer: nn.Conv2d | nn.Linear) -> FakeQuantize | None:
-        """The quantizer of a layer's weight, which it has seen; None if the layer stays in float."""
+    def weights(self, module: fx.GraphModule, layers: Layers) -> Mapping[str, FakeQuantize | None]:
+        """The quantizers of the weights of `layers`, by path; None for a layer that stays in float."""
 
 
 @dataclass(frozen=True)
 class QuantizationConfig:
     """bits: of activations; weight_bits: of weights (2 to 8 each); observer: how scales are found, those of
     weights by `weight_observer` if it is given; per_channel: whether each output channel's weights have their
-    own scale; percentile: for the observer of that name, in per cent; layer_bits: widths of the weights of
-    single layers, by path.
+    own scale; percentile: for the observer of that name, in per cent; assign: gives the widths of the weights
+    of single layers, by path, that differ from `weight_bits`.
     """
 
     bits: int = 8
@@ -49,7 +51,7 @@ class QuantizationConfig:
     per_channel: bool = True
     weight_observer: Observer | None = None
     percentile: float = PERCENTILE
-    layer_bits: Mapping[str, int] = field(default_factory=dict)
+    assign: Callable[[fx.GraphModule, Layers], Mapping[str, int]] | None = None
 
     @property
     def weights_only(self) -> bool:
@@ -62,14 +64,18 @@ class QuantizationConfig:
         quantizer.percentile = self.percentile
         return quantizer
 
-    def weight(self, path: str, layer: nn.Conv2d | nn.Linear) -> FakeQuantize:
-        """A quantizer of the width that the layer at `path` has."""
-        return FakeQuantize(
-            self.layer_bits.get(path, self.weight_bits),
-            self.weight_observer or self.observer,
-            weight=True,
-            channels=layer.weight.shape[0] if self.per_channel else None,
-        )
+    def weights(self, module: fx.GraphModule, layers: Layers) -> dict[str, FakeQuantize]:
+        """Quantizers of the widths that the layers have."""
+        bits = self.assign(module, layers) if self.assign is not None else {}
+        return {
+            path: FakeQuantize(
+                bits.get(path, self.weight_bits),
+                self.weight_observer or self.observer,
+                weight=True,
+                channels=layer.weight.shape[0] if self.per_channel else None,
+            )
+            for path, layer in layers.items()
+        }
 
 
 def prepare(
@@ -115,9 +121,10 @@ def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:
 
 
 def _quantize_weights(module: fx.GraphModule, scheme: Scheme, leave: Leave) -> int:
+    layers = weighted_layers(module)
     count = 0
-    for path, layer in weighted_layers(module).items():
-        quantizer = scheme.weight(path, layer)
+    for path, quantizer in scheme.weights(module, layers).items():
+        layer = layers[path]
         if quantizer is None:
             leave(path, "stays in float, as the options say")
             continue
@@ -127,6 +134,14 @@ def _quantize_weights(module: fx.GraphModule, scheme: Scheme, leave: Leave) -> i
         replace_module(module, path, of(layer, quantizer))  # type: ignore[arg-type]
         count += 1
     return count
+
+
+def calibration_batches(context: Context, technique: str) -> list[Tensor]:
+    """Batches to set ranges from, (N, C, H, W) each: the example input, with a note, where there is no data."""
+    if context.calibration is not None:
+        return list(context.calibration())
+    context.report.note(f"{technique}: no calibration data, the ranges come from the one example input")
+    return [context.example_input]
 
 
 def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
@@ -161,11 +176,33 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
 
 
 def freeze(module: fx.GraphModule) -> fx.GraphModule:
-    """Fix every scale and round the weights to their levels, in place; what is computed stays the same.
+    """Fix every scale, and round the weights to their levels and the biases to those that engines have, in place.
 
-    The one exception: a weight's scale so small that the layer's bias would not fit the int32 in which
-    engines add it to the products is raised until it does.
+    Engines keep biases in int32, in steps of input scale * weight scale. A weight's scale so small that the
+    bias would not fit is raised until it does. Few bits make those steps coarse, so that the rounding belongs
+    into the network, where it is seen, and not into each engine.
     """
+    inputs = dict(_input_scales(module))
+    for layer in module.modules():
+        if not isinstance(layer, (QuantConv2d, QuantLinear)):
+            continue
+        quantizer, input_scale = layer.weight_quantizer, inputs.get(layer)
+        with torch.no_grad():
+            if input_scale is not None:
+                quantizer.make_room(layer.bias, input_scale)
+            layer.weight.copy_(quantizer.eval()(layer.weight))
+            quantizer.freeze()
+            if input_scale is not None and layer.bias is not None:
+                step = input_scale * quantizer.scale
+                layer.bias.copy_((layer.bias / step).round() * step)
+    for other in module.modules():
+        if isinstance(other, FakeQuantize):
+            other.freeze()
+    return module
+
+
+def _input_scales(module: fx.GraphModule) -> Iterator[tuple[nn.Module, Tensor]]:
+    """The layers whose input is quantized, with its scale."""
     for node in module.graph.nodes:
         layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
         if isinstance(layer, (QuantConv2d, QuantLinear)):
@@ -173,13 +210,4 @@ def freeze(module: fx.GraphModule) -> fx.GraphModule:
             before = module.get_submodule(str(source.target)) if source.op == "call_module" else None
             owner = before.owner if isinstance(before, Requantize) else before
             if isinstance(owner, FakeQuantize):
-                layer.weight_quantizer.make_room(layer.bias, owner.scale.detach())
-    for layer in module.modules():
-        if isinstance(layer, (QuantConv2d, QuantLinear)):
-            with torch.no_grad():
-                layer.weight_quantizer.freeze()
-                layer.weight.copy_(layer.weight_quantizer(layer.weight))
-    for quantizer in module.modules():
-        if isinstance(quantizer, FakeQuantize):
-            quantizer.freeze()
-    return module
+                yield layer, owner.scale.detach()

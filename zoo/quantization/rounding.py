@@ -34,7 +34,7 @@ class _FakeRound(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-        steps = _along_channels(scale, x)
+        steps = along_channels(scale, x)
         wide = x.float()
         error = torch.div(wide, steps) if wide is x else wide.div_(steps)
         levels = error.clamp(low, high).round_()
@@ -58,7 +58,8 @@ class _FakeRound(torch.autograd.Function):
         return inside.to(gradient.dtype), scale_gradient, None, None
 
 
-def _along_channels(scale: Tensor, x: Tensor) -> Tensor:
+def along_channels(scale: Tensor, x: Tensor) -> Tensor:
+    """`scale`, (1,) or (C,), in a shape that multiplies `x` along dimension 0."""
     return scale.view(-1, *(1,) * (x.ndim - 1)) if scale.numel() > 1 else scale
 
 
