@@ -76,8 +76,12 @@ class FixedPointConfig:
     keep:  what stays in float: `first` block, `last` layer, names of layers or modules, patterns of them.
     """
 
-    w: FixedFormat | Literal["binary", "ternary"] = option(_WEIGHTS, help="format of weights", unit="bit")
-    a: FixedFormat | None = option(_ACTIVATIONS, help="format of activations, none for float", unit="bit")
+    w: FixedFormat | Literal["binary", "ternary"] = option(  # noqa: RUF009
+        _WEIGHTS, help="format of weights", unit="bit"
+    )
+    a: FixedFormat | None = option(  # noqa: RUF009
+        _ACTIVATIONS, help="format of activations, none for float", unit="bit"
+    )
     mode: Literal["saturate", "paper"] = option(
         "saturate", help="whether numbers out of range saturate, or wrap and lose their fraction as published"
     )
