@@ -19,15 +19,18 @@ from zoo.suggest import did_you_mean
 COMMANDS = {
     "train": "Train an architecture as it is; what recipes start from.",
     "apply": "Compress a network with a recipe, train, export and measure it.",
+    "explain": "Tell what rounding does to each tensor of an artifact.",
     "eval": "Measure the quality of an artifact on a dataset.",
     "run": "Turn RAW files into pictures with an artifact; needs no torch.",
     "pull": "Fetch a published checkpoint.",
+    "cache": "List, verify or prune what was pulled.",
     "publish": "Publish an artifact on the Hub, with its card and registry entry.",
     "list": "List architectures, techniques, engines, datasets, ...",
     "info": "Tell all about one architecture, technique, checkpoint, ...",
     "techniques": "List techniques and what they may be combined with.",
     "plugins": "List installed plugins, or check that they load.",
     "plugin": "Begin a plugin package of your own.",
+    "doctor": "Look at this machine: board, memory, engines, what is missing.",
 }
 
 EXIT_BUG = 70  #: EX_SOFTWARE of sysexits.h

@@ -27,6 +27,14 @@ def json_option(command: Command) -> Command:
     return flag(command)
 
 
+def registry_option(command: Command) -> Command:
+    """Give a command the option ``--registry``."""
+    flag = click.option(
+        "--registry", metavar="FILE|URL", help="One more registry of checkpoints, a file or an https address."
+    )
+    return flag(command)
+
+
 @contextlib.contextmanager
 def quiet_stdout(as_json: bool) -> Iterator[None]:
     """With `as_json`, whatever plugins and libraries print goes to standard error meanwhile."""

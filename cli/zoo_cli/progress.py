@@ -93,7 +93,7 @@ class LineReporter:
         rate = self._done / elapsed if elapsed > 0 else 0.0
         parts = [progress_of(self._done, self._total, self._unit)]
         if rate and self._unit != "s":
-            parts.append(f"{rate:.3g}/s")
+            parts.append(rate_of(rate, self._unit))
         if rate and self._total is not None and self._done < self._total:
             parts.append(f"{seconds((self._total - self._done) / rate)} left")
         if self._figures:
@@ -106,6 +106,11 @@ def amount_of(amount: float, unit: str) -> str:
     if unit == "s":
         return seconds(amount)
     return scaled(amount, unit) if unit == "B" else f"{amount:,.0f} {unit}"
+
+
+def rate_of(rate: float, unit: str) -> str:
+    """``3.21/s``, ``12.5 MB/s``."""
+    return f"{scaled(rate, 'B')}/s" if unit == "B" else f"{rate:.3g}/s"
 
 
 def progress_of(done: float, total: float | None, unit: str) -> str:
@@ -136,7 +141,8 @@ def _rich_progress() -> Progress:
     class RateColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:.3g}/s" if speed and task.fields["unit"] != "s" else "")
+            unit = task.fields["unit"]
+            return Text(rate_of(speed, unit) if speed and unit != "s" else "")
 
     class RemainingColumn(ProgressColumn):
         def render(self, task: Task) -> Text:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.artifact import Artifact, open_artifact
-from zoo.catalogue import checkpoints, shipped_folder
-from zoo.errors import UnknownIdError, UsageError
+from zoo.catalogue import PACKAGE_SOURCE, checkpoints, shipped_folder
+from zoo.errors import UsageError
+from zoo.locate import pulled_folder
 from zoo.optional import require
-from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from zoo.contracts import Architecture
+
+
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -32,38 +36,59 @@ class StartWeights:
 def load_start(model: nn.Module, architecture: Architecture, name: str) -> StartWeights:
     """Put the weights called `name` into `model`.
 
-    "auto" takes the shipped checkpoint of the same id as the architecture, if there is one; "none" keeps the
-    random ones; anything else is a checkpoint id or an artifact folder. Raises UsageError if the layers differ.
+    "auto" takes those that the architecture brings itself, or the shipped checkpoint of its id, if there is one;
+    "none" keeps what `model` has; anything else is the id of a shipped or pulled checkpoint, or an artifact folder.
+    Raises UsageError if the layers differ.
     """
     if name == "none":
         return StartWeights("random", "", trained=False)
-    known = checkpoints()
     if name == "auto":
-        if architecture.id not in known:
+        if architecture.trained:
+            return StartWeights("its own", state_digest(model.state_dict()), trained=True)
+        if architecture.id not in _shipped():
             return StartWeights("random", "", trained=False)
         name = architecture.id
-    if name in known:
-        artifact = open_artifact(shipped_folder(name))
-    elif Path(name).is_dir():
-        artifact = open_artifact(Path(name))
-    else:
-        raise UnknownIdError(
-            f"No checkpoint or artifact folder is called '{name}'{did_you_mean(name, known)}",
-            hint="See what there is:  zoo list checkpoints",
-        )
-    state = read_weights(artifact)
-    wanted = model.state_dict()
-    missing = sorted(wanted.keys() - state.keys())
-    wrong = [key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape]
-    if missing or wrong:
-        key = (missing or sorted(wrong))[0]
+    state = read_weights(find_artifact(name))
+    reason = misfit(model, state)
+    if reason:
         raise UsageError(
-            f"The weights of {name} do not fit {architecture.id}: {len(missing)} tensors are missing and "
-            f"{len(wrong)} have another shape, for instance {key}.",
+            f"The weights of {name} do not fit {architecture.id}: {reason}.",
             hint="Name the architecture they were made for, or train from scratch with --weights none.",
         )
-    model.load_state_dict({key: state[key].to(wanted[key].dtype) for key in wanted})
-    return StartWeights(name, _digest(state), trained=True)
+    put_weights(model, state)
+    return StartWeights(name, state_digest(state), trained=True)
+
+
+def find_artifact(name: str) -> Artifact:
+    """The artifact folder called `name`, or the shipped or pulled checkpoint of that id. Raises UnknownIdError."""
+    if name in _shipped():
+        return open_artifact(shipped_folder(name))
+    return open_artifact(Path(name) if Path(name).is_dir() else pulled_folder(name))
+
+
+def _shipped() -> set[str]:
+    return {each.id for each in checkpoints().values() if PACKAGE_SOURCE in each.sources}
+
+
+def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    """Why `state` does not fit `model`, "" if it does. What batch norms count is not needed."""
+    wanted = model.state_dict()
+    missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTER))
+    wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
+    if not (missing or wrong):
+        return ""
+    return (
+        f"{len(missing)} tensors are missing and {len(wrong)} have another shape, for instance "
+        f"{(missing or wrong)[0]}"
+    )
+
+
+def put_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put a state that fits into `model`."""
+    wanted = model.state_dict()
+    model.load_state_dict(
+        {key: state[key].to(old.dtype) if key in state else old for key, old in wanted.items()}
+    )
 
 
 def read_weights(artifact: Artifact) -> dict[str, torch.Tensor]:
@@ -88,10 +113,11 @@ def _onnx_weights(model: bytes) -> dict[str, torch.Tensor]:
     }
 
 
-def _digest(state: dict[str, torch.Tensor]) -> str:
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over names, types, shapes and values."""
     digest = hashlib.sha256()
     for key in sorted(state):
-        tensor = state[key].contiguous()
+        tensor = state[key].detach().cpu().contiguous()
         digest.update(f"{key}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

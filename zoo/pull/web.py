@@ -8,9 +8,7 @@ connection is ever the server's choice.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import functools
 import http.client
 import socket
 import ssl
@@ -20,14 +18,14 @@ from email.utils import parsedate_to_datetime
 from time import time
 from types import TracebackType
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import zoo
 from zoo.catalogue.sources import is_loopback
 from zoo.contracts import Reporter
-from zoo.errors import IntegrityError, NetworkError, UsageError
+from zoo.errors import IntegrityError, NetworkError
 from zoo.hub.endpoint import redacted
 from zoo.pull.limits import Limits, Patience, TransientError
+from zoo.pull.network import authorization, proxy_for, tls
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 8
@@ -164,9 +162,9 @@ class Client:
     ) -> tuple[http.client.HTTPConnection, dict[str, str]]:
         """A connection to the server or its proxy; headers for the proxy if that is to be told the whole address."""
         scheme, host, port = origin
-        proxy = _proxy(scheme, host)
+        proxy = proxy_for(scheme, host)
         plain_proxy = (
-            _authorization(proxy) | {"Proxy-Connection": "keep-alive"} if proxy and scheme == "http" else {}
+            authorization(proxy) | {"Proxy-Connection": "keep-alive"} if proxy and scheme == "http" else {}
         )
         if origin in self._connections:
             return self._connections[origin], plain_proxy
@@ -174,10 +172,10 @@ class Client:
         timeout = self.limits.timeout
         if scheme == "https":
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                *where, timeout=timeout, context=_tls()
+                *where, timeout=timeout, context=tls()
             )
             if proxy:
-                connection.set_tunnel(host, port, _authorization(proxy))
+                connection.set_tunnel(host, port, authorization(proxy))
         else:
             connection = http.client.HTTPConnection(*where, timeout=timeout)
         self._connections[origin] = connection
@@ -299,42 +297,3 @@ def _failure(shown: str, error: Exception) -> NetworkError:
     return TransientError(
         f"{shown}: {reason}.", hint="Check the connection; the next pull goes on where this one ended."
     )
-
-
-def _proxy(scheme: str, host: str) -> SplitResult | None:
-    """The proxy that the environment names for a host: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY; NO_PROXY exempts."""
-    proxies = getproxies_environment()
-    named = proxies.get(scheme) or proxies.get("all")
-    if not named or proxy_bypass_environment(host, proxies):
-        return None
-    try:
-        parts = urlsplit(named if "://" in named else f"http://{named}")
-        usable = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UsageError(
-            f"The proxy {redacted(named)} cannot be used: only http:// proxies are known.",
-            hint="Set HTTPS_PROXY to one, or exempt the server with NO_PROXY.",
-        )
-    return parts
-
-
-def _authorization(proxy: SplitResult) -> dict[str, str]:
-    if proxy.username is None:
-        return {}
-    login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Certificates are checked against those of the system or $SSL_CERT_FILE, else those that came with certifi."""
-    context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not context.cert_store_stats()["x509_ca"] and not paths.capath:
-        with contextlib.suppress(ImportError):
-            import certifi
-
-            context.load_verify_locations(certifi.where())
-    return context

@@ -15,6 +15,7 @@ from zoo.artifacts.manifest import MODEL_NAME
 from zoo.cache import cache_dir
 from zoo.errors import InputError, IntegrityError, OutputError, PluginError, UsageError, ZooError
 from zoo.files import read_bytes, write_bytes_atomic
+from zoo.pull.records import remove_record
 from zoo.strict import Fields, parse_json
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def load(
     UsageError if no engine is there.
     """
     chosen = _engine(engine, profile)
-    artifact.verify()
+    try:
+        artifact.verify()
+    except IntegrityError:
+        remove_record(artifact.path)  # so that the next pull reads all bytes and mends it
+        raise
     session = chosen.open(artifact.read(MODEL_NAME), threads=threads)
     version = chosen.version()
     return Loaded(artifact, session, chosen.id, version, _checked(artifact, session, chosen.id, version))

@@ -2,60 +2,128 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from zoo.discovery import GROUPS
+from zoo.errors import UsageError
 from zoo.survey import survey
 from zoo_cli.commands.plugins import as_record
-from zoo_cli.output import json_option, print_json, print_table, print_text, scaled
+from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option, scaled
+
+if TYPE_CHECKING:
+    from zoo.catalogue import Checkpoint
 
 KINDS = (*GROUPS, "checkpoints")
+#: The figures that tell how good a checkpoint is, of whatever task, and how fast; the first that it states is shown.
+QUALITY = {"psnr_db": "{:.4g} dB", "dice": "Dice {:.3g}", "top1_agreement": "{:.1%} same class"}
+SPEED = {"latency_ms": "{:.3g} ms"}
+Row = dict[str, object]
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS), required=False)
+@click.option("--device", metavar="ID", help="Checkpoints that were checked on this device.")
+@click.option("--max-mb", type=click.FloatRange(0), help="Checkpoints of at most so many megabytes.")
+@click.option("--arch", metavar="ID", help="Checkpoints of this architecture.")
+@registry_option
 @json_option
-def command(kind: str | None, as_json: bool) -> None:
+def command(
+    kind: str | None,
+    device: str | None,
+    max_mb: float | None,
+    arch: str | None,
+    registry: str | None,
+    as_json: bool,
+) -> None:
     """List architectures, techniques, engines, datasets, devices and checkpoints.
 
     No plugin is imported. KIND limits the list to one of them.
     """
-    listed = {each: _rows(each) for each in ((kind,) if kind else KINDS)}
+    if kind != "checkpoints" and (device, max_mb, arch, registry) != (None,) * 4:
+        raise UsageError(
+            "--device, --max-mb, --arch and --registry choose among checkpoints.",
+            hint="Type:  zoo list checkpoints ...",
+        )
+    kinds = (kind,) if kind else KINDS
+    found = _chosen(registry, device, max_mb, arch) if "checkpoints" in kinds else ()
+    rows = {
+        each: [as_record(standing) for standing in survey() if standing.plugin.kind == each]
+        for each in kinds
+        if each != "checkpoints"
+    }
     if as_json:
-        print_json(listed)
+        records = [_record(entry) for entry in found]
+        print_json({**rows, **({"checkpoints": records} if "checkpoints" in kinds else {})})
         return
-    for number, (each, rows) in enumerate(listed.items()):
+    for number, each in enumerate(kinds):
         if number:
             print_text("")
-        columns: tuple[str, ...] = ("ID", "ARCHITECTURE", "RECIPE", "SIZE", "SUMMARY")
-        if each != "checkpoints":
-            columns = ("ID", "DISTRIBUTION", "VERSION", "STATE", "REASON")[: 5 if _any_reason(rows) else 3]
-        cells = (tuple(_cell(row, column.lower()) for column in columns) for row in rows)
-        print_table(columns, cells, title=each.capitalize(), right=("SIZE",))
+        if each == "checkpoints":
+            _print_checkpoints(found)
+        else:
+            _print_plugins(each, rows[each])
 
 
-def _rows(kind: str) -> list[dict[str, object]]:
-    if kind != "checkpoints":
-        return [as_record(standing) for standing in survey() if standing.plugin.kind == kind]
-    from zoo.catalogue import checkpoints
+def _chosen(
+    registry: str | None, device: str | None, max_mb: float | None, arch: str | None
+) -> Sequence[Checkpoint]:
+    from zoo.pull.registries import known_with
 
     return [
-        {
-            "id": each.id,
-            "architecture": each.architecture,
-            "recipe": each.recipe,
-            "size": each.size,
-            "summary": each.summary,
-            "sources": each.sources,
-        }
-        for each in checkpoints().values()
+        each
+        for each in known_with(registry).values()
+        if (device is None or device in each.devices)
+        and (max_mb is None or each.size <= max_mb * 1e6)
+        and (arch is None or arch in (each.architecture, each.architecture.partition(":")[0]))
     ]
 
 
-def _any_reason(rows: list[dict[str, object]]) -> bool:
-    return any(row["reason"] for row in rows)
+def _record(entry: Checkpoint) -> Row:
+    return {
+        "id": entry.id,
+        "architecture": entry.architecture,
+        "recipe": entry.recipe,
+        "size": entry.size,
+        "figures": entry.figures,
+        "devices": entry.devices,
+        "summary": entry.summary,
+        "sources": entry.sources,
+        "registry": entry.registry,
+    }
 
 
-def _cell(row: dict[str, object], column: str) -> object:
-    value = row[column]
-    return scaled(value, "B") if column == "size" and isinstance(value, int) else value
+def _print_checkpoints(found: Sequence[Checkpoint]) -> None:
+    columns = ("ID", "ARCHITECTURE", "SIZE", "QUALITY", "SPEED", "DEVICES", "SUMMARY")
+    cells = (
+        (
+            entry.id,
+            entry.architecture,
+            scaled(entry.size, "B"),
+            _figure(entry, QUALITY),
+            _figure(entry, SPEED),
+            ", ".join(entry.devices),
+            entry.summary,
+        )
+        for entry in found
+    )
+    print_table(columns, cells, title="Checkpoints", right=("SIZE", "SPEED"))
+
+
+def _print_plugins(kind: str, rows: Sequence[Row]) -> None:
+    any_reason = any(row["reason"] for row in rows)
+    columns = ("ID", "DISTRIBUTION", "VERSION", "STATE", "REASON")[: 5 if any_reason else 3]
+    print_table(
+        columns, ([row[column.lower()] for column in columns] for row in rows), title=kind.capitalize()
+    )
+
+
+def _figure(entry: Checkpoint, forms: Mapping[str, str]) -> str:
+    """The first of the figures named in `forms` that the entry states, in its form."""
+    for key, form in forms.items():
+        value = entry.figures.get(key)
+        if isinstance(value, (int, float)):
+            return form.format(value)
+    return ""

@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.output import json_option, print_json, print_text, quiet_stdout
+from zoo_cli.output import json_option, print_json, print_text, quiet_stdout, registry_option
 from zoo_cli.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.contracts import DeviceProfile
+    from zoo.pull import Pulled
 
 
 @click.command(short_help="Fetch a published checkpoint.")
 @click.argument("name")
+@click.option("--device", metavar="ID", help="Fetch only what running it on this device needs.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for it [the cache, where zoo run finds it]."
 )
+@registry_option
 @json_option
-def command(name: str, out: Path | None, as_json: bool) -> None:
-    """Fetch the checkpoint NAME: exactly the bytes that the registry pins, or nothing."""
+def command(name: str, device: str | None, out: Path | None, registry: str | None, as_json: bool) -> None:
+    """Fetch the checkpoint NAME: exactly the bytes that the registry pins, or nothing.
+
+    NAME is an id of `zoo list checkpoints`, alone or with the revision it must be (ID@TAG, ID@COMMIT), or
+    NAMESPACE/NAME@COMMIT for anything on the Hub that no registry lists.
+    """
     from zoo.pull import pull
+    from zoo.pull.registries import known_with
 
     with quiet_stdout(as_json), progress() as reporter:
-        pulled = pull(name, out, report=reporter)
+        profile = _profile(device) if device else None
+        known = known_with(registry, reporter)
+        pulled = pull(name, out, device=profile, known=known, report=reporter)
     if as_json:
-        print_json(
-            {
-                "checkpoint": pulled.checkpoint.id,
-                "path": pulled.path,
-                "fresh": pulled.fresh,
-                "bytes": pulled.checkpoint.size,
-                "files": pulled.checkpoint.files,
-            }
-        )
+        print_json(_record(pulled))
         return
     done = "Pulled" if pulled.fresh else "Already there:"
-    print_text(f"{done} {name} ({pulled.checkpoint.size / 1e6:.1f} MB) in {pulled.path}")
-    print_text(f"Try it:  zoo run {name if out is None else out} shot.ARW -o pictures")
+    unpinned = "" if pulled.checkpoint.pinned else ", unpinned"
+    print_text(f"{done} {pulled.checkpoint.id} ({pulled.size / 1e6:.1f} MB{unpinned}) in {pulled.path}")
+    print_text(f"Try it:  zoo run {pulled.checkpoint.id if out is None else out} shot.ARW -o pictures")
+
+
+def _profile(device: str) -> DeviceProfile:
+    from zoo import plugins
+
+    return plugins.device(device)
+
+
+def _record(pulled: Pulled) -> dict[str, object]:
+    checkpoint = pulled.checkpoint
+    return {
+        "checkpoint": checkpoint.id,
+        "path": pulled.path,
+        "fresh": pulled.fresh,
+        "pinned": checkpoint.pinned,
+        "registry": checkpoint.registry or None,
+        "tag": checkpoint.tag or None,
+        "digest": checkpoint.digest,
+        "bytes": pulled.size,
+        "files": {name: checkpoint.files[name] for name in sorted(pulled.files)},
+        "not_fetched": sorted(checkpoint.files.keys() - pulled.files),
+    }

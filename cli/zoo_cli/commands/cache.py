@@ -1,0 +1,146 @@
+"""`zoo cache`: what was pulled; whether it is still whole; what can go."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.errors import IntegrityError
+from zoo_cli.output import json_option, print_json, print_table, print_text, scaled
+from zoo_cli.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.pull.keeping import Kept, Rest
+
+
+@click.group(name="cache")
+def command() -> None:
+    """What zoo pull keeps: list it, verify it, remove what is not needed."""
+
+
+@command.command(name="list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the checkpoints in the cache with their sizes and when they were last used."""
+    from zoo.cache import cache_dir
+    from zoo.pull.keeping import kept, rests
+
+    checkpoints, others = kept(), rests()
+    if as_json:
+        print_json(
+            {
+                "cache": cache_dir(),
+                "checkpoints": [_record(each) for each in checkpoints],
+                "others": others,
+                "size": sum(each.size for each in (*checkpoints, *others)),
+            }
+        )
+        return
+    rows = [
+        (
+            each.id,
+            scaled(each.size, "B"),
+            _ago(each.used),
+            "all" if each.whole else "for a device",
+            _origin(each),
+        )
+        for each in checkpoints
+    ]
+    print_table(("CHECKPOINT", "SIZE", "LAST USE", "FILES", "FROM"), rows, right=("SIZE",))
+    if others:
+        size = scaled(sum(each.size for each in others), "B")
+        print_text(f"Also {len(others)} partial or damaged ones, {size}; remove them with:  zoo cache prune")
+    print_text(f"In {cache_dir()}")
+
+
+@command.command()
+@json_option
+def verify(as_json: bool) -> None:
+    """Read every file and compare its sha256; a damaged checkpoint is put into quarantine.
+
+    The exit code is 4 if any was damaged.
+    """
+    from zoo.pull.keeping import kept
+    from zoo.pull.pruning import verify
+
+    with progress() as reporter:
+        reporter.start("verify", sum(each.size for each in kept()), "B")
+        checked = verify(reporter.advance)
+        reporter.finish()
+    damaged = [each for each in checked if each.problem]
+    if as_json:
+        print_json(
+            [{**_record(each.kept), "problem": each.problem or None, "moved": each.moved} for each in checked]
+        )
+    else:
+        for each in damaged:
+            print_text(f"{each.kept.id}: {each.problem}", f"  It was moved to {each.moved}")
+        print_text(f"{len(checked) - len(damaged)} of {len(checked)} checkpoints are whole.")
+    if damaged:
+        names = ", ".join(each.kept.id for each in damaged[:5])
+        raise IntegrityError(
+            f"{len(damaged)} checkpoints in the cache are damaged: {names}.",
+            hint=f"Fetch again what you need:  zoo pull {damaged[0].kept.id}",
+        )
+
+
+@command.command()
+@click.option(
+    "--unused", type=click.FloatRange(0), metavar="DAYS", help="Also checkpoints not used for so long."
+)
+@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@json_option
+def prune(unused: float | None, dry_run: bool, as_json: bool) -> None:
+    """Remove partial downloads, damaged checkpoints, those that a newer version replaced, and unlisted ones."""
+    from zoo.pull.pruning import forget_missing, prunable, remove
+
+    items = prunable(unused)
+    removed = items if dry_run else [item for item in items if remove(item)]
+    if not dry_run:
+        forget_missing()
+    size = sum(item.size for item in removed)
+    if as_json:
+        print_json({"dry_run": dry_run, "size": size, "removed": [_removed(item) for item in removed]})
+        return
+    done = "Would remove" if dry_run else "Removed"
+    for item in removed:
+        print_text(f"{done} {_removed(item)['what']} {item.path} ({scaled(item.size, 'B')})")
+    print_text(f"{done} {len(removed)} things, {scaled(size, 'B')}.")
+
+
+def _record(each: Kept) -> dict[str, object]:
+    return {
+        "id": each.id,
+        "path": each.path,
+        "pinned": each.pinned,
+        "registry": each.registry or None,
+        "current": each.current,
+        "whole": each.whole,
+        "size": each.size,
+        "last_use": None if each.used is None else round(each.used),
+    }
+
+
+def _removed(item: Kept | Rest) -> dict[str, object]:
+    what = getattr(item, "what", None) or f"checkpoint {getattr(item, 'id', '')}"
+    return {"what": what, "path": item.path, "size": item.size}
+
+
+def _origin(each: Kept) -> str:
+    from zoo.catalogue.installed import registry_file
+
+    if each.registry is None:
+        return "unlisted"
+    if each.registry == str(registry_file()):
+        return "built-in"
+    return each.registry or "unpinned"
+
+
+def _ago(when: float | None) -> str:
+    """``today``, ``3 days ago``."""
+    if when is None:
+        return "unknown"
+    days = int((time.time() - when) // 86_400)
+    return "today" if days < 1 else f"{days} day{'s' if days > 1 else ''} ago"
