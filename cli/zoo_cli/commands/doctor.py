@@ -1,0 +1,33 @@
+"""``zoo doctor``: what this machine has, and what is missing."""
+
+from __future__ import annotations
+
+import click
+
+from zoo.doctor import State, examine
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+
+
+@click.command()
+@click.option(
+    "--device", default="", metavar="ID", help="Profile to hold the machine against [the board found]."
+)
+@json_option
+def command(device: str, as_json: bool) -> None:
+    """Look at board, memory, swap, power mode, packages and engines; say what helps.
+
+    Exits with 1 if something will not work.
+    """
+    with quiet_stdout(as_json):
+        findings = examine(device)
+    if as_json:
+        print_json({"findings": [finding.to_json() for finding in findings]})
+    else:
+        print_table(
+            ("", "WHAT", "FOUND"), ((each.state.value, each.subject, each.found) for each in findings)
+        )
+        remedies = [each for each in findings if each.remedy and each.state is not State.OK]
+        if remedies:
+            print_text("", *(f"{each.subject}: {each.remedy}" for each in remedies))
+    if any(finding.state is State.PROBLEM for finding in findings):
+        raise SystemExit(1)

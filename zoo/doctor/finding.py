@@ -1,0 +1,29 @@
+"""One thing that was looked at."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+
+class State(str, Enum):
+    """How good it is."""
+
+    OK = "ok"
+    NOTE = "note"  #: works, but could be better
+    PROBLEM = "problem"  #: something will not work
+
+
+@dataclass(frozen=True)
+class Finding:
+    """subject: what was looked at; found: what it is like; remedy: the command or step that helps, or ""."""
+
+    subject: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `--json`."""
+        return {**asdict(self), "state": self.state.value}

@@ -1,0 +1,82 @@
+"""The software: Python, what the runner needs, engines."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Iterator
+
+from zoo import plugins
+from zoo.contracts import DeviceProfile
+from zoo.doctor.finding import Finding, State
+from zoo.errors import ZooError
+
+#: all of them bring the module `onnxruntime`; two of them overwrite each other's files
+_RUNTIMES = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "onnxruntime-directml",
+    "onnxruntime-qnn",
+)
+_NEEDED = ("numpy", "rawpy", "pillow", "tifffile")
+
+
+def software_findings(profile: DeviceProfile) -> Iterator[Finding]:
+    """Python, packages, engines."""
+    yield Finding(
+        "python", State.OK, f"{platform.python_version()} ({platform.libc_ver()[1] or sys.platform})"
+    )
+    for name in _NEEDED:
+        version = installed(name)
+        if version is None:
+            yield Finding(name, State.PROBLEM, "not installed", f"pip install {name}")
+    yield from _runtimes()
+    yield from _engines(profile)
+
+
+def installed(name: str) -> str | None:
+    """The version of a distribution, None if it is not there. Nothing is imported."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _runtimes() -> Iterator[Finding]:
+    found = {name: version for name in _RUNTIMES if (version := installed(name))}
+    shown = ", ".join(f"{name} {version}" for name, version in found.items())
+    if len(found) > 1:
+        keep = next(name for name in found if name != "onnxruntime")
+        yield Finding(
+            "onnxruntime", State.PROBLEM, f"{shown} are installed, and each overwrites files of the other",
+            f"pip uninstall -y {' '.join(found)} && pip install {keep}",
+        )  # fmt: skip
+    elif found:
+        yield Finding("onnxruntime", State.OK, shown)
+
+
+def _engines(profile: DeviceProfile) -> Iterator[Finding]:
+    """Each engine the profile wants, best first; the first that runs is the one that is used."""
+    chosen = False
+    for name in profile.engines:
+        try:
+            engine = plugins.engine(name)
+            obstacle = engine.available()
+        except ZooError as error:
+            yield Finding(f"engine {name}", State.NOTE, error.message.splitlines()[0], error.hint or "")
+            continue
+        if obstacle is not None:
+            yield Finding(f"engine {name}", State.NOTE, obstacle)
+            continue
+        used = "" if chosen else ", the one that is used"
+        chosen = True
+        yield Finding(f"engine {name}", State.OK, f"{engine.version()}{used}")
+    if not chosen:
+        yield Finding(
+            "engine",
+            State.PROBLEM,
+            f"none of {', '.join(profile.engines)} can run here",
+            "pip install onnxruntime",
+        )
