@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Seconds without a byte from the Hub after which a request is given up.
 PATIENCE = 60.0
 _LONGEST_REASON = 500
+_LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
@@ -152,13 +153,6 @@ def _reason(error: BaseException) -> str:
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
-class _WithoutSecrets(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = endpoint.redacted(record.getMessage()), ()
-        record.exc_info = record.exc_text = None
-        return True
-
-
 @contextlib.contextmanager
 def _talking_quietly(report: Reporter, *, xet: bool) -> Iterator[None]:
     """No bars, secrets or warnings of the client on the terminal; its settings are put back afterwards."""
@@ -169,16 +163,12 @@ def _talking_quietly(report: Reporter, *, xet: bool) -> Iterator[None]:
         enable_progress_bars,
     )
 
-    without_secrets = _WithoutSecrets()
-    handlers = [*logging.getLogger("huggingface_hub").handlers, *logging.getLogger().handlers]
     showed_bars, disabled = not are_progress_bars_disabled(), constants.HF_HUB_DISABLE_XET
-    for handler in handlers:
-        handler.addFilter(without_secrets)
     disable_progress_bars()
     if not xet and not endpoint.is_set("HF_HUB_DISABLE_XET"):
         constants.HF_HUB_DISABLE_XET = True
     try:
-        with warnings.catch_warnings(record=True) as warned:
+        with _logging_without_secrets(), warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", UserWarning)
             yield
@@ -188,5 +178,22 @@ def _talking_quietly(report: Reporter, *, xet: bool) -> Iterator[None]:
         constants.HF_HUB_DISABLE_XET = disabled
         if showed_bars:
             enable_progress_bars()
-        for handler in handlers:
-            handler.removeFilter(without_secrets)
+
+
+@contextlib.contextmanager
+def _logging_without_secrets() -> Iterator[None]:
+    """What the client and the libraries below it log is redacted where it arises, whoever listens."""
+    usual = logging.getLogRecordFactory()
+
+    def redacting(name: str, *arguments: Any, **options: Any) -> logging.LogRecord:
+        record = usual(name, *arguments, **options)
+        if name.partition(".")[0] in _LOGGERS:
+            record.msg, record.args = endpoint.redacted(record.getMessage()), ()
+            record.exc_info = None
+        return record
+
+    logging.setLogRecordFactory(redacting)
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(usual)
