@@ -21,7 +21,7 @@ from zoo.files import read_bytes, write_bytes_atomic, writing
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
-_TRAILING_COMMENT = re.compile(r"(?:\"(?:\\.|[^\"\\])*\"|'[^']*'|[^\"'#])*(\s#.*)")
+_TRAILING_COMMENT = re.compile(r"(?:\"(?:\\.|[^\"\\])*\"|'[^']*'|[^\"'#])*?(\s*#.*)")
 
 
 def registered(path: Path) -> Mapping[str, Checkpoint]:
@@ -151,9 +151,10 @@ def _with_comments(old: list[str], entry: str) -> str:
     for place, line in _places(entry.splitlines(keepends=True)):
         body = line.rstrip("\r\n")
         written += above.pop(place, []) if place else []
-        written.append(body + beside.get(place, "") + line[len(body) :] if place else line)
+        written.append(body + beside.pop(place, "") + line[len(body) :] if place else line)
     # Comments on what the new entry lacks come first, so that none is lost.
     orphans = [comment for comments in above.values() for comment in comments] + waiting
+    orphans += [f"{comment.lstrip()}\n" for comment in beside.values()]
     return "".join([*orphans, *written])
 
 
