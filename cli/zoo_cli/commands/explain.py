@@ -1,0 +1,156 @@
+"""`zoo explain`: what rounding does to each tensor of an artifact, and which of two ways to round is better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zoo.optional import require
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.explain.report import Choice, Comparison, Explanation, TensorReport
+
+#: How many reasons are shown; JSON holds all.
+_MOST_REASONS = 8
+
+
+@click.command(short_help="Tell what rounding does to each tensor of an artifact.")
+@click.argument("artifact")
+@click.option(
+    "--tensor", "pattern", default="", help="Only these: a part of the name, or a pattern with * and ?."
+)
+@click.option(
+    "--compare", default="", metavar="OBSERVER,OBSERVER", help="Two observers, as in minmax,percentile=99.9."
+)
+@click.option(
+    "--against", default="", metavar="ARTIFACT", help="Another artifact of the same network to compare with."
+)
+@click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task].")
+@click.option(
+    "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add."
+)
+@click.option(
+    "--images", default=4, type=click.IntRange(1), show_default=True, help="Test images to measure on."
+)
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="Draw the values and the ranges into this PNG file."
+)
+@click.option(
+    "--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."
+)
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Of simulated noise.")
+@json_option
+def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> None:
+    """Print scale, zero point, range, clipped share and error of each quantized tensor of ARTIFACT.
+
+    ARTIFACT is a folder or the id of a pulled checkpoint. The values are those before each rounding, as ONNX
+    Runtime computes them on test images. With --compare or --against, two ways to round are measured side by
+    side: ranges that two observers choose on calibration crops, or those of another artifact.
+    """
+    require("onnx", "Explaining a file")
+    if plot is not None:
+        from zoo.explain.plot import check_target
+
+        check_target(plot)
+    from zoo.explain.explain import explain_artifact
+
+    with quiet_stdout(as_json), progress() as reporter:
+        result = explain_artifact(artifact, reporter=reporter, **options)
+    if plot is not None:
+        from zoo.explain.plot import draw
+
+        draw(result, plot)
+    if as_json:
+        print_json(result.to_json())
+        return
+    if result.comparisons:
+        _show_comparison(result)
+    else:
+        _show_tensors(result)
+    if plot is not None:
+        print_text(f"Wrote {plot}.")
+
+
+def _show_tensors(result: Explanation) -> None:
+    columns = ["tensor", "kind", "bits", "scale", "zero", "range", "clipped", "SQNR dB"]
+    rows = [_row(tensor) for tensor in result.tensors]
+    print_table(columns, rows, right=columns[2:])
+    lines = [f"{tensor.name}: {note}" for tensor in _weakest_first(result) for note in tensor.notes]
+    _print_some(lines, "notes")
+    if result.passed_on:
+        print_text(
+            f"{result.passed_on} more take over the levels of the tensor before them (pooling, concatenation)."
+        )
+    print_text(_measured_on(result))
+
+
+def _weakest_first(result: Explanation) -> list[TensorReport]:
+    return sorted(result.tensors, key=lambda tensor: tensor.choice.sqnr_db if tensor.choice else 1e9)
+
+
+def _row(tensor: TensorReport) -> list[str]:
+    return [
+        tensor.name,
+        tensor.kind if tensor.channels == 1 else f"{tensor.kind}, {tensor.channels} channels",
+        str(tensor.bits),
+        _span(*tensor.scale, form="{:.3g}"),
+        _span(*tensor.zero_point, form="{:d}"),
+        *(_figures(tensor.choice) if tensor.choice else ["", "", ""]),
+    ]
+
+
+def _figures(choice: Choice) -> list[str]:
+    shown = "exact" if choice.sqnr_db == float("inf") else f"{choice.sqnr_db:.1f}"
+    return [f"{choice.low:.3g} to {choice.high:.3g}", _share(choice.clipped), shown]
+
+
+def _span(low: float, high: float, form: str) -> str:
+    return form.format(low) if low == high else f"{form.format(low)} to {form.format(high)}"
+
+
+def _share(share: float) -> str:
+    return "0" if share == 0 else f"{100 * share:.2g} %"
+
+
+def _show_comparison(result: Explanation) -> None:
+    first, second = result.labels
+    heads = [f"{figure}, {label}" for label in (first, second) for figure in ("range", "clipped", "SQNR dB")]
+    rows = [
+        [
+            row.name, row.kind, *_short(row.first), *_short(row.second),
+            row.better or "tie", f"{abs(row.gain_db):.1f}" if row.better else "",
+        ]
+        for row in result.comparisons
+    ]  # fmt: skip
+    print_table(["tensor", "kind", *heads, "better", "by dB"], rows, right=[*heads, "by dB"])
+    differing = sorted((row for row in result.comparisons if row.better), key=lambda row: -abs(row.gain_db))
+    _print_some([_line(row) for row in differing], "reasons")
+    wins = result.wins()
+    print_text(
+        f"{first} is better at {wins[first]} of {len(rows)} tensors, {second} at {wins[second]}; "
+        f"{wins['tie']} differ by less than 0.1 dB.",
+        _measured_on(result),
+    )
+
+
+def _short(choice: Choice) -> list[str]:
+    return [f"{choice.range:.3g}", *_figures(choice)[1:]]
+
+
+def _line(row: Comparison) -> str:
+    return f"{row.name}: {row.better} by {abs(row.gain_db):.1f} dB; {row.reason}."
+
+
+def _print_some(lines: list[str], what: str) -> None:
+    print_text(*lines[:_MOST_REASONS])
+    if len(lines) > _MOST_REASONS:
+        print_text(f"... and {len(lines) - _MOST_REASONS} {what} more; --json has all.")
+
+
+def _measured_on(result: Explanation) -> str:
+    images = "1 test image" if result.images == 1 else f"{result.images} test images"
+    return f"Measured on {images} of {result.data} in {result.engine}."
