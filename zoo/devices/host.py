@@ -13,13 +13,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 def host() -> DeviceProfile:
     """The machine this runs on, with the memory this process may use."""
-    machine = platform.machine().lower()
+    x86 = platform.machine().lower() in _X86
     return DeviceProfile(
         id="host",
-        summary=f"this machine ({platform.system()}, {machine})",
+        summary=f"this machine ({platform.system()}, {platform.machine()})",
         memory_mb=usable_memory() // 2**20,
-        precisions=("int8", "float32") if machine in _X86 else ("int8", "float16", "float32"),
-        engines=("onnxruntime",),
+        precisions=("int8", "float32") if x86 else ("int8", "float16", "float32"),
+        engines=("openvino", "onnxruntime") if x86 else ("onnxruntime",),
     )
 
 

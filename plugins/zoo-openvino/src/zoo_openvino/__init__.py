@@ -1,0 +1,106 @@
+"""OpenVINO as an engine of zoo."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.contracts import Engine
+from zoo.engines.int8_graph import to_unsigned
+from zoo.engines.onnx_bytes import check_model
+from zoo.engines.processors import multiplies_unsigned, usable_processors
+from zoo.errors import InputError, IntegrityError, ZooError
+from zoo.files import read_bytes
+
+if TYPE_CHECKING:
+    from zoo.contracts import FloatArray
+
+#: Protobuf messages, and so ONNX files, are smaller than this.
+_LARGEST = 2**31
+
+
+class OpenVinoSession:
+    """A model compiled by OpenVINO: float32 (N, C, H, W) in, float32 out."""
+
+    def __init__(self, compiled: Any) -> None:
+        if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
+            raise IntegrityError(
+                f"The model takes {len(compiled.inputs)} inputs and gives {len(compiled.outputs)} outputs; "
+                "zoo runs one float32 input to one output."
+            )
+        self._request = compiled.create_infer_request()
+        self._shape = compiled.inputs[0].get_partial_shape()
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """Run one batch. Raises InputError if its shape does not fit, ZooError if the engine fails."""
+        import numpy as np
+        import openvino
+
+        if not openvino.PartialShape(list(inputs.shape)).compatible(self._shape):
+            raise InputError(f"The model takes {self._shape}, not {tuple(inputs.shape)}.")
+        array = np.ascontiguousarray(inputs, dtype=np.float32)
+        try:
+            self._request.infer([array], share_inputs=True)
+            output = self._request.get_output_tensor(0).data
+        except Exception as error:  # openvino raises a dozen unrelated types
+            raise ZooError(f"OpenVINO failed on an input of {inputs.shape}: {_reason(error)}") from error
+        return np.array(output, dtype=np.float32)
+
+
+class OpenVinoEngine(Engine):
+    """OpenVINO on the processor, with every processor this process may use."""
+
+    contract = 1
+    id = "openvino"
+    summary = "OpenVINO on the CPU, float32 and int8"
+
+    def available(self) -> str | None:
+        """None if the package is installed."""
+        if importlib.util.find_spec("openvino") is None:
+            return "The package 'openvino' is not installed."
+        return None
+
+    def version(self) -> str:
+        """Version of the package, without importing it."""
+        return importlib.metadata.version("openvino")
+
+    def open(self, model: Path | bytes, *, threads: int = 0) -> OpenVinoSession:
+        """Compile a model; `threads` 0 means one for each processor this process may use.
+
+        Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
+        holds operators that are not standard, or if OpenVINO refuses it.
+        """
+        import openvino
+
+        data = model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
+        check_model(data)
+        if multiplies_unsigned():
+            data = to_unsigned(data)
+        try:
+            core = openvino.Core()
+            compiled = core.compile_model(
+                core.read_model(data),
+                "CPU",
+                {
+                    "INFERENCE_NUM_THREADS": threads if threads > 0 else usable_processors(),
+                    "NUM_STREAMS": 1,
+                    "PERFORMANCE_HINT": "LATENCY",
+                    # bfloat16 would be taken where the processor has it: faster, and another result
+                    "INFERENCE_PRECISION_HINT": "f32",
+                },
+            )
+        except Exception as error:  # openvino raises a dozen unrelated types
+            raise IntegrityError(f"OpenVINO does not load the model: {_reason(error)}") from error
+        return OpenVinoSession(compiled)
+
+
+def _reason(error: Exception) -> str:
+    """The last line of the engine's message that is not about its own source."""
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if line.strip() and not line.startswith("Exception from")
+    ]
+    return lines[-1][:300] if lines else type(error).__name__
