@@ -92,8 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         seen = Seen(host, self.command, target.path, target.query, headers)
         with hub.lock:
             hub.seen.append(seen)
-        seen.body = self._read_body(headers)
         self._seen = seen
+        seen.body = self._read_body(headers)
         account = hub.accounts.get(headers.get("authorization", "").removeprefix("Bearer "))
         query = {key: values[-1] for key, values in parse_qs(target.query).items()}
         request = Request(hub, self.command, target.path, query, headers, seen.body, account)
@@ -148,15 +148,23 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _read_body(self, headers: Mapping[str, str]) -> bytes:
+        """The whole body. Raises ConnectionError if the client goes before it is here."""
         if headers.get("transfer-encoding", "").lower() != "chunked":
-            return self.rfile.read(int(headers.get("content-length", "0")))
+            return self._read(int(headers.get("content-length", "0")))
         chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
+        while size := int(self.rfile.readline().split(b";")[0] or b"-1", 16):
+            chunks.append(self._read(size))
             self.rfile.readline()
         while self.rfile.readline().strip():
             pass
         return b"".join(chunks)
+
+    def _read(self, size: int) -> bytes:
+        content = self.rfile.read(max(0, size))
+        if len(content) != size:
+            self._seen.status = 499
+            raise ConnectionError("the client is gone")
+        return content
 
     def _hang_up(self) -> None:
         _reset(self.connection)

@@ -154,7 +154,8 @@ def _with_comments(old: list[str], entry: str) -> str:
         written.append(body + beside.pop(place, "") + line[len(body) :] if place else line)
     # Comments on what the new entry lacks come first, so that none is lost.
     orphans = [comment for comments in above.values() for comment in comments] + waiting
-    orphans += [f"{comment.lstrip()}\n" for comment in beside.values()]
+    end = "\r\n" if "\r\n" in entry else "\n"
+    orphans += [f"{comment.lstrip()}{end}" for comment in beside.values()]
     return "".join([*orphans, *written])
 
 
