@@ -396,7 +396,7 @@ _ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("POST", rf"/api/models/{_ID}/commit/([^/]+)", _commit),
     ("POST|DELETE", rf"/api/models/{_ID}/tag/([^/]+)", _tag),
     ("POST", rf"/api/models/{_ID}/paths-info/([^/]+)", _paths_info),
-    ("GET", rf"/api/models/{_ID}/tree/([^/]+)(?:/(.+))?", _tree),
+    ("GET", rf"/api/models/{_ID}/tree/([^/]+)(?:/(.*))?", _tree),
     ("GET", rf"/api/models/{_ID}/refs", _refs),
     ("GET", rf"/api/models/{_ID}/commits/([^/]+)", _commits),
     ("GET|HEAD", rf"/api/models/{_ID}/revision/([^/]+)", _info),
