@@ -17,7 +17,7 @@ from quantized import SmallUNet, pictures, quantized, small_float_file, small_un
 from zoo.contracts import Session
 from zoo.engines import processors, protobuf
 from zoo.engines.int8_graph import for_onnxruntime, to_unsigned
-from zoo.engines.onnx_bytes import check_model
+from zoo.engines.onnx_bytes import read_model
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.engines.protobuf import Reader, encode_bytes, encode_number, encode_varint
 from zoo.errors import InputError, IntegrityError, ZooError
@@ -257,9 +257,9 @@ def foreign_in_a_branch(model: object) -> None:
 )
 def test_files_that_reach_outside_themselves_are_refused(change: object, reason: str) -> None:
     model = quantizing_model()
-    check_model(model.SerializeToString())
+    read_model(model.SerializeToString())
     change(model)
-    for reader in (check_model, to_unsigned, OnnxRuntimeEngine().open):
+    for reader in (read_model, to_unsigned, OnnxRuntimeEngine().open):
         with pytest.raises(IntegrityError, match=reason):
             reader(model.SerializeToString())
 
@@ -289,10 +289,10 @@ def test_nesting_and_numbers_of_fields_are_bounded(monkeypatch: pytest.MonkeyPat
     for _ in range(50):
         graph = encode_bytes(1, encode_bytes(5, encode_bytes(6, graph)))
     with pytest.raises(IntegrityError, match="too deeply"):
-        check_model(encode_bytes(7, graph))
+        read_model(encode_bytes(7, graph))
     monkeypatch.setattr(protobuf, "_MAX_FIELDS", 1000)
     with pytest.raises(IntegrityError, match="more fields"):
-        check_model(encode_number(1, 1) * 1001)
+        read_model(encode_number(1, 1) * 1001)
 
 
 @settings(max_examples=300, deadline=None)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from zoo.errors import IntegrityError
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-#: Far more fields than any network has nodes, attributes and tensors together.
-_MAX_FIELDS = 2_000_000
+#: Far more fields than any network has nodes, attributes and tensors together; read in about a second.
+_MAX_FIELDS = 500_000
+_CONTINUED = bytes(range(128, 256))
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,17 @@ class Reader:
         while at < field.end:
             number, at = self._varint(at, field.end)
             yield number
+
+    def count(self, field: Field, size: int) -> int:
+        """How many numbers a repeated field holds, packed or not; `size` is that of each, 0 for varints."""
+        if field.wire != _LENGTH:
+            return 1
+        if size:
+            if (field.end - field.begin) % size:
+                raise _malformed(field.start)
+            return (field.end - field.begin) // size
+        # The last byte of each varint has its highest bit clear.
+        return len(self.data[field.begin : field.end].translate(None, _CONTINUED))
 
     def _expect_length(self, field: Field) -> None:
         if field.wire != _LENGTH:
