@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Seconds without a byte from the Hub after which a request is given up.
 PATIENCE = 60.0
 _LONGEST_REASON = 500
+_AGAIN = "Run the same command again; it goes on where this one ended."
+_NO_UPLOADS = "Does HF_ENDPOINT name a Hub that takes uploads? Mirrors do not."
+_REFUSED = {404: _NO_UPLOADS, 405: _NO_UPLOADS}
 _LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
@@ -97,10 +100,10 @@ def failure(error: Exception, doing: str) -> ZooError:
             f"{address} refuses {doing}: {reason}",
             hint="See who you are with:  hf auth whoami   A token that may write is made by:  hf auth login",
         )
-    again = "Run the same command again; it goes on where this one ended."
     if status is not None:
-        return NetworkError(f"{address} answered {status} to {doing}: {reason}", hint=again)
-    return NetworkError(f"The connection to {address} failed while {doing}: {reason}", hint=again)
+        hint = _AGAIN if status >= 500 or status in (408, 429) else _REFUSED.get(status)
+        return NetworkError(f"{address} answered {status} to {doing}: {reason}", hint=hint)
+    return NetworkError(f"The connection to {address} failed while {doing}: {reason}", hint=_AGAIN)
 
 
 def status_of(error: BaseException) -> int | None:

@@ -68,7 +68,7 @@ def parcel(artifact: Artifact, publication: Publication) -> Parcel:
     artifact.verify()
     if MODEL_NAME not in artifact.manifest.files:
         raise IntegrityError(f"The artifact {artifact.path} has no {MODEL_NAME}: there is nothing to run.")
-    read_model(artifact.read(MODEL_NAME))
+    checked_model(artifact)
     kept = {
         name: Piece(name, artifact.path / name, entry)
         for name, entry in artifact.manifest.files.items()
