@@ -126,7 +126,32 @@ class Moments:
         return LeastSquares(self._weight, second, cross, power, mean, shift, ridge)
 
 
-class LeastSquares:
+class Normal:
+    """The normal equations of a linear least-squares problem: minimise tr(B S B') - 2 tr(goal B').
+
+    goal: (groups, out, features). second: S (groups, features, features); None for the identity.
+    """
+
+    def __init__(self, goal: Tensor, second: Tensor | None) -> None:
+        self.goal, self.second = goal, second
+
+    def times_second(self, rows: Tensor) -> Tensor:
+        """rows @ S for rows (groups, any, features)."""
+        return rows if self.second is None else rows @ self.second
+
+    def best(self) -> Tensor:
+        """The unconstrained solution, (groups, out, features)."""
+        if self.second is None:
+            return self.goal
+        return solved(self.second, self.goal.transpose(1, 2)).transpose(1, 2)
+
+    def solve(self, rows: Tensor) -> Tensor:
+        """The best P (groups, out, r) for the solution P @ rows, given rows (groups, r, features)."""
+        gram = self.times_second(rows) @ rows.transpose(1, 2)
+        return solved(gram, rows @ self.goal.transpose(1, 2)).transpose(1, 2)
+
+
+class LeastSquares(Normal):
     """Minimise E|r + D x|^2 + lambda |D|^2 over W^, D = W - W^; see the module's docstring.
 
     weight: W (groups, out, features). second: S = E[x x'], taken over; None for the identity, without data.
@@ -152,27 +177,27 @@ class LeastSquares:
         self.ridge = ridge * variance if variance > 0 else 1.0
         if second is not None:
             torch.diagonal(second, dim1=1, dim2=2).add_(self.ridge)
-        self.second = second
-        self.goal = self.times_second(weight) + cross
+        super().__init__((weight if second is None else weight @ second) + cross, second)
 
-    def times_second(self, rows: Tensor) -> Tensor:
-        """rows @ (S + lambda) for rows (groups, any, features)."""
-        return rows if self.second is None else rows @ self.second
+    def through(self, rows: Tensor, left: int = 1) -> Normal:
+        """The problem for B in W^[o, a, b] = sum over r of B[o, r, b] rows[r, a]; its ridge is that on W^.
 
-    def best(self) -> Tensor:
-        """The unconstrained W^ of least error, (groups, out, features)."""
+        rows: (groups, r, a). left: the number of indices b; features are counted (a, b).
+        """
+        groups, rank, a = rows.shape
+        goal = torch.einsum("goab,gra->gorb", self.goal.view(groups, -1, a, left), rows).flatten(2)
         if self.second is None:
-            return self.goal
-        return _solved(self.second, self.goal.transpose(1, 2)).transpose(1, 2)
-
-    def solve(self, rows: Tensor) -> Tensor:
-        """The best B (groups, out, rows) for W^ = B @ rows, given rows (groups, rows, features)."""
-        gram = self.times_second(rows) @ rows.transpose(1, 2)
-        return _solved(gram, rows @ self.goal.transpose(1, 2)).transpose(1, 2)
+            gram = torch.einsum("gra,gsa,bc->grbsc", rows, rows, torch.eye(left, dtype=rows.dtype))
+        else:
+            # One contraction after the other: the first is the larger, but needs no Kronecker product.
+            half = rows @ self.second.view(groups, a, -1)  # (groups, r, b * a' * b')
+            half = half.view(groups, rank * left, a, left).transpose(2, 3)
+            gram = (half @ rows.transpose(1, 2)[:, None]).view(groups, rank, left, left, rank).transpose(3, 4)
+        return Normal(goal, gram.reshape(groups, rank * left, rank * left))
 
     def error(self, weight: Tensor) -> float:
         """Mean square output error of W^ on the data, summed over output channels, with the best bias."""
-        missing = self.weight - weight
+        missing: Tensor = self.weight - weight
         ridged = float((missing * (self.times_second(missing) + 2 * self.cross)).sum())
         return self.power + ridged - self.ridge * float(missing.square().sum())
 
@@ -180,16 +205,27 @@ class LeastSquares:
         """The best bias (groups * out,) for W^, or None."""
         if self.shift is None:
             return None
-        return (self.shift + ((self.weight - weight) @ self.mean[..., None])[..., 0]).flatten()
+        missing: Tensor = self.weight - weight
+        return (self.shift + (missing @ self.mean[..., None])[..., 0]).flatten()
 
 
-def _solved(matrix: Tensor, right: Tensor) -> Tensor:
+def solved(matrix: Tensor, right: Tensor) -> Tensor:
     """matrix^-1 @ right for a positive semi-definite matrix; rows that depend on each other do no harm."""
     matrix = (matrix + matrix.transpose(-1, -2)) / 2
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if bool(failed.any()):
-        return torch.linalg.pinv(matrix, rtol=1e-10, hermitian=True) @ right
+        return torch.matmul(torch.linalg.pinv(matrix, rtol=1e-10, hermitian=True), right)
     return torch.cholesky_solve(right, factor)
+
+
+def root(metric: Tensor) -> Tensor:
+    """A lower triangular L with L L' = metric, up to rounding; (groups, n, n)."""
+    factor, failed = torch.linalg.cholesky_ex(metric)
+    if bool(failed.any()):
+        level = torch.diagonal(metric, dim1=1, dim2=2).mean(1).clamp_min(1e-300)
+        trace = level[:, None, None] * torch.eye(metric.shape[1], dtype=metric.dtype)
+        factor = torch.linalg.cholesky(metric + 1e-9 * trace)
+    return torch.as_tensor(factor)
 
 
 def ratio(missed: float, wanted: float) -> float:

@@ -68,10 +68,11 @@ def dense_weight(layer: Layer) -> Tensor:
 
 
 def store_dense_weight(layer: Layer, weight: Tensor) -> None:
-    """Write a weight (groups, out / groups, in / groups, taps) into the layer."""
+    """Write a weight (groups, out / groups, in / groups * taps) into the layer."""
     with torch.no_grad():
         if isinstance(layer, nn.ConvTranspose2d):
-            weight = weight.transpose(1, 2)
+            taps = math.prod(layer.kernel_size)
+            weight = weight.reshape(*weight.shape[:2], -1, taps).transpose(1, 2)
         layer.weight.copy_(weight.reshape(layer.weight.shape))
 
 
