@@ -30,6 +30,7 @@ COMMANDS = {
     "techniques": "List techniques and what they may be combined with.",
     "plugins": "List installed plugins, or check that they load.",
     "plugin": "Begin a plugin package of your own.",
+    "bench": "Time artifacts against each other on this machine.",
     "doctor": "Look at this machine: board, memory, engines, what is missing.",
 }
 

@@ -1,0 +1,1 @@
+"""How fast artifacts are, against each other on one machine: for `zoo bench`."""
