@@ -1,159 +1,54 @@
-"""Fitting the layers of a changed network to what the original one gave there, by linear least squares.
+"""The weights of a layer fitted anew to inputs that are no longer what they were.
 
-Removing channels, stages or links leaves layers whose inputs are no longer what they were trained for. Each is
-fitted, in the order in which the network runs them, to what the *original* network gave at that layer, from what
-the *changed* network feeds into it: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural
-Networks", ICCV 2017; Luo, Wu and Lin, "ThiNet", ICCV 2017; asymmetric as in Zhang et al., "Accelerating Very Deep
-Convolutional Networks for Classification and Detection", TPAMI 2016. Unlike :mod:`zoo.surgery.substitute` the
-layers keep their form; only their numbers change.
+Unlike other stand-ins this one is the same kind of layer: the best W^ and bias over the moments of its patches, with
+a ridge term that pulls towards the trained weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import cast
+import copy
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from zoo.contracts import Context
-from zoo.surgery.capture import evaluating, inputs_of, watch
-from zoo.surgery.graph import layer_of
 from zoo.surgery.moments import Moments, fits_in_memory, ratio
-from zoo.surgery.substitute import Targets
-from zoo.surgery.walk import names_of
 from zoo.surgery.windows import Layer, dense_weight, patches, store_dense_weight
 
-#: lambda over the mean variance of a patch element: white input that stands for the data not seen
-RIDGE = 1e-3
+_RIDGE = 3e-2
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a layer shall give.
-
-    name: for reports. source: the layer of the original network whose recorded outputs are wanted.
-    channels: which of that layer's output channels, in the order of the layer's own; None for all.
-    """
-
-    name: str
-    source: nn.Module
-    channels: Tensor | None = None
+def reason_against(layer: nn.Module) -> str | None:
+    """Why a layer cannot be fitted anew; None if it can."""
+    if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
+        return f"not refitted: {type(layer).__name__} is not a plain Conv2d, ConvTranspose2d or Linear"
+    assert isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+    groups, _, inputs, taps = dense_weight(layer).shape
+    if not fits_in_memory(groups, inputs * taps):
+        return f"not refitted: its patches of {inputs * taps} numbers are too wide"
+    return None
 
 
-def refittable(layer: nn.Module) -> bool:
-    """Whether least squares can fit a layer: a plain convolution, transposed or not, of moderate size.
+class RefitStandIn:
+    """Fits a layer anew; a :class:`zoo.surgery.substitute.StandIn`. Without data the layer stays as it is."""
 
-    Linear layers are left out: a picture gives one or a few positions, too few to fit hundreds of numbers to.
-    """
-    if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d):
-        return False
-    weight = dense_weight(cast(Layer, layer))
-    return fits_in_memory(weight.shape[0], weight.shape[2] * weight.shape[3])
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self._moments = Moments(dense_weight(layer).flatten(2), layer.bias)
 
+    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        seen = patches(self._layer, image, at).float().cpu()
+        self._moments.add(seen.reshape(len(seen), len(dense_weight(self._layer)), -1), targets)
 
-def record(
-    model: nn.Module, layers: Iterable[nn.Module], batches: Sequence[Tensor], context: Context
-) -> Targets:
-    """What the layers of the original network give, at positions drawn with the context's seed."""
-    with evaluating(model):
-        return Targets(model, _calls(model, layers, context.example_input), batches, context.seed)
-
-
-def refit(
-    model: nn.Module,
-    layers: Mapping[nn.Module, Wanted],
-    targets: Targets,
-    batches: Sequence[Tensor],
-    context: Context,
-    technique: str,
-) -> float | None:
-    """Fit each of `layers` of the changed network, in order of execution; the last one's relative error.
-
-    None if there are no batches or no layers that the network calls. `targets` are those of :func:`record` on
-    the same batches. Raises ZooError if the activations are not finite.
-    """
-    if not batches:
-        return None
-    error = None
-    with evaluating(model):
-        calls = _calls(model, layers, context.example_input)
-        context.report.start(technique, len(calls))
-        for layer, times in calls.items():
-            error = _fit(model, cast(Layer, layer), layers[layer], times, targets, batches)
-            context.report.advance(layer=layers[layer].name, error=round(error, 4))
-        context.report.finish()
-    return error
-
-
-def _calls(model: nn.Module, layers: Iterable[nn.Module], example: Tensor) -> dict[nn.Module, int]:
-    """How often the network calls each layer, in order of execution."""
-    calls: dict[nn.Module, int] = {}
-
-    def count(module: nn.Module, given: Tensor, output: Tensor) -> None:
-        calls[module] = calls.get(module, 0) + 1
-
-    watch(model, layers, example, count)
-    return calls
-
-
-def _fit(
-    model: nn.Module, layer: Layer, wanted: Wanted, times: int, targets: Targets, batches: Sequence[Tensor]
-) -> float:
-    weight = dense_weight(layer).flatten(2)
-    moments = Moments(weight, layer.bias)
-    for index, batch in enumerate(batches):
-        given = inputs_of(model, layer, batch, times)
-        for inputs, recorded in zip(given, targets.of(wanted.source, index), strict=False):
-            for image, (at, rows) in zip(inputs, recorded, strict=True):
-                seen = patches(layer, image[None], at)
-                chosen = rows if wanted.channels is None else rows[:, wanted.channels]
-                moments.add(seen.reshape(len(seen), len(weight), -1), chosen)
-    # Fewer positions than numbers to fit say nothing of some directions: there the old weights shall decide.
-    problem = moments.problem(RIDGE * max(1.0, weight.shape[2] / max(moments.count, 1)))
-    best = problem.best()
-    error = problem.error(best)
-    if not error < problem.error(problem.weight):
-        best, error = problem.weight, problem.error(problem.weight)
-    store_dense_weight(layer, best.to(layer.weight.device, layer.weight.dtype))
-    bias = problem.bias(best)
-    if bias is not None:
-        with torch.no_grad():
-            cast(nn.Parameter, layer.bias).copy_(bias)
-    return ratio(error, moments.wanted_power())
-
-
-def downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> dict[nn.Module, Wanted]:
-    """The layers of a traced network that can be fitted and depend on what `starts` give, themselves included."""
-    starts = set(starts)
-    reached: set[fx.Node] = set()
-    layers: dict[nn.Module, Wanted] = {}
-    for node in module.graph.nodes:
-        layer = layer_of(module, node)
-        if layer in starts or any(source in reached for source in node.all_input_nodes):
-            reached.add(node)
-            if layer is not None and refittable(layer):
-                layers[layer] = Wanted(str(node.target), layer)
-    return layers
-
-
-def refittable_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn.Module, Wanted]:
-    """The layers that can be fitted and run for the first time after the module `last` has run."""
-    layers = {m: Wanted(all_names[0], m) for m, all_names in names_of(model).items() if refittable(m)}
-    order: list[nn.Module] = []
-    inside = set(last.modules())
-
-    def keep(module: nn.Module, given: Tensor, output: Tensor) -> None:
-        order.append(module)
-
-    with evaluating(model):
-        watch(
-            model,
-            [*layers, *(m for m in inside if isinstance(m, nn.Conv2d) and m not in layers)],
-            example,
-            keep,
-        )
-    ends = [index for index, module in enumerate(order) if module in inside]
-    after = order[ends[-1] + 1 :] if ends else []
-    return {m: layers[m] for m in after if m in layers and m not in order[: len(order) - len(after)]}
+    @torch.no_grad()
+    def finish(self) -> tuple[nn.Module, float] | str:
+        new, moments = copy.deepcopy(self._layer), self._moments
+        if not moments.count:
+            return new, 0.0
+        width = dense_weight(new)[0, 0].numel()
+        problem = moments.problem(_RIDGE * max(1.0, width / moments.count))
+        best = problem.best()
+        store_dense_weight(new, best)
+        bias = problem.bias(best)
+        if bias is not None and new.bias is not None:
+            new.bias.copy_(bias)
+        return new, ratio(problem.error(best), moments.wanted_power())

@@ -50,8 +50,11 @@ def substitute(
     batches: Sequence[Tensor],
     context: Context,
     technique: str,
+    first: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> nn.Module:
     """Replace `layers` (with their names) by their stand-ins, fitted on `batches` if there are any.
+
+    first: changes the network once its outputs have been noted, before any layer is fitted; it must keep `layers`.
 
     A layer that the network does not call as a module stays, and `context` is told. Raises ZooError if the
     network no longer runs afterwards.
@@ -67,6 +70,7 @@ def substitute(
             if layer not in calls:
                 context.leave(technique, name, "the network does not call it on the example input")
         targets = Targets(model, calls, batches, context.seed)
+        model = first(model)
         context.report.start(technique, len(calls))
         replaced: dict[nn.Module, nn.Module] = {}
         for layer, times in calls.items():
