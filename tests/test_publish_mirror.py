@@ -7,8 +7,8 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,15 +32,25 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def olah(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program: $ZOO_OLAH, one that is installed, or one fetched into an environment of its own."""
+def olah(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """The program with its environment: $ZOO_OLAH, one that is installed, or one fetched into a folder."""
     found = os.environ.get("ZOO_OLAH") or shutil.which("olah-cli")
     if found:
-        return found
+        return found, {}
     folder = tmp_path_factory.mktemp("olah")
-    venv.create(folder, with_pip=True)
     done = subprocess.run(
-        [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--retries", "1", "olah==0.5.4"],
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "--disable-pip-version-check",
+                "install",
+                "--quiet",
+                "--no-compile",
+            ),
+            *("--retries", "1", "--target", str(folder), "olah==0.5.4"),
+        ],
         capture_output=True,
         text=True,
         timeout=600,
@@ -48,7 +58,7 @@ def olah(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     if done.returncode:
         pytest.skip(f"olah cannot be had: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return str(folder / "bin" / "olah-cli")
+    return str(folder / "bin" / "olah-cli"), {"PYTHONPATH": str(folder)}
 
 
 @pytest.fixture
@@ -64,16 +74,17 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[LoopbackHub
 
 
 @pytest.fixture
-def mirror(hub: LoopbackHub, olah: str, tmp_path: Path) -> Iterator[str]:
+def mirror(hub: LoopbackHub, olah: tuple[str, dict[str, str]], tmp_path: Path) -> Iterator[str]:
     """The address of olah in front of the loopback Hub."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         here = f"127.0.0.1:{free.getsockname()[1]}"
     upstream, storage = urlsplit(hub.url).netloc, urlsplit(hub.storage_url).netloc
     log = (tmp_path / "olah.log").open("wb")
+    program, environment = olah
     process = subprocess.Popen(
         [
-            *(olah, "--host", "127.0.0.1", "--port", here.partition(":")[2]),
+            *(program, "--host", "127.0.0.1", "--port", here.partition(":")[2]),
             *("--hf-scheme", "http", "--hf-netloc", upstream, "--hf-lfs-netloc", storage),
             *("--mirror-scheme", "http", "--mirror-netloc", here, "--mirror-lfs-netloc", here),
             *("--repos-path", str(tmp_path / "repos"), "--log-path", str(tmp_path / "logs")),
@@ -81,6 +92,7 @@ def mirror(hub: LoopbackHub, olah: str, tmp_path: Path) -> Iterator[str]:
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=tmp_path,
+        env={**os.environ, **environment},
     )
     try:
         until = time.monotonic() + 60
