@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.artifacts import open_artifact
 from zoo.artifacts.manifest import MANIFEST_NAME, Manifest, needed_by_runner, parse_manifest
 from zoo.catalogue import Checkpoint
-from zoo.contracts import DeviceProfile, Reporter, SilentReporter
+from zoo.contracts import DeviceProfile, Reporter
 from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
 from zoo.files import atomic_folder, open_regular, reading
 from zoo.pull.limits import Limits
@@ -41,7 +41,7 @@ def fetch(
     with contextlib.ExitStack() as stack:
         sources = _Sources(wanted, stack.enter_context(Client(limits, report)))
         files = _Files(wanted, sources, stack)
-        manifest = _manifest(wanted, files.obtain(MANIFEST_NAME, SilentReporter()))
+        manifest = _manifest(wanted, files.obtain(MANIFEST_NAME, report))
         if device and manifest.precision not in device.precisions:
             report.note(f"{device.id} does not compute {manifest.precision}; it may be slow there.")
         names = frozenset(wanted.files) if device is None else needed_by_runner(manifest) | keep
@@ -122,7 +122,7 @@ class _Sources:
     def _from_cache(self, name: str, partial: Partial, report: Reporter) -> bool:
         """Whether the file was still whole in the cache: from a pull for a device, or beside a damaged one."""
         folder = cached_path(self._wanted)
-        if not (folder / name).is_file() or partial.size:
+        if partial.size or not os.path.isfile(folder / name):
             return False
         try:
             FolderSource(folder).fetch(name, partial, report)

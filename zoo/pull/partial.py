@@ -124,9 +124,8 @@ class Partial:
         self.close()
 
 
-def remove_leftover(sha256: str) -> None:
-    """Remove what a killed pull left of a file, unless another process is fetching it."""
-    path = partial_path(sha256)
+def remove_leftover(path: Path) -> None:
+    """Remove a partial file or a lock that a killed pull left, unless another process is at work with it."""
     if os.path.lexists(path):
         with contextlib.suppress(OSError):
             descriptor = attempt(path)

@@ -13,11 +13,11 @@ from zoo.catalogue import Checkpoint, checkpoints
 from zoo.catalogue.sources import HubAddress
 from zoo.contracts import DeviceProfile, Reporter, SilentReporter
 from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
-from zoo.files import read_bytes, sha256_of
+from zoo.files import read_bytes, reading, sha256_of, writing
 from zoo.pull.limits import Limits
 from zoo.pull.lock import holding
 from zoo.pull.partial import remove_leftover
-from zoo.pull.places import cached_path, hub_path, lock_path
+from zoo.pull.places import cached_path, hub_path, lock_path, partial_path
 from zoo.pull.records import make_record, read_record, write_record
 from zoo.pull.request import MovingName, described, refuse_moving, remark_on, requested
 
@@ -87,9 +87,10 @@ def verified(folder: Path, wanted: Checkpoint) -> frozenset[str] | None:
 
     None if the folder is not there, holds anything else, or lacks what every device needs.
     """
-    if not folder.is_dir():
-        return None
     try:
+        with reading(folder):
+            if not folder.is_dir():
+                return None
         artifact = open_artifact(folder, subset=True)
         found = frozenset({MANIFEST_NAME, *artifact.manifest.files} - artifact.absent)
         same = found <= wanted.files.keys() and all(
@@ -119,14 +120,17 @@ def _held(target: Path, wanted: Checkpoint, device: DeviceProfile | None) -> fro
         needed = needed_by_runner(parse_manifest(content, str(target / MANIFEST_NAME)))
     if not needed <= files:
         return None
-    for entry in wanted.files.values():  # of a pull that was killed after it had installed them
-        remove_leftover(entry.sha256)
+    # What a pull left that was killed after it had installed them:
+    for path in (lock_path(wanted.digest), *(partial_path(entry.sha256) for entry in wanted.files.values())):
+        remove_leftover(path)
     return files
 
 
 def _check_free(target: Path, wanted: Checkpoint) -> None:
     """Refuse a folder that holds something else. Raises OutputError."""
-    if target.is_dir() and any(target.iterdir()) and verified(target, wanted) is None:
+    with writing(target):
+        occupied = target.is_dir() and any(target.iterdir())
+    if occupied and verified(target, wanted) is None:
         raise OutputError(
             f"{target} exists and is not the checkpoint {wanted.id}.",
             hint=f"Remove it, or name another folder:  zoo pull {wanted.id} --out DIR",

@@ -133,9 +133,16 @@ def note_use(folder: Path) -> None:
 
 
 def remove_record(folder: Path) -> None:
-    """Forget what was installed in `folder`; it is verified again before a pull relies on it."""
+    """Forget what was installed in `folder`."""
     with contextlib.suppress(OSError, OutputError):
         record_path(folder).unlink(missing_ok=True)
+
+
+def distrust(folder: Path) -> None:
+    """Have the next pull read all files in `folder` again: one of them is not what it should be."""
+    record = read_record(folder)
+    if record is not None:
+        write_record(dataclasses.replace(record, looks={}))
 
 
 def _read(path: Path) -> Record | None:

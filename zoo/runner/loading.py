@@ -13,9 +13,10 @@ from zoo import plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.cache import cache_dir
+from zoo.engines.onnx_check import checked_model
 from zoo.errors import InputError, IntegrityError, OutputError, PluginError, UsageError, ZooError
 from zoo.files import read_bytes, write_bytes_atomic
-from zoo.pull.records import remove_record
+from zoo.pull.records import distrust
 from zoo.strict import Fields, parse_json
 
 if TYPE_CHECKING:
@@ -40,16 +41,16 @@ def load(
     """Verify all files, open the model on `engine` (by default the profile's first that is there), check it.
 
     The golden check runs once for each model, engine version and machine; its result is kept in the cache.
-    Raises IntegrityError for an altered artifact and for an engine that computes it wrongly, PluginError or
-    UsageError if no engine is there.
+    Raises IntegrityError for an altered artifact, for a model that no engine may be given, and for an engine that
+    computes it wrongly, PluginError or UsageError if no engine is there.
     """
     chosen = _engine(engine, profile)
     try:
         artifact.verify()
     except IntegrityError:
-        remove_record(artifact.path)  # so that the next pull reads all bytes and mends it
+        distrust(artifact.path)  # so that the next pull mends it
         raise
-    session = chosen.open(artifact.read(MODEL_NAME), threads=threads)
+    session = chosen.open(checked_model(artifact), threads=threads)
     version = chosen.version()
     return Loaded(artifact, session, chosen.id, version, _checked(artifact, session, chosen.id, version))
 
