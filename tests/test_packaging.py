@@ -19,7 +19,7 @@ from PIL import Image
 
 import dngs
 import zoo
-from fake_distributions import Result
+from fake_distributions import Result, install
 from tiny import bayer_artifact
 from zoo.artifacts.manifest import MANIFEST_NAME
 from zoo.catalogue import checkpoint, checkpoints, shipped_folder
@@ -104,7 +104,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, with_pip=True)
-    done = pip("install", "--quiet", str(built.wheel), python=folder / "bin" / "python")
+    done = pip("install", "--quiet", f"{built.wheel}[cpu]", python=folder / "bin" / "python")
     assert done.returncode == 0, done.stderr
     return Installed(folder, tmp_path_factory.mktemp("home"))
 
@@ -156,7 +156,7 @@ def test_the_metadata_state_name_licence_and_versions(built: Built) -> None:
         assert any(name.endswith("/licenses/LICENSE") for name in wheel.namelist())
     assert (about["Name"], about["Version"]) == ("compression-zoo", zoo.__version__)
     assert about["License-Expression"] == "Apache-2.0"
-    assert {"compress", "test", "docs"} <= set(about.get_all("Provides-Extra", []))
+    assert {"cpu", "compress", "test", "docs"} <= set(about.get_all("Provides-Extra", []))
     assert set(about["Requires-Python"].split(",")) == {">=3.10", "<3.14"}
 
 
@@ -178,6 +178,38 @@ def test_the_base_install_adds_exactly_the_three_names(installed: Installed) -> 
 
 def test_what_is_installed_fits_together(installed: Installed) -> None:
     assert installed.run("pip", "check").out.strip() == "No broken requirements found."
+
+
+def test_a_boards_own_onnx_runtime_is_never_replaced(built: Built, tmp_path: Path) -> None:
+    """A stand-in for NVIDIA's onnxruntime-gpu is there first; installing the wheel must leave it as it is."""
+    venv.create(tmp_path / "board", with_pip=True)
+    python = tmp_path / "board" / "bin" / "python"
+    (site,) = (tmp_path / "board" / "lib").glob("python*/site-packages")
+    stand_in = "__version__ = '1.18.0'\nVENDOR = 'the board'\n"
+    info = install(site, "onnxruntime-gpu", {}, version="1.18.0")
+    (site / "onnxruntime").mkdir()
+    (site / "onnxruntime" / "__init__.py").write_text(stand_in)
+    (info / "RECORD").write_text("onnxruntime/__init__.py,,\n")
+    done = pip("install", "--quiet", str(built.wheel), python=python)
+    assert done.returncode == 0, done.stderr
+    assert (site / "onnxruntime" / "__init__.py").read_text() == stand_in
+    assert not list(site.glob("onnxruntime-*.dist-info"))
+    board = Installed(tmp_path / "board", tmp_path)
+    engine = board.zoo("info", "onnxruntime", "--json").json
+    assert engine["engine_version"] == "1.18.0"
+    assert board.zoo("list", "--json").code == 0
+
+
+def test_without_an_engine_running_ends_with_the_pip_command(built: Built, tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=True)
+    done = pip("install", "--quiet", str(built.wheel), python=tmp_path / "bare" / "bin" / "python")
+    assert done.returncode == 0, done.stderr
+    bare = Installed(tmp_path / "bare", tmp_path)
+    (tmp_path / "shot.dng").write_bytes(dngs.dng(dngs.frame((70, 101))))
+    assert bare.zoo("pull", "lighter-unet-int8").code == 0
+    run = bare.zoo("run", "lighter-unet-int8", str(tmp_path / "shot.dng"), "-o", str(tmp_path / "out"))
+    assert run.code != 0
+    assert "pip install 'compression-zoo[cpu]'" in run.err
 
 
 def test_help_and_version(installed: Installed) -> None:

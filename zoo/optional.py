@@ -19,5 +19,11 @@ def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
         missing = error.name or module
         raise MissingDependencyError(
             f"{purpose} needs the package '{missing}', which is not installed here.",
-            hint=f"Install it with:  pip install 'compression-zoo[{extra}]'",
+            hint=install_hint(extra),
         ) from error
+
+
+def install_hint(extra: str) -> str:
+    """The pip command that brings an extra; with "cpu", what to do on a board that came with an engine."""
+    board = "" if extra != "cpu" else "  (on a Jetson take NVIDIA's own onnxruntime-gpu instead)"
+    return f"Install it with:  pip install 'compression-zoo[{extra}]'{board}"

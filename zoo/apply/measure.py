@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.cost import onnx_cost
 from zoo.bench.timing import Latency, measure
+from zoo.cost import onnx_cost
 from zoo.evaluation.measures import YARDSTICKS
 from zoo.evaluation.predict import predictor
 from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate

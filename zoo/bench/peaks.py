@@ -21,7 +21,7 @@ def peak_gmacs(precision: str, threads: int = 0) -> float:
     """
     import numpy as np
 
-    runtime: Any = require("onnxruntime", "Measuring the peak", extra="")
+    runtime: Any = require("onnxruntime", "Measuring the peak", extra="cpu")
     whole = precision == "int8"
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads if threads > 0 else usable_processors()

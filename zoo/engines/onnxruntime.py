@@ -12,7 +12,7 @@ from zoo.engines.int8_graph import for_onnxruntime
 from zoo.engines.processors import multiplies_unsigned, usable_processors
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.files import read_bytes
-from zoo.optional import require
+from zoo.optional import install_hint, require
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -67,7 +67,7 @@ class OnnxRuntimeEngine(Engine):
     def available(self) -> str | None:
         """None if the package is installed."""
         if importlib.util.find_spec("onnxruntime") is None:
-            return "The package 'onnxruntime' is not installed."
+            return f"The package 'onnxruntime' is not installed. {install_hint('cpu')}"
         return None
 
     def version(self) -> str:
@@ -77,7 +77,7 @@ class OnnxRuntimeEngine(Engine):
                 return importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 continue
-        return str(require("onnxruntime", "This engine", extra="").__version__)
+        return str(require("onnxruntime", "This engine", extra="cpu").__version__)
 
     def open(self, model: Path | bytes, *, threads: int = 0) -> OnnxRuntimeSession:
         """Load a model; `threads` 0 means one for each processor this process may use.
@@ -86,7 +86,7 @@ class OnnxRuntimeEngine(Engine):
         Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
         holds operators that are not standard, or if ONNX Runtime refuses it.
         """
-        runtime = require("onnxruntime", "Running a network")
+        runtime = require("onnxruntime", "Running a network", extra="cpu")
         data = model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
         data = for_onnxruntime(data, unsigned=multiplies_unsigned())
         try:

@@ -34,7 +34,7 @@ class Taps:
     def __init__(
         self, data: bytes, values: Sequence[str], *, rounding: bool = True, threads: int = 0
     ) -> None:
-        runtime = require("onnxruntime", "Explaining a file", extra="")
+        runtime = require("onnxruntime", "Explaining a file", extra="cpu")
         from zoo.engines.processors import usable_processors
 
         model = parse(data)

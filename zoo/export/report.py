@@ -41,7 +41,7 @@ def int8_report(data: bytes) -> Int8Report:
     Raises IntegrityError if ONNX Runtime refuses the file.
     """
     onnx = require("onnx", "Inspecting a file")
-    runtime = require("onnxruntime", "Inspecting a file", extra="")
+    runtime = require("onnxruntime", "Inspecting a file", extra="cpu")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "optimised.onnx")
         options = runtime.SessionOptions()
