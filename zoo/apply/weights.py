@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.artifact import Artifact, open_artifact
+from zoo.artifacts.tensors import checked_tensors
 from zoo.catalogue import PACKAGE_SOURCE, checkpoints, shipped_folder
+from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
 from zoo.locate import pulled_folder
 from zoo.optional import require
@@ -96,8 +98,9 @@ def read_weights(artifact: Artifact) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     if "model.safetensors" in artifact.manifest.files:
-        return load(artifact.read("model.safetensors"))
-    return _onnx_weights(artifact.read("model.onnx"))
+        source = str(artifact.path / "model.safetensors")
+        return load(checked_tensors(artifact.read("model.safetensors"), source))
+    return _onnx_weights(checked_model(artifact))
 
 
 def _onnx_weights(model: bytes) -> dict[str, torch.Tensor]:

@@ -23,6 +23,9 @@ from zoo.errors import IntegrityError, OutputError, UnknownIdError
 from zoo.files import CHUNK, atomic_folder, check_folder_target, open_regular, read_bytes, reading
 from zoo.strict import parse_json
 
+#: Bytes of a file that is read as a whole.
+_LARGEST_IN_MEMORY = 1 << 36
+_LARGEST_METRICS = 16 << 20
 _DAMAGED = "Pull or make it again; what is in it cannot be trusted."
 
 
@@ -38,12 +41,17 @@ class Artifact:
     manifest: Manifest
     absent: frozenset[str] = frozenset()
 
-    def read(self, name: str) -> bytes:
-        """The verified content of a file. Raises IntegrityError."""
+    def read(self, name: str, *, most: int = _LARGEST_IN_MEMORY) -> bytes:
+        """The verified content of a file of at most `most` bytes. Raises IntegrityError."""
         entry = self._entry(name)
+        if entry.size > most:
+            raise IntegrityError(
+                f"{self.path / name} has {entry.size:,} bytes; {most:,} are the most that are read."
+            )
         with open_regular(self.path / name) as stream, reading(self.path / name):
-            # One byte more than there may be shows a file that grew, and bounds what is read of it.
-            content = stream.read(entry.size + 1)
+            # One byte more than there may be shows a file that grew. A buffer of the stated size would be set
+            # aside whatever the file holds.
+            content = stream.read(min(entry.size, os.fstat(stream.fileno()).st_size) + 1)
         self._compare(name, len(content), hashlib.sha256(content).hexdigest())
         return content
 
@@ -67,7 +75,7 @@ class Artifact:
         if "metrics.json" not in self.manifest.files or "metrics.json" in self.absent:
             return {}
         source = str(self.path / "metrics.json")
-        value = parse_json(self.read("metrics.json"), source, error=IntegrityError)
+        value = parse_json(self.read("metrics.json", most=_LARGEST_METRICS), source, error=IntegrityError)
         if not isinstance(value, dict):
             raise IntegrityError(f"{source} must be a table of keys and values.")
         return value

@@ -15,6 +15,7 @@ from zoo.engines.operators import NEWEST_OPSET, OLDEST_OPSET, reason_against
 from zoo.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
     from zoo.contracts import InputSpec, OutputSpec
 
 #: Protobuf messages, and so ONNX files, are smaller than this.
@@ -32,8 +33,15 @@ _BITS = {
 _SIZED_BY = {"CenterCropPad": 1, "ConstantOfShape": 0, "Expand": 1, "Pad": 1, "Resize": 3, "Tile": 1}
 
 
-def check_onnx(data: bytes, takes: InputSpec, gives: OutputSpec) -> None:
-    """Raise IntegrityError unless `data` is a model that an engine may be given for a network of these specs."""
+def checked_model(artifact: Artifact) -> bytes:
+    """The verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
+    data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
+    check_onnx(data, artifact.manifest.input, artifact.manifest.output)
+    return data
+
+
+def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | None = None) -> None:
+    """Raise IntegrityError unless `data` is a model that an engine may be given, for a network of these specs."""
     if len(data) >= LARGEST_MODEL:
         raise IntegrityError(f"The model file is larger than the {LARGEST_MODEL:,} bytes ONNX allows.")
     graph = read_model(data)
@@ -48,8 +56,18 @@ def check_onnx(data: bytes, takes: InputSpec, gives: OutputSpec) -> None:
         )
     _check_graph(graph, graph.opset, {})
     constants = {tensor.name for tensor in graph.initializers}
-    _check_input([value for value in graph.inputs if value.name not in constants], takes)
-    _check_output(graph.results, gives)
+    inputs = [value for value in graph.inputs if value.name not in constants]
+    for found, verb in ((inputs, "takes"), (graph.results, "gives")):
+        if len(found) != 1:
+            raise IntegrityError(
+                f"The model file {verb} {len(found)} tensors; zoo's files take one and give one."
+            )
+    if takes is not None:
+        sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
+        _check_value(inputs[0], "takes", [None, takes.channels, *sides])
+    if gives is not None:
+        sides = [] if gives.kind == "logits" else [None, None]
+        _check_value(graph.results[0], "gives", [None, gives.channels, *sides])
 
 
 def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
@@ -105,20 +123,6 @@ def _check_tensor(tensor: Tensor) -> None:
         raise IntegrityError(
             f"The model file is damaged: {name} does not hold the data that its shape asks for."
         )
-
-
-def _check_input(found: list[Value], spec: InputSpec) -> None:
-    if len(found) != 1:
-        raise IntegrityError(f"The model file takes {len(found)} inputs; zoo's files take one.")
-    sides: list[int | None] = list(spec.example) if spec.fixed_size else [None, None]
-    _check_value(found[0], "takes", [None, spec.channels, *sides])
-
-
-def _check_output(found: list[Value], spec: OutputSpec) -> None:
-    if len(found) != 1:
-        raise IntegrityError(f"The model file gives {len(found)} outputs; zoo's files give one.")
-    sides: list[int | None] = [] if spec.kind == "logits" else [None, None]
-    _check_value(found[0], "gives", [None, spec.channels, *sides])
 
 
 def _check_value(value: Value, verb: str, expected: list[int | None]) -> None:

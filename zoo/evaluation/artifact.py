@@ -11,6 +11,7 @@ from zoo import plugins
 from zoo.artifacts.artifact import Artifact
 from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split
 from zoo.data.choose import choose_dataset
+from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
 from zoo.evaluation.measures import YARDSTICKS
 from zoo.evaluation.predict import predictor
@@ -91,7 +92,7 @@ def as_deployed(artifact: Artifact) -> Architecture:
 
 
 def _open(artifact: Artifact, engine: str, threads: int) -> Session:
-    return plugins.engine(engine).open(artifact.read("model.onnx"), threads=threads)
+    return plugins.engine(engine).open(checked_model(artifact), threads=threads)
 
 
 def _seen(artifact: Artifact, dataset: Dataset, split: Split) -> list[str]:

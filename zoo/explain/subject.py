@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
 from zoo.explain.reasons import notes, why
 from zoo.explain.report import Choice, Comparison, TensorReport, extremes, reach_of
@@ -88,7 +89,7 @@ class Subject:
         threads: int = 0,
     ) -> None:
         self.name, self.artifact, self._rules = name, artifact, rules
-        data = artifact.read("model.onnx")
+        data = checked_model(artifact)
         found = quantized_tensors(data)
         if not found:
             raise UsageError(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.contracts import Architecture
+from zoo.engines.onnx_check import check_onnx
 from zoo.errors import ZooError
 from zoo.export.clean import clean
 from zoo.export.dynamic import with_dynamic_nodes
@@ -72,6 +73,7 @@ def export_onnx(
     proto = _export(deployed, architecture)
     clean(proto, architecture, prefix="net.", half_weights=half_weights)
     data: bytes = proto.SerializeToString(deterministic=True)
+    check_onnx(data)  # what is exported, every runner must take
     if path is not None:
         write_bytes_atomic(path, data)
     return data

@@ -17,7 +17,7 @@ from zoo.artifacts import Artifact, FileEntry
 from zoo.artifacts.card import card_text, evaluated_on, figures_of
 from zoo.artifacts.manifest import CARD_NAME, MANIFEST_NAME, MODEL_NAME, Manifest, parse_manifest
 from zoo.artifacts.metadata import EVAL_RESULTS, Publication, eval_results
-from zoo.engines.onnx_bytes import read_model
+from zoo.engines.onnx_check import checked_model
 from zoo.errors import IntegrityError, UsageError
 from zoo.files import CHUNK, open_regular, reading
 from zoo.hub.endpoint import tells_a_token
