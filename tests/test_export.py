@@ -331,14 +331,15 @@ def test_one_scale_for_a_whole_weight_runs_in_int8_too() -> None:
     assert psnr(run(data, x), module(x)) > 35
 
 
-def test_fewer_bits_are_kept_in_int8_and_their_range_is_honoured() -> None:
+def test_four_bits_are_packed_two_in_a_byte_and_their_range_is_honoured() -> None:
     x = pictures(4)
     module, _ = quantized(SmallUNet().build(), x, bits=4, observer="mse")
     data = export_onnx(freeze(module.eval()), SmallUNet())
     model = onnx.load_from_string(data)
-    weights = [onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith(".weight")]
-    assert {w.dtype for w in weights} == {np.dtype(np.int8)}
-    assert max(int(abs(w).max()) for w in weights) == 7
+    weights = [t for t in model.graph.initializer if t.name.endswith(".weight")]
+    assert {t.data_type for t in weights} == {onnx.TensorProto.INT4}
+    assert all(len(t.raw_data) == -(-int(np.prod(t.dims)) // 2) for t in weights)
+    assert max(int(abs(onnx.numpy_helper.to_array(t).astype(int)).max()) for t in weights) == 7
     expected = module(x).clamp(0, 1)
     assert psnr(run_as_written(data, x), expected) > 60
     assert psnr(run(data, x), expected) > 45  # finishing rounded the biases as engines do

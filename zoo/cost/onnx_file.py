@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from zoo.errors import InputError, IntegrityError, UsageError
 from zoo.optional import require
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 #: Inputs of each operator that hold trained numbers, if they are constants.
 _WEIGHTS: dict[str, tuple[int, ...]] = {
@@ -40,6 +40,8 @@ _VIEWS = (
     "Cast", "DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze",
     "Flatten",
 )  # fmt: skip
+#: Levels of packed weights are of this type: TensorProto.INT8.
+_INT8 = 3
 #: Where activations and weights are among an operator's inputs.
 _CONVS = {"Conv": (0, 1), "ConvInteger": (0, 1), "ConvTranspose": (0, 1), "QLinearConv": (0, 3)}
 _PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
@@ -50,9 +52,9 @@ def onnx_cost(model: str | Path | bytes, input_shape: Sequence[int]) -> Cost:
 
     model: path, or the file's bytes. input_shape: (N, C, H, W) of the first input, in place of dynamic sizes.
 
-    Weights behind DequantizeLinear or Cast count as parameters, whatever they are stored in; scales and zero
-    points, running statistics and the normalisation of the input do not. An initializer used twice is counted
-    once. Layers are named after their nodes. `bytes` leaves out external data files.
+    Weights behind DequantizeLinear or Cast count as parameters, whatever they are stored in, packed or not;
+    scales and zero points, running statistics and the normalisation of the input do not. An initializer used
+    twice is counted once. Layers are named after their nodes. `bytes` leaves out external data files.
 
     Raises InputError if the file cannot be read, IntegrityError if it is not an ONNX model or sizes in it
     cannot be derived, UsageError if it does not take such an input, MissingDependencyError without `onnx`.
@@ -144,11 +146,23 @@ class _Graph:
             for name, tensor in stored.items()
         }
         self._producer = {name: node for node in self.nodes for name in node.output}
+        self._unpack(stored)
         self._counted: set[str] = set()
         # What a scale found at run time is multiplied by is a scale too.
         self._scales = {node.output[1] for node in self.nodes if node.op_type == "DynamicQuantizeLinear"}
         # Tensors that no layer with weights has touched: what prepares the input is no trained number.
         self._raw = {value.name for value in graph.input} - set(self._numbers)
+
+    def _unpack(self, stored: Mapping[str, TensorProto]) -> None:
+        """Take a weight that the graph unpacks, by looking up codes in a table of levels, for one that is stored."""
+        fixed = set(stored)
+        for node in self.nodes:
+            if not fixed.issuperset(node.input):
+                continue
+            fixed.update(node.output)
+            table = stored.get(node.input[0]) if node.op_type == "Gather" else None
+            if table is not None and table.data_type == _INT8 and node.input[1] not in stored:
+                self._numbers[node.output[0]] = math.prod(self.shape(node.output[0], node))
 
     def constant(self, name: str) -> str | None:
         """The constant that `name` is, or is a view or another encoding of."""
@@ -171,6 +185,8 @@ class _Graph:
 
     def take_parameters(self, node: NodeProto) -> int:
         """Trained numbers this node uses that no node before it did."""
+        if node.output[0] in self._numbers:
+            return 0  # it unpacks a weight: who takes that counts it
         if self._scales.intersection(node.input):
             return 0
         joins = node.op_type in _JOINS

@@ -2,6 +2,7 @@
 
 The file itself is written for all engines. None of the changes made here changes a bit of the output:
 
+- INT4 weights become int8, with which alone ONNX Runtime convolves in integers;
 - activations become uint8 on processors that multiply unsigned by signed integers;
 - a ReLU between quantized values becomes a LeakyReLU of slope 0, which ONNX Runtime looks up in a table,
   while it would compute ReLU in float;
@@ -25,6 +26,7 @@ from zoo.engines.onnx_bytes import (
     read_model,
     replace,
 )
+from zoo.engines.packed_weights import expansions
 from zoo.engines.protobuf import Field
 from zoo.errors import IntegrityError
 
@@ -38,7 +40,7 @@ def for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
     graph = read_model(data)
     if graph.nested or not any(node.operator == "QuantizeLinear" for node in graph.nodes):
         return data
-    edits = _unsigned(graph) if unsigned else {}
+    edits = expansions(data, graph) | (_unsigned(graph) if unsigned else {})
     rewriting = _Rewriting(graph)
     edits |= rewriting.edits()
     if not edits:

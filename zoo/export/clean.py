@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo.contracts import Architecture
 from zoo.errors import ZooError
+from zoo.export.packing import INT4_OPSET, pack_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -25,8 +26,8 @@ _WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger
 def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, half_weights: bool) -> None:
     """Edit `proto` in place; raises ZooError if it holds operators that are not standard.
 
-    Initializers lose `prefix`. Stack traces, shapes of intermediate values, unused and repeated
-    initializers go; nodes are named after their layers.
+    Initializers lose `prefix`. Weights of few levels are packed. Stack traces, shapes of intermediate values,
+    unused and repeated initializers go; nodes are named after their layers.
     """
     import onnx
 
@@ -45,6 +46,8 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     quantized = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
     if half_weights and not quantized:
         _halve(proto.graph)
+    has_int4 = pack_weights(proto.graph)
+    _drop_dead_initializers(proto.graph)
     for node in proto.graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
@@ -58,7 +61,8 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     graph.name = architecture.id
     _name_axes(graph, architecture)
     opsets = [opset for opset in proto.opset_import if opset.domain in ("", "ai.onnx")]
-    version = opsets[0].version
+    # Between the two opsets nothing but types was added to the operators that exporters write.
+    version = max(opsets[0].version, INT4_OPSET) if has_int4 else opsets[0].version
     for field in ("doc_string", "metadata_props", "domain", "model_version", "opset_import"):
         proto.ClearField(field)
     proto.opset_import.add(domain="", version=version)
