@@ -17,6 +17,7 @@ RUNNER_PATH = (
     "zoo.artifacts",
     "zoo.catalogue",
     "zoo.engines",
+    "zoo.hub",
     "zoo.locate",
     "zoo.pull",
     "zoo.raw",
