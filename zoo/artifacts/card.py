@@ -23,6 +23,7 @@ from zoo.errors import IntegrityError
 from zoo.strict import Fields
 
 _MOST_FIGURES = 100
+_INSTALL = "pip install 'compression-zoo[cpu]'"
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
 
 
 def _run(name: str, manifest: Manifest) -> str:
-    return f"## How to run it\n\n```\npip install compression-zoo\nzoo run {name} {_file(manifest)} -o pictures\n```"
+    return f"## How to run it\n\n```\n{_INSTALL}\nzoo run {name} {_file(manifest)} -o pictures\n```"
 
 
 def _run_published(manifest: Manifest, publication: Publication) -> str:
@@ -169,11 +170,12 @@ def _run_published(manifest: Manifest, publication: Publication) -> str:
     name = repository.partition("/")[2]
     return f"""## How to run it on a board
 
-The runner needs neither torch nor a GPU, and cuts a picture into tiles that fit the board's memory. `COMMIT` stands
-for the forty digits of a commit of this repository; every file is compared with the sha256 in its zoo.json.
+The runner needs neither torch nor a GPU, and cuts a picture into tiles that fit the board's memory. A board that
+came with an engine of its maker, such as a Jetson, needs `pip install compression-zoo` only. `COMMIT` stands for the
+forty digits of a commit of this repository; every file is compared with the sha256 in its zoo.json.
 
 ```
-pip install compression-zoo
+{_INSTALL}
 zoo pull {repository}@COMMIT --out {name}
 zoo run {name} {file} -o pictures
 ```
