@@ -198,11 +198,14 @@ def factors(problem: Normal, hidden: int, taps: int) -> tuple[Tensor, Tensor]:
 
 def _alternate(slices: Tensor, expand: Tensor, kernels: Tensor) -> tuple[Tensor, Tensor]:
     """Improve factors of slices (out, in, taps) by alternating least squares; rows of norm one come back."""
+    flat, shape = slices.flatten(1), slices.shape[1:]
     for _ in range(_ROUNDS):
-        project = _best_factor(torch.einsum("oct,mt,mc->mo", slices, kernels, expand), expand, kernels)
-        expand = _best_factor(torch.einsum("oct,mt,mo->mc", slices, kernels, project), kernels, project)
+        rows = torch.einsum("mc,mt->mct", expand, kernels).flatten(1)
+        project = _best_factor(rows @ flat.T, expand, kernels)
+        projected = (project @ flat).view(-1, *shape)
+        expand = _best_factor(torch.einsum("mct,mt->mc", projected, kernels), kernels, project)
         expand = nn.functional.normalize(expand, dim=1)
-        kernels = _best_factor(torch.einsum("oct,mc,mo->mt", slices, expand, project), expand, project)
+        kernels = _best_factor(torch.einsum("mct,mc->mt", projected, expand), expand, project)
         kernels = nn.functional.normalize(kernels, dim=1)
     return expand, kernels
 
