@@ -240,6 +240,11 @@ class Technique:
         """
         return ""
 
+    @property
+    def precision(self) -> str:
+        """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells, or nothing changes."""
+        return ""
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The new structure, initialised from the trained weights, never from scratch where a closed form exists."""
         return model
