@@ -49,7 +49,7 @@ class Manifest:
 
     architecture: id, with the member of a family after a colon. recipe: canonical form, "" for none.
     fingerprint:  "sha256:" and the digest over recipe, plugin versions, data and starting weights.
-    precision:    what the network computes in: "float32", "float16", "int8", ...
+    precision:    what the network computes in: "float32", "int8", "int4", "fixed-point w0.4 a6.0", ...
     files:        every file of the artifact except zoo.json itself.
     golden:       None if the artifact holds no golden outputs.
     created_with: versions of the programs that made it, for information only.
@@ -81,7 +81,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         fingerprint=fields.text("fingerprint", pattern=FINGERPRINT),
         input=_input_spec(fields.table("input")),
         output=_output_spec(fields.table("output")),
-        precision=fields.text("precision", pattern=r"[a-z][a-z0-9-]{1,31}", longest=32),
+        precision=fields.text("precision", pattern=r"[a-z][a-z0-9. -]{1,31}", longest=32),
         files=file_entries(fields.table("files")),
         golden=_golden(fields),
         created_with=fields.table("created_with", {}).texts(most=100, longest=100),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Memory for what the engine computes at once, and what it takes per input pixel: measured with ONNX Runtime
 #: 1.31 on `unet` and `lighter-unet`. Sixteen bits are computed in 32 on a CPU.
 _TILE_BYTES = 160 * 2**20
-_BYTES_PER_PIXEL = {"int8": 350}
+_INTEGER_BYTES_PER_PIXEL = 350
 _FLOAT_BYTES_PER_PIXEL = 1100
 #: Of a small board's memory a tile gets no more than this share.
 _SHARE = 1 / 16
@@ -194,7 +194,8 @@ def _develop(
 def _plan(loaded: Loaded, packed: Packed, settings: Settings) -> Plan:
     manifest = loaded.artifact.manifest
     budget = min(_TILE_BYTES, int(settings.memory_mb * 2**20 * _SHARE))
-    pixels = budget // _BYTES_PER_PIXEL.get(manifest.precision, _FLOAT_BYTES_PER_PIXEL)
+    integer = manifest.precision.startswith("int")  # int8, int4: narrower weights, but activations as int8
+    pixels = budget // (_INTEGER_BYTES_PER_PIXEL if integer else _FLOAT_BYTES_PER_PIXEL)
     height, width = packed.data.shape[1:]
     return plan_tiles(height, width, manifest.input, most_pixels=pixels, most_side=settings.tile)
 
