@@ -51,6 +51,7 @@ class Qat(Technique):
     )
     phase = Phase.NUMERICS
     Config = QatConfig
+    conflicts = frozenset({"fixed-point", "ptq"})
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
