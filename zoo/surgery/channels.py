@@ -1,0 +1,475 @@
+"""Which channels of a network can only be removed together.
+
+Every channel of every tensor gets a label. Layers that mix channels give new labels; what treats channels alike
+(activations, pooling, batch norms) hands them on; sums, products, groups and pixel shuffles unite the labels of
+channels that stand or fall together; concatenation and splitting hand them on in another order. What is not known
+to treat channels one by one pins them down: a network that this module does not understand keeps its channels, it
+is not damaged. The output's channels are pinned.
+
+The idea of removing dependent channels as a group: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR
+2023. Here it is worked out channel by channel on a traced graph, so that concatenation and pixel shuffles need no
+index arithmetic afterwards.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _NormBase
+
+from zoo.surgery.graph import JOINS, layer_of, shape_of
+from zoo.surgery.resize import WEIGHTED, input_channels, output_channels
+
+_SAME_MODULES = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.Hardtanh,
+    nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Identity, nn.Dropout,
+    nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
+    nn.LPPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d,
+    nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d,
+)  # fmt: skip
+_SAME_FUNCTIONS: frozenset[Any] = frozenset(
+    {
+        functional.relu, functional.relu6, functional.leaky_relu, functional.silu, functional.gelu, functional.elu,
+        functional.selu, functional.mish, functional.hardtanh, functional.hardswish, functional.hardsigmoid,
+        functional.sigmoid, functional.tanh, functional.softplus, functional.dropout, functional.dropout2d,
+        functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d,
+        functional.adaptive_max_pool2d, functional.interpolate, functional.upsample, torch.relu, torch.sigmoid,
+        torch.tanh, torch.clamp, torch.clip, torch.neg, torch.abs, torch.exp, torch.sqrt, torch.square,
+        operator.neg, "contiguous", "clone", "relu", "sigmoid", "tanh", "clamp", "clip", "float", "half", "neg",
+        "abs", "exp", "sqrt", "square", "detach", "type_as",
+    }
+)  # fmt: skip
+_PAIRWISE: frozenset[Any] = frozenset(
+    {
+        operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.add, torch.sub, torch.mul,
+        torch.div, torch.pow, torch.maximum, torch.minimum, "add", "sub", "mul", "div", "pow", "add_", "mul_",
+    }
+)  # fmt: skip
+_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
+
+
+@dataclass
+class Role:
+    """What a label does to a parameter: the label at each index of one side of it.
+
+    kind: "in", "out" (of `WEIGHTED` layers), "depthwise", "features" (a norm's), or the name of a loose parameter.
+    """
+
+    owner: nn.Module
+    name: str
+    kind: str
+    labels: list[int]
+    axis: int = 0
+    #: depthwise: the labels of what goes in; there may be several outputs to each
+    inputs: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The channels of a tensor: the axis they lie along, and the label of each."""
+
+    axis: int
+    labels: tuple[int, ...]
+
+
+class Channels:
+    """The labels of all channels of a traced network.
+
+    roles: which parameters are cut along with which labels. positions: for each weighted layer, how often its
+    weights are used on the example input, so that its multiplications are positions * weights.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self.module = module
+        self._parent: list[int] = []
+        self._pinned: set[int] = set()
+        self.roles: dict[tuple[nn.Module, str], Role] = {}
+        self.positions: Counter[nn.Module] = Counter()
+        self.reasons: dict[str, str] = {}
+        self._sights: dict[fx.Node, Sight] = {}
+        self._pieces: dict[fx.Node, list[Sight]] = {}
+        self._shared = _shared_parameters(module)
+        for node in module.graph.nodes:
+            sight = self._visit(node)
+            if sight is not None:
+                self._sights[node] = sight
+
+    # ------------------------------------------------------------------------------------------------- labels
+
+    def root(self, label: int) -> int:
+        """The label that stands for all that are united with `label`."""
+        while self._parent[label] != label:
+            self._parent[label] = self._parent[self._parent[label]]
+            label = self._parent[label]
+        return label
+
+    def pinned(self, label: int) -> bool:
+        """Whether the channel has to stay."""
+        return self.root(label) in self._pinned
+
+    def _new(self, count: int) -> tuple[int, ...]:
+        first = len(self._parent)
+        self._parent.extend(range(first, first + count))
+        return tuple(range(first, first + count))
+
+    def _unite(self, one: int, other: int) -> None:
+        one, other = self.root(one), self.root(other)
+        if one != other:
+            self._parent[other] = one
+            if other in self._pinned:
+                self._pinned.add(one)
+
+    def _unite_all(self, one: Sequence[int], other: Sequence[int]) -> None:
+        for a, b in zip(one, other, strict=True):
+            self._unite(a, b)
+
+    def _unite_groups(self, labels: Sequence[int], groups: int) -> None:
+        """Let the same channel of every group stand or fall with that of the others."""
+        width = len(labels) // groups
+        for index in range(width, len(labels)):
+            self._unite(labels[index % width], labels[index])
+
+    def _pin(self, sight: Sight | None) -> None:
+        if sight is not None:
+            self._pinned.update(self.root(label) for label in sight.labels)
+
+    def _pin_inputs(self, node: fx.Node) -> None:
+        for source in node.all_input_nodes:
+            self._pin(self._sights.get(source))
+            for piece in self._pieces.get(source, ()):
+                self._pin(piece)
+
+    # -------------------------------------------------------------------------------------------------- nodes
+
+    def _visit(self, node: fx.Node) -> Sight | None:
+        if node.op == "output":
+            self._pin_inputs(node)
+            return None
+        if node.op == "placeholder":
+            shape = shape_of(node)
+            sight = Sight(1, self._new(shape[1])) if shape is not None and len(shape) > 1 else None
+            self._pin(sight)
+            return sight
+        if node.op == "get_attr":
+            return None  # gets labels where it meets a tensor that has some
+        if shape_of(node) is None and node.target not in _SPLITS:
+            if node.target not in _SIZES:
+                self._pin_inputs(node)
+            return None
+        handler = self._handler(node)
+        sight = handler(node) if handler is not None else None
+        if sight is None and node not in self._pieces:
+            self._pin_inputs(node)
+        return sight
+
+    def _handler(self, node: fx.Node) -> Callable[[fx.Node], Sight | None] | None:
+        layer = layer_of(self.module, node)
+        if layer is not None:
+            if isinstance(layer, WEIGHTED):
+                return self._weighted
+            if isinstance(layer, _NORMS):
+                return self._features
+            if isinstance(layer, _SAME_MODULES):
+                return self._same
+            special: dict[type, Callable[[fx.Node], Sight | None]] = {
+                nn.Flatten: self._flattened,
+                nn.PixelShuffle: self._shuffled,
+                nn.PixelUnshuffle: self._unshuffled,
+            }
+            return special.get(type(layer))
+        target = node.target
+        if target in _SAME_FUNCTIONS:
+            return self._same
+        if target in _PAIRWISE:
+            return self._pairwise
+        if target in JOINS:
+            return self._joined
+        functions: dict[Any, Callable[[fx.Node], Sight | None]] = {
+            torch.mean: self._reduced, "mean": self._reduced, torch.flatten: self._flattened,
+            "flatten": self._flattened, "view": self._flattened, "reshape": self._flattened,
+            torch.reshape: self._flattened, functional.pixel_shuffle: self._shuffled, "permute": self._permuted,
+            torch.permute: self._permuted, "transpose": self._transposed, torch.transpose: self._transposed,
+            "chunk": self._chunked, torch.chunk: self._chunked, operator.getitem: self._taken,
+            functional.pad: self._padded,
+        }  # fmt: skip
+        return functions.get(target)
+
+    def _first(self, node: fx.Node) -> Sight | None:
+        source = node.args[0] if node.args else None
+        return self._sights.get(source) if isinstance(source, fx.Node) else None
+
+    def _same(self, node: fx.Node) -> Sight | None:
+        return self._first(node) if len([s for s in node.all_input_nodes if s in self._sights]) == 1 else None
+
+    # ------------------------------------------------------------------------------------------------- layers
+
+    def _role(self, owner: nn.Module, name: str, kind: str, labels: Sequence[int], **more: Any) -> Role:
+        """The role of a side of a layer; if it was met before, its labels are united with those of then."""
+        role = self.roles.setdefault((owner, kind), Role(owner, name, kind, list(labels), **more))
+        self._unite_all(role.labels, labels)
+        return role
+
+    def _weighted(self, node: fx.Node) -> Sight | None:
+        layer, name = cast(nn.Conv2d, layer_of(self.module, node)), str(node.target)
+        source, shape = self._first(node), cast(torch.Size, shape_of(node))
+        is_linear = isinstance(layer, nn.Linear)
+        axis = len(shape) - 1 if is_linear else 1
+        given = node.args[0] if node.args else None
+        if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d)) and isinstance(given, fx.Node):
+            spread = cast(torch.Size, shape_of(given))
+        else:
+            spread = shape
+        self.positions[layer] += spread.numel() // spread[axis]
+        reason = self._reason_against(layer)
+        if reason is not None:
+            self.reasons[name] = reason
+            self._pin(source)
+            sight = Sight(axis, self._new(shape[axis]))
+            self._pin(sight)
+            return sight
+        if source is None or source.axis != axis or len(source.labels) != input_channels(layer):
+            source_labels = self._new(input_channels(layer))
+            self._pin(source)
+            self._pin(Sight(axis, source_labels))
+        else:
+            source_labels = source.labels
+        groups = 1 if is_linear else layer.groups
+        if groups > 1 and groups == layer.in_channels:
+            many = layer.out_channels // groups
+            outputs = [label for label in source_labels for _ in range(many)]
+            self._role(layer, name, "depthwise", outputs, inputs=list(source_labels))
+            return Sight(axis, tuple(outputs))
+        self._role(layer, name, "in", source_labels)
+        self._unite_groups(source_labels, groups)
+        known = self.roles.get((layer, "out"))
+        outputs = list(known.labels) if known else list(self._new(output_channels(layer)))
+        self._unite_groups(outputs, groups)
+        self._role(layer, name, "out", outputs)
+        return Sight(axis, tuple(outputs))
+
+    def _features(self, node: fx.Node) -> Sight | None:
+        layer, sight = layer_of(self.module, node), self._first(node)
+        if layer is None or sight is None:
+            return None
+        count = len(sight.labels)
+        if isinstance(layer, nn.PReLU) and layer.num_parameters == 1:
+            return sight
+        if isinstance(layer, nn.LayerNorm):
+            last = len(cast(torch.Size, shape_of(node))) - 1
+            if layer.normalized_shape != (count,) or sight.axis != last:
+                return None
+        elif isinstance(layer, nn.GroupNorm) and layer.num_groups > 1:
+            self._unite_groups(sight.labels, layer.num_groups)
+        if _own_parameters(layer) - {"weight", "bias"} or id(layer) in self._shared:
+            return None
+        self._role(layer, str(node.target), "features", sight.labels)
+        return sight
+
+    def _reason_against(self, layer: nn.Module) -> str | None:
+        if id(layer) in self._shared:
+            return "it shares its parameters with another layer"
+        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
+            return "it has hooks, which may compute its weight"
+        if _own_parameters(layer) - {"weight", "bias"} or "weight" not in layer._parameters or layer._buffers:
+            return f"{type(layer).__name__} computes with more than a weight and a bias"
+        weight = cast(Tensor, layer.weight)
+        if not weight.is_floating_point() or not bool(weight.isfinite().all()):
+            return "its weights are not finite real numbers"
+        return None
+
+    # ---------------------------------------------------------------------------------------------- operators
+
+    def _pairwise(self, node: fx.Node) -> Sight | None:
+        shape = cast(torch.Size, shape_of(node))
+        met: list[tuple[Sight, int]] = []
+        loose: list[fx.Node] = []
+        for source in node.all_input_nodes:
+            own, sight = shape_of(source), self._sights.get(source)
+            if own is None:
+                continue  # a number
+            if sight is not None:
+                met.append((sight, sight.axis + len(shape) - len(own)))
+            elif source.op == "get_attr":
+                loose.append(source)
+            elif own.numel() > 1:
+                return None
+        axes = {axis for sight, axis in met if len(sight.labels) > 1 or len(met) == 1}
+        if len(axes) != 1:
+            return None
+        axis = axes.pop()
+        wide = [sight for sight, at in met if at == axis and len(sight.labels) == shape[axis]]
+        if not wide or any(at == axis and len(s.labels) not in (1, shape[axis]) for s, at in met):
+            return None
+        for sight in wide[1:]:
+            self._unite_all(wide[0].labels, sight.labels)
+        for source in loose:
+            if not self._constant(source, axis - len(shape), wide[0].labels):
+                return None
+        return Sight(axis, wide[0].labels)
+
+    def _constant(self, node: fx.Node, axis: int, labels: tuple[int, ...]) -> bool:
+        """Give a loose parameter the labels of the tensor it meets; `axis` counts from the end."""
+        shape = cast(torch.Size, shape_of(node))
+        if len(shape) < -axis or shape[axis] == 1:
+            return True  # the same for all channels
+        if shape[axis] != len(labels):
+            return False
+        path, _, attribute = str(node.target).rpartition(".")
+        owner = self.module.get_submodule(path)
+        role = self._role(owner, str(node.target), attribute, labels, axis=axis % len(shape))
+        return role.axis == axis % len(shape)
+
+    def _joined(self, node: fx.Node) -> Sight | None:
+        parts = node.args[0]
+        shape = cast(torch.Size, shape_of(node))
+        axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
+        if not isinstance(parts, (tuple, list)) or not isinstance(axis, int):
+            return None
+        sights = [self._sights.get(part) for part in parts if isinstance(part, fx.Node)]
+        known = [sight for sight in sights if sight is not None]
+        if len(known) < len(parts) or len({sight.axis for sight in known}) != 1:
+            return None
+        if known[0].axis != axis % len(shape):
+            for sight in known[1:]:
+                self._unite_all(known[0].labels, sight.labels)
+            return known[0]
+        return Sight(known[0].axis, tuple(label for sight in known for label in sight.labels))
+
+    def _reduced(self, node: fx.Node) -> Sight | None:
+        sight, source = self._first(node), node.args[0]
+        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+        keeps = node.args[2] if len(node.args) > 2 else node.kwargs.get("keepdim", False)
+        if sight is None or not isinstance(source, fx.Node):
+            return None
+        rank = len(cast(torch.Size, shape_of(source)))
+        listed = [axes] if isinstance(axes, int) else axes
+        if not isinstance(listed, (tuple, list)) or not all(isinstance(axis, int) for axis in listed):
+            return None
+        gone = {axis % rank for axis in listed if isinstance(axis, int)}
+        if sight.axis in gone:
+            return None
+        return sight if keeps else Sight(sight.axis - sum(a < sight.axis for a in gone), sight.labels)
+
+    def _flattened(self, node: fx.Node) -> Sight | None:
+        """(N, C, ...) to (N, C * ...), however it is written; every other reshaping pins its channels."""
+        sight, source = self._first(node), node.args[0]
+        if sight is None or not isinstance(source, fx.Node):
+            return None
+        before, after = cast(torch.Size, shape_of(source)), cast(torch.Size, shape_of(node))
+        if before == after:
+            return (
+                sight if all(not isinstance(a, int) or a == -1 for a in node.args[1 + sight.axis :]) else None
+            )
+        if node.target in ("flatten", torch.flatten) and sight.axis == 1 and len(after) == 3:
+            return sight if after[:2] == before[:2] else None
+        if sight.axis != 1 or len(after) != 2 or after[0] != before[0]:
+            return None
+        sizes = node.args[1:] if node.target in ("view", "reshape", torch.reshape) else ()
+        sizes = cast(Any, sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+        if sizes and sizes[-1] != -1:
+            return None
+        each = after[1] // before[1]
+        return Sight(1, tuple(label for label in sight.labels for _ in range(each)))
+
+    def _shuffled(self, node: fx.Node) -> Sight | None:
+        """The r * r channels that become one channel's pixels go together."""
+        sight = self._first(node)
+        if sight is None or sight.axis != 1:
+            return None
+        count = cast(torch.Size, shape_of(node))[1]
+        each = len(sight.labels) // count
+        for index, label in enumerate(sight.labels):
+            self._unite(sight.labels[index - index % each], label)
+        return Sight(1, sight.labels[::each])
+
+    def _unshuffled(self, node: fx.Node) -> Sight | None:
+        sight = self._first(node)
+        if sight is None or sight.axis != 1:
+            return None
+        each = cast(torch.Size, shape_of(node))[1] // len(sight.labels)
+        return Sight(1, tuple(label for label in sight.labels for _ in range(each)))
+
+    def _permuted(self, node: fx.Node) -> Sight | None:
+        sight = self._first(node)
+        order = node.args[1:] or (node.kwargs.get("dims"),)
+        order = cast(Any, order[0]) if len(order) == 1 else order
+        if sight is None or not isinstance(order, (tuple, list)):
+            return None
+        axes = [axis % len(order) for axis in order if isinstance(axis, int)]
+        return Sight(axes.index(sight.axis), sight.labels) if len(axes) == len(order) else None
+
+    def _transposed(self, node: fx.Node) -> Sight | None:
+        sight, axes = self._first(node), node.args[1:3]
+        if sight is None or len(axes) != 2 or not all(isinstance(axis, int) for axis in axes):
+            return None
+        rank = len(cast(torch.Size, shape_of(node)))
+        one, other = (cast(int, axis) % rank for axis in axes)
+        return Sight({one: other, other: one}.get(sight.axis, sight.axis), sight.labels)
+
+    def _padded(self, node: fx.Node) -> Sight | None:
+        """Padding along other axes than that of the channels, which lie before the last two."""
+        amounts = node.args[1] if len(node.args) > 1 else node.kwargs.get("pad")
+        sight, shape = self._first(node), shape_of(node)
+        if sight is None or shape is None or not isinstance(amounts, (tuple, list)):
+            return None
+        return sight if sight.axis < len(shape) - len(amounts) // 2 else None
+
+    def _chunked(self, node: fx.Node) -> Sight | None:
+        """Equal pieces along the channels: the same channel of each goes with that of the others."""
+        sight = self._first(node)
+        pieces = node.args[1] if len(node.args) > 1 else node.kwargs.get("chunks")
+        axis = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
+        if sight is None or not isinstance(pieces, int) or not isinstance(axis, int):
+            return None
+        rank = len(cast(torch.Size, shape_of(cast(fx.Node, node.args[0]))))
+        if axis % rank != sight.axis or len(sight.labels) % pieces:
+            return None
+        self._unite_groups(sight.labels, pieces)
+        width = len(sight.labels) // pieces
+        self._pieces[node] = [
+            Sight(sight.axis, sight.labels[i : i + width]) for i in range(0, len(sight.labels), width)
+        ]
+        return None
+
+    def _taken(self, node: fx.Node) -> Sight | None:
+        """One of several pieces, or a part of a tensor that has all channels."""
+        source, index = node.args
+        if isinstance(source, fx.Node) and source in self._pieces:
+            return self._pieces[source][index] if isinstance(index, int) else None
+        sight = self._first(node)
+        if sight is None or not isinstance(index, tuple):
+            return None
+        whole = slice(None)
+        plain = all(isinstance(each, slice) for each in index) and sight.axis < len(index)
+        return sight if plain and index[sight.axis] == whole else None
+
+
+_SPLITS: frozenset[Any] = frozenset({"chunk", torch.chunk})
+_SIZES: frozenset[Any] = frozenset({getattr, "size", "dim", "numel"})
+
+
+def _own_parameters(layer: nn.Module) -> set[str]:
+    return {name for name, value in layer._parameters.items() if value is not None}
+
+
+def _shared_parameters(module: fx.GraphModule) -> set[int]:
+    """Ids of the modules of which a parameter belongs to another one too, or is used past the module."""
+    owners: dict[int, set[int]] = {}
+    for each in module.modules():
+        for parameter in each.parameters(recurse=False):
+            owners.setdefault(id(parameter), set()).add(id(each))
+    shared = {owner for several in owners.values() if len(several) > 1 for owner in several}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            path, _, attribute = str(node.target).rpartition(".")
+            owner = module.get_submodule(path)
+            if isinstance(owner, (*WEIGHTED, *_NORMS)) and attribute in owner._parameters:
+                shared.add(id(owner))
+    return shared
