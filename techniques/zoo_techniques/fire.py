@@ -43,6 +43,8 @@ class Fire(Technique):
         "Iandola et al., SqueezeNet, 2016; Beheshti and Johnsson, Squeeze U-Net, CVPRW 2020"
     )
     phase: ClassVar[Phase] = Phase.STRUCTURE
+    #: these leave no dense convolution behind, while there is one in every fire module
+    before: ClassVar[frozenset[str]] = frozenset({"depthwise", "inverted-residual"})
     Config: ClassVar[type] = FireConfig
     config: FireConfig
 

@@ -41,6 +41,8 @@ class InvertedResidual(Technique):
     )
     paper: ClassVar[str] = "Sandler et al., MobileNetV2, CVPR 2018; Guo et al., Network Decoupling, BMVC 2018"
     phase: ClassVar[Phase] = Phase.STRUCTURE
+    #: each of the two replaces every dense convolution, so the other would find nothing to do
+    conflicts: ClassVar[frozenset[str]] = frozenset({"depthwise"})
     Config: ClassVar[type] = InvertedResidualConfig
     config: InvertedResidualConfig
 

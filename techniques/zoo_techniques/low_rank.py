@@ -37,7 +37,7 @@ class LowRankConfig:
     )
     rank: int | None = option(None, help="in place of ratio: the rank of each group", minimum=1)
     linear: bool = option(True, help="factorize linear layers too")
-    min_parameters: int = option(4096, help="layers with fewer weights stay", minimum=1)
+    min_parameters: int = option(2048, help="layers with fewer weights stay", minimum=1)
     refine: bool = option(True, help="fit the factors to calibration activations")
     images: int = option(16, help="calibration pictures to fit on", minimum=1)
 
