@@ -76,9 +76,10 @@ class Partial:
         with writing(self.path):
             rest = memoryview(piece)
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        self._digest.update(piece)
-        self.size += len(piece)
+                written = os.write(self._descriptor, rest)  # less than all of it on a disk that fills up
+                self._digest.update(rest[:written])
+                self.size += written
+                rest = rest[written:]
 
     def clear(self) -> None:
         """Start from nothing, in a new file: the old one may be linked into an installed checkpoint."""
