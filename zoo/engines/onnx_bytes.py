@@ -35,6 +35,8 @@ FLOAT, UINT8, INT8, INT64, INT4 = 1, 2, 3, 7, 22
 _STANDARD = ("", "ai.onnx")
 #: Graphs inside graphs (the branches of an If): deeper than this is no network.
 _MAX_DEPTH = 8
+_MOST_PARTS = 50_000
+_MOST_AXES = 64
 #: Tensors of no more bytes are kept: scales, zero points, shapes.
 _SMALL = 512
 
@@ -176,6 +178,8 @@ def _read_graph(reader: Reader, place: Field, depth: int) -> Graph:
         raise IntegrityError("The model file nests graphs too deeply.")
     graph = Graph(place)
     for part in reader.message(place):
+        if max(len(graph.nodes), len(graph.initializers)) > _MOST_PARTS:
+            raise IntegrityError(f"The model file has more than {_MOST_PARTS:,} nodes or tensors.")
         if part.key == _GRAPH_NODE:
             graph.nodes.append(_read_node(reader, part, depth))
         elif part.key == _GRAPH_INITIALIZER:
@@ -245,6 +249,8 @@ def _read_tensor(reader: Reader, place: Field) -> Tensor:
         elif part.key == _TENSOR_TYPE:
             tensor.type = reader.value(part)
         elif part.key == _TENSOR_DIMS:
+            if len(tensor.dims) + reader.count(part, 0) > _MOST_AXES:
+                raise IntegrityError("The model file is damaged: a tensor has too many axes.")
             tensor.dims += (_signed(side) for side in reader.values(part))
         elif part.key == _TENSOR_RAW:
             if tensor.content is not None:

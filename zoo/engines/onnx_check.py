@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: Protobuf messages, and so ONNX files, are smaller than this.
 LARGEST_MODEL = 2**31
 _OLDEST_VERSION, _NEWEST_VERSION = 3, 14
-_MOST_NODES = 100_000
 #: Elements of a tensor, and of one whose shape a constant gives.
 _MOST_ELEMENTS = 2**31
 #: Bits of an element of each type; those of text and complex numbers are no types of zoo's files.
@@ -72,8 +71,6 @@ def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | 
 
 def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
     """The nodes and tensors of a graph and of those inside it; `outer` are the constants it sees."""
-    if len(graph.nodes) > _MOST_NODES:
-        raise IntegrityError(f"The model file has more than {_MOST_NODES:,} nodes.")
     own = {tensor.name: tensor for tensor in graph.initializers}
     if len(own) != len(graph.initializers):
         raise IntegrityError("The model file is damaged: two initializers share a name.")

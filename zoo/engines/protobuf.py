@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zoo.errors import IntegrityError
 
@@ -18,8 +18,7 @@ _MAX_FIELDS = 500_000
 _CONTINUED = bytes(range(128, 256))
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """One field of a message. Offsets count from the start of the whole file.
 
     start:  where the field's key begins; begin, end: where its value lies (after the length, if it has one).
