@@ -46,10 +46,11 @@ def _main(arguments: list[str]) -> None:
 
     from zoo import plugins
     from zoo.artifacts import open_artifact
+    from zoo.engines.onnx_check import checked_model
     from zoo.runner.memory import peak_rss_mb
 
     path, engine, threads, *sides = arguments
-    model = open_artifact(Path(path), subset=True).read("model.onnx")
+    model = checked_model(open_artifact(Path(path), subset=True))
     inputs = np.zeros((1, *map(int, sides)), np.float32)
     started = time.perf_counter()
     session = plugins.engine(engine).open(model, threads=int(threads))
