@@ -72,7 +72,7 @@ class ChannelPrune(Technique):
         from zoo.quantization.trace import trace
         from zoo.surgery.channel_pruning import groups_of, multiplications, remove
         from zoo.surgery.channels import Channels
-        from zoo.surgery.refit import Wanted, downstream, record, refit
+        from zoo.surgery.reconstruct import Wanted, downstream, record, refit
         from zoo.surgery.substitute import fitting_batches
 
         batches = fitting_batches(context, True, self.config.images)

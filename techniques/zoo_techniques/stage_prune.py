@@ -65,7 +65,7 @@ class StagePrune(Technique):
     def _without_levels(self, model: nn.Module, context: Context, batches: list[Tensor]) -> nn.Module:
         from zoo.quantization.trace import propagate_shapes, trace
         from zoo.surgery.levels import Cut, find_levels
-        from zoo.surgery.refit import downstream, record, refit
+        from zoo.surgery.reconstruct import downstream, record, refit
 
         module = trace(model, context.example_input)
         levels = find_levels(module, self.config.drop)
@@ -89,7 +89,7 @@ class StagePrune(Technique):
         self, model: nn.Module, context: Context, batches: list[Tensor], no_levels: str
     ) -> nn.Module:
         from zoo.surgery.blocks import find_chains, remove_last
-        from zoo.surgery.refit import record, refit, refittable_after
+        from zoo.surgery.reconstruct import record, refit, refittable_after
 
         chain = self._chosen(find_chains(model, context.example_input), type(model).__name__, no_levels)
         layers = refittable_after(model, chain.removable[-1].module, context.example_input)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from zoo.errors import UsageError, ZooError
 from zoo.surgery.graph import Flow, area, calls_of, insert_after, joined, layer_of, shape_of, tidy
-from zoo.surgery.refit import refittable
+from zoo.surgery.reconstruct import refittable
 from zoo.surgery.resize import input_channels, keep_inputs, take_inputs
 
 _POOLING: frozenset[object] = frozenset(

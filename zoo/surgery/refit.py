@@ -29,10 +29,13 @@ def reason_against(layer: nn.Module) -> str | None:
 
 
 class RefitStandIn:
-    """Fits a layer anew; a :class:`zoo.surgery.substitute.StandIn`. Without data the layer stays as it is."""
+    """Fits a layer anew; a :class:`zoo.surgery.substitute.StandIn`. Without data the layer stays as it is.
 
-    def __init__(self, layer: Layer) -> None:
-        self._layer = layer
+    ridge: the pull towards the trained weight, over the mean variance of a patch element.
+    """
+
+    def __init__(self, layer: Layer, ridge: float = _RIDGE) -> None:
+        self._layer, self._ridge = layer, ridge
         self._moments = Moments(dense_weight(layer).flatten(2), layer.bias)
 
     def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
@@ -40,12 +43,12 @@ class RefitStandIn:
         self._moments.add(seen.reshape(len(seen), len(dense_weight(self._layer)), -1), targets)
 
     @torch.no_grad()
-    def finish(self) -> tuple[nn.Module, float] | str:
+    def finish(self) -> tuple[nn.Module, float]:
         new, moments = copy.deepcopy(self._layer), self._moments
         if not moments.count:
             return new, 0.0
         width = dense_weight(new)[0, 0].numel()
-        problem = moments.problem(_RIDGE * max(1.0, width / moments.count))
+        problem = moments.problem(self._ridge * max(1.0, width / moments.count))
         best = problem.best()
         store_dense_weight(new, best)
         bias = problem.bias(best)
