@@ -465,6 +465,17 @@ def test_a_server_that_fails_is_an_error_with_its_words(
     assert_published(hub, made, request, publish(request))
 
 
+def test_a_server_that_falls_silent_is_given_up_and_what_it_did_is_found(
+    hub: LoopbackHub, made: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.hub.client.PATIENCE", 0.3)
+    hub.fault("delay", path="*/tag/*", seconds=1.5)
+    refused(NetworkError, wanted(made), "failed while tagging", "timed out", "Run the same command again")
+    hub.fault("delay", path="/api/validate-yaml", seconds=1.5)
+    newer = published.artifact(made.path.parent / "newer", psnr=2.0)
+    refused(NetworkError, wanted(newer, tag="v2"), "failed while committing")
+
+
 def test_no_server_is_an_error(hub: LoopbackHub, made: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     refused(NetworkError, wanted(made), "127.0.0.1:9", "refused")
@@ -556,11 +567,16 @@ def test_secrets_appear_in_no_output_log_or_error(hub: LoopbackHub, made: Artifa
 
 
 def test_the_client_is_left_as_it_was(hub: LoopbackHub, made: Artifact) -> None:
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_session
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled
 
     def state() -> list[object]:
-        return [constants.HF_HUB_DISABLE_XET, are_progress_bars_disabled(), logging.getLogRecordFactory()]
+        return [
+            constants.HF_HUB_DISABLE_XET,
+            are_progress_bars_disabled(),
+            logging.getLogRecordFactory(),
+            get_session().timeout,
+        ]
 
     before = state()
     publish(wanted(made))

@@ -30,7 +30,7 @@ _AGAIN = "Run the same command again; it goes on where this one ended."
 _NO_UPLOADS = "Does HF_ENDPOINT name a Hub that takes uploads? Mirrors do not."
 _REFUSED = {404: _NO_UPLOADS, 405: _NO_UPLOADS}
 _LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -61,12 +61,10 @@ def client(report: Reporter) -> Iterator[HfApi]:
                 "Publishing needs a token with write access, and there is none.",
                 hint="Log in with:  hf auth login",
             )
-        session: Any = get_session()
-        if hasattr(session, "timeout"):  # of httpx; for requests that set no limit of their own
-            session.timeout = PATIENCE
-        yield HfApi(
-            endpoint=address, token=token, library_name="compression-zoo", library_version=__version__
-        )
+        with _patience(get_session()):
+            yield HfApi(
+                endpoint=address, token=token, library_name="compression-zoo", library_version=__version__
+            )
 
 
 @contextlib.contextmanager
@@ -181,6 +179,19 @@ def _talking_quietly(report: Reporter, *, xet: bool) -> Iterator[None]:
         constants.HF_HUB_DISABLE_XET = disabled
         if showed_bars:
             enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _patience(session: Any) -> Iterator[None]:
+    """Have requests that set no limit of their own end after PATIENCE seconds of silence."""
+    if not hasattr(session, "timeout"):  # that of older versions of the client, which set one themselves
+        yield
+        return
+    usual, session.timeout = session.timeout, PATIENCE
+    try:
+        yield
+    finally:
+        session.timeout = usual
 
 
 @contextlib.contextmanager
