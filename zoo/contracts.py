@@ -93,6 +93,8 @@ class Architecture:
 
     contract: ClassVar[int] = CONTRACT_VERSION
     family: ClassVar[bool] = False
+    #: whether :meth:`build` gives trained weights, which it finds by itself
+    trained: bool = False
     id: str
     summary: str
     paper: str = ""

@@ -14,6 +14,15 @@ def normalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     """(N, C, H, W) in [0, 1] to zero mean and unit deviation per channel, if `spec` asks for it."""
     if not spec.mean:
         return inputs
-    mean = torch.tensor(spec.mean, dtype=inputs.dtype, device=inputs.device).view(1, -1, 1, 1)
-    std = torch.tensor(spec.std, dtype=inputs.dtype, device=inputs.device).view(1, -1, 1, 1)
-    return (inputs - mean) / std
+    return (inputs - _per_channel(spec.mean, inputs)) / _per_channel(spec.std, inputs)
+
+
+def denormalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """What :func:`normalise` was given."""
+    if not spec.mean:
+        return inputs
+    return inputs * _per_channel(spec.std, inputs) + _per_channel(spec.mean, inputs)
+
+
+def _per_channel(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)
