@@ -50,7 +50,7 @@ def check_source(source: str, *, remote: bool = False) -> str | None:
     if kind == "file":
         if remote:
             return "is a folder of this machine, named by a registry that is not on it"
-        return None if source.startswith("file:/") else "does not name the folder from the root"
+        return None if re.match("file:/[^/]", source) else "does not name the folder from the root"
     return f"is none of {PACKAGE_SOURCE}, hf:..., https://... and file:/..."
 
 

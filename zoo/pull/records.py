@@ -58,8 +58,8 @@ class Record:
         return sum(entry.size for entry in self.files.values())
 
     def holds(self, names: frozenset[str]) -> bool:
-        """Whether the files `names` are there, and look as they did when they were verified."""
-        return names <= self.looks.keys() and all(
+        """Whether the files `names`, and no others, are there and look as they did when they were verified."""
+        return names == self.looks.keys() == _files_in(self.path) and all(
             look_of(self.path / name) == self.looks[name] for name in names
         )
 
@@ -89,6 +89,15 @@ def look_of(path: Path) -> str:
     if not stat.S_ISREG(found.st_mode):
         return ""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Names of the files in a folder and those below it."""
+    return {
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, _, names in os.walk(folder)
+        for name in names
+    }
 
 
 def write_record(record: Record) -> None:

@@ -89,8 +89,9 @@ def remark_on(wanted: Checkpoint, known: Mapping[str, Checkpoint]) -> str | None
         return None
     where = f"from the registry {wanted.registry}" if wanted.pinned else "unpinned: no registry lists it"
     plain = wanted.id.partition("@")[0].rpartition("/")[2]
-    same = f"; it is not the built-in '{plain}'" if plain in {each.id for each in own} else ""
-    return f"{wanted.id} is {where}{same or did_you_mean(plain, [each.id for each in own])}."
+    ids = [each.id for each in own]
+    like = f"; it is not the built-in '{plain}'." if plain in ids else did_you_mean(plain, ids)
+    return f"{wanted.id} is {where}{like or '.'}"
 
 
 def revision_address(endpoint: str, moving: MovingName) -> str:
