@@ -72,7 +72,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     except Exception as error:  # whatever a stranger's forward() raises when run on proxies
         where = f"'{tracer.inside[-1]}' of " if tracer.inside else ""
         raise ZooError(
-            f"Quantization cannot follow {where}{type(model).__name__}: {error}",
+            f"torch.fx cannot follow {where}{type(model).__name__}: {error}",
             hint="torch.fx must be able to trace the network: no `if` or loop on a tensor's values or shape.",
         ) from error
     _drop_checks(graph)
@@ -81,7 +81,9 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
         if extra.users:
-            raise ZooError(f"{type(model).__name__} takes {len(inputs)} inputs; quantization needs one.")
+            raise ZooError(
+                f"{type(model).__name__} takes {len(inputs)} inputs; only networks of one can be compressed."
+            )
         graph.erase_node(extra)
     result = graph.output_node().args[0]
     if not isinstance(result, fx.Node):
