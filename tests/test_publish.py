@@ -152,8 +152,7 @@ def test_an_empty_repository_is_filled_and_a_private_one_stays_private(
 def test_a_new_repository_is_private_if_asked_for(hub: LoopbackHub, made: Artifact) -> None:
     publish(wanted(made, private=True))
     assert hub.repos[HOME].private
-    with LoopbackHub():
-        publish(wanted(made, private=True))
+    assert publish(wanted(made, private=True)).uploaded == ()
 
 
 def test_the_card_names_the_published_network_it_was_made_from(
