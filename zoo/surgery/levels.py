@@ -17,7 +17,7 @@ from torch.nn import functional
 from zoo.errors import UsageError, ZooError
 from zoo.surgery.graph import Flow, area, calls_of, insert_after, joined, layer_of, shape_of, tidy
 from zoo.surgery.reconstruct import refittable
-from zoo.surgery.resize import input_channels, keep_inputs, take_inputs
+from zoo.surgery.resize import identity, input_channels, keep_inputs, take_inputs
 
 _POOLING: frozenset[object] = frozenset(
     {functional.max_pool2d, torch.max_pool2d, functional.avg_pool2d, torch._C._nn.avg_pool2d}
@@ -113,7 +113,8 @@ class Cut:
         self._end = levels.end if decoder and levels.end is not None else levels.exit
         found = self._consumers()
         if found is None:
-            insert_after(module, self._end, "bridge", _identity(module, self._end))
+            channels = cast(torch.Size, shape_of(self._end))[1]
+            insert_after(module, self._end, "bridge", identity(channels, like=next(module.parameters())))
             found = self._consumers()
         assert found is not None
         self.consumers: dict[nn.Module, slice] = found
@@ -160,14 +161,3 @@ class Cut:
                 take_inputs(layer, channels)
         tidy(self._module)
         return self._entry
-
-
-def _identity(module: fx.GraphModule, node: fx.Node) -> nn.Module:
-    """A 1 x 1 convolution that gives what it takes."""
-    channels = cast(torch.Size, shape_of(node))[1]
-    bridge = nn.Conv2d(channels, channels, 1)
-    with torch.no_grad():
-        bridge.weight.copy_(torch.eye(channels)[..., None, None])
-        cast(nn.Parameter, bridge.bias).zero_()
-    parameter = next(module.parameters())
-    return bridge.to(parameter.device, parameter.dtype).eval()

@@ -10,7 +10,7 @@ layers keep their form; only their numbers change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -50,11 +50,18 @@ def refittable(layer: nn.Module) -> bool:
 
 
 def record(
-    model: nn.Module, layers: Iterable[nn.Module], batches: Sequence[Tensor], context: Context
+    model: nn.Module,
+    layers: Iterable[nn.Module],
+    batches: Sequence[Tensor],
+    context: Context,
+    view: Callable[[nn.Module, Tensor], Tensor] | None = None,
 ) -> Targets:
-    """What the layers of the original network give, at positions drawn with the context's seed."""
+    """What the layers of the original network give, at positions drawn with the context's seed.
+
+    view: called with a layer and its output, gives what is wanted of it instead.
+    """
     with evaluating(model):
-        return Targets(model, _calls(model, layers, context.example_input), batches, context.seed)
+        return Targets(model, _calls(model, layers, context.example_input), batches, context.seed, view)
 
 
 def refit(

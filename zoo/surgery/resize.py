@@ -99,3 +99,12 @@ def take_inputs(layer: nn.Module, channels: int) -> None:
     shape[axis] = channels
     layer.weight = nn.Parameter(torch.zeros(shape, dtype=old.dtype, device=old.device), old.requires_grad)
     setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", channels)
+
+
+def identity(channels: int, *, like: Tensor) -> nn.Conv2d:
+    """A 1 x 1 convolution that gives what it takes."""
+    conv = nn.Conv2d(channels, channels, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.eye(channels)[..., None, None])
+        cast(nn.Parameter, conv.bias).zero_()
+    return conv.to(like.device, like.dtype).eval()

@@ -109,10 +109,18 @@ def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]
 
 
 class Targets:
-    """Outputs of the original network's layers at random positions, from one pass over the batches."""
+    """Outputs of the original network's layers at random positions, from one pass over the batches.
+
+    view: called with a layer and its output, gives what is wanted of it, (N, channels, H', W').
+    """
 
     def __init__(
-        self, model: nn.Module, calls: Mapping[nn.Module, int], batches: Sequence[Tensor], seed: int
+        self,
+        model: nn.Module,
+        calls: Mapping[nn.Module, int],
+        batches: Sequence[Tensor],
+        seed: int,
+        view: Callable[[nn.Module, Tensor], Tensor] | None = None,
     ) -> None:
         generator = torch.Generator().manual_seed(seed)
         images = sum(len(batch) for batch in batches)
@@ -128,6 +136,7 @@ class Targets:
                 index: int = index,
                 batch: Tensor = batch,
             ) -> None:
+                output = output if view is None else view(module, output)
                 # Some networks cut their pictures into windows, which follow one another in the batch.
                 share = positions * len(batch) // (images * calls[module] * len(output))
                 drawn = [draw_positions(output.shape[-2:], max(1, share), generator) for _ in output]

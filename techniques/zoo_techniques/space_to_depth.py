@@ -1,0 +1,85 @@
+"""Dense prediction at a fraction of the resolution: space-to-depth at the input, a pixel shuffle at the output."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.errors import ZooError
+from zoo.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SpaceToDepthConfig:
+    """factor: pixels along each side of the cells that become channels.
+    detail: hand the input's pixels to the last convolution too, so that it can place edges within a cell.
+    refine: fit layers to calibration activations: "last" the last one only, to what the network gave at full
+            resolution; "all" also the others, to the averages of what they gave.
+    images: calibration pictures to fit on.
+    """
+
+    factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
+    detail: bool = option(True, help="hand the input's pixels to the last convolution too")
+    refine: Literal["none", "last", "all"] = option("last", help="layers to fit to calibration activations")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+
+class SpaceToDepth(Technique):
+    """Runs a network whose output is a picture on cells of pixels instead of pixels, for a fraction of the MACs."""
+
+    id: ClassVar[str] = "space-to-depth"
+    summary: ClassVar[str] = "the network runs at 1/2 or 1/4 of the resolution, between two pixel shuffles"
+    paper: ClassVar[str] = (
+        "Shi et al., Real-Time Super-Resolution with Sub-Pixel Convolution, CVPR 2016 (the shuffle)"
+    )
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    Config: ClassVar[type] = SpaceToDepthConfig
+    config: SpaceToDepthConfig
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
+        from torch import nn
+        from torch.nn import functional
+
+        from zoo.quantization.trace import propagate_shapes, trace
+        from zoo.surgery.reconstruct import Wanted, downstream, record, refit
+        from zoo.surgery.resolution import Reduced, output_scale
+        from zoo.surgery.substitute import fitting_batches
+
+        factor, spec = self.config.factor, context.architecture.input
+        module = trace(model, context.example_input)
+        try:
+            output_scale(module)
+        except ZooError as error:
+            raise ZooError(
+                f"{self.id} cannot run {type(model).__name__} at 1/{factor}: {error.message}."
+            ) from error
+        cell = factor * spec.multiple_of
+        batches = [
+            batch[:, :, : batch.shape[2] // cell * cell, : batch.shape[3] // cell * cell]
+            for batch in fitting_batches(context, self.config.refine != "none", self.config.images)
+            if min(batch.shape[2:]) >= cell
+        ]
+        reduced = Reduced(module, factor, spec.multiple_of)
+        layers = {reduced.last: Wanted("the last convolution", reduced.last)}
+        if self.config.refine == "all":
+            layers = downstream(module, [m for m in module.modules() if isinstance(m, nn.Conv2d)]) | layers
+
+        def view(layer: nn.Module, output: Tensor) -> Tensor:
+            return (
+                reduced.gathered(output) if layer is reduced.last else functional.avg_pool2d(output, factor)
+            )
+
+        targets = record(module, layers, batches, context, view)
+        reduced.apply(detail=self.config.detail)
+        propagate_shapes(module, context.example_input)
+        refit(module, layers, targets, batches, context, self.id)
+        # Tiles must start at whole cells of the coarsest level, and see as many of them as before.
+        halo = None if spec.halo is None else spec.halo * factor
+        context.architecture.input = dataclasses.replace(spec, multiple_of=cell, halo=halo)
+        return module
