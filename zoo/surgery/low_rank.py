@@ -20,7 +20,6 @@ al., "Compression of Deep Convolutional Neural Networks for Fast and Low Power M
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -29,6 +28,17 @@ import torch
 from torch import Tensor, nn
 
 from zoo.surgery.factors import balanced, fold, leading_rows, split_metric, unfolded
+from zoo.surgery.low_rank_forms import (
+    Form,
+    Kind,
+    cost_of,
+    form_at,
+    form_within,
+    full_rank,
+    kinds_for,
+    left_indices,
+    saves,
+)
 from zoo.surgery.moments import LeastSquares, Moments, fits_in_memory, ratio
 from zoo.surgery.parts import part, pointwise
 from zoo.surgery.windows import (
@@ -36,13 +46,10 @@ from zoo.surgery.windows import (
     channels_of,
     dense_weight,
     groups_of,
-    kernel_of,
     patches,
     store_dense_weight,
 )
 
-Kind = Literal["output", "spatial", "input", "tucker"]
-KINDS: tuple[Kind, ...] = ("output", "spatial", "input", "tucker")
 #: White input that stands for the data not seen, over the mean variance of the data.
 _RIDGE = 1e-3
 
@@ -52,99 +59,12 @@ class Factors(nn.Sequential):
 
 
 @dataclass(frozen=True)
-class Form:
-    """A factorization of one layer: its kind, and the ranks within a group of channels (two for `tucker`)."""
-
-    kind: Kind
-    ranks: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Size:
     """How far to go: `rank`, else the least rank that keeps `energy`, else `ratio` of the layer's cost."""
 
     ratio: float = 0.5
     energy: float | None = None
     rank: int | None = None
-
-
-# ----------------------------------------------------------------------------------------------------- the cost
-
-
-def cost_of(layer: Layer, form: Form | None = None) -> tuple[float, float]:
-    """Weights, and multiply-accumulates per position of the layer's coarser side, of the layer or of a form of it."""
-    groups, (kh, kw) = groups_of(layer), kernel_of(layer)
-    inputs, outputs = (channels // groups for channels in channels_of(layer))
-    down, across = (1, 1) if isinstance(layer, nn.Linear) else cast("tuple[int, int]", layer.stride)
-    if form is None:
-        return (weights := float(groups * inputs * outputs * kh * kw)), weights
-    r, last = form.ranks[0], form.ranks[-1]
-    # (weights, positions on which they act): an image is larger before a stride, after a transposed one
-    before, between, after = (down * across, across, 1)
-    if isinstance(layer, nn.ConvTranspose2d):
-        before, between, after = (1, down, down * across)
-        parts = {
-            "output": ((inputs * r * kh * kw, 1), (r * outputs, after)),
-            "spatial": ((inputs * r * kh, 1), (r * outputs * kw, between)),
-            "input": ((inputs * r, 1), (r * outputs * kh * kw, 1)),
-            "tucker": ((inputs * r, 1), (r * last * kh * kw, 1), (last * outputs, after)),
-        }[form.kind]
-    else:
-        parts = {
-            "output": ((inputs * r * kh * kw, 1), (r * outputs, 1)),
-            "spatial": ((inputs * r * kh, between), (r * outputs * kw, 1)),
-            "input": ((inputs * r, before), (r * outputs * kh * kw, 1)),
-            "tucker": ((inputs * r, before), (r * last * kh * kw, 1), (last * outputs, 1)),
-        }[form.kind]
-    weights = float(groups * sum(weights for weights, _ in parts))
-    return weights, float(groups * sum(weights * positions for weights, positions in parts))
-
-
-def saves(layer: Layer, form: Form, share: float = 1.0) -> bool:
-    """Whether a form has at most `share` of the layer's weights and multiplications, and fewer of each."""
-    dense, factored = cost_of(layer), cost_of(layer, form)
-    return all(new <= share * old and new < old for new, old in zip(factored, dense, strict=True))
-
-
-def full_rank(layer: Layer, kind: Kind) -> int:
-    """The rank within a group at which the form can be the layer itself."""
-    groups, (kh, kw) = groups_of(layer), kernel_of(layer)
-    inputs, outputs = (channels // groups for channels in channels_of(layer))
-    left = {"output": 1, "spatial": kw, "input": kh * kw, "tucker": kh * kw}[kind]
-    return min(inputs * kh * kw // left, outputs * left)
-
-
-def kinds_for(layer: Layer, kind: Kind | Literal["auto"]) -> tuple[Kind, ...]:
-    """The kinds to try: a kernel of one tap, or one that is a line, leaves nothing for the second layer to do."""
-    kernel = kernel_of(layer)
-    if math.prod(kernel) == 1 or (kind == "spatial" and min(kernel) == 1):
-        return ("output",)
-    if kind != "auto":
-        return (kind,)
-    return ("output", "input") if min(kernel) == 1 else ("output", "spatial", "input")
-
-
-def form_at(layer: Layer, kind: Kind, rank: int) -> Form:
-    """The form of a kind at a rank; for `tucker` the rank of the inputs, that of the outputs in proportion."""
-    if kind != "tucker":
-        return Form(kind, (rank,))
-    inputs, outputs = (channels // groups_of(layer) for channels in channels_of(layer))
-    return Form(kind, (rank, min(max(1, round(rank * outputs / inputs)), outputs)))
-
-
-def form_within(layer: Layer, kind: Kind, share: float) -> Form | None:
-    """The largest form of a kind that has at most `share` of the layer's weights and multiplications.
-
-    Ranks above eight are multiples of eight, which kernels like.
-    """
-    best = None
-    for rank in range(1, full_rank(layer, kind) + 1):
-        form = form_at(layer, kind, rank)
-        if not saves(layer, form, share):
-            break
-        if rank <= 8 or rank % 8 == 0:
-            best = form
-    return best
 
 
 # -------------------------------------------------------------------------------------------------- closed form
@@ -160,19 +80,32 @@ class Fitted:
     error: float
 
 
+def first_rows(problem: LeastSquares, layer: Layer, kind: Kind) -> tuple[Tensor, Tensor]:
+    """The first layer's weight A (groups, full rank, a), best rows first, and the energy that each adds."""
+    left = left_indices(layer, kind)
+    inner, outer = split_metric(problem.second, left)
+    return leading_rows(unfolded(problem.best(), left, outer), inner)
+
+
 def fit_form(problem: LeastSquares, form: Form, rows: Tensor, left: int) -> Fitted:
     """The best layers after a first one that computes `rows` (groups, r, a); b being `left` indices."""
     reduced = problem.through(rows, left)
+    best = reduced.best()
     if form.kind != "tucker":
-        second = reduced.best()
-        weights: tuple[Tensor, ...] = (rows, second)
+        second: Tensor = best
+        weights: tuple[Tensor, ...] = (rows, best)
     else:
-        best = reduced.best()
         core = leading_rows(best, reduced.second)[0][:, : form.ranks[1]]
         last = reduced.solve(core)
         second, weights = last @ core, (rows, core, last)
     merged = fold(second, rows)
     return Fitted(form, weights, merged, problem.error(merged))
+
+
+def fit_layer(problem: LeastSquares, layer: Layer, form: Form) -> Fitted:
+    """The best layers of a form, the first one included."""
+    rows = first_rows(problem, layer, form.kind)[0][:, : form.ranks[0]]
+    return fit_form(problem, form, rows, left_indices(layer, form.kind))
 
 
 # ----------------------------------------------------------------------------------------------------- stand-in
@@ -191,11 +124,13 @@ class LowRankStandIn:
         self._whole = fits_in_memory(*self._weight.shape[::2])
         self._moments: Moments | None = None
         self._narrow: tuple[Form, Tensor, int] | None = None
+        self._refusal: str | None = None
 
     def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
         if self._moments is None:
-            self._begin()
-        assert self._moments is not None
+            self._moments = self._begin()
+        if self._refusal is not None:
+            return
         groups = len(self._weight)
         seen = patches(self._layer, image, at).float().cpu()
         seen = seen.reshape(len(seen), groups, -1)
@@ -205,17 +140,21 @@ class LowRankStandIn:
             seen = seen.flatten(2)
         self._moments.add(seen, targets)
 
-    def _begin(self) -> None:
+    def _begin(self) -> Moments:
         weight = self._weight
         if not self._whole:
             found = self._fitted(self._problem(None))
-            if not isinstance(found, str):
-                self._narrow = (found.form, found.weights[0], self._left(found.form.kind))
+            if isinstance(found, str):
+                self._refusal = found
+            else:
+                self._narrow = (found.form, found.weights[0], left_indices(self._layer, found.form.kind))
                 weight = found.weights[1] if len(found.weights) == 2 else found.weights[2] @ found.weights[1]
-        self._moments = Moments(weight, self._layer.bias)
+        return Moments(weight, self._layer.bias)
 
     def finish(self) -> tuple[nn.Module, float] | str:
         moments = self._moments
+        if self._refusal is not None:
+            return self._refusal
         problem = self._problem(moments)
         if self._narrow is None:
             found = self._fitted(problem)
@@ -239,47 +178,40 @@ class LowRankStandIn:
         width = self._weight.shape[2]
         return moments.problem(_RIDGE * max(1.0, width / max(moments.count, 1)))
 
-    def _left(self, kind: Kind) -> int:
-        kernel = kernel_of(self._layer)
-        return {"output": 1, "spatial": kernel[1]}.get(kind, math.prod(kernel))
-
     def _fitted(self, problem: LeastSquares) -> Fitted | str:
         """The form of least error, or why there is none."""
-        best, refusals, unconstrained = None, [], problem.best()
+        best, refusals = None, []
         for kind in self._kinds:
-            left = self._left(kind)
-            inner, outer = split_metric(problem.second, left)
-            if self._size.rank is None and self._size.energy is None:
-                form = form_within(self._layer, kind, self._size.ratio)
-                if form is None:
-                    refusals.append(f"no {kind} form has {self._size.ratio:g} of its cost")
-                    continue
-                rows = leading_rows(unfolded(unconstrained, left, outer), inner)[0]
-            else:
-                rows, energy = leading_rows(unfolded(unconstrained, left, outer), inner)
-                form = form_at(self._layer, kind, self._rank(energy, full_rank(self._layer, kind)))
-                if not saves(self._layer, form):
-                    refusals.append(f"its {kind} form of rank {form.ranks[0]} would save nothing")
-                    continue
-            fitted = fit_form(problem, form, rows[:, : form.ranks[0]], left)
+            rows, energy = first_rows(problem, self._layer, kind)
+            form = self._form(kind, energy)
+            if isinstance(form, str):
+                refusals.append(form)
+                continue
+            fitted = fit_form(problem, form, rows[:, : form.ranks[0]], left_indices(self._layer, kind))
             if problem.second is None:
                 fitted.error = float((problem.weight - fitted.merged).square().sum())
             if best is None or self._merit(fitted) < self._merit(best):
                 best = fitted
         return best or "; ".join(refusals)
 
+    def _form(self, kind: Kind, energy: Tensor) -> Form | str:
+        """How far to go with a kind, or why it does not pay."""
+        size = self._size
+        if size.rank is None and size.energy is None:
+            form = form_within(self._layer, kind, size.ratio)
+            return form or f"no {kind} form has {size.ratio:g} of its cost"
+        if size.rank is not None:
+            rank = size.rank
+        else:
+            kept = energy.sum(0).cumsum(0)
+            rank = int((kept < cast(float, size.energy) * kept[-1]).sum()) + 1
+        form = form_at(self._layer, kind, min(rank, full_rank(self._layer, kind)))
+        return form if saves(self._layer, form) else f"its {kind} form of rank {rank} would save nothing"
+
     def _merit(self, fitted: Fitted) -> float:
         """What the kinds are compared by: the error at one cost, or the cost where ranks follow the energy."""
         fixed = self._size.rank is None and self._size.energy is None
         return fitted.error if fixed else cost_of(self._layer, fitted.form)[0]
-
-    def _rank(self, energy: Tensor, full: int) -> int:
-        if self._size.rank is not None:
-            return min(self._size.rank, full)
-        assert self._size.energy is not None
-        kept = energy.sum(0).cumsum(0)
-        enough = int((kept < self._size.energy * kept[-1]).sum()) + 1
-        return min(enough, full)
 
 
 @torch.no_grad()

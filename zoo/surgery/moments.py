@@ -134,6 +134,7 @@ class Normal:
 
     def __init__(self, goal: Tensor, second: Tensor | None) -> None:
         self.goal, self.second = goal, second
+        self._best: Tensor | None = None
 
     def times_second(self, rows: Tensor) -> Tensor:
         """rows @ S for rows (groups, any, features)."""
@@ -141,9 +142,10 @@ class Normal:
 
     def best(self) -> Tensor:
         """The unconstrained solution, (groups, out, features)."""
-        if self.second is None:
-            return self.goal
-        return solved(self.second, self.goal.transpose(1, 2)).transpose(1, 2)
+        if self._best is None:
+            goal = self.goal
+            self._best = goal if self.second is None else solved(self.second, goal.mT).mT
+        return self._best
 
     def solve(self, rows: Tensor) -> Tensor:
         """The best P (groups, out, r) for the solution P @ rows, given rows (groups, r, features)."""
