@@ -78,7 +78,7 @@ def _precision(job: Job, metrics: dict[str, Any]) -> str:
 def _golden_pairs(job: Job, finished: nn.Module) -> list[tuple[Any, Any]]:
     """Small training crops and what the torch net gives for them, clipped as the exported graph clips."""
     spec = job.architecture.input
-    side = job.crop if spec.fixed_size else max(spec.multiple_of, _GOLDEN_SIDE)
+    side = job.crop if spec.fixed_size else min(job.crop, max(spec.multiple_of, _GOLDEN_SIDE))
     samples = job.dataset.crops(job.architecture, side, job.request.seed + _GOLDEN_SEED)
     pairs = []
     for _ in range(_GOLDEN_PAIRS):
