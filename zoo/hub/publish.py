@@ -6,10 +6,10 @@ from there. A tag names only what was read back, and is never moved.
 
 from __future__ import annotations
 
-import io
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.artifacts import open_artifact
 from zoo.cache import cache_dir
@@ -18,11 +18,12 @@ from zoo.catalogue.toml_form import FORMAT
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import NetworkError, UsageError
 from zoo.files import scratch_folder
-from zoo.hub.client import client, failure, status_of, talking, xet_in_use
+from zoo.hub.client import client, failure, status_of, talking
 from zoo.hub.parcel import Parcel, Piece, parcel
 from zoo.hub.register import check_registry, register, registered, with_older_sources
 from zoo.hub.remote import Remote, look, read_back, stale_files, tags
 from zoo.hub.request import Request
+from zoo.hub.upload import upload
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -156,70 +157,36 @@ def _commit(
     report: Reporter,
 ) -> str:
     """Upload what changed, commit all of it at once, and say the commit."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub import CommitOperationDelete
 
     repository = request.repository
-    report.start("upload", sum(piece.entry.size for piece in changes), "B")
-    operations: list[Any] = [CommitOperationDelete(name) for name in stale]
-    for piece in changes:
-        with talking(f"uploading {piece.name} to {repository}"):
-            # Xet reads files itself; elsewhere a stream of ours tells how far it is.
-            counted = (
-                None if isinstance(piece.source, bytes) or xet_in_use() else _Counted(piece.source, report)
-            )
-            source: Any = counted or (piece.source if isinstance(piece.source, bytes) else str(piece.source))
-            operation = CommitOperationAdd(piece.name, source)
-            if counted:
-                counted.telling = True
-            # One after the other: an interrupt is then met at once, and no thread outlives it.
-            api.preupload_lfs_files(repository, [operation], free_memory=False)
-            report.advance(piece.entry.size - (counted.told if counted else 0))
-            if counted:
-                counted.telling = False
-            operations.append(operation)
-    report.finish()
     message = request.message or f"Publish {request.id}{f' {request.tag}' if request.tag else ''}"
-    try:
-        done = api.create_commit(
-            repository, operations, commit_message=message, parent_commit=remote.commit or None
-        )
-        return done.oid
-    except Exception as error:
-        if status_of(error) == 412:
-            raise NetworkError(
-                f"Somebody else committed to {repository} meanwhile; nothing of yours was committed.",
-                hint="Look at what they did, then run the same command again.",
-            ) from None
-        # The answer may have been lost after the commit was made.
+    with contextlib.ExitStack() as opened:
+        report.start("upload", sum(piece.entry.size for piece in changes), "B")
+        operations = upload(api, repository, changes, report, opened)
+        operations += [CommitOperationDelete(name) for name in stale]
+        report.finish()
+        try:
+            done = api.create_commit(
+                repository, operations, commit_message=message, parent_commit=remote.commit or None
+            )
+            return done.oid
+        except Exception as error:
+            return _commit_after_all(api, repository, goods, error)
+
+
+def _commit_after_all(api: HfApi, repository: str, goods: Parcel, error: Exception) -> str:
+    """The commit, if it was made and only the answer was lost. Raises NetworkError if it was not."""
+    if status_of(error) == 412:
+        raise NetworkError(
+            f"Somebody else committed to {repository} meanwhile; nothing of yours was committed.",
+            hint="Look at what they did, then run the same command again.",
+        ) from None
+    with contextlib.suppress(NetworkError):
         found = look(api, repository)
         if found is not None and not found.changes(goods):
             return found.commit
-        raise failure(error, f"committing to {repository}") from None
-
-
-class _Counted(io.BufferedReader):
-    """A file that tells a reporter how much of it was read, and takes it back when it is read again."""
-
-    def __init__(self, path: Path, report: Reporter) -> None:
-        super().__init__(io.FileIO(path))
-        self._report = report
-        self.telling = False
-        self.told = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        content = super().read(size)
-        self._tell()
-        return content
-
-    def seek(self, target: int, whence: int = 0, /) -> int:
-        place = super().seek(target, whence)
-        self._tell()
-        return place
-
-    def _tell(self) -> None:
-        if self.telling:
-            self._report.advance(self.tell() - self.told)
-            self.told = self.tell()
+    raise failure(error, f"committing to {repository}") from None
 
 
 def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
