@@ -24,6 +24,15 @@ else:
 _SHA256 = r"[0-9a-f]{64}"
 _LARGEST_INTEGER = 2**53
 _REQUIRED: Any = object()
+_DEEPEST = 64
+_LONGEST_NUMBER = 1000
+_MOST_PARTS = 64
+_DIGITS = re.compile(r"[0-9_]+")
+#: What keeps keys apart; one part of a key with its dot (a row of dots in a comment is none); the same where the
+#: parts are in quotes, which may hold signs.
+_SIGNS = re.compile(r"[=,\[\]{}#]")
+_PART = re.compile(r"[^.\s][ \t]*\.(?![ \t]*\.)")
+_QUOTED_PART = re.compile(r"[\"'][ \t]*\.|\.[ \t]*[\"']")
 
 
 class Fields:
@@ -176,12 +185,14 @@ class Fields:
 def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
     """The value of a JSON document; repeated keys, NaN, infinities and absurd nesting are refused."""
     try:
-        return json.loads(
+        value = json.loads(
             content.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_float=_finite,
         )
+        _check_depth(value)
+        return value
     except (ValueError, RecursionError) as reason:
         raise error(f"{source} is not valid JSON: {_first_line(reason)}.") from None
 
@@ -189,11 +200,37 @@ def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
 def parse_toml(
     content: bytes, source: str, *, error: type[ZooError], parse_float: Callable[[str], Any] = float
 ) -> dict[str, Any]:
-    """The table of a TOML document."""
+    """The table of a TOML document; absurd nesting, keys and numbers are refused."""
     try:
-        return tomllib.loads(content.decode("utf-8"), parse_float=parse_float)
+        text = content.decode("utf-8")
+        _check_tokens(text)
+        value = tomllib.loads(text, parse_float=parse_float)
+        _check_depth(value)
+        return value
     except (ValueError, RecursionError) as reason:
         raise error(f"{source} is not valid TOML: {_first_line(reason)}.") from None
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse nesting that only an attack has, and that repr or a copy would not survive."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(_DEEPEST):
+        inner = (each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer))
+        level = [each for each in inner if isinstance(each, (dict, list))]
+    if level:
+        raise ValueError("it is nested too deeply")
+
+
+def _check_tokens(text: str) -> None:
+    """Refuse what the TOML parser takes hours (keys of many parts) or gigabytes (endless numbers) for."""
+    for match in _DIGITS.finditer(text):
+        if match.end() - match.start() > _LONGEST_NUMBER:
+            raise ValueError("a number has too many digits")
+    for line in text.split("\n"):
+        if line.count(".") > _MOST_PARTS:
+            runs = (len(_PART.findall(run)) for run in _SIGNS.split(line))
+            if max(len(_QUOTED_PART.findall(line)), *runs) > _MOST_PARTS:
+                raise ValueError("a key has too many parts")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
