@@ -44,6 +44,16 @@ def test_a_pull_gives_the_pinned_bytes_and_shows_the_token_to_the_hub_only(here:
     here.assert_no_orphans()
 
 
+def test_files_that_the_hub_gives_by_way_of_its_own_cache_are_pulled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LoopbackHub(resolve_cache=True) as hub:
+        here = world(hub, tmp_path, monkeypatch)
+        hub.repos[REPOSITORY].private = True
+        assert here.is_right(here.pull().path)
+        assert hub.asked("/api/resolve-cache/*")
+
+
 PASSING = [
     "truncate",
     "break",

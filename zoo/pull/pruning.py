@@ -17,7 +17,7 @@ from zoo.catalogue import Checkpoint, checkpoints
 from zoo.errors import IntegrityError, ZooError
 from zoo.files import sha256_of, writing
 from zoo.pull.keeping import Kept, Rest, kept, rests
-from zoo.pull.lock import attempt, release
+from zoo.pull.lock import attempt, holding, release
 from zoo.pull.places import cached_path, lock_path
 from zoo.pull.records import all_records, make_record, read_record, remove_record, write_record
 
@@ -44,9 +44,13 @@ def verify(advance: Callable[[int], None] = lambda size: None) -> list[Checked]:
     listed = {cached_path(each): each for each in checkpoints().values()}
     result = []
     for each in kept():
-        problem = _problem(each.path, listed.get(each.path))
-        moved = _set_aside(each.path, "quarantine") if problem else None
-        result.append(Checked(each, problem, moved))
+        entry = listed.get(each.path)
+        if problem := _problem(each.path, entry):
+            # A pull may have been replacing it meanwhile: only what is still damaged without one is.
+            with holding(_lock_of(each.path)):
+                problem = _problem(each.path, entry)
+                moved = _set_aside(each.path, "quarantine") if problem else None
+        result.append(Checked(each, problem, moved if problem else None))
         advance(each.size)
     return result
 
@@ -70,8 +74,7 @@ def prunable(unused_days: float | None = None) -> list[Kept | Rest]:
 def remove(item: Kept | Rest) -> bool:
     """Remove something from the cache in one step; False if a pull is at work on it. Raises OutputError."""
     if isinstance(item, Kept):
-        record = read_record(item.path)
-        lock = lock_path(record.digest) if record else item.path.with_name(f".{item.path.name}.lock")
+        lock = _lock_of(item.path)
     elif item.path.is_dir():
         return _delete(item.path)
     else:
@@ -111,6 +114,12 @@ def _problem(folder: Path, entry: Checkpoint | None) -> str:
     if entry:
         write_record(make_record(entry, folder, frozenset(found), record.source if record else ""))
     return ""
+
+
+def _lock_of(folder: Path) -> Path:
+    """What a pull into `folder` holds; of a folder that no pull made, a lock of its own."""
+    record = read_record(folder)
+    return lock_path(record.digest) if record else folder.with_name(f".{folder.name}.lock")
 
 
 def _set_aside(folder: Path, where: str) -> Path:
