@@ -45,7 +45,8 @@ def fetch(
         if device and manifest.precision not in device.precisions:
             report.note(f"{device.id} does not compute {manifest.precision}; it may be slow there.")
         names = frozenset(wanted.files) if device is None else needed_by_runner(manifest) | keep
-        report.start(f"pull {wanted.id}", sum(wanted.files[name].size for name in names), "B")
+        plain, at, commit = wanted.id.partition("@")
+        report.start(f"pull {plain}{at}{commit[:8]}", sum(wanted.files[name].size for name in names), "B")
         _check_room(wanted, names, files.partials, target)
         # In one order for all processes: two that wait for each other's files would wait forever.
         for name in sorted(names, key=lambda name: (name != MANIFEST_NAME, wanted.files[name].sha256)):
