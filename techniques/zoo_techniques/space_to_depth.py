@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zoo.contracts import Context, Phase, Technique
+from zoo.contracts import Architecture, Context, InputSpec, Phase, Technique
 from zoo.errors import ZooError
 from zoo.options import option
 
@@ -51,7 +51,7 @@ class SpaceToDepth(Technique):
         from zoo.surgery.resolution import Reduced, output_scale
         from zoo.surgery.substitute import fitting_batches
 
-        factor, spec = self.config.factor, context.architecture.input
+        factor, spec = self.config.factor, full_resolution_input(context.architecture)
         module = trace(model, context.example_input)
         try:
             output_scale(module)
@@ -83,3 +83,11 @@ class SpaceToDepth(Technique):
         halo = None if spec.halo is None else spec.halo * factor
         context.architecture.input = dataclasses.replace(spec, multiple_of=cell, halo=halo)
         return module
+
+
+def full_resolution_input(architecture: Architecture) -> InputSpec:
+    """The input spec as it was before this technique first changed it, so that a second run does not add up."""
+    name = "_full_resolution_input"
+    vars(architecture).setdefault(name, architecture.input)
+    spec: InputSpec = vars(architecture)[name]
+    return spec
