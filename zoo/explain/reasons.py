@@ -76,6 +76,6 @@ def number(value: float) -> str:
 
 def _percent(share: float) -> str:
     percent = 100 * share
-    if 99 < percent < 100:
+    if 99 < percent < 99.995:
         return f"{percent:.{2 if percent > 99.9 else 1}f} %"
     return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"

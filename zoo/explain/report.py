@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from zoo.explain.rounding import Kind, Rounding
     from zoo.explain.statistics import Damage, Distribution
-    from zoo.explain.tensors import Kind, Rounding
 
 #: Differences below this many decibels are none.
 TIE_DB = 0.1

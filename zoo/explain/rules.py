@@ -15,7 +15,7 @@ from zoo.suggest import did_you_mean
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zoo.explain.tensors import Rounding
+    from zoo.explain.rounding import Rounding
 
 #: Observers that can be compared: those of `ptq`.
 OBSERVERS = ("minmax", "moving-average", "percentile", "entropy", "mse")

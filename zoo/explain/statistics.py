@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zoo.explain.tensors import Rounding
+    from zoo.explain.rounding import Rounding
 
     Values = npt.NDArray[np.float32]
 

@@ -12,9 +12,10 @@ from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
 from zoo.explain.reasons import notes, why
 from zoo.explain.report import Choice, Comparison, TensorReport, extremes, reach_of
+from zoo.explain.rounding import Rounding, dynamic_range
 from zoo.explain.statistics import Damage, Distribution
 from zoo.explain.taps import Taps
-from zoo.explain.tensors import Rounding, dynamic_range, quantized_tensors
+from zoo.explain.tensors import quantized_tensors
 from zoo.quantization.observers import Magnitudes
 from zoo.suggest import did_you_mean
 

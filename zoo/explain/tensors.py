@@ -1,14 +1,15 @@
-"""The quantized tensors of an ONNX file: where they are, and how each is rounded."""
+"""The quantized tensors of an ONNX file: where they are, what they are called, how each is rounded."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.errors import IntegrityError
+from zoo.explain.rounding import Rounding
 from zoo.optional import require
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-Kind = Literal["activation", "dynamic", "weight"]
-
 #: Operators named after the layer whose weight they hold, and which input the weight is.
 _LAYERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 _CODING = ("QuantizeLinear", "DequantizeLinear", "Identity")
+#: What makes an integer product the result of a layer.
+_SCALING = (["Cast"], ["Mul"], ["Add"])
 #: Operators whose results are among the values of their inputs, and how many of their inputs are values; 0: all.
 _PASSING = {
     "Concat": 0, "MaxPool": 1, "GlobalMaxPool": 1, "DepthToSpace": 1, "SpaceToDepth": 1, "Reshape": 1, "Transpose": 1,
@@ -30,90 +31,8 @@ _PASSING = {
 }  # fmt: skip
 #: How many operators a name tells of between the last layer and a value.
 _LONGEST = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Rounding:
-    """How one tensor is rounded: ``(clip(round(x / scale) + zero_point, low, high) - zero_point) * scale``.
-
-    name:  of the layer that gives the tensor, and the operators since; of a weight, its own.
-    value: what the tensor is called in the file.
-    scale, zero_point: (1,), or (C,) along `axis`; NaN for dynamic ones, which the values themselves decide.
-    levels: of a weight, the integers stored. passed_on: whether the values lie on these levels already, those of
-    the tensors before it: a pooling, a concatenation.
-    """
-
-    name: str
-    kind: Kind
-    value: str
-    scale: Array
-    zero_point: Array
-    low: int
-    high: int
-    axis: int | None = None
-    levels: npt.NDArray[np.int32] | None = None
-    passed_on: bool = False
-
-    @property
-    def bits(self) -> int:
-        """Bits that the levels take; of a weight, those between its lowest and highest one in use."""
-        low, high = self.low, self.high
-        if self.levels is not None and self.levels.size:
-            moved = self.levels - self._along(self.zero_point, self.levels.ndim)
-            return int(np.abs(moved).max()).bit_length() + 1
-        return int(high - low).bit_length()
-
-    @property
-    def steps(self) -> int:
-        """Levels from zero to the end of a symmetric range of as many bits."""
-        return self.high if self.low == 0 else (self.high - self.low) // 2
-
-    @property
-    def reach(self) -> tuple[float, float]:
-        """The least and the largest value that a level stands for."""
-        ends = np.stack(
-            [(self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale]
-        )
-        return float(ends.min()), float(ends.max())
-
-    def dequantized(self) -> Array:
-        """The values that the levels of a weight stand for."""
-        assert self.levels is not None
-        ndim = self.levels.ndim
-        return np.asarray((self.levels - self._along(self.zero_point, ndim)) * self._along(self.scale, ndim))
-
-    def symmetric(self, largest: Array) -> Rounding:
-        """The same width with the range [-largest, largest], (1,) or (C,)."""
-        steps = self.steps
-        low = 0 if self.low == 0 and self.kind == "activation" else -steps
-        return replace(
-            self, scale=largest / steps, zero_point=np.zeros_like(largest), low=low, high=steps,
-            kind="weight" if self.kind == "weight" else "activation",
-        )  # fmt: skip
-
-    def rounded(
-        self, values: npt.NDArray[np.float32]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """What rounding makes of `values`, and which of them it clips."""
-        scale, zero_point = self._along(self.scale, values.ndim), self._along(self.zero_point, values.ndim)
-        if self.kind == "dynamic":
-            scale, zero_point = dynamic_range(values)
-        levels = np.rint(values / scale.astype(np.float32))
-        low, high = (self.low - zero_point).astype(np.float32), (self.high - zero_point).astype(np.float32)
-        clipped = (levels < low) | (levels > high)
-        return np.clip(levels, low, high) * scale.astype(np.float32), clipped
-
-    def _along(self, numbers: Array, ndim: int) -> Array:
-        if self.axis is None or numbers.size == 1:
-            return numbers.reshape(-1)[:1]
-        return numbers.reshape(tuple(-1 if axis == self.axis else 1 for axis in range(ndim)))
-
-
-def dynamic_range(values: npt.NDArray[np.float32]) -> tuple[Array, Array]:
-    """Scale and zero point, (1,) each, that DynamicQuantizeLinear gives a tensor."""
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    scale = (high - low) / 255 or 1.0
-    return np.array([scale]), np.array([np.rint(-low / scale)])
+#: More operators than it takes to unpack a weight.
+_LONGEST_UNPACKING = 100
 
 
 def quantized_tensors(data: bytes) -> list[Rounding]:
@@ -158,6 +77,7 @@ class _Reader:
         from onnx import numpy_helper
 
         self._array = numpy_helper.to_array
+        self._opsets = list(model.opset_import)
         self._nodes = list(model.graph.node)
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._producer = {name: node for node in self._nodes for name in node.output}
@@ -178,7 +98,7 @@ class _Reader:
     def _rounding(self, node: onnx.NodeProto) -> Rounding | None:
         if node.op_type == "QuantizeLinear" and not self._is_constant(node.input[0]):
             return self._activation(node)
-        if node.op_type == "DequantizeLinear" and self._is_constant(node.input[0]):
+        if node.op_type == "DequantizeLinear":
             return self._weight(node)
         if node.op_type == "DynamicQuantizeLinear":
             unknown = np.array([np.nan])
@@ -193,11 +113,11 @@ class _Reader:
         if scale is None or zero_point is None:
             return None
         kind = self._constants[node.input[2]].data_type if len(node.input) > 2 else 2  # uint8 unless stated
-        low, high = self._limits(kind)
+        low, high = whole = self._limits(kind)
         if scale.size == 1:
             low, high = self._narrowed(node, float(scale[0]), float(zero_point[0]), low, high)
         axis = self._attribute(node, "axis", 1) if scale.size > 1 else None
-        passed_on = self._on_levels(node.input[0], scale, zero_point)
+        passed_on = (low, high) == whole and self._on_levels(node.input[0], scale, zero_point)
         return Rounding(
             self._name(node.input[0]), "activation", node.input[0], scale, zero_point, low, high, axis,
             passed_on=passed_on,
@@ -238,15 +158,51 @@ class _Reader:
         return max(low, ends[0]), min(high, ends[1])
 
     def _weight(self, node: onnx.NodeProto) -> Rounding | None:
-        tensor = self._constants[node.input[0]]
+        """A stored weight, or one that is unpacked from other constants; None for an activation."""
+        name, steps = node.input[0], self._unpacking(node.input[0])
+        if name in self._constants:
+            tensor = self._constants[name]
+        elif steps:
+            tensor, name = self._computed(name, steps), name.rpartition(":")[0] or name
+        else:
+            return None
         levels = np.asarray(self._array(tensor)).astype(np.int32)
         scale = self._numbers(node.input[1])
         zero_point = self._numbers(node.input[2]) if len(node.input) > 2 else np.zeros(1)
         if scale is None or zero_point is None or levels.ndim < 2:
             return None
-        low, high = self._limits(tensor.data_type)
+        low, high = _in_use(levels, int(zero_point[0]))
         axis = self._attribute(node, "axis", 1) if scale.size > 1 else None
-        return Rounding(tensor.name, "weight", tensor.name, scale, zero_point, low, high, axis, levels)
+        return Rounding(name, "weight", name, scale, zero_point, low, high, axis, levels)
+
+    def _unpacking(self, value: str) -> list[onnx.NodeProto]:
+        """The nodes that compute `value` from constants, in order; empty if it depends on the network's input."""
+        needed, found = [value], set[str]()
+        while needed:
+            name = needed.pop()
+            node = self._producer.get(name)
+            if name in self._constants or not name:
+                continue
+            if node is None or node.op_type in _LAYERS or len(found) > _LONGEST_UNPACKING:
+                return []
+            if node.name not in found:
+                found.add(node.name)
+                needed.extend(node.input)
+        return [node for node in self._nodes if node.name in found]
+
+    def _computed(self, value: str, steps: list[onnx.NodeProto]) -> onnx.TensorProto:
+        """What constants come to."""
+        from onnx import helper, numpy_helper
+        from onnx.reference import ReferenceEvaluator
+
+        used = {name for node in steps for name in node.input}
+        graph = helper.make_graph(
+            steps, "weight", [], [helper.make_value_info(value, helper.make_tensor_type_proto(3, None))],
+            [tensor for name, tensor in self._constants.items() if name in used],
+        )  # fmt: skip
+        model = helper.make_model(graph, opset_imports=self._opsets)
+        result: Any = ReferenceEvaluator(model).run(None, {})
+        return numpy_helper.from_array(np.asarray(result[0]), value)
 
     def _integer_weight(self, node: onnx.NodeProto) -> Rounding | None:
         """A weight that an integer operator takes as it is; its scale is multiplied in afterwards."""
@@ -259,7 +215,7 @@ class _Reader:
         zero_point = self._numbers(node.input[3]) if len(node.input) > 3 and node.input[3] else np.zeros(1)
         if zero_point is None:
             return None
-        low, high = self._limits(tensor.data_type)
+        low, high = _in_use(levels, int(zero_point[0]))
         along = 0 if node.op_type == "ConvInteger" else levels.ndim - 1
         axis = along if scale.size > 1 else None
         return Rounding(name, "weight", name, scale, zero_point, low, high, axis, levels)
@@ -307,13 +263,28 @@ class _Reader:
         parts: list[str] = []
         node = self._producer.get(value)
         while node is not None and node.op_type not in _LAYERS:
-            if node.op_type not in _CODING:
+            if node.op_type not in _CODING and not self._narrows(node):
                 parts.append(node.op_type)
             value = node.input[0] if node.input else value
             node = self._producer.get(value)
+        while node is not None and node.op_type.endswith("Integer") and parts[-1:] in _SCALING:
+            parts.pop()
         start = node.name if node is not None else value
         return "/".join([start, *reversed(parts[:_LONGEST])])
+
+    def _narrows(self, node: onnx.NodeProto) -> bool:
+        before = self._producer.get(node.input[0]) if node.op_type == "Clip" else None
+        return before is not None and before.op_type == "DequantizeLinear"
 
     def _unique(self, name: str) -> str:
         self._taken[name] += 1
         return name if self._taken[name] == 1 else f"{name}#{self._taken[name]}"
+
+
+def _in_use(levels: npt.NDArray[np.int32], zero: int) -> tuple[int, int]:
+    """The lowest and the highest level of the width that a weight's levels take: symmetric, but for a lone lowest."""
+    low, high = int(levels.min()) - zero, int(levels.max()) - zero
+    largest = max(high, -low, 1)
+    alone = low == -largest and high < largest and largest.bit_count() == 1
+    most = largest - 1 if alone and largest > 1 else 2 ** largest.bit_length() - 1
+    return zero + (low if alone else -most), zero + most

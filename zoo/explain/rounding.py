@@ -1,0 +1,98 @@
+"""One way to round a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float64]
+
+Kind = Literal["activation", "dynamic", "weight"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rounding:
+    """How one tensor is rounded: ``(clip(round(x / scale) + zero_point, low, high) - zero_point) * scale``.
+
+    name:  of the layer that gives the tensor, and the operators since; of a weight, its own.
+    value: what the tensor is called in the file.
+    scale, zero_point: (1,), or (C,) along `axis`; NaN for dynamic ones, which the values themselves decide.
+    levels: of a weight, the integers stored. passed_on: whether the values lie on these levels already, those of
+    the tensors before it: a pooling, a concatenation.
+    """
+
+    name: str
+    kind: Kind
+    value: str
+    scale: Array
+    zero_point: Array
+    low: int
+    high: int
+    axis: int | None = None
+    levels: npt.NDArray[np.int32] | None = None
+    passed_on: bool = False
+
+    @property
+    def bits(self) -> int:
+        """Bits that the levels take; one for binary weights."""
+        binary = self.levels is not None and np.unique(self.levels).tolist() == [-1, 1]
+        return 1 if binary else int(self.high - self.low).bit_length()
+
+    @property
+    def steps(self) -> int:
+        """Levels from zero to the end of a symmetric range of as many bits."""
+        return self.high if self.low == 0 else (self.high - self.low) // 2
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """The least and the largest value that a level stands for."""
+        ends = np.stack(
+            [(self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale]
+        )
+        return float(ends.min()), float(ends.max())
+
+    def dequantized(self) -> Array:
+        """The values that the levels of a weight stand for."""
+        assert self.levels is not None
+        ndim = self.levels.ndim
+        return np.asarray((self.levels - self._along(self.zero_point, ndim)) * self._along(self.scale, ndim))
+
+    def symmetric(self, largest: Array) -> Rounding:
+        """The same width with the range [-largest, largest], (1,) or (C,)."""
+        steps = self.steps
+        low = 0 if self.low == 0 and self.kind == "activation" else -steps
+        return replace(
+            self, scale=largest / steps, zero_point=np.zeros_like(largest), low=low, high=steps, levels=None,
+            kind="weight" if self.kind == "weight" else "activation",
+        )  # fmt: skip
+
+    def rounded(
+        self, values: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """What rounding makes of `values`, and which of them it clips; of a weight, what is stored."""
+        scale, zero_point = self._along(self.scale, values.ndim), self._along(self.zero_point, values.ndim)
+        if self.kind == "dynamic":
+            scale, zero_point = dynamic_range(values)
+        levels = np.rint(values / scale.astype(np.float32))
+        low, high = (self.low - zero_point).astype(np.float32), (self.high - zero_point).astype(np.float32)
+        clipped = (levels < low) | (levels > high)
+        if self.levels is not None:
+            return self.dequantized().astype(np.float32), clipped
+        return np.clip(levels, low, high) * scale.astype(np.float32), clipped
+
+    def _along(self, numbers: Array, ndim: int) -> Array:
+        if self.axis is None or numbers.size == 1:
+            return numbers.reshape(-1)[:1]
+        return numbers.reshape(tuple(-1 if axis == self.axis else 1 for axis in range(ndim)))
+
+
+def dynamic_range(values: npt.NDArray[np.float32]) -> tuple[Array, Array]:
+    """Scale and zero point, (1,) each, that DynamicQuantizeLinear gives a tensor."""
+    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
+    scale = (high - low) / 255 or 1.0
+    return np.array([scale]), np.array([np.rint(-low / scale)])
