@@ -34,7 +34,6 @@ from zoo.export.packing import pack_weights
 from zoo.quantization.observers import Magnitudes
 from zoo_cli.main import main
 from zoo_techniques.ptq import Ptq, PtqConfig
-from zoo_techniques.qat import Qat, QatConfig
 
 onnx = pytest.importorskip("onnx")
 
