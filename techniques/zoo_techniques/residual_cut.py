@@ -85,11 +85,7 @@ class ResidualCut(Technique):
         return module
 
     def _errors(
-        self,
-        module: nn.Module,
-        links: list[Link],
-        pictures: list,
-        context: Context,  # type: ignore[type-arg]
+        self, module: fx.GraphModule, links: list[Link], pictures: list[Tensor], context: Context
     ) -> dict[str, float]:
         """Relative change of the output when a link is cut alone and nothing is fitted."""
         from zoo.surgery.residuals import error_without

@@ -112,12 +112,10 @@ def _alone(module: fx.GraphModule, layer: nn.Module) -> bool:
 
 
 def _went_deeper(flow: Flow, part: fx.Node, other: fx.Node) -> bool:
-    size = area(part)
-    return (
-        bool(size)
-        and flow.depends(other, part)
-        and any((area(node) or size) < cast(int, size) for node in flow.between(part, other))
-    )
+    if not flow.depends(other, part):
+        return False
+    sizes = [area(node) for node in flow.between(part, other)]
+    return min((size for size in sizes if size), default=0) < (area(part) or 0)
 
 
 def _ends(module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, ...]:
