@@ -57,7 +57,7 @@ class Pad(nn.Module):
 def lower(module: fx.GraphModule, leave: Leave) -> None:
     """Rewrite what has an equivalent that runs in int8. Weights are taken over, never initialised afresh.
 
-    - ``ConvTranspose2d`` whose stride is its kernel: a 1 x 1 convolution and a :class:`DepthToSpace`;
+    - ``ConvTranspose2d`` whose stride is its kernel, or larger: a 1 x 1 convolution and a :class:`DepthToSpace`;
     - a convolution and the pixel shuffle after it: the same with the channels reordered;
     - padding other than with zeros: a pad of its own before the convolution;
     - SiLU: a sigmoid and a product;
@@ -102,10 +102,12 @@ def _bypass(module: fx.GraphModule, node: fx.Node) -> None:
 
 
 def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTranspose2d, leave: Leave) -> None:
-    size = conv.kernel_size[0]
+    size, kernel = conv.stride[0], conv.kernel_size[0]
     plain = (
-        tuple(conv.kernel_size) == tuple(conv.stride) == (size, size)
-        and conv.padding == conv.output_padding == (0, 0)
+        tuple(conv.kernel_size) == (kernel, kernel)
+        and tuple(conv.stride) == (size, size)
+        and tuple(conv.output_padding) == (size - kernel, size - kernel)
+        and conv.padding == (0, 0)
         and conv.dilation == (1, 1)
         and conv.groups == 1
     )
@@ -123,15 +125,17 @@ def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTransp
 
 
 def as_pointwise(conv: nn.ConvTranspose2d) -> nn.Conv2d:
-    """The 1 x 1 convolution which, followed by DepthToSpace(k), is the k x k transposed one of stride k.
+    """The 1 x 1 convolution which, followed by DepthToSpace(k), is the transposed one of stride k.
 
-    (in, out, k, k) -> (k * k * out, in, 1, 1): output channel (k * i + j) * out + c is pixel (i, j) of c.
+    (in, out, k, k) -> (k * k * out, in, 1, 1): output channel (k * i + j) * out + c is pixel (i, j) of c. A kernel
+    smaller than the stride, which reaches no other pixel of its block, counts as one with zeros there.
     """
-    size = conv.kernel_size[0]
+    size, missing = conv.stride[0], conv.stride[0] - conv.kernel_size[0]
     outputs = conv.out_channels * size * size
     new = nn.Conv2d(conv.in_channels, outputs, 1, bias=conv.bias is not None, device="meta")
     with torch.no_grad():
-        weight = conv.weight.permute(2, 3, 1, 0).reshape(outputs, conv.in_channels, 1, 1)
+        weight = F.pad(conv.weight, (0, missing, 0, missing)).permute(2, 3, 1, 0)
+        weight = weight.reshape(outputs, conv.in_channels, 1, 1)
         new.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
         if conv.bias is not None:
             new.bias = nn.Parameter(conv.bias.repeat(size * size))
