@@ -11,21 +11,21 @@ from zoo.errors import ZooError
 from zoo.options import option
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class SpaceToDepthConfig:
     """factor: pixels along each side of the cells that become channels.
     detail: hand the input's pixels to the last convolution too, so that it can place edges within a cell.
-    refine: fit layers to calibration activations: "last" the last one only, to what the network gave at full
-            resolution; "all" also the others, to the averages of what they gave.
+    refine: fit the layers to calibration activations: the last one to what the network gave at full resolution,
+            the others to the averages of what they gave there.
     images: calibration pictures to fit on.
     """
 
     factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
     detail: bool = option(True, help="hand the input's pixels to the last convolution too")
-    refine: Literal["none", "last", "all"] = option("last", help="layers to fit to calibration activations")
+    refine: bool = option(True, help="fit the layers to calibration activations at full resolution")
     images: int = option(16, help="calibration pictures to fit on", minimum=1)
 
 
@@ -43,18 +43,15 @@ class SpaceToDepth(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
-        from torch import nn
-        from torch.nn import functional
-
         from zoo.quantization.trace import propagate_shapes, trace
-        from zoo.surgery.reconstruct import Wanted, downstream, record, refit
-        from zoo.surgery.resolution import Reduced, output_scale
+        from zoo.surgery.reconstruct import record, refit
+        from zoo.surgery.resolution import Reduced, check_output, scaling_layers
         from zoo.surgery.substitute import fitting_batches
 
         factor, spec = self.config.factor, full_resolution_input(context.architecture)
         module = trace(model, context.example_input)
         try:
-            output_scale(module)
+            check_output(module)
         except ZooError as error:
             raise ZooError(
                 f"{self.id} cannot run {type(model).__name__} at 1/{factor}: {error.message}."
@@ -62,20 +59,13 @@ class SpaceToDepth(Technique):
         cell = factor * spec.multiple_of
         batches = [
             batch[:, :, : batch.shape[2] // cell * cell, : batch.shape[3] // cell * cell]
-            for batch in fitting_batches(context, self.config.refine != "none", self.config.images)
+            for batch in fitting_batches(context, self.config.refine, self.config.images)
             if min(batch.shape[2:]) >= cell
         ]
+        layers = scaling_layers(module, context.example_input, factor)
         reduced = Reduced(module, factor, spec.multiple_of)
-        layers = {reduced.last: Wanted("the last convolution", reduced.last)}
-        if self.config.refine == "all":
-            layers = downstream(module, [m for m in module.modules() if isinstance(m, nn.Conv2d)]) | layers
-
-        def view(layer: nn.Module, output: Tensor) -> Tensor:
-            return (
-                reduced.gathered(output) if layer is reduced.last else functional.avg_pool2d(output, factor)
-            )
-
-        targets = record(module, layers, batches, context, view)
+        layers = {**layers, reduced.last: reduced.wanted}
+        targets = record(module, layers, batches, context, reduced.view)
         reduced.apply(detail=self.config.detail)
         propagate_shapes(module, context.example_input)
         refit(module, layers, targets, batches, context, self.id)

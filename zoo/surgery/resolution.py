@@ -11,10 +11,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from zoo.errors import ZooError
-from zoo.surgery.graph import calls_of, fresh_name, insert_after, layer_of, shape_of
+from zoo.surgery.graph import area, calls_of, fresh_name, insert_after, layer_of, shape_of
+from zoo.surgery.reconstruct import Wanted, refittable
 from zoo.surgery.refit import reason_against
 from zoo.surgery.resize import identity, take_inputs
 
@@ -25,7 +27,7 @@ _FINAL_FUNCTIONS = frozenset(
 )  # fmt: skip
 
 
-def output_scale(module: fx.GraphModule) -> int:
+def check_output(module: fx.GraphModule) -> int:
     """Output pixels per input pixel along each side. Raises ZooError if the output is not of the input's size."""
     source = next(node for node in module.graph.nodes if node.op == "placeholder")
     result = module.graph.output_node().args[0]
@@ -37,6 +39,30 @@ def output_scale(module: fx.GraphModule) -> int:
     raise ZooError("it needs a network whose output has the size of its input, or a multiple of it")
 
 
+def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict[nn.Module, Wanted]:
+    """The layers that can be fitted and whose results shrink with the picture; those of an SE block do not.
+
+    Raises ZooError if the network does not run on a picture of 1 / factor the size.
+    """
+    before = {node: area(node) for node in module.graph.nodes}
+    layers: dict[nn.Module, Wanted] = {}
+    propagate = ShapeProp(module).propagate
+    try:
+        with torch.no_grad():
+            propagate(functional.avg_pool2d(example, factor))
+    except Exception as error:  # a stranger's forward()
+        raise ZooError(
+            f"{type(module).__name__} does not run at 1/{factor} of its resolution: {error}"
+        ) from error
+    for node, size in before.items():
+        layer = layer_of(module, node)
+        if size and (area(node) or 0) * factor**2 == size and layer is not None and refittable(layer):
+            layers[layer] = Wanted(str(node.target), layer)
+    with torch.no_grad():
+        propagate(example)
+    return layers
+
+
 class Reduced:
     """Brings a traced network to 1 / factor of its resolution, in steps.
 
@@ -46,7 +72,7 @@ class Reduced:
 
     def __init__(self, module: fx.GraphModule, factor: int, multiple_of: int) -> None:
         self._module, self._factor, self._multiple = module, factor, multiple_of * factor
-        self._scale = output_scale(module)
+        self._scale = check_output(module)
         self._source = next(node for node in module.graph.nodes if node.op == "placeholder")
         found = self._find_last()
         if found is None:
@@ -76,12 +102,21 @@ class Reduced:
         return None
 
     @property
+    def wanted(self) -> Wanted:
+        """What the last convolution shall give: what is recorded of it through :meth:`view`."""
+        return Wanted("the last convolution", self.last)
+
+    def view(self, layer: nn.Module, output: Tensor) -> Tensor:
+        """What is wanted of a layer at the reduced resolution, given what it gave at full resolution."""
+        return self._gathered(output) if layer is self.last else functional.avg_pool2d(output, self._factor)
+
+    @property
     def _inner(self) -> int:
         """Output pixels that the last convolution's channels become along each side, before the reduction."""
         layer = None if self._shuffle is None else layer_of(self._module, self._shuffle)
         return layer.upscale_factor if isinstance(layer, nn.PixelShuffle) else 1
 
-    def gathered(self, outputs: Tensor) -> Tensor:
+    def _gathered(self, outputs: Tensor) -> Tensor:
         """What the last convolution gave at full resolution as it is wanted at the reduced one.
 
         (N, C, H, W) -> (N, factor^2 * C, H / factor, W / factor), in the order in which the new shuffle takes it.
