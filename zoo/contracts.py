@@ -36,6 +36,8 @@ class Phase(str, Enum):
 # --------------------------------------------------------------------------------------------- architectures
 
 Task = Literal["raw-to-rgb", "segmentation", "classification"]
+#: The task of a network by the kind of its output.
+TASKS: Mapping[str, Task] = {"rgb": "raw-to-rgb", "mask": "segmentation", "logits": "classification"}
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Architecture:
     family: ClassVar[bool] = False
     #: whether :meth:`build` gives trained weights, which it finds by itself
     trained: bool = False
+    #: what a recipe file calls it, where that is not what the user typed
+    named: str = ""
     id: str
     summary: str
     paper: str = ""
@@ -108,6 +112,13 @@ class Architecture:
     def build(self) -> nn.Module:
         """A freshly initialised network in float32; initialisation follows torch's global seed."""
         raise NotImplementedError
+
+    def identity(self) -> str:
+        """What its networks depend on beyond its name and version, such as a digest of a file; "" for nothing.
+
+        It is part of the fingerprint.
+        """
+        return ""
 
     def stages(self) -> Sequence[Mapping[str, Any]]:
         """Names of the modules of each stage, outermost first: {"down": ..., "up": ...}. May be empty."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -49,6 +50,11 @@ _REQUIRED = {
     "engines": ("summary", "available", "version", "open"),
     "datasets": ("summary", "Config", "tasks"),
 }
+
+
+#: How a network of the user's own is named, ``path/to/module.py:factory``, and the family that builds it.
+OWN_FILE = re.compile(r"\.py:[A-Za-z_]\w*\s*(\(|$)")
+_OWN_FAMILY = "module"
 
 
 def find(kind: str) -> tuple[Plugin, ...]:
@@ -106,8 +112,16 @@ def load_plugin(plugin: Plugin) -> Any:
     return loaded
 
 
-def architecture(name: str) -> Architecture:
-    """An architecture by id, or a member of a family by ``family:member`` (``timm:resnet18``)."""
+def architecture(name: str, *, own_files: bool = False) -> Architecture:
+    """An architecture by id, or a member of a family by ``family:member`` (``timm:resnet18``).
+
+    own_files: whether `name` may be ``path/to/module.py:factory``, a file that is then executed; only for what
+    the user typed, never for a name that comes from a download.
+    """
+    if OWN_FILE.search(name):
+        if not own_files:
+            raise UnknownIdError(f"The architecture '{name[:100]}' is a file of whoever named it so.")
+        name = name if name.partition(":")[0] == _OWN_FAMILY else f"{_OWN_FAMILY}:{name}"
     plugin, member = _resolve_member(name)
     cls = load_plugin(plugin)
     if member is not None and not cls.family:
@@ -275,6 +289,7 @@ def label(plugin: Plugin) -> str:
 
 __all__ = [
     "GROUPS",
+    "OWN_FILE",
     "Plugin",
     "architecture",
     "dataset",

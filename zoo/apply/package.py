@@ -45,7 +45,7 @@ def write_outcome(
     if job.architecture.output.kind in YARDSTICKS:
         metrics |= {"sample": SAMPLE_NAME, "sample_shows": panels_of(job)}
     manifest = Manifest(
-        architecture=job.request.architecture,
+        architecture=job.name,
         recipe=str(job.recipe) if job.recipe else "",
         fingerprint=outcome.fingerprint,
         input=job.architecture.input,
@@ -119,9 +119,7 @@ def _metrics(job: Job, outcome: Outcome, exported: bytes) -> dict[str, Any]:
     convolutions = len(report.int8) + len(report.float)
     return {
         "command": job.request.command,
-        "baseline": f"{job.request.architecture} ({outcome.start.label} weights)"
-        if job.recipe
-        else "untrained",
+        "baseline": f"{job.name} ({outcome.start.label} weights)" if job.recipe else "untrained",
         "figures": [figure.to_json() for figure in figures(job, outcome)],
         "training": _training(job, outcome),
         "notes": [

@@ -177,9 +177,10 @@ def _fingerprint(job: Job, start: StartWeights) -> str:
     request = job.request
     versions = {"compression-zoo": __version__, **(job.recipe.versions if job.recipe else {})}
     beyond = {f"{number}:{each.id}": each.identity() for number, each in enumerate(job.techniques)}
+    beyond["architecture"] = job.architecture.identity()
     return fingerprint(
         job.recipe.recipe if job.recipe else None,
-        architecture=request.architecture,
+        architecture=job.name,
         plugins=versions,
         data=job.dataset.identity(),
         weights=start.sha256 or None,

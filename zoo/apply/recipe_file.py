@@ -29,7 +29,7 @@ def recipe_text(job: Job, trainings: Sequence[TrainingResult]) -> str:
     return dumps(
         RecipeFile(
             recipe=job.recipe.recipe,
-            architecture=request.architecture,
+            architecture=job.architecture.named or request.architecture,
             seed=request.seed,
             steps=tuple(training.steps for training in trainings) or None,
             data=job.data,

@@ -67,6 +67,11 @@ class Job:
     crop: int
 
     @property
+    def name(self) -> str:
+        """What artifacts call the architecture: as the user did, but for a file, which others do not have."""
+        return self.architecture.id if self.architecture.named else self.request.architecture
+
+    @property
     def techniques(self) -> tuple[Technique, ...]:
         """The techniques of the recipe, in order."""
         return self.recipe.techniques if self.recipe else ()
@@ -77,7 +82,7 @@ def resolve(request: Request) -> Job:
 
     Raises ZooError subclasses: unknown ids, wrong options, an illegal order, data that does not suit the net.
     """
-    architecture = plugins.architecture(request.architecture)
+    architecture = plugins.architecture(request.architecture, own_files=True)
     recipe = resolve_recipe(request.recipe) if request.recipe is not None else None
     data, dataset = choose_dataset(request.data, request.photos, architecture)
     return Job(request, architecture, recipe, data, dataset, _crop(request, architecture))

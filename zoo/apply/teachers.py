@@ -49,7 +49,7 @@ def load_teacher(name: str) -> Teacher:
     if Path(name).is_dir() or name in checkpoints():
         return _of_artifact(find_artifact(name))
     try:
-        architecture = plugins.architecture(name)
+        architecture = plugins.architecture(name, own_files=True)
     except UnknownIdError as error:
         raise UnknownIdError(
             f"No checkpoint, artifact folder or architecture is called '{name[:100]}'.",

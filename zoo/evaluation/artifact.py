@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
-from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split
+from zoo.contracts import TASKS, Architecture, Dataset, Reporter, Sample, Session, Split
 from zoo.data.choose import choose_dataset
 from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
@@ -84,11 +84,12 @@ def evaluate_artifact(
 
 
 def as_deployed(artifact: Artifact) -> Architecture:
-    """The architecture the artifact was made from, with the specs that its manifest states."""
+    """What the manifest says of the network; neither its architecture nor a file that defines it is needed."""
     manifest = artifact.manifest
-    architecture = plugins.architecture(manifest.architecture)
-    architecture.input, architecture.output = manifest.input, manifest.output
-    return architecture
+    deployed = Architecture()
+    deployed.id, deployed.task = manifest.architecture, TASKS[manifest.output.kind]
+    deployed.input, deployed.output = manifest.input, manifest.output
+    return deployed
 
 
 def _open(artifact: Artifact, engine: str, threads: int) -> Session:

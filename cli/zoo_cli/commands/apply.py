@@ -38,6 +38,8 @@ def training_options(command: Any) -> Any:
         click.option("--out", type=click.Path(path_type=Path), help="Artifact folder [out/ARCHITECTURE-RECIPE]."),
         click.option("--minutes", type=float, help=f"How long to train, all stages together [{_DEFAULT_MINUTES:g}]."),
         click.option("--steps", multiple=True, type=int, help="Steps instead of minutes; once, or once per stage."),
+        click.option("--input", default="", help="What a network of your own takes, as in rgb:3x256x256."),
+        click.option("--output", default="", help="What it gives, as in mask:1, logits:10, rgb:3x2."),
         click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task]."),
         click.option(
             "--photos", multiple=True, type=click.Path(path_type=Path), help="Photographs to add; repeatable."
@@ -118,8 +120,10 @@ def require_compress() -> None:
 def make_request(recipe: Any, architecture: str, title: str, options: dict[str, Any]) -> Request:
     """A request from command-line options."""
     from zoo.apply.request import Request
+    from zoo.architectures.module_file import with_specs
     from zoo.training.schedule import Budget
 
+    architecture = with_specs(architecture, options.pop("input"), options.pop("output"))
     minutes, steps = options.pop("minutes"), options.pop("steps")
     if minutes is not None and steps:
         raise UsageError("Give either --minutes or --steps, not both.")

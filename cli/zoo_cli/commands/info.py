@@ -26,11 +26,13 @@ Record = dict[str, Any]
 def command(id_: str, kind: str | None, as_json: bool) -> None:
     """Tell all about one architecture, technique, checkpoint, engine, dataset or device.
 
-    ID may be distribution:id, or family:member such as timm:resnet18. The parameters and MACs of an
+    ID may be distribution:id, family:member such as timm:resnet18, or a network of your own such as
+    ./mynet.py:make_net. The parameters and MACs of an
     architecture are counted with torch; without it those of the published checkpoint are shown. If several
     kinds share the id, JSON holds the first, and the others under "also".
     """
-    kinds = [kind] if kind else _kinds_of(id_)
+    own = plugins.OWN_FILE.search(id_) is not None
+    kinds = [kind] if kind else ["architectures"] if own else _kinds_of(id_)
     with quiet_stdout(as_json):
         records = [_DESCRIBE[each](id_) for each in kinds]
     for record in records:
@@ -69,7 +71,7 @@ def _origin(kind: str, name: str) -> Record:
 
 
 def _architecture(name: str) -> Record:
-    built = plugins.architecture(name)
+    built = plugins.architecture(name, own_files=True)
     record: Record = {
         "id": built.id,
         "kind": "architecture",
@@ -95,8 +97,8 @@ def _cost(architecture: Any) -> Record:
     torch = require("torch", "Counting parameters and MACs")
     from zoo.cost import model_cost
 
-    # on the meta device nothing is allocated or computed
-    with torch.device("meta"):
+    # on the meta device nothing is allocated or computed; weights that are loaded cannot be put there
+    with torch.device("cpu" if architecture.trained else "meta"):
         example = torch.empty(1, architecture.input.channels, *architecture.input.example)
         cost = model_cost(architecture.build(), example)
     return {"parameters": cost.parameters, "macs": cost.macs}

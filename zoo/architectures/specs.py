@@ -1,0 +1,59 @@
+"""What a network takes and gives, as short texts: ``rgb:3x256x256``, ``mask:1``, ``rgb:3x2``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, cast
+
+from zoo.contracts import InputSpec, OutputSpec
+from zoo.errors import UsageError
+
+_INPUT = re.compile(r"(packed-raw|rgb|gray):(\d{1,2})x(\d{1,5})x(\d{1,5})", re.ASCII)
+_OUTPUT = re.compile(r"(rgb|mask|logits):(\d{1,7})(?:x(\d{1,2}))?", re.ASCII)
+_CHANNELS = {"rgb": (3,), "gray": (1,), "packed-raw": (4, 9)}
+
+
+def input_spec(stated: Any, where: str) -> InputSpec:
+    """``KIND:CxHxW``, or an InputSpec as it is; packed RAW of 4 channels is Bayer, of 9 X-Trans.
+
+    Raises UsageError naming `where`.
+    """
+    if isinstance(stated, InputSpec):
+        return stated
+    match = _INPUT.fullmatch(str(stated).strip())
+    if match is None:
+        raise UsageError(
+            f"{where} is '{stated}', not KIND:CHANNELSxHEIGHTxWIDTH.",
+            hint="For example:  rgb:3x256x256, gray:1x512x512 or packed-raw:4x256x256",
+        )
+    kind = cast('Literal["packed-raw", "rgb", "gray"]', match[1])
+    channels, height, width = (int(each) for each in match.groups()[1:])
+    if channels not in _CHANNELS[kind] or not (height and width):
+        wanted = " or ".join(map(str, _CHANNELS[kind]))
+        raise UsageError(
+            f"{where} is '{stated}': {kind} has {wanted} channels, and sides of at least 1 pixel."
+        )
+    mosaics: dict[int, Literal["bayer", "xtrans"]] = {4: "bayer", 9: "xtrans"}
+    raw = kind == "packed-raw"
+    mosaic = mosaics[channels] if raw else None
+    return InputSpec(kind, channels, example=(height, width), mosaic=mosaic, white_balance=raw)
+
+
+def output_spec(stated: Any, where: str) -> OutputSpec:
+    """``KIND:CHANNELS`` or, for pictures and masks larger than the input, ``KIND:CHANNELSxSCALE``.
+
+    An OutputSpec stays as it is. Raises UsageError naming `where`.
+    """
+    if isinstance(stated, OutputSpec):
+        return stated
+    match = _OUTPUT.fullmatch(str(stated).strip())
+    if match is None:
+        raise UsageError(
+            f"{where} is '{stated}', not KIND:CHANNELS.",
+            hint="For example:  mask:1, logits:10, or rgb:3x2 for a picture of twice the size",
+        )
+    kind = cast('Literal["rgb", "mask", "logits"]', match[1])
+    channels, scale = int(match[2]), int(match[3] or (0 if kind == "logits" else 1))
+    if not channels or (kind == "rgb" and channels != 3) or (kind == "logits") != (scale == 0):
+        raise UsageError(f"{where} is '{stated}': rgb has 3 channels, and logits have no size.")
+    return OutputSpec(kind, channels, scale)
