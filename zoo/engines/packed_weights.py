@@ -21,20 +21,19 @@ def expand(data: bytes) -> bytes:
 
 
 def expansions(data: bytes, graph: Graph) -> dict[Field, bytes]:
-    """What to put in the places of the INT4 initializers that DequantizeLinear alone takes."""
-    if graph.nested:
-        return {}
+    """What to put in the places of INT4 initializers; nothing if anything but DequantizeLinear takes one of them."""
     tensors = {tensor.name: tensor for tensor in graph.initializers if tensor.type == INT4}
-    elsewhere = set(graph.outputs)
+    if graph.nested or not tensors.keys().isdisjoint(graph.outputs):
+        return {}
     for node in graph.nodes:
-        if node.operator != "DequantizeLinear":
-            elsewhere.update(node.inputs)
-        elif any((name in tensors) != (node.inputs[0] in tensors) for name in node.inputs[2:]):
-            elsewhere.update(node.inputs)  # a weight and its zero point are of one type
+        # A weight and its zero point are of one type.
+        levels = node.inputs[:1] + node.inputs[2:]
+        packed = [name in tensors for name in levels]
+        if any(packed) and not (node.operator == "DequantizeLinear" and all(packed)):
+            return {}
     return {
-        tensor.place: encode_tensor(tensor.name, INT8, tensor.dims, _as_int8(data, tensor))
+        tensor.place: encode_tensor(name, INT8, tensor.dims, _as_int8(data, tensor))
         for name, tensor in tensors.items()
-        if name not in elsewhere and tensor.content is not None
     }
 
 

@@ -47,7 +47,6 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     if half_weights and not quantized:
         _halve(proto.graph)
     has_int4 = pack_weights(proto.graph)
-    _drop_dead_initializers(proto.graph)
     for node in proto.graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")

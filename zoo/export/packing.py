@@ -43,7 +43,8 @@ class _Form:
 def pack_weights(graph: onnx.GraphProto) -> bool:
     """Store each int8 weight of `graph` in the smallest form that holds its levels; whether INT4 is among them.
 
-    A weight is what a DequantizeLinear takes from an initializer. Numbers do not change. Nodes must be named.
+    A weight is what a DequantizeLinear takes from an initializer. Numbers do not change; initializers that nothing
+    uses any more go.
     """
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     shared: dict[str, onnx.TensorProto] = {}
@@ -63,13 +64,19 @@ def pack_weights(graph: onnx.GraphProto) -> bool:
             if form.nodes:
                 node.input[0] = form.nodes[-1].output[0]
         nodes.append(node)
-    for name, form in done.items():
-        graph.initializer.remove(initializers[name])
-        graph.initializer.extend(form.tensors)
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
-    graph.initializer.extend(shared.values())
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    stored = [tensor for tensor in graph.initializer if tensor.name not in done]
+    stored += [tensor for form in done.values() for tensor in form.tensors]
+    kept = [
+        type(each).FromString(each.SerializeToString())
+        for each in (*stored, *shared.values())
+        if each.name in used
+    ]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
     return has_int4
 
 
@@ -160,7 +167,7 @@ class _Builder:
         """`count` codes of `width` bits as a vector of uint8."""
         from onnx import numpy_helper
 
-        name = f"{self._weight}:{width}" if self.tensors else self._weight
+        name = f"{self._weight}:plane{width}" if self.tensors else self._weight
         self.tensors.append(numpy_helper.from_array(_packed(codes, width)[:, None], name))
         shifts = self.constant(np.arange(0, 8, width, dtype=np.uint8))
         spread = self.node("BitShift", name, shifts, direction="RIGHT")
@@ -175,7 +182,7 @@ class _Builder:
         """Add a node; gives the name of its output."""
         from onnx import helper
 
-        name = f"{self._weight}:{operator}_{len(self.nodes)}"
+        name = f"{self._weight}:{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
         return name
 

@@ -105,7 +105,8 @@ def with_quantized_weights(
     propagate_shapes(module, context.example_input)
     lower(module, leave)
     if not _quantize_weights(module, scheme, leave):
-        raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize.")
+        kept = "; every layer stays in float, as the options say" if weighted_layers(module) else ""
+        raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize{kept}.")
     propagate_shapes(module, context.example_input)
     return module
 
