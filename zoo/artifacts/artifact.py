@@ -25,7 +25,7 @@ from zoo.strict import parse_json
 
 #: Bytes of a file that is read as a whole.
 _LARGEST_IN_MEMORY = 1 << 36
-_LARGEST_METRICS = 16 << 20
+_LARGEST_METRICS = 2 << 20
 _DAMAGED = "Pull or make it again; what is in it cannot be trusted."
 
 
@@ -151,7 +151,7 @@ def write_artifact(
         for name, content in sorted(contents.items())
     }
     manifest = dataclasses.replace(manifest, files=entries)
-    text = manifest.to_json().encode()
+    text = manifest.to_json().encode(errors="surrogatepass")  # such a name is refused below
     # What could not be opened again must not be written either.
     manifest = parse_manifest(text, MANIFEST_NAME)
     with atomic_folder(target, replace=replace) as folder:

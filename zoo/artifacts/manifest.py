@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Literal, cast
 
 from zoo.contracts import InputSpec, OutputSpec
@@ -23,6 +25,11 @@ LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
 _LARGEST_SIDE = 1 << 16
 _LARGEST_FILE = 1 << 40
+#: Endings of what systems, Python or an engine can execute.
+_PROGRAMS = {
+    ".bash", ".bat", ".cmd", ".com", ".dll", ".dylib", ".exe", ".jar", ".js", ".msi", ".ps1", ".py", ".pyc", ".pyd",
+    ".pyw", ".pyz", ".sh", ".so", ".vbs",
+}  # fmt: skip
 ARCHITECTURE = r"[a-z][a-z0-9-]{1,31}(:[A-Za-z0-9._:/@-]{1,100})?"
 FINGERPRINT = r"sha256:[0-9a-f]{64}"
 
@@ -76,7 +83,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     fields = Fields(parse_json(content, source, error=IntegrityError), source, error=IntegrityError)
     fields.check_format("artifact", FORMAT)
     manifest = Manifest(
-        architecture=fields.text("architecture", pattern=ARCHITECTURE, longest=150),
+        architecture=_architecture(fields),
         recipe=fields.text("recipe"),
         fingerprint=fields.text("fingerprint", pattern=FINGERPRINT),
         input=_input_spec(fields.table("input")),
@@ -105,10 +112,10 @@ def needed_by_runner(manifest: Manifest) -> frozenset[str]:
 
 
 def file_entries(table: Fields) -> dict[str, FileEntry]:
-    """A table of file names, each with sha256 and size. Names that lead out of the folder are refused."""
+    """A table of file names, each with sha256 and size. Names out of the folder, and of programs, are refused."""
     entries = {}
     for name, entry in table.tables(most=_MOST_FILES).items():
-        reason = unsafe_name(name)
+        reason = unsafe_name(name) or ("it is that of a program" if _is_program(name) else None)
         if reason:
             table.refuse(f"holds the file name {ascii(name)[:80]}, which is refused: {reason}")
         entries[name] = FileEntry(entry.sha256("sha256"), entry.integer("size", most=_LARGEST_FILE))
@@ -117,6 +124,19 @@ def file_entries(table: Fields) -> dict[str, FileEntry]:
     if clash:
         table.refuse(f"holds names that some systems take for one file: {clash[0]!a}, {clash[1]!a}")
     return entries
+
+
+def _is_program(name: str) -> bool:
+    """Whether something might execute a file of this name, if only because a recipe or a user names it."""
+    return PurePosixPath(name.lower()).suffix in _PROGRAMS or ".so." in name.lower()
+
+
+def _architecture(fields: Fields) -> str:
+    """The id. That of a user's own file, which is executed where it is named, must be one that leads to no file."""
+    name = fields.text("architecture", pattern=ARCHITECTURE, longest=150)
+    if name.startswith("module:") and not re.fullmatch(r"module:[A-Za-z0-9._-]+:\w+@[0-9a-f]{12}", name):
+        fields.refuse("names a file to execute", "architecture")
+    return name
 
 
 def _golden(fields: Fields) -> GoldenCheck | None:

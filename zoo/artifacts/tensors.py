@@ -12,8 +12,8 @@ from zoo.errors import IntegrityError
 from zoo.strict import parse_json
 
 #: Bytes of the header and tensors in it: many times what the largest networks have.
-LARGEST_HEADER = 16 << 20
-MOST_TENSORS = 100_000
+LARGEST_HEADER = 4 << 20
+MOST_TENSORS = 30_000
 _MOST_AXES = 16
 _LONGEST_NAME = 1000
 _LARGEST = 1 << 48
