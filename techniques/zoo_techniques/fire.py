@@ -29,7 +29,7 @@ class FireConfig:
     )
     share: float = option(0.5, help="share of the outputs from the 1x1 branch", minimum=0.01, maximum=0.99)
     activation: Literal["none", "relu"] = option("none", help="what follows the squeezing convolution")
-    transposed: bool = option(False, help="transposed convolutions become transposed fire modules")
+    transposed: bool = option(True, help="transposed convolutions become transposed fire modules")
     refine: bool = option(True, help="fit the replacements to calibration activations")
     images: int = option(16, help="calibration pictures to fit on", minimum=1)
 

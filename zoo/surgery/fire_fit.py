@@ -43,7 +43,8 @@ def centre_of(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
 def widths(layer: nn.Conv2d | nn.ConvTranspose2d, squeeze: float, share: float) -> tuple[int, int, int]:
     """Channels of the squeeze, of the 1 x 1 and of the k x k branch."""
     first = min(max(1, round(share * layer.out_channels)), layer.out_channels - 1)
-    return max(1, round(squeeze * layer.out_channels)), first, layer.out_channels - first
+    narrow = min(max(1, round(squeeze * layer.out_channels)), layer.in_channels)
+    return narrow, first, layer.out_channels - first
 
 
 def reason_against(layer: nn.Module, squeeze: float, share: float) -> str | None:
