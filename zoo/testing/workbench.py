@@ -51,7 +51,7 @@ class _Residual(nn.Module):
 
 
 class WorkbenchNet(nn.Module):
-    """A U-Net of three levels with two residual blocks at the bottom.
+    """A U-Net of three levels with residual blocks, one in the second level and two at the bottom.
 
     (N, 4, H, W) -> (N, 3, 2H, 2W); H and W must be multiples of 4. It holds what compression meets in the field:
     skip connections, transposed convolutions, batch norms, grouped convolutions, LeakyReLU and SiLU, max-pooling
@@ -62,7 +62,7 @@ class WorkbenchNet(nn.Module):
         super().__init__()
         first, second, third = widths
         self.down1 = _Double(4, first)
-        self.down2 = _Double(first, second)
+        self.down2 = nn.Sequential(_Double(first, second), _Residual(second, 1))
         self.pool = nn.MaxPool2d(2)
         self.bottom = nn.Sequential(_Double(second, third), _Residual(third, 4), _Residual(third, 1))
         self.up2 = nn.ConvTranspose2d(third, second, 2, stride=2)
