@@ -8,7 +8,7 @@ where B is zero outside the centre t = 0 for the outputs of the 1 x 1 branch.
    weights of the 1 x 1 branch and all taps of the other one, in the metric of the inputs.
 3. The weights of both branches and the biases are the exact least-squares solution for that squeeze.
 
-A ReLU after the squeeze of a fire module is made nearly transparent: its bias lifts the channels by three standard
+A ReLU after the squeeze of a fire module is made nearly transparent: its bias lifts the channels by five standard
 deviations over zero, and the biases after it take that back. What remains is the border, where zeros are padded after
 the ReLU. Each pixel of a transposed convolution sees another tap, so there one bias could not take the lift back: its
 squeeze stays linear.
@@ -32,7 +32,7 @@ from zoo.surgery.windows import Layer, dense_weight, patches, store_dense_weight
 
 _RIDGE = 1e-3
 #: Standard deviations by which channels are lifted before a ReLU.
-_LIFT = 3.0
+_LIFT = 5.0
 
 
 def centre_of(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:

@@ -11,7 +11,7 @@ added to it.
 3. P and the bias are the exact least-squares solution for these E and d, on the moments as they are.
 
 An activation is made nearly transparent: the channels before it are scaled and lifted to mean 3 and standard
-deviation 1, so that ReLU6 clips three deviations away, and P takes scale and lift back. Padding then comes before the
+deviation 0.6, so that ReLU6 clips five deviations away, and P takes scale and lift back. Padding then comes before the
 expanding part, as zeros padded after a lift would not stand for zeros.
 
 Papers: Sandler et al., "MobileNetV2", CVPR 2018; Guo et al., "Network Decoupling", BMVC 2018; Lebedev et al.,
@@ -35,8 +35,8 @@ from zoo.surgery.windows import Layer, patches
 Activation = Literal["none", "relu", "relu6"]
 _ACTIVATIONS: dict[Activation, type[nn.Module] | None] = {"none": None, "relu": nn.ReLU, "relu6": nn.ReLU6}
 _RIDGE = 1e-3
-#: Mean of the channels before an activation, in standard deviations: the middle of what ReLU6 lets pass.
-_LIFT = 3.0
+#: Mean of the channels before an activation, the middle of what ReLU6 lets pass, and their standard deviation.
+_LIFT, _DEVIATION = 3.0, 0.6
 _ROUNDS = 8
 
 
@@ -146,9 +146,9 @@ class InvertedStandIn:
             inner = (
                 None if problem.second is None else problem.second[0, taps // 2 :: taps, taps // 2 :: taps]
             )
-            scale1 = 1 / deviation(expand, inner)
+            scale1 = _DEVIATION / deviation(expand, inner)
             mean2 = rows[0] @ problem.mean[0]
-            scale2 = 1 / deviation(rows[0], None if problem.second is None else problem.second[0])
+            scale2 = _DEVIATION / deviation(rows[0], None if problem.second is None else problem.second[0])
             biases = [
                 _LIFT - scale1 * mean1,
                 # What the depthwise part makes of the first lift goes, the second one comes.
