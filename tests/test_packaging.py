@@ -156,7 +156,7 @@ def test_the_metadata_state_name_licence_and_versions(built: Built) -> None:
         assert any(name.endswith("/licenses/LICENSE") for name in wheel.namelist())
     assert (about["Name"], about["Version"]) == ("compression-zoo", zoo.__version__)
     assert about["License-Expression"] == "Apache-2.0"
-    assert {"cpu", "compress", "test", "docs"} <= set(about.get_all("Provides-Extra", []))
+    assert {"cpu", "hub", "compress", "test", "docs"} <= set(about.get_all("Provides-Extra", []))
     assert set(about["Requires-Python"].split(",")) == {">=3.10", "<3.14"}
 
 
@@ -210,6 +210,14 @@ def test_without_an_engine_running_ends_with_the_pip_command(built: Built, tmp_p
     run = bare.zoo("run", "lighter-unet-int8", str(tmp_path / "shot.dng"), "-o", str(tmp_path / "out"))
     assert run.code != 0
     assert "pip install 'compression-zoo[cpu]'" in run.err
+
+
+def test_pulling_needs_no_hub_client_and_publishing_names_the_extra(installed: Installed) -> None:
+    assert installed.ask("__import__('importlib.util').util.find_spec('huggingface_hub') is None") is True
+    assert installed.zoo("pull", "lighter-unet", "--out", str(installed.home / "mine")).code == 0
+    done = installed.zoo("publish", str(installed.home / "mine"), "me/mine")
+    assert done.code == MissingDependencyError.exit_code
+    assert done.err.strip().endswith("pip install 'compression-zoo[hub]'")
 
 
 def test_help_and_version(installed: Installed) -> None:

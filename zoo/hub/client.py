@@ -17,6 +17,7 @@ from zoo.catalogue.sources import is_loopback
 from zoo.errors import NetworkError, OutputError, UsageError, ZooError
 from zoo.files import reason_of
 from zoo.hub import endpoint
+from zoo.optional import require
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -53,6 +54,7 @@ def client(report: Reporter) -> Iterator[HfApi]:
             hint=f"Use an address that begins with https://, such as {endpoint.PUBLIC}",
         )
     with _talking_quietly(report, xet=endpoint.is_public(address)):
+        require("huggingface_hub", "Publishing", extra="hub")
         from huggingface_hub import HfApi, get_session
 
         token = endpoint.token() or _exchanged_token()
