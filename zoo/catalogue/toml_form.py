@@ -15,8 +15,8 @@ from zoo.strict import Fields, parse_toml
 
 #: The version of registry.toml that this program writes, and the newest it reads.
 FORMAT = 1
-#: The most bytes a registry may have.
-LARGEST = 4 << 20
+#: The most bytes a registry may have: room for some eight hundred checkpoints, parsed in a second and 150 MB.
+LARGEST = 1 << 20
 ID = r"[a-z][a-z0-9-]{1,63}"
 TAG = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 _DEVICE = r"[a-z][a-z0-9-]{1,31}"
