@@ -246,13 +246,13 @@ def test_a_registry_comes_from_a_web_server_and_may_not_name_folders_of_this_mac
     Shelf.content = {
         "/good.toml": b"format = 1\n" + good.encode(),
         "/local.toml": b"format = 1\n" + entry("far", sources='"file:/etc"').encode(),
-        "/large.toml": b"#" * (4 << 20) + b"\n#",
+        "/large.toml": b"#" * (1 << 20) + b"\n#",
         "/page.html": b"<!doctype html>",
     }
     assert known_with(f"{shelf}/good.toml")["far"].registry == f"{shelf}/good.toml"
     with pytest.raises(IntegrityError, match="named by a registry that is not on it"):
         known_with(f"{shelf}/local.toml")
-    with pytest.raises(IntegrityError, match="larger than the 4,194,304 bytes"):
+    with pytest.raises(IntegrityError, match="larger than the 1,048,576 bytes"):
         known_with(f"{shelf}/large.toml")
     with pytest.raises(IntegrityError, match="not valid TOML"):
         known_with(f"{shelf}/page.html")
