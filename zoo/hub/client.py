@@ -53,8 +53,8 @@ def client(report: Reporter) -> Iterator[HfApi]:
             f"HF_ENDPOINT is {address}: your token would go there unencrypted.",
             hint=f"Use an address that begins with https://, such as {endpoint.PUBLIC}",
         )
+    require("huggingface_hub", "Publishing", extra="hub")
     with _talking_quietly(report, xet=endpoint.is_public(address)):
-        require("huggingface_hub", "Publishing", extra="hub")
         from huggingface_hub import HfApi, get_session
 
         token = endpoint.token() or _exchanged_token()
