@@ -57,6 +57,8 @@ class LoopbackHub:
         self.token = self.add_token("tester")
         self.key = secrets.token_bytes(16)
         self.lock = threading.RLock()
+        #: a server with no more than uploading and downloading need: no list of tags, no sizes beside names
+        self.plain = False
         self.closing = threading.Event()
         self._servers = {host: Server(self, host, port if host == "hub" else 0) for host in HOSTS}
         self.url = self._servers["hub"].address

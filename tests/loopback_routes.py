@@ -168,7 +168,7 @@ def _card_errors(card: Any) -> list[str]:
 def _info(request: Request, repo_id: str, revision: str = "main") -> Answer:
     repo = request.repo(repo_id)
     commit = request.commit(repo, revision)
-    blobs = request.query.get("blobs", "").lower() == "true"
+    blobs = request.query.get("blobs", "").lower() == "true" and not request.hub.plain
     siblings = []
     for name, blob in sorted(commit.files.items()):
         shown: dict[str, Any] = {"rfilename": name}
@@ -415,6 +415,8 @@ def _answer_hub(request: Request) -> Answer:
         raise Refused(401, "Invalid credentials in Authorization header")
     for methods, pattern, route in _ROUTES:
         match = re.fullmatch(pattern, request.path)
+        if route is _refs and request.hub.plain:
+            continue
         if match and request.method in methods.split("|"):
             return route(request, *(group for group in match.groups() if group is not None))
     raise Refused(404, f"Sorry, we can't find the page {request.path}.")

@@ -597,3 +597,15 @@ def test_an_interrupt_ends_it_at_once_and_the_next_run_goes_on(hub: LoopbackHub,
     request = wanted(made)
     assert_published(hub, made, request, publish(request))
     assert commits(hub) == 1
+
+
+def test_a_server_without_lists_of_tags_and_sizes_will_do(hub: LoopbackHub, made: Artifact) -> None:
+    hub.plain = True
+    first = publish(wanted(made))
+    assert (first.created, bool(first.uploaded)) == (True, True)
+    assert hub.repos[HOME].tags == {"v1": first.commit}
+    again = publish(wanted(made))
+    assert (again.commit, again.uploaded) == (first.commit, ())
+    other = published.artifact(made.path.with_name("other"), psnr=28.0)
+    with pytest.raises(UsageError, match="tags are not moved"):
+        publish(wanted(other))

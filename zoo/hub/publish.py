@@ -21,7 +21,7 @@ from zoo.files import scratch_folder
 from zoo.hub.client import client, failure, status_of, talking
 from zoo.hub.parcel import Parcel, Piece, parcel
 from zoo.hub.register import check_registry, register, registered, with_older_sources
-from zoo.hub.remote import Remote, look, read_back, stale_files, tags
+from zoo.hub.remote import Remote, look, read_back, stale_files, tagged
 from zoo.hub.request import Request
 from zoo.hub.upload import upload
 
@@ -123,7 +123,7 @@ def _check_repository(request: Request, remote: Remote) -> None:
 
 def _tagged(api: HfApi, request: Request, goods: Parcel) -> Remote | None:
     """What the wanted tag names, if it exists. Raises UsageError if that is another version."""
-    commit = tags(api, request.repository).get(request.tag) if request.tag else None
+    commit = tagged(api, request.repository, request.tag) if request.tag else None
     remote = look(api, request.repository, commit) if commit else None
     if remote is not None and remote.changes(goods):
         raise UsageError(
@@ -191,11 +191,11 @@ def _commit_after_all(api: HfApi, repository: str, goods: Parcel, error: Excepti
 
 def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
     """Have a tag at the commit; one that is there already is left."""
-    known = tags(api, repository).get(name)
+    known = tagged(api, repository, name)
     if known is None:
         with talking(f"tagging {repository}"):
             api.create_tag(repository, tag=name, revision=commit, exist_ok=True)
-        known = tags(api, repository).get(name)
+        known = tagged(api, repository, name)
     if known != commit:
         raise UsageError(
             f"{repository} holds your files at {commit}, but the tag {name} was set to something else meanwhile.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME, parse_manifest
 from zoo.errors import IntegrityError, NetworkError
 from zoo.files import read_bytes, sha256_of
-from zoo.hub.client import PATIENCE, talking
+from zoo.hub.client import PATIENCE, status_of, talking
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -78,13 +78,46 @@ def look(api: HfApi, repository: str, revision: str = "main") -> Remote | None:
             )
             for each in info.siblings or ()
         }
+        if not files or not all(file.git_id for file in files.values()):
+            files = _listed(api, repository, info.sha or revision)
         return Remote(info.sha or "", bool(info.private), files)
 
 
-def tags(api: HfApi, repository: str) -> dict[str, str]:
-    """The commits of the tags of a repository."""
+def _listed(api: HfApi, repository: str, revision: str) -> dict[str, RemoteFile]:
+    """The files of a revision from its tree, for servers whose description of it leaves them out."""
+    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.hf_api import RepoFile
+
+    try:
+        return {
+            each.path: RemoteFile(each.size, each.blob_id, each.lfs.sha256 if each.lfs else None)
+            for each in api.list_repo_tree(repository, revision=revision, recursive=True)
+            if isinstance(each, RepoFile)
+        }
+    except EntryNotFoundError:  # an empty tree
+        return {}
+
+
+def tagged(api: HfApi, repository: str, name: str) -> str | None:
+    """The commit that a tag of a repository names, None if there is none of that name."""
     with talking(f"reading the tags of {repository}"):
-        return {tag.name: tag.target_commit for tag in api.list_repo_refs(repository).tags}
+        try:
+            refs = api.list_repo_refs(repository)
+        except Exception as error:
+            if status_of(error) not in (404, 405, 501):
+                raise
+            # A smaller server has no list of its tags; it still says what one of them names.
+            return _commit_of(api, repository, name)
+        return next((tag.target_commit for tag in refs.tags if tag.name == name), None)
+
+
+def _commit_of(api: HfApi, repository: str, revision: str) -> str | None:
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        return api.model_info(repository, revision=revision, timeout=PATIENCE).sha
+    except RevisionNotFoundError:
+        return None
 
 
 def stale_files(api: HfApi, repository: str, remote: Remote, parcel: Parcel, scratch: Path) -> list[str]:
