@@ -173,6 +173,20 @@ def test_the_figures_of_an_activation_are_those_of_its_values(
     assert report.seen == (pytest.approx(float(x.min()), rel=1e-4), pytest.approx(float(x.max()), rel=1e-4))
 
 
+def test_what_a_relu_cuts_off_anyway_is_no_error(static: Artifact, explained: Explanation) -> None:
+    report = next(tensor for tensor in explained.tensors if tensor.name == "3")
+    x = np.concatenate([tapped(static.read("model.onnx"), "3:", inputs).ravel() for inputs in frames()])
+    assert x.min() < 0, "there is something to cut off"
+    x = np.maximum(x, 0)
+    rounded = np.clip(np.rint(x / report.scale[0]), -128, 127) * report.scale[0]
+    assert report.choice is not None
+    assert report.choice.clipped == pytest.approx(np.mean(x > 127.5 * report.scale[0]), abs=2e-5)
+    assert report.choice.sqnr_db == pytest.approx(decibels(x, rounded - x), abs=0.05)
+    assert report.seen is not None
+    assert report.seen[0] == 0
+    assert "never negative, so half of its levels are idle" in report.notes
+
+
 def test_the_figures_of_a_weight_are_those_of_its_levels(static: Artifact, explained: Explanation) -> None:
     data = static.read("model.onnx")
     report = next(tensor for tensor in explained.tensors if tensor.name == "0.weight")

@@ -23,7 +23,8 @@ class Rounding:
     value: what the tensor is called in the file.
     scale, zero_point: (1,), or (C,) along `axis`; NaN for dynamic ones, which the values themselves decide.
     levels: of a weight, the integers stored. passed_on: whether the values lie on these levels already, those of
-    the tensors before it: a pooling, a concatenation.
+    the tensors before it: a pooling, a concatenation. rectified: whether all that uses them is a ReLU, to which
+    negative values are zeros.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Rounding:
     axis: int | None = None
     levels: npt.NDArray[np.int32] | None = None
     passed_on: bool = False
+    rectified: bool = False
 
     @property
     def bits(self) -> int:
@@ -70,6 +72,10 @@ class Rounding:
             self, scale=largest / steps, zero_point=np.zeros_like(largest), low=low, high=steps, levels=None,
             kind="weight" if self.kind == "weight" else "activation",
         )  # fmt: skip
+
+    def counted(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """`values` as far as they matter to what comes after."""
+        return np.maximum(values, np.float32(0)) if self.rectified else values
 
     def rounded(
         self, values: npt.NDArray[np.float32]

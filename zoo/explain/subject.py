@@ -40,6 +40,7 @@ class _Tensor:
         self._zero_points: list[float] = []
 
     def add(self, values: Values) -> None:
+        values = self.rounding.counted(values)
         if self.rounding.kind == "dynamic":
             scale, zero_point = dynamic_range(values)
             self._scales.append(float(scale[0]))
@@ -123,7 +124,7 @@ class Subject:
         for batch in inputs:
             if self._taps is not None:
                 for value, values in self._taps.run(batch):
-                    counted[value].add(values)
+                    counted[value].add(self._tapped[value].rounding.counted(values))
         for value, tensor in self._tapped.items():
             if counted[value].largest:
                 tensor.alternatives = [

@@ -120,8 +120,13 @@ class _Reader:
         passed_on = (low, high) == whole and self._on_levels(node.input[0], scale, zero_point)
         return Rounding(
             self._name(node.input[0]), "activation", node.input[0], scale, zero_point, low, high, axis,
-            passed_on=passed_on,
+            passed_on=passed_on, rectified=self._only_rectified(node.output[0]),
         )  # fmt: skip
+
+    def _only_rectified(self, levels: str) -> bool:
+        values = [user.output[0] for user in self._users.get(levels, [])]
+        users = [user for value in values for user in self._users.get(value, [])]
+        return bool(users) and all(user.op_type == "Relu" for user in users)
 
     def _on_levels(self, value: str, scale: Array, zero_point: Array) -> bool:
         """Whether `value` consists of numbers that were rounded with this very scale."""
