@@ -11,8 +11,9 @@ from zoo.errors import UsageError
 from zoo.options import option
 
 if TYPE_CHECKING:
-    import torch
     from torch import fx, nn
+
+    from zoo.quantization.prepare import QuantizationConfig
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Ptq(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Round weights and activations, with ranges from the calibration batches."""
         from zoo.quantization.bias import correct_biases
-        from zoo.quantization.prepare import QuantizationConfig, calibrate
+        from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches
 
         config: PtqConfig = self.config
         weights: Literal["minmax", "mse"] = "mse" if config.observer == "mse" else "minmax"
@@ -96,7 +97,10 @@ class Ptq(Technique):
             percentile=config.percentile,
         )
         module = self._prepared(model, context, quantization)
-        batches = self._batches(context)
+        if config.mode == "dynamic" and not config.bias_correction:
+            return module
+        what = "ranges" if config.mode == "static" else "corrections of biases"
+        batches = calibration_batches(context, self.id, what)
         if config.mode == "static":
             calibrate(module, batches)
         if config.bias_correction:
@@ -112,22 +116,13 @@ class Ptq(Technique):
         assert isinstance(model, fx.GraphModule), "finish() gets what rewrite() gave"
         return freeze(model)
 
-    def _prepared(self, model: nn.Module, context: Context, quantization: object) -> fx.GraphModule:
+    def _prepared(
+        self, model: nn.Module, context: Context, quantization: QuantizationConfig
+    ) -> fx.GraphModule:
         from zoo.quantization.dynamic import make_dynamic
-        from zoo.quantization.prepare import QuantizationConfig, prepare, with_quantized_weights
+        from zoo.quantization.prepare import prepare, with_quantized_weights
 
-        assert isinstance(quantization, QuantizationConfig)
         if self.config.mode == "static":
             return prepare(model, context, quantization, self.id)
-        return make_dynamic(
-            with_quantized_weights(model, context, quantization, partial(context.leave, self.id))
-        )
-
-    def _batches(self, context: Context) -> list[torch.Tensor]:
-        config: PtqConfig = self.config
-        if context.calibration is not None:
-            return list(context.calibration()) if config.mode == "static" or config.bias_correction else []
-        what = {"static": "the ranges come", "dynamic": "the corrections of biases come"}[config.mode]
-        if config.mode == "static" or config.bias_correction:
-            context.report.note(f"ptq: no calibration data, {what} from the one example input")
-        return [context.example_input]
+        leave = partial(context.leave, self.id)
+        return make_dynamic(with_quantized_weights(model, context, quantization, leave))

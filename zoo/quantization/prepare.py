@@ -137,11 +137,11 @@ def _quantize_weights(module: fx.GraphModule, scheme: Scheme, leave: Leave) -> i
     return count
 
 
-def calibration_batches(context: Context, technique: str) -> list[Tensor]:
-    """Batches to set ranges from, (N, C, H, W) each: the example input, with a note, where there is no data."""
+def calibration_batches(context: Context, technique: str, what: str = "ranges") -> list[Tensor]:
+    """Batches to set `what` from, (N, C, H, W) each: the example input, with a note, where there is no data."""
     if context.calibration is not None:
         return list(context.calibration())
-    context.report.note(f"{technique}: no calibration data, the ranges come from the one example input")
+    context.report.note(f"{technique}: no calibration data, the {what} come from the one example input")
     return [context.example_input]
 
 
