@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import nn
@@ -22,6 +23,7 @@ from zoo.errors import HonestEffectError
 from zoo.evaluation.artifact import evaluate_artifact
 from zoo.evaluation.measures import compare_masks
 from zoo.recipes.grammar import parse
+from zoo.runner.pictures import write_picture
 from zoo.training.losses import binary_cross_entropy, exact_sigmoids, task_loss
 from zoo.training.schedule import Budget
 from zoo_cli.main import main
@@ -165,3 +167,21 @@ def test_a_mask_net_is_quantized_and_still_finds_the_squares(
     assert open_artifact(outcome.artifact).manifest.precision == "int8"
     spec = plugins.architecture("c-unet-plus").input
     assert open_artifact(outcome.artifact).manifest.input == spec
+
+
+def test_zoo_run_writes_the_mask_that_was_measured(trained: Outcome, folder: Path, tmp_path: Path) -> None:
+    name = open_artifact(trained.artifact).metrics()["files"][-1]["quality"]["per_image"][0]
+    source, out = folder / "images" / f"{name['name']}.png", tmp_path / "out"
+    assert main(["run", str(trained.artifact), str(source), "-o", str(out)]) == 0
+    with Image.open(out / source.name) as written:
+        assert (written.mode, written.size) == ("L", (48, 48))
+        mask = np.asarray(written)[None] / np.float32(255)
+    wanted = label(int(name["name"]))[None] / np.float32(255)
+    assert compare_masks(mask, wanted)["dice"] == pytest.approx(name["dice"], abs=1e-5)
+    assert main(["run", str(trained.artifact), str(tmp_path), "-o", str(out)]) == 5
+
+
+def test_several_masks_become_the_pages_of_a_tiff_file(tmp_path: Path) -> None:
+    masks = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(3, 4, 2)
+    assert write_picture(tmp_path / "masks.tiff", masks, "tiff", 0) == (4, 3)
+    assert np.array_equal(tifffile.imread(tmp_path / "masks.tiff"), masks.transpose(2, 0, 1))

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, InputSpec, Sample, Split
+from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
 from zoo.data.pictures import PictureCache
 from zoo.data.windows import random_window
 from zoo.errors import InputError, UsageError
 from zoo.options import option
+from zoo.pixels import as_input
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask")
 #: what may stand at the end of a label's name where the picture's has nothing
 _LABEL_ENDS = ("_mask", "_label", "_labels", "_gt")
-#: weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ class Masks(Dataset):
                 f"{pair.image} has {image.shape[1]}x{image.shape[0]} pixels, its label {pair.label} "
                 f"{label.shape[1]}x{label.shape[0]}."
             )
-        inputs = _as_input(image, architecture.input, pair.image)
+        inputs = as_input(image, architecture.input, pair.image)
         return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, output.channels))
 
     def _target(self, label: npt.NDArray[Any], page: Page, channels: int) -> FloatArray:
@@ -212,25 +211,6 @@ def _paired(images: dict[str, Page], labels: dict[str, Page], at: Path, labels_a
 def _without_end(name: str, images: dict[str, Page]) -> str:
     ends = (end for end in _LABEL_ENDS if name not in images and name.endswith(end))
     return name.removesuffix(next(ends, ""))
-
-
-def _as_input(image: npt.NDArray[Any], spec: InputSpec, page: Page) -> FloatArray:
-    """Pixels of any integer type, or float ones in [0, 1], as (channels, H, W) in [0, 1]."""
-    if image.dtype == np.bool_:
-        pixels = image.astype(np.float32)
-    elif np.issubdtype(image.dtype, np.unsignedinteger):
-        pixels = image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
-    else:
-        pixels = image.astype(np.float32)
-        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-            raise InputError(
-                f"{page} holds {image.dtype} values beyond 0 to 1; 8 or 16 bits are read as they are."
-            )
-    if spec.kind == "gray":
-        gray = pixels if pixels.ndim == 2 else pixels @ _LUMA
-        return np.ascontiguousarray(gray[None])
-    rgb = pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, axis=2)
-    return np.ascontiguousarray(rgb.transpose(2, 0, 1))
 
 
 def _digest(path: Path) -> str:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.data.pictures import SUFFIXES
 from zoo.errors import InputError
+from zoo.pixels import read_pixels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _DIGITS = re.compile(r"(\d+)")
-#: Modes of Pillow that are read as they are; the others become RGB.
-_PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
 
 
 @dataclass(frozen=True)
@@ -63,25 +62,8 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
 
 
 def read_page(page: Page) -> npt.NDArray[Any]:
-    """The pixels as stored: (H, W) or (H, W, 3), 8 or 16 bits, truth values or floats. Raises InputError."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(page.path) as image:
-            image.seek(page.index)
-            if image.mode.startswith("I;16"):
-                return np.asarray(image).astype(np.uint16)
-            plain = image.mode in _PLAIN_MODES or (image.mode == "P" and page.indices)
-            pixels = np.asarray(image if plain else image.convert("RGB"))
-            # what older versions of Pillow make of 16-bit files
-            return pixels.astype(np.uint16) if image.mode == "I" and _fits(pixels) else pixels
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{page} cannot be read as a picture: {error}") from error
-
-
-def _fits(pixels: npt.NDArray[Any]) -> bool:
-    return bool(pixels.size and pixels.min() >= 0 and pixels.max() <= 0xFFFF)
+    """The pixels as stored, see :func:`zoo.pixels.read_pixels`."""
+    return read_pixels(page.path, page.index, indices=page.indices)
 
 
 def _stack(path: Path, name: str, indices: bool) -> dict[str, Page]:

@@ -22,6 +22,8 @@ from zoo.runner.pictures import SUFFIXES, Format, empty_picture, write_picture
 from zoo.runner.tiles import Plan, plan_tiles
 
 if TYPE_CHECKING:
+    from zoo.artifacts.manifest import Manifest
+    from zoo.contracts import InputSpec
     from zoo.raw.decode import RawFrame
     from zoo.raw.pack import Packed
 
@@ -120,7 +122,12 @@ def run_files(
     when the disk fills up meanwhile.
     """
     report = report or SilentReporter()
-    pictures = loaded.artifact.manifest.output.kind == "rgb"
+    output = loaded.artifact.manifest.output
+    pictures = output.kind != "logits"
+    if pictures and output.channels not in (1, 3) and settings.format == "png":
+        raise UsageError(
+            f"This network gives {output.channels} masks, which PNG cannot hold.", hint="Use --format tiff"
+        )
     targets: Sequence[Path | None] = outputs_of(files, settings) if pictures else [None] * len(files)
     results: list[FileResult] = []
     report.start("run", len(files), "files")
@@ -134,7 +141,7 @@ def run_files(
                 if target is None:
                     _classify(loaded, result)
                 else:
-                    _develop(loaded, result, settings, decode)
+                    _develop(loaded, result, target, settings, decode)
             except OutputError:
                 raise
             except ZooError as error:
@@ -158,37 +165,54 @@ def _timed(result: FileResult, step: str) -> Iterator[None]:
 
 
 def _develop(
-    loaded: Loaded, result: FileResult, settings: Settings, decode: Callable[[Path], RawFrame]
+    loaded: Loaded, result: FileResult, target: Path, settings: Settings, decode: Callable[[Path], RawFrame]
 ) -> None:
-    """One RAW file to one picture. What a step no longer needs is let go before the next."""
-    from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
-    from zoo.raw.pack import pack
+    """One file to one picture or mask. What a step no longer needs is let go before the next."""
     from zoo.runner.infer import infer
 
     manifest = loaded.artifact.manifest
-    spec = manifest.input
-    if spec.kind != "packed-raw" or result.output is None:
-        raise UsageError(
-            f"{manifest.architecture} makes pictures of RGB pictures, which zoo run does not do yet."
-        )
-    with _timed(result, "decode"):
-        frame = decode(result.path)
-    with _timed(result, "pack"):
-        target = TARGET_LEVEL if spec.target_level is None else spec.target_level
-        result.ratio = auto_ratio(frame, target) if settings.ratio is None else settings.ratio
-        packed = pack(frame, spec, result.ratio)
-        flip = frame.flip
-        del frame
+    if manifest.input.kind == "packed-raw":
+        packed, flip = _packed_raw(result, manifest.input, settings, decode)
+    else:
+        packed, flip = _packed_picture(result, manifest), 0
     with _timed(result, "infer"):
         plan = _plan(loaded, packed, settings)
         result.tiles = plan.tiles
         scale = manifest.output.scale
         height, width = packed.height * scale // packed.cell, packed.width * scale // packed.cell
-        picture = empty_picture(height, width, settings.format)
+        picture = empty_picture(height, width, manifest.output.channels, settings.format)
         infer(loaded.session, packed, plan, scale, picture)
         del packed
     with _timed(result, "write"):
-        result.size = write_picture(result.output, picture, settings.format, flip)
+        result.size = write_picture(target, picture, settings.format, flip)
+
+
+def _packed_raw(
+    result: FileResult, spec: InputSpec, settings: Settings, decode: Callable[[Path], RawFrame]
+) -> tuple[Packed, int]:
+    """A RAW file as the network takes it, and how the picture is to be turned."""
+    from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
+    from zoo.raw.pack import pack
+
+    with _timed(result, "decode"):
+        frame = decode(result.path)
+    with _timed(result, "pack"):
+        target = TARGET_LEVEL if spec.target_level is None else spec.target_level
+        result.ratio = auto_ratio(frame, target) if settings.ratio is None else settings.ratio
+        return pack(frame, spec, result.ratio), frame.flip
+
+
+def _packed_picture(result: FileResult, manifest: Manifest) -> Packed:
+    """A picture as the network takes it, whole and upright."""
+    from zoo.pixels import as_input, read_pixels
+    from zoo.raw.pack import Packed
+
+    with _timed(result, "decode"):
+        pixels = read_pixels(result.path, upright=True)
+    with _timed(result, "pack"):
+        data = as_input(pixels, manifest.input, result.path)
+        scale = manifest.output.scale
+        return Packed(data, 0, 0, data.shape[1] * scale, data.shape[2] * scale, cell=scale)
 
 
 def _plan(loaded: Loaded, packed: Packed, settings: Settings) -> Plan:

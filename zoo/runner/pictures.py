@@ -18,18 +18,25 @@ LARGEST: dict[Format, int] = {"png": 255, "tiff": 65535}
 _TURNS = {0: 0, 3: 2, 5: 1, 6: 3}
 
 
-def empty_picture(height: int, width: int, format: Format) -> npt.NDArray[Any]:  # noqa: A002
-    """An array (height, width, 3) of the sample type of a format."""
+def empty_picture(height: int, width: int, channels: int, format: Format) -> npt.NDArray[Any]:  # noqa: A002
+    """An array (height, width, channels) of the sample type of a format."""
     import numpy as np
 
-    return np.empty((height, width, 3), dtype=np.uint8 if LARGEST[format] == 255 else np.uint16)
+    return np.empty((height, width, channels), dtype=np.uint8 if LARGEST[format] == 255 else np.uint16)
 
 
 def write_picture(path: Path, picture: npt.NDArray[Any], format: Format, flip: int) -> tuple[int, int]:  # noqa: A002
-    """Turn a picture upright and write it in one step; its width and height as written. Raises OutputError."""
+    """Turn a picture upright and write it in one step; its width and height as written.
+
+    picture: (H, W, channels); three are colours, one is gray, others become the pages of a TIFF file. Raises
+    OutputError.
+    """
     import numpy as np
 
     upright = np.ascontiguousarray(np.rot90(picture, _TURNS[flip]))
+    height, width, channels = upright.shape
+    if channels == 1:
+        upright = upright[..., 0]
     with atomic_write(path) as stream:
         if format == "png":
             from PIL import Image
@@ -39,5 +46,7 @@ def write_picture(path: Path, picture: npt.NDArray[Any], format: Format, flip: i
         else:
             import tifffile
 
-            tifffile.imwrite(stream, upright, photometric="rgb", metadata=None, software="zoo")
-    return upright.shape[1], upright.shape[0]
+            kind = "rgb" if channels == 3 else "minisblack"
+            pages = upright if channels in (1, 3) else upright.transpose(2, 0, 1)
+            tifffile.imwrite(stream, pages, photometric=kind, metadata=None, software="zoo")
+    return width, height

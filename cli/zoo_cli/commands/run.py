@@ -35,7 +35,7 @@ class Ratio(click.ParamType):
         return ratio
 
 
-@click.command(short_help="Turn RAW files into pictures with an artifact; needs no torch.")
+@click.command(short_help="Turn files into pictures with an artifact; needs no torch.")
 @click.argument("artifact")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the pictures.")
@@ -82,8 +82,9 @@ def command(
 ) -> None:
     """Run ARTIFACT, a folder or the id of a pulled checkpoint, on FILES.
 
-    Networks for RAW files write a picture for each into the folder given by -o; classifiers take photographs
-    and print the five highest classes. A file that cannot be used is reported, and the others are done.
+    Networks for RAW files, and those that make pictures or masks of pictures, write one for each file into the
+    folder given by -o; classifiers take photographs and print the five highest classes. A file that cannot be
+    used is reported, and the others are done.
     """
     from zoo import plugins
     from zoo.locate import locate_artifact
@@ -140,7 +141,7 @@ def _print_pictures(results: Sequence[FileResult]) -> None:
         [
             str(result.output),
             "x".join(map(str, result.size or ())),
-            f"{result.ratio:.3g}",
+            "" if result.ratio is None else f"{result.ratio:.3g}",
             *(seconds(result.steps[step]) for step in steps),
             seconds(sum(result.steps.values())),
         ]
