@@ -212,6 +212,74 @@ def test_a_relu_or_a_shuffle_in_float_stays_in_float() -> None:
     assert for_onnxruntime(data, unsigned=True) is data
 
 
+def bounded_model(*, scale_after: str = "scale", channels: int = 5) -> object:
+    """input -> Q -> DQ -> Max for each channel -> Q -> DQ -> Clip -> Q -> DQ -> output, (n, channels, h, w)."""
+    helper, numpy = onnx.helper, onnx.numpy_helper
+    nodes = [helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["a"])]
+    for number, (operator, bounds, scale) in enumerate(
+        [("Max", ["shift"], "scale"), ("Clip", ["", "high"], scale_after)]
+    ):
+        before, after = "abc"[number : number + 2]
+        nodes += [
+            helper.make_node("DequantizeLinear", [before, "scale", "zero"], [f"{before}_float"]),
+            helper.make_node(operator, [f"{before}_float", *bounds], [f"{before}_bounded"], operator),
+            helper.make_node("QuantizeLinear", [f"{before}_bounded", scale, "zero"], [after]),
+        ]
+    nodes.append(helper.make_node("DequantizeLinear", ["c", scale_after, "zero"], ["output"]))
+    shift = np.linspace(-9, 9, channels, dtype=np.float32).reshape(channels, 1, 1)
+    tensors = [
+        numpy.from_array(np.float32(0.05), "scale"), numpy.from_array(np.float32(0.04), "other"),
+        numpy.from_array(np.int8(-3), "zero"), numpy.from_array(shift, "shift"),
+        numpy.from_array(np.float32(3.16), "high"),
+    ]  # fmt: skip
+    ends = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", channels, "h", "w"])
+        for name in ("input", "output")
+    ]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10)
+
+
+@pytest.mark.parametrize("unsigned", [False, True])
+def test_bounds_between_integers_are_integers_and_change_no_bit(unsigned: bool) -> None:
+    data = bounded_model().SerializeToString()  # type: ignore[attr-defined]
+    rewritten = for_onnxruntime(data, unsigned=unsigned)
+    assert operators(rewritten) == [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Max",
+        "DequantizeLinear",
+        "Clip",
+        "DequantizeLinear",
+    ]
+    onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
+    x = np.random.default_rng(0).normal(0, 4, (2, 5, 6, 7)).astype(np.float32)
+    assert np.array_equal(plain_run(rewritten, x), plain_run(data, x))
+
+
+def other_scale(model: object) -> object:
+    return bounded_model(scale_after="other")
+
+
+def unknown_bound(model: object) -> object:
+    model.graph.node.insert(0, onnx.helper.make_node("Identity", ["high"], ["found"]))
+    next(node for node in model.graph.node if node.op_type == "Clip").input[2] = "found"
+    return model
+
+
+def second_user(model: object) -> object:
+    model.graph.node.append(onnx.helper.make_node("Relu", ["b_bounded"], ["relu"]))
+    return model
+
+
+@pytest.mark.parametrize("change", [other_scale, unknown_bound, second_user])
+def test_bounds_that_integers_cannot_stand_for_stay_in_float(change: object) -> None:
+    data = change(bounded_model()).SerializeToString()
+    found = onnx.load_from_string(for_onnxruntime(data, unsigned=True)).graph.node
+    assert "b_float" in next(node for node in found if node.op_type == "Clip").input
+    assert "a" in next(node for node in found if node.op_type == "Max").input
+
+
 # --------------------------------------------------------------------------------------------- hostile files
 
 

@@ -1,11 +1,12 @@
 """An int8 network as ONNX Runtime computes it fastest, rewritten in the file's bytes when it is loaded.
 
-The file itself is written for all engines. None of the changes made here changes a bit of the output:
+The file itself is written for all engines. INT4 weights become int8, with which alone ONNX Runtime convolves in
+integers. None of the other changes made here changes a bit of the output:
 
-- INT4 weights become int8, with which alone ONNX Runtime convolves in integers;
 - activations become uint8 on processors that multiply unsigned by signed integers;
 - a ReLU between quantized values becomes a LeakyReLU of slope 0, which ONNX Runtime looks up in a table,
   while it would compute ReLU in float;
+- Clip, Max and Min between quantized values of one scale bound the integers themselves;
 - DepthToSpace becomes transpositions. Between int8 convolutions, whose channels lie innermost, all but one
   cancel out, and that one moves whole runs of channels.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 
+from zoo.engines.int8_bounds import IntegerBounds
 from zoo.engines.onnx_bytes import (
     INT64,
     UINT8,
@@ -40,14 +42,14 @@ def for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
     graph = read_model(data)
     if graph.nested or not any(node.operator == "QuantizeLinear" for node in graph.nodes):
         return data
-    edits = expansions(data, graph) | (_unsigned(graph) if unsigned else {})
-    rewriting = _Rewriting(graph)
-    edits |= rewriting.edits()
+    moved = _unsigned(graph) if unsigned else {}
+    rewriting, bounds = _Rewriting(graph), IntegerBounds(data, graph, moved)
+    edits = expansions(data, graph) | moved | rewriting.edits() | bounds.edits()
     if not edits:
         return data
     # Recorded types and shapes of intermediate values may contradict the new ones; engines infer them.
     edits |= dict.fromkeys(graph.value_infos, b"")
-    return replace(data, graph, edits, rewriting.added_constants())
+    return replace(data, graph, edits, rewriting.added_constants() + bounds.added_constants())
 
 
 def to_unsigned(data: bytes) -> bytes:
