@@ -132,7 +132,7 @@ def _show_comparison(result: Explanation) -> None:
     wins = result.wins()
     print_text(
         f"{first} is better at {wins[first]} of {len(rows)} tensors, {second} at {wins[second]}; "
-        f"{wins['tie']} differ by less than 0.1 dB.",
+        f"at {wins['tie']} they are less than 0.1 dB apart.",
         _measured_on(result),
     )
 
