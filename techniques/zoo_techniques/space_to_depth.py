@@ -62,7 +62,7 @@ class SpaceToDepth(Technique):
             for batch in fitting_batches(context, self.config.refine, self.config.images)
             if min(batch.shape[2:]) >= cell
         ]
-        layers = scaling_layers(module, context.example_input, factor)
+        layers = scaling_layers(module, context.example_input, factor, spec.multiple_of)
         reduced = Reduced(module, factor, spec.multiple_of)
         layers = {**layers, reduced.last: reduced.wanted}
         targets = record(module, layers, batches, context, reduced.view)

@@ -7,15 +7,17 @@ nothing has to be shuffled at the input: the first convolutions grow, everything
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 
 from zoo.errors import ZooError
-from zoo.surgery.graph import area, calls_of, fresh_name, insert_after, layer_of, shape_of
+from zoo.surgery.capture import evaluating, watch
+from zoo.surgery.graph import calls_of, fresh_name, insert_after, layer_of, shape_of
 from zoo.surgery.reconstruct import Wanted, refittable
 from zoo.surgery.refit import reason_against
 from zoo.surgery.resize import identity, take_inputs
@@ -39,28 +41,35 @@ def check_output(module: fx.GraphModule) -> int:
     raise ZooError("it needs a network whose output has the size of its input, or a multiple of it")
 
 
-def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict[nn.Module, Wanted]:
+def scaling_layers(
+    module: fx.GraphModule, example: Tensor, factor: int, multiple_of: int
+) -> dict[nn.Module, Wanted]:
     """The layers that can be fitted and whose results shrink with the picture; those of an SE block do not.
 
     Raises ZooError if the network does not run on a picture of 1 / factor the size.
     """
-    before = {node: area(node) for node in module.graph.nodes}
-    layers: dict[nn.Module, Wanted] = {}
-    propagate = ShapeProp(module).propagate
-    try:
-        with torch.no_grad():
-            propagate(functional.avg_pool2d(example, factor))
-    except Exception as error:  # a stranger's forward()
-        raise ZooError(
-            f"{type(module).__name__} does not run at 1/{factor} of its resolution: {error}"
-        ) from error
-    for node, size in before.items():
-        layer = layer_of(module, node)
-        if size and (area(node) or 0) * factor**2 == size and layer is not None and refittable(layer):
-            layers[layer] = Wanted(str(node.target), layer)
-    with torch.no_grad():
-        propagate(example)
-    return layers
+    able = {
+        layer: node for node in module.graph.nodes if (layer := layer_of(module, node)) and refittable(layer)
+    }
+    picture = _pad_to(example, multiple_of * factor)
+    large, small = Counter[nn.Module](), Counter[nn.Module]()
+
+    def measure(sizes: Counter[nn.Module]) -> Callable[[nn.Module, Tensor, Tensor], None]:
+        return lambda layer, given, output: sizes.update({layer: output.shape[2] * output.shape[3]})
+
+    with evaluating(module):
+        watch(module, able, picture, measure(large))
+        try:
+            watch(module, able, functional.avg_pool2d(picture, factor), measure(small))
+        except Exception as error:  # a stranger's forward()
+            raise ZooError(
+                f"{type(module).__name__} does not run at 1/{factor} of its resolution: {error}"
+            ) from error
+    return {
+        layer: Wanted(str(node.target), layer)
+        for layer, node in able.items()
+        if large[layer] == small[layer] * factor**2
+    }
 
 
 class Reduced:
@@ -174,9 +183,11 @@ class Reduced:
     def _add_detail(self, padded: fx.Node) -> None:
         """Concatenate the input, space-to-depth, to what the last convolution takes."""
         channels, conv = cast(torch.Size, shape_of(self._source))[1], self.last
+        features = cast(fx.Node, self._node.args[0])
+        if features is padded:
+            return  # it is the first convolution too, and sees every pixel
         name = fresh_name(self._module, "detail")
         self._module.add_submodule(name, space_to_depth(channels, self._factor, like=conv.weight))
-        features = cast(fx.Node, self._node.args[0])
         with self._module.graph.inserting_before(self._node):
             detail = self._module.graph.call_module(name, (padded,))
             joined = self._module.graph.call_function(torch.cat, ([features, detail],), {"dim": 1})
