@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo import plugins
-from zoo.contracts import Architecture
+from zoo.contracts import Architecture, Context
+from zoo.surgery.separable import SeparableConv2d
 
 IDS = (
     "thin-unet",
@@ -116,6 +117,33 @@ def test_the_halo_is_as_wide_as_the_net_looks(name: str) -> None:
         touched = gradient.abs().sum((0, 1, 2)).nonzero()
         reach = max(reach, tile - int(touched.min()), int(touched.max()) - (tile + step - 1))
     assert halo - step < reach <= halo
+
+
+def test_the_separable_net_is_the_thin_one_after_the_recipe() -> None:
+    """Weights move from one to the other, and compute the same."""
+    torch.manual_seed(0)
+    made, inputs = plugins.architecture("thin-unet"), torch.rand(1, 1, 64, 64)
+    technique = plugins.technique("depthwise", {"bias": "pointwise", "refine": "false"})
+    both = plugins.technique("depthwise", {"refine": "false"})
+    net = made.build().eval()
+    rewritten, larger = (
+        each.rewrite(copy.deepcopy(net), Context(made, inputs)).eval() for each in (technique, both)
+    )
+    assert numbers(rewritten) == 43_242
+    separable = plugins.architecture("thin-unet-separable").build().eval()
+    separable.load_state_dict(rewritten.state_dict())
+    with torch.no_grad():
+        assert torch.equal(separable(inputs), rewritten(inputs))
+        assert torch.allclose(rewritten(inputs), larger(inputs), atol=1e-6)
+
+
+def test_folding_the_depthwise_bias_changes_nothing() -> None:
+    torch.manual_seed(0)
+    layer, inputs = SeparableConv2d(3, 5, 3, padding=1), torch.rand(2, 3, 8, 8)
+    before = layer(inputs)
+    layer.fold_bias()
+    assert layer.depthwise.bias is None
+    assert torch.allclose(layer(inputs), before, atol=1e-6)
 
 
 def test_the_student_is_the_separable_net_with_one_more_convolution() -> None:

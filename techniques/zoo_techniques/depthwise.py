@@ -20,12 +20,15 @@ class DepthwiseConfig:
     min_kernel: least longer side of a kernel to replace, pixels.
     refine:     fit the replacements to calibration activations, where there are any.
     images:     calibration pictures to fit on.
+    bias:       which parts have a bias, where the dense convolution has one. The depthwise part's can be moved
+                into the pointwise part's without changing anything.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
     min_kernel: int = option(2, help="least longer side of a kernel to replace", unit="pixel", minimum=2)
     refine: bool = option(True, help="fit the replacements to calibration activations")
     images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    bias: Literal["both", "pointwise"] = option("both", help="parts that have a bias, if the dense one has")
 
 
 class Depthwise(Technique):
@@ -43,12 +46,18 @@ class Depthwise(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         from zoo.surgery.candidates import candidates, chosen
         from zoo.surgery.factorize import SeparableStandIn
+        from zoo.surgery.separable import SeparableConv2d
         from zoo.surgery.substitute import fitting_batches, substitute
 
         able = candidates(model, context, self.id, self._reason_against)
         layers = chosen(able, self.config.which, context, self.id)
         batches = fitting_batches(context, self.config.refine, self.config.images)
-        return substitute(model, layers, SeparableStandIn, batches, context, self.id)
+        before = set(model.modules())
+        model = substitute(model, layers, SeparableStandIn, batches, context, self.id)
+        for module in model.modules() if self.config.bias == "pointwise" else ():
+            if isinstance(module, SeparableConv2d) and module not in before:
+                module.fold_bias()
+        return model
 
     def _reason_against(self, module: nn.Module) -> str | None:
         """Why a convolution cannot or need not be replaced; None if it can."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal
 
+import torch
 from torch import nn
 
 
@@ -40,3 +41,11 @@ class SeparableConv2d(nn.Sequential):
                 pointwise=nn.Conv2d(in_channels, out_channels, 1, bias=bias),
             )
         )  # fmt: skip
+
+    @torch.no_grad()
+    def fold_bias(self) -> None:
+        """Move the bias of the depthwise part into that of the pointwise part, which must have one; exact."""
+        bias = self.depthwise.bias
+        if bias is not None and self.pointwise.bias is not None:
+            self.pointwise.bias += self.pointwise.weight[:, :, 0, 0] @ bias
+            self.depthwise.bias = None
