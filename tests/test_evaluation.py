@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from small_net import run
+from zoo.bench.timing import measure
 from zoo.contracts import SilentReporter
 from zoo.data.pictures import split_of
 from zoo.decibels import PSNR_CEILING, psnr
 from zoo.errors import InputError, UnknownIdError
 from zoo.evaluation.artifact import evaluate_artifact
-from zoo.bench.timing import measure
 from zoo.evaluation.measures import compare_pictures
 
 # one worker for the whole module: what its fixtures make takes long

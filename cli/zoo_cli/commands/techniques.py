@@ -6,8 +6,7 @@ import click
 
 from zoo.contracts import Technique
 from zoo.discovery import Plugin
-from zoo.errors import ZooError
-from zoo.plugins import load_plugin
+from zoo.plugins import label, load_plugin
 from zoo.recipes.legality import Relation, relation
 from zoo.survey import State, survey
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
@@ -46,17 +45,13 @@ def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
     """The techniques that load, by the name that a recipe gives them, and why the others do not."""
     loaded: dict[str, tuple[Plugin, type[Technique]]] = {}
     broken: list[str] = []
-    for standing in survey():
+    for standing in survey(load=True, kind="techniques"):
         plugin = standing.plugin
-        if plugin.kind != "techniques" or standing.state is State.OFF:
-            continue
-        try:
-            cls = load_plugin(plugin)
-        except ZooError as error:
-            broken.append(error.message)
-        else:
+        if standing.state in (State.OK, State.DUPLICATE):
             name = plugin.full_id if standing.state is State.DUPLICATE else plugin.id
-            loaded[name] = plugin, cls
+            loaded[name] = plugin, load_plugin(plugin)
+        elif standing.state is not State.OFF:
+            broken.append(f"{label(plugin)} {standing.reason}")
     return loaded, broken
 
 
