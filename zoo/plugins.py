@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from zoo.contracts import CONTRACT_VERSION, Architecture, Dataset, DeviceProfile, Engine, Phase, Technique
@@ -29,6 +31,9 @@ from zoo.stdio import stdout_to_stderr
 from zoo.suggest import did_you_mean
 
 T = TypeVar("T")
+
+#: Seconds after which a plugin that still loads is named; PyTorch loads in less on all but the smallest boards.
+_LONG = 10.0
 
 _SINGULAR = {
     "architectures": "an architecture",
@@ -184,7 +189,7 @@ def _resolve_member(name: str) -> tuple[Plugin, str | None]:
 def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
     """Run a plugin's own code: whatever it raises, exits with or prints, the culprit is named."""
     try:
-        with contextlib.nullcontext() if plugin.builtin else stdout_to_stderr():
+        with contextlib.nullcontext() if plugin.builtin else _watched(plugin):
             return work()
     except (ZooError, KeyboardInterrupt):
         raise
@@ -199,6 +204,23 @@ def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
         raise _broken(plugin, f"it ends the program with exit({error.code})") from error
     except BaseException as error:
         raise _broken(plugin, f"{type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _watched(plugin: Plugin) -> Iterator[None]:
+    """While a third party's code runs: keep standard output clean, and say who it is that takes so long."""
+
+    def tell() -> None:
+        sys.stderr.write(f"{label(plugin)} has been loading for {_LONG:g} s. Ctrl-C stops it.\n")
+
+    timer = threading.Timer(_LONG, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        with stdout_to_stderr():
+            yield
+    finally:
+        timer.cancel()
 
 
 def _broken(plugin: Plugin, reason: str) -> PluginError:
