@@ -255,7 +255,7 @@ class Technique:
 
     @property
     def precision(self) -> str:
-        """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells, or nothing changes."""
+        """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells."""
         return ""
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:

@@ -6,23 +6,24 @@ import click
 
 from zoo.contracts import Technique
 from zoo.discovery import Plugin
-from zoo.plugins import label, load_plugin
+from zoo.plugins import label, load_plugin, resolve
 from zoo.recipes.legality import Relation, relation
 from zoo.survey import State, survey
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 
 @click.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
 @click.option("--matrix", is_flag=True, help="Show for each pair whether, and in what order, it combines.")
 @json_option
-def command(matrix: bool, as_json: bool) -> None:
-    """List techniques and what they may be combined with.
+def command(ids: tuple[str, ...], matrix: bool, as_json: bool) -> None:
+    """List techniques and what they may be combined with; with IDs, only these, in that order.
 
     In the matrix the row stands before the column in the recipe: "commutes" means that both orders are
     legal, "ordered" that only this one is, "forbidden" that this one is not.
     """
     with quiet_stdout(as_json):
-        loaded, broken = _load()
+        loaded, broken = _chosen(ids) if ids else _load()
     records = [_record(name, plugin, cls) for name, (plugin, cls) in loaded.items()]
     relations = {
         (first, second): relation(loaded[first][1], loaded[second][1])
@@ -53,6 +54,11 @@ def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
         elif standing.state is not State.OFF:
             broken.append(f"{label(plugin)} {standing.reason}")
     return loaded, broken
+
+
+def _chosen(ids: tuple[str, ...]) -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
+    plugins = {name: resolve("techniques", name) for name in ids}
+    return {name: (plugin, load_plugin(plugin)) for name, plugin in plugins.items()}, []
 
 
 def _record(name: str, plugin: Plugin, cls: type[Technique]) -> dict[str, object]:
