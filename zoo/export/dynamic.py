@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.export.qdq import OPSET
 from zoo.quantization.dynamic import DynamicConv2d, DynamicLinear
-from zoo.quantization.fold import replace_module
+from zoo.surgery.walk import replace_named
 
 #: Weights are stored as uint8 with this zero point: ONNX Runtime multiplies uint8 by uint8 several times as fast
 #: as by int8 in these operators.
@@ -98,7 +98,7 @@ def with_dynamic_nodes(model: nn.Module) -> nn.Module:
     """Replace, in place, every dynamically quantized layer of `model` by its exported form."""
     for path, module in list(model.named_modules()):
         if isinstance(module, DynamicConv2d):
-            replace_module(model, path, _ExportedConv(module))
+            replace_named(model, path, _ExportedConv(module))
         elif isinstance(module, DynamicLinear):
-            replace_module(model, path, _ExportedLinear(module))
+            replace_named(model, path, _ExportedLinear(module))
     return model

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fixed_point import FixedPoint, to_fixed_point
-from zoo.quantization.fold import replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
+from zoo.surgery.walk import replace_named
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19
@@ -152,21 +152,21 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
     giving_floats = set(_giving_floats(model)) if isinstance(model, fx.GraphModule) else set()
     for path, module in list(model.named_modules()):
         if isinstance(module, FakeQuantize) and not module.weight:
-            replace_module(model, path, _exported(module))
+            replace_named(model, path, _exported(module))
         elif isinstance(module, Requantize):
             # What is truncated must not be rounded before, so the operator before it stays in float.
             again = (
                 nn.Identity() if _truncates(module.owner) else _QuantizeDequantize(module.owner, clip=False)
             )
-            replace_module(model, path, again)
+            replace_named(model, path, again)
         elif isinstance(module, DepthToSpace):
-            replace_module(model, path, _ExportedDepthToSpace(module.size))
+            replace_named(model, path, _ExportedDepthToSpace(module.size))
         elif isinstance(module, GlobalAveragePool):
-            replace_module(model, path, _ExportedGlobalAveragePool())
+            replace_named(model, path, _ExportedGlobalAveragePool())
         elif isinstance(module, QuantConv2d):
-            replace_module(model, path, _Int8Conv2d(module))
+            replace_named(model, path, _Int8Conv2d(module))
         elif isinstance(module, QuantLinear):
-            replace_module(model, path, _Int8Linear(module, adds_bias=path in giving_floats))
+            replace_named(model, path, _Int8Linear(module, adds_bias=path in giving_floats))
     return model
 
 

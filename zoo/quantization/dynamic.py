@@ -7,8 +7,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, fx, nn
 
-from zoo.quantization.fold import replace_module
 from zoo.quantization.layers import QuantConv2d, QuantLinear
+from zoo.surgery.walk import replace_named
 
 _LEVELS = 255
 
@@ -61,5 +61,5 @@ def make_dynamic(module: fx.GraphModule) -> fx.GraphModule:
         else:
             continue
         dynamic.input_quantizer = DynamicRound()
-        replace_module(module, path, dynamic)
+        replace_named(module, path, dynamic)
     return module

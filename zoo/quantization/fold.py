@@ -12,17 +12,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from zoo.surgery.walk import replace_named
+
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 Leave = Callable[[str, str], None]
-
-
-def replace_module(module: nn.Module, path: str, new: nn.Module) -> None:
-    """Put `new` where `path` points to."""
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent), name, new)
 
 
 class ShiftedRelu(nn.Module):
@@ -106,11 +102,11 @@ def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
                 node.replace_all_uses_with(source)
                 module.graph.erase_node(node)
             else:
-                replace_module(module, node.target, ShiftedRelu(shift, scale < 0))
+                replace_named(module, node.target, ShiftedRelu(shift, scale < 0))
                 node.args = (source,)
                 module.graph.erase_node(relu)
         elif isinstance(norm, nn.BatchNorm2d):
-            replace_module(module, node.target, _as_depthwise(scale, shift))
+            replace_named(module, node.target, _as_depthwise(scale, shift))
         else:
             leave(node.target, "batch norm that follows no convolution")
             continue
@@ -142,7 +138,7 @@ def _split_fused_activations(module: fx.GraphModule) -> None:
         norm.running_mean, norm.running_var = fused.running_mean, fused.running_var
         parts = nn.Module()
         parts.norm, parts.act = norm.eval(), fused.act
-        replace_module(module, node.target, parts)
+        replace_named(module, node.target, parts)
         with module.graph.inserting_after(node):
             act = module.graph.call_module(f"{node.target}.act", (node,))
         act.meta = dict(node.meta)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from zoo.quantization.fold import Leave, replace_module
+from zoo.quantization.fold import Leave
+from zoo.surgery.walk import replace_named
 
 
 class GlobalAveragePool(nn.Module):
@@ -80,7 +81,7 @@ def lower(module: fx.GraphModule, leave: Leave) -> None:
             elif isinstance(child, nn.SiLU):
                 _lower_silu(module, node)
             elif isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
-                replace_module(module, node.target, GlobalAveragePool())
+                replace_named(module, node.target, GlobalAveragePool())
         elif node.op == "call_function" and node.target is F.dropout:
             _bypass(module, node)
         elif node.op == "call_function" and node.target is F.silu:
@@ -121,7 +122,7 @@ def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTransp
             shuffle = module.graph.call_module(name)
         node.replace_all_uses_with(shuffle)
         shuffle.args = (node,)
-    replace_module(module, str(node.target), as_pointwise(conv))
+    replace_named(module, str(node.target), as_pointwise(conv))
 
 
 def as_pointwise(conv: nn.ConvTranspose2d) -> nn.Conv2d:
@@ -155,7 +156,7 @@ def _lower_shuffle(module: fx.GraphModule, node: fx.Node, shuffle: nn.PixelShuff
         for parameter in conv.parameters():
             rows = parameter.view(-1, size * size, *parameter.shape[1:]).transpose(0, 1)
             parameter.copy_(rows.reshape(parameter.shape).clone())
-    replace_module(module, str(node.target), DepthToSpace(size))
+    replace_named(module, str(node.target), DepthToSpace(size))
 
 
 def _lower_padding(module: fx.GraphModule, node: fx.Node, conv: nn.Conv2d) -> None:

@@ -13,12 +13,13 @@ from torch import Tensor, fx, nn
 from zoo.contracts import Context
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import Leave, fold_batch_norms, is_plain, replace_module
+from zoo.quantization.fold import Leave, fold_batch_norms, is_plain
 from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import lower
 from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place
 from zoo.quantization.trace import propagate_shapes, trace
+from zoo.surgery.walk import replace_named
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
 
@@ -132,7 +133,7 @@ def _quantize_weights(module: fx.GraphModule, scheme: Scheme, leave: Leave) -> i
         quantizer = quantizer.to(layer.weight.device)
         quantizer.observe_weight(layer.weight)
         of = QuantConv2d.of if isinstance(layer, nn.Conv2d) else QuantLinear.of
-        replace_module(module, path, of(layer, quantizer))  # type: ignore[arg-type]
+        replace_named(module, path, of(layer, quantizer))  # type: ignore[arg-type]
         count += 1
     return count
 
