@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from rewriting import context, mean_error, reasons, smooth
 from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet import LighterUNetArchitecture, LightUNetArchitecture, UNetArchitecture
 from zoo.architectures.unet_module import DoubleConv
@@ -28,15 +29,6 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def smooth(images: int, channels: int = 3, size: int = 24) -> Tensor:
-    """Inputs with the correlations of pictures, in [0, 1]."""
-    return functional.avg_pool2d(torch.rand(images, channels, size + 4, size + 4), 5, stride=1)
-
-
-def context(example: Tensor, calibration: Callable[[], Any] | None = None, seed: int = 0) -> Context:
-    return Context(UNetArchitecture(), example, calibration, seed=seed)
-
-
 def rewritten(model: nn.Module, ctx: Context, **options: Any) -> nn.Module:
     return Depthwise(DepthwiseConfig(**options)).rewrite(copy.deepcopy(model), ctx)
 
@@ -45,19 +37,9 @@ def replaced(model: nn.Module) -> list[str]:
     return [name for name, module in model.named_modules() if isinstance(module, SeparableConv2d)]
 
 
-def reasons(ctx: Context) -> dict[str, str]:
-    return {left.layer: left.reason for left in ctx.left_alone}
-
-
 def small_net() -> nn.Module:
     blocks = (DoubleConv(3, 12, (False, False)), DoubleConv(12, 16, (False, False)))
     return nn.Sequential(*blocks, nn.Conv2d(16, 5, 1)).eval()
-
-
-def mean_error(net: nn.Module, dense: nn.Module, inputs: Tensor) -> float:
-    with torch.no_grad():
-        wanted = dense(inputs)
-        return float((net(inputs) - wanted).norm() / wanted.norm())
 
 
 # ------------------------------------------------------------------------------------------------- the U-Net

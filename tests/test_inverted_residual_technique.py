@@ -130,6 +130,8 @@ def test_weights_and_multiplications_of_a_net_shrink() -> None:
     assert after.macs < 0.75 * before.macs
 
 
+# torch remarks that it copies the input when an even kernel pads to the same size.
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_what_cannot_become_a_block_is_named_with_the_reason() -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, padding=1),
