@@ -388,6 +388,18 @@ def test_activations_in_float_leave_only_weights_quantized() -> None:
         assert np.allclose(computed, finished(a="none")(inputs).numpy(), atol=1e-4)
 
 
+def test_half_weights_halve_what_stayed_in_float() -> None:
+    data = export_onnx(finished(), Small(), half_weights=True)
+    before, after = stored(exported()), stored(data)
+    for name in ("down1.conv1", "down1.conv2", "head"):
+        assert after[f"{name}.weight"] == (onnx.TensorProto.FLOAT16, before[f"{name}.weight"][1] // 2)
+    assert after["bottom.conv1.weight"] == before["bottom.conv1.weight"]
+    inputs = pictures(2, channels=1)
+    computed = torch.from_numpy(OnnxRuntimeEngine().open(data, threads=1).run(inputs.numpy()))
+    with torch.no_grad():
+        assert psnr(computed, finished()(inputs)) > 30
+
+
 @pytest.mark.usefixtures("third_party")
 def test_it_follows_depthwise_from_the_recipe_to_the_artifact(tmp_path: Path) -> None:
     outcome = apply_recipe("depthwise+fixed-point(w=0.4,a=6.0)", tmp_path / "small")

@@ -43,8 +43,7 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     _drop_dead_initializers(proto.graph)
     _merge_scalars(proto.graph)
     _name(proto.graph, prefix)
-    quantized = any(node.op_type == "QuantizeLinear" for node in proto.graph.node)
-    if half_weights and not quantized:
+    if half_weights:
         _halve(proto.graph)
     has_int4 = pack_weights(proto.graph)
     for node in proto.graph.node:
@@ -151,12 +150,21 @@ def _name(graph: onnx.GraphProto, prefix: str) -> None:
 
 
 def _halve(graph: onnx.GraphProto) -> None:
-    """Store weights in float16; a Cast, which engines fold when loading, gives them back in float32."""
+    """Store weights in float16; a Cast, which engines fold when loading, gives them back in float32.
+
+    Of a network with integers only what layers in float multiply with: scales and biases are the integers' own.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     casts, renamed = [], {}
+    layers = [node for node in graph.node if node.op_type in _WEIGHTED]
+    weights = {node.input[_WEIGHTED[node.op_type]] for node in layers}
+    marks = ("DequantizeLinear", "DynamicQuantizeLinear")
+    has_integers = any(node.op_type in marks for node in graph.node)
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or not tensor.dims:
+            continue
+        if has_integers and tensor.name not in weights:
             continue
         value = numpy_helper.to_array(tensor)
         if not np.all(np.abs(value) <= np.finfo(np.float16).max):

@@ -62,7 +62,7 @@ def export_onnx(
     ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to
     [0, 1]. A network that went through quantization-aware training gives QuantizeLinear/DequantizeLinear
     pairs around int8 weights; of any other, the initializers are named like the state dict's keys.
-    `half_weights` stores a float network's weights in float16 and computes in float32.
+    `half_weights` stores weights of float layers in float16 and computes in float32.
     The same network gives the same bytes. Raises ZooError if torch cannot export the network, OutputError if
     `path` cannot be written.
     """
