@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from test_masks import folder as folder
 from zoo import plugins
@@ -185,10 +186,13 @@ def test_an_artifact_of_an_own_network_needs_the_file_no_more(source: Path, fold
     made = open_artifact(out)
     assert made.manifest.architecture == f"module:mynet.py:Net@{digest[:12]}"
     assert digest in str(toml_form.read(out / "recipe.toml").architecture)
-    stated = json.loads(capsys.readouterr().out)["files"][-1]["quality"]["dice"]
+    before, after = json.loads(capsys.readouterr().out)["files"]
+    assert after["parameters"] < before["parameters"]
+    stored = load(made.read("model.safetensors"))
+    assert {name.partition(".")[0] for name in stored} == {"inside", "deep", "up", "head"}, "no adapters"
     source.unlink()
     assert main(["eval", str(out), "--data", data, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["quality"]["dice"] == pytest.approx(stated)
+    assert json.loads(capsys.readouterr().out)["quality"]["dice"] == pytest.approx(after["quality"]["dice"])
     assert main(["apply", "--recipe", str(out / "recipe.toml"), "--out", str(folder / "again")]) == 5
 
 

@@ -15,13 +15,17 @@ from torch import nn
 
 from test_masks import label, picture
 from zoo import plugins
-from zoo.apply.pipeline import Outcome, apply
+from zoo.apply.measure import Measured
+from zoo.apply.pipeline import Outcome, _check_loss, apply
 from zoo.apply.request import Request
+from zoo.apply.stages import Stage
+from zoo.apply.weights import StartWeights
 from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import OutputSpec, SilentReporter
 from zoo.errors import HonestEffectError
 from zoo.evaluation.artifact import evaluate_artifact
-from zoo.evaluation.measures import compare_masks
+from zoo.evaluation.measures import MASKS, compare_masks
+from zoo.evaluation.quality import Quality, Score
 from zoo.recipes.grammar import parse
 from zoo.runner.pictures import write_picture
 from zoo.training.losses import binary_cross_entropy, exact_sigmoids, task_loss
@@ -152,10 +156,20 @@ def test_zoo_eval_measures_what_the_artifact_states(trained: Outcome, folder: Pa
     assert "Dice" in capsys.readouterr().out
 
 
-def test_points_of_dice_are_the_budget_of_a_stage(trained: Outcome, folder: Path, tmp_path: Path) -> None:
-    options = {"weights": str(trained.artifact), "budgets": (Budget(steps=0),)}
-    with pytest.raises(HonestEffectError, match=r"depthwise lost \d+\.\d\d points of Dice"):
-        segment("depthwise(refine=false)", tmp_path / "out", folder, max_loss=0.01, **options)
+def measured(dice: float) -> Measured:
+    scores = [Score("a", "a", {"dice": dice, "iou": dice / 2})]
+    return Measured("", 1, 1, 1, Quality("masks", "test", 0, MASKS.measures, scores))
+
+
+def test_points_of_dice_are_the_budget_of_a_stage(folder: Path, tmp_path: Path) -> None:
+    wanted = Request(None, "c-unet-plus", tmp_path, (Budget(steps=1),), max_loss=2.0)
+    stage, start = Stage((plugins.technique("depthwise"),)), StartWeights("its own", "", trained=True)
+    _check_loss(wanted, stage, measured(0.90), measured(0.881), start)
+    _check_loss(wanted, stage, measured(0.90), measured(0.1), StartWeights("random", "", trained=False))
+    with pytest.raises(
+        HonestEffectError, match=r"depthwise lost 2\.50 points of Dice \(0\.9000 to 0\.8750\)"
+    ):
+        _check_loss(wanted, stage, measured(0.90), measured(0.875), start)
 
 
 def test_a_mask_net_is_quantized_and_still_finds_the_squares(

@@ -179,8 +179,10 @@ def show(outcome: Outcome) -> None:
     if len(outcome.left_alone) > 8:
         print_text(f"... and {len(outcome.left_alone) - 8} layers more; all are in metrics.json.")
     print_text(f"Wrote {outcome.artifact} in {seconds(outcome.seconds)}.")
-    if any(file.psnr is not None for file in files):
+    if files[-1].psnr is not None:
         print_text(f"Try it:  zoo run {outcome.artifact} shot.ARW -o pictures")
+    if files[-1].dice is not None:
+        print_text(f"Try it:  zoo run {outcome.artifact} picture.png -o masks")
 
 
 def _quality_rows(outcome: Outcome) -> list[list[str]]:
