@@ -16,7 +16,7 @@ from zoo import plugins
 from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet import UNetArchitecture
 from zoo.contracts import Context
-from zoo.cost import model_cost
+from zoo.cost import model_cost, onnx_cost
 from zoo.errors import ZooError
 from zoo.export.onnx_file import export_onnx
 from zoo.quantization.trace import trace
@@ -250,3 +250,14 @@ def test_a_network_of_one_size_is_refused() -> None:
 
     with pytest.raises(ZooError, match="Fixed does not run at 1/2 of its resolution"):
         reduced(Fixed())
+
+
+def test_the_exported_file_costs_what_the_network_does() -> None:
+    ctx = context()
+    found = reduced(small_unet(), ctx, refine=False)
+    cost = onnx_cost(export_onnx(found, ctx.architecture), (1, 4, 64, 96))
+    # 64 x 96 are whole cells: nothing is padded
+    assert cost.macs == model_cost(found, torch.zeros(1, 4, 64, 96)).macs
+    assert cost.parameters == parameters(found)
+    padded = onnx_cost(export_onnx(found, ctx.architecture), (1, 4, 48, 96))
+    assert padded.macs == cost.macs

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cost.figures import Cost, LayerCost, total
+from zoo.cost.sizes import fold_sizes
 from zoo.errors import InputError, IntegrityError, UsageError
 from zoo.optional import require
 
@@ -116,7 +117,8 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
     for value in graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        return shape_inference.infer_shapes(model, data_prop=True)
+        model = shape_inference.infer_shapes(model, data_prop=True)
+        return shape_inference.infer_shapes(model, data_prop=True) if fold_sizes(model) else model
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise IntegrityError(f"The sizes in the ONNX model contradict each other: {error}") from error
 
