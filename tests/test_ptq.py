@@ -110,12 +110,12 @@ def test_every_observer_keeps_a_network_close_to_what_it_was(observer: str) -> N
 
 
 def test_the_percentile_is_that_of_the_option() -> None:
-    x = pictures(4)
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     whole, cut = (
-        applied(SmallUNet().build(), x, observer="percentile", percentile=p, bias_correction=False)[0]
+        applied(mixed(), x, Classifier(), observer="percentile", percentile=p, bias_correction=False)[0]
         for p in (100.0, 90.0)
     )
-    exact, _ = applied(SmallUNet().build(), x, observer="minmax", bias_correction=False)
+    exact, _ = applied(mixed(), x, Classifier(), observer="minmax", bias_correction=False)
     scales = [
         torch.cat([m.scale for m in net.modules() if isinstance(m, FakeQuantize) and not m.weight])
         for net in (whole, exact, cut)
@@ -125,13 +125,13 @@ def test_the_percentile_is_that_of_the_option() -> None:
 
 
 def test_weights_follow_the_observer_if_it_is_for_weights_and_can_have_their_own() -> None:
-    x = pictures(1)
+    x = torch.rand(1, 3, 32, 32)
     for options, expected in (
         ({"observer": "mse"}, "mse"),
         ({"observer": "entropy"}, "minmax"),
         ({"observer": "minmax", "weight_observer": "mse"}, "mse"),
     ):
-        net, _ = applied(SmallUNet().build(), x, bias_correction=False, **options)
+        net, _ = applied(mixed(), x, Classifier(), bias_correction=False, **options)
         assert {m.observer for m in net.modules() if isinstance(m, FakeQuantize) and m.weight} == {expected}
 
 

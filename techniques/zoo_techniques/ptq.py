@@ -42,7 +42,7 @@ class PtqConfig:
         None, help="width of weights, as `bits` if none", unit="bit", minimum=2, maximum=8
     )
     observer: Literal["minmax", "moving-average", "percentile", "entropy", "mse"] = option(
-        "mse", help="how the ranges of activations are found"
+        "entropy", help="how the ranges of activations are found"
     )
     percentile: float = option(
         99.99, help="share of values the observer `percentile` covers", unit="%", minimum=50, maximum=100
