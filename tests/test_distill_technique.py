@@ -352,6 +352,21 @@ def test_an_artifact_teaches_whatever_it_holds(kind: str, teachers: Path) -> Non
     assert teacher.readable == (kind != "changed"), "the weights of the last one fit no architecture"
 
 
+def test_a_shipped_checkpoint_is_found_by_its_name_with_its_layers() -> None:
+    assert load_teacher("unet").blocks == (
+        "down1",
+        "join1",
+        "down2",
+        "join2",
+        "down3",
+        "join3",
+        "down4",
+        "join4",
+        "bottom",
+    )
+    assert load_teacher("lighter-unet").readable, "its weights are those of the architecture it has become"
+
+
 def test_a_teacher_run_by_the_engine_teaches_by_its_output_alone(teachers: Path) -> None:
     report = SilentReporter()
     technique = Distill(DistillConfig(teacher=str(teachers / "changed")))

@@ -15,7 +15,7 @@ from zoo.apply.weights import find_artifact, misfit, put_weights, read_weights, 
 from zoo.catalogue import checkpoints
 from zoo.contracts import Architecture
 from zoo.engines.onnx_check import checked_model
-from zoo.errors import UnknownIdError, UsageError
+from zoo.errors import UnknownIdError, UsageError, ZooError
 from zoo.training.inputs import denormalise
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def load_teacher(name: str) -> Teacher:
     architecture without trained weights.
     """
     if Path(name).is_dir() or name in checkpoints():
-        return _of_artifact(find_artifact(name))
+        return _of_artifact(find_artifact(name), name)
     try:
         architecture = plugins.architecture(name, own_files=True)
     except UnknownIdError as error:
@@ -72,14 +72,15 @@ def block_names(stages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(stage[side] for stage in stages for side in ("down", "join") if side in stage)
 
 
-def _of_artifact(artifact: Artifact) -> Teacher:
+def _of_artifact(artifact: Artifact, name: str) -> Teacher:
     manifest = artifact.manifest
     state = read_weights(artifact)
-    try:
-        architecture = plugins.architecture(manifest.architecture)
-    except UnknownIdError:
-        architecture = None  # of a third party that is not installed, or of a user's file
-    if architecture is not None:
+    # a checkpoint may be called after the architecture that it has become: lighter-unet
+    for candidate in (manifest.architecture, name):
+        try:
+            architecture = plugins.architecture(candidate)
+        except ZooError:
+            continue  # a third party's that is not installed, a file of its maker's, a folder
         net = _built(architecture)
         if not misfit(net, state):
             put_weights(net, state)
