@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.bench.timing import Latency, measure
 from zoo.cost import onnx_cost
+from zoo.engines.onnx_check import check_onnx
 from zoo.evaluation.measures import YARDSTICKS
 from zoo.evaluation.predict import predictor
 from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
@@ -69,8 +70,9 @@ class Meter:
         self.files: list[Measured] = []
 
     def add(self, stage: str, model: bytes) -> Measured:
-        """Measure everything but latency."""
+        """Measure everything but latency. Raises IntegrityError for a file that no runner would take."""
         spec = self._job.architecture.input
+        check_onnx(model, spec, self._job.architecture.output)
         cost = onnx_cost(model, (1, spec.channels, *spec.example))
         session = self._engine.open(model, threads=self._job.request.threads)
         reference = next(iter(self._sessions.values()), session)
