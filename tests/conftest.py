@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,15 @@ from hypothesis import settings
 
 from fake_distributions import install
 from small_plugin import PLUGIN, TECHNIQUES
+from zoo import catalogue
 
 # Workers side by side would fight for the cores; this is read when torch and numpy are first imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell gives background jobs an ignored SIGINT, which their children inherit; tests of interrupts need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says nothing on a machine that does other work too.
 settings.register_profile("zoo", deadline=None)
@@ -28,6 +34,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.fixture(autouse=True)
+def _own_catalogue() -> Iterator[None]:
+    """What one test makes the catalogue of the installation is not that of the next."""
+    yield
+    catalogue.checkpoints.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_a_bit_that_flips_in_the_cache_is_found_in_each_kind_of_file_before_it_i
     assert flip_in_cache(here, 5 * len(FILES)) == 5 * len(FILES)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_a_thousand_bits_that_flip_in_transit_and_a_thousand_in_the_cache_all_are_found(
     here: World,
 ) -> None:

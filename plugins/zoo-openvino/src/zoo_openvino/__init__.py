@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Engine
 from zoo.engines.int8_graph import to_unsigned
-from zoo.engines.onnx_bytes import check_model
+from zoo.engines.onnx_check import check_onnx
 from zoo.engines.processors import multiplies_unsigned, usable_processors
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.files import read_bytes
@@ -75,7 +75,7 @@ class OpenVinoEngine(Engine):
         import openvino
 
         data = model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
-        check_model(data)
+        check_onnx(data)
         if multiplies_unsigned():
             data = to_unsigned(data)
         try:
