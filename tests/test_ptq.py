@@ -121,7 +121,8 @@ def test_the_percentile_is_that_of_the_option() -> None:
         for net in (whole, exact, cut)
     ]
     assert torch.allclose(scales[0], scales[1], rtol=1e-3)
-    assert (scales[2] < 0.95 * scales[1]).all()
+    assert (scales[2] <= scales[1]).all()
+    assert (scales[2] / scales[1]).median() < 0.6
 
 
 def test_weights_follow_the_observer_if_it_is_for_weights_and_can_have_their_own() -> None:
