@@ -1,0 +1,116 @@
+"""The tables of README.md from results/*.jsonl.
+
+python docs/benchmarks/breadth/report.py            print them
+python docs/benchmarks/breadth/report.py --write    put them into README.md
+python docs/benchmarks/breadth/report.py --failed   print every failure with its reason
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from nets import names  # noqa: E402
+from run import builtin, done  # noqa: E402
+
+_MARKS = ("<!-- results -->", "<!-- end -->")
+Results = dict[str, dict[str, dict[str, Any]]]
+
+
+def results() -> Results:
+    """By network, then by recipe; networks that do not export as they are left out."""
+    found = {net: done(net) for net in names()}
+    return {net: records for net, records in found.items() if records.get("", {}).get("outcome") == "pass"}
+
+
+def tables(found: Results) -> str:
+    """Markdown: singles, then pairs."""
+    tried = [net for net in names() if done(net)]
+    parts = [
+        f"{len(tried)} networks tried, {len(found)} of them export and run as they are; the tables are about these.",
+        "### Single techniques",
+        _table(found, builtin()),
+        _total(found, builtin(), "single techniques"),
+    ]
+    pairs = sorted({recipe for records in found.values() for recipe in records if "+" in recipe})
+    if pairs:
+        parts += ["### Pairs", _table(found, pairs), _total(found, pairs, "pairs")]
+    parts += ["### Why refused", _reasons(found, "refused"), "### Why failed", _reasons(found, "failed")]
+    return "\n\n".join(parts)
+
+
+def _table(found: Results, recipes: list[str]) -> str:
+    rows = [
+        "| recipe | networks | pass | refused | failed | pass or refused |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for recipe in recipes:
+        counts = _counts(found, [recipe])
+        total = sum(counts.values())
+        if total:
+            sound = (counts["pass"] + counts["refused"]) / total
+            rows.append(
+                f"| `{recipe}` | {total} | {counts['pass']} | {counts['refused']} | {counts['failed']} | {sound:.1%} |"
+            )
+    return "\n".join(rows)
+
+
+def _total(found: Results, recipes: list[str], what: str) -> str:
+    counts = _counts(found, recipes)
+    total = max(1, sum(counts.values()))
+    return (
+        f"All {what}: {total:,} cases, {counts['pass'] / total:.1%} pass, "
+        f"{counts['refused'] / total:.1%} refused with a reason, {counts['failed'] / total:.1%} failed."
+    )
+
+
+def _counts(found: Results, recipes: list[str]) -> Counter[str]:
+    return Counter(
+        records[recipe]["outcome"] for records in found.values() for recipe in recipes if recipe in records
+    )
+
+
+def _reasons(found: Results, outcome: str) -> str:
+    """How often each reason occurs, with the names of layers and networks left out."""
+    reasons: Counter[tuple[str, str]] = Counter()
+    for records in found.values():
+        for recipe, record in records.items():
+            if record["outcome"] == outcome and "+" not in recipe:
+                reasons[recipe, record["why"].split(":")[0][:110].replace("|", "/")] += 1
+    if not reasons:
+        return "None."
+    rows = ["| technique | reason | networks |", "|---|---|---:|"]
+    rows += [f"| `{recipe}` | {why} | {count} |" for (recipe, why), count in reasons.most_common(40)]
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--failed", action="store_true")
+    given = parser.parse_args()
+    found = results()
+    if given.failed:
+        for net, records in found.items():
+            for recipe, record in records.items():
+                if record["outcome"] == "failed":
+                    print(f"{net}  {recipe}: {record['why']}")
+        return
+    text = tables(found)
+    if not given.write:
+        print(text)
+        return
+    page = HERE / "README.md"
+    before, _, rest = page.read_text().partition(_MARKS[0])
+    page.write_text(f"{before}{_MARKS[0]}\n{text}\n{_MARKS[1]}{rest.partition(_MARKS[1])[2]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Each technique, and each legal pair, on every network of nets.txt: applied, exported, run, compared.
+
+    python docs/benchmarks/breadth/run.py                         singles, all networks
+    python docs/benchmarks/breadth/run.py --pairs                 pairs too
+    python docs/benchmarks/breadth/run.py --shard 0/2             every second network, from the first on
+    python docs/benchmarks/breadth/run.py --only timm:resnet18    some networks, --techniques some techniques
+    python docs/benchmarks/breadth/report.py                      the tables of README.md from what has been done
+
+Results are lines of results/<network>.jsonl; what is there is not done again, so a run that was stopped goes on
+where it was. Each network has a process of its own, which may take --memory gigabytes and --seconds a case; one that
+is killed costs the case it was at, counted as failed, and the next process goes on behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+#: dB of PSNR between the exported file in ONNX Runtime and the torch net
+GOLDEN_PSNR = 30.0
+
+
+def recipes(techniques: list[str], pairs: bool) -> list[str]:
+    """ "" for the network as it is, then every technique, then every legal ordered pair."""
+    from zoo import plugins
+    from zoo.recipes.legality import Relation, relation
+
+    classes = {name: plugins.load("techniques", name) for name in techniques}
+    legal = [
+        f"{a}+{b}"
+        for a, first in classes.items()
+        for b, second in classes.items()
+        if relation(first, second) is not Relation.FORBIDDEN
+    ]
+    return ["", *techniques, *(legal if pairs else [])]
+
+
+def builtin() -> list[str]:
+    """The ids of the built-in techniques."""
+    from zoo import plugins
+
+    return sorted(plugin.id for plugin in plugins.find("techniques") if plugin.builtin)
+
+
+def file_of(net: str) -> Path:
+    """Where the results of a network are."""
+    return RESULTS / f"{net.replace(':', '-')}.jsonl"
+
+
+def done(net: str) -> dict[str, dict[str, Any]]:
+    """The results of a network so far, by recipe."""
+    path = file_of(net)
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {record["recipe"]: record for record in map(json.loads, lines)}
+
+
+# ----------------------------------------------------------------------------------- in the network's process
+
+
+def work(net: str, todo: list[str], seconds: int) -> None:
+    """Do the recipes one after the other, a line for each."""
+    sys.path.insert(0, str(HERE))
+    import torch
+    from nets import Net
+
+    torch.set_num_threads(1)
+    architecture = Net(net)
+    kept: dict[str, dict[str, Any]] = done(net)
+    with file_of(net).open("a") as out:
+        for recipe in todo:
+            _write(out, {"recipe": recipe, "outcome": "begun"})
+            started = time.monotonic()
+            record = _tried(architecture, recipe, kept, seconds)
+            record = {"recipe": recipe, **record, "seconds": round(time.monotonic() - started, 1)}
+            _write(out, record)
+            kept[recipe] = record
+
+
+def _write(out: Any, record: dict[str, Any]) -> None:
+    out.write(json.dumps(record) + "\n")
+    out.flush()
+
+
+class _LateError(Exception):
+    """A case took too long."""
+
+
+@contextlib.contextmanager
+def _limit(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise _LateError(f"not finished after {seconds} s")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seconds: int) -> dict[str, Any]:
+    """pass, refused (an error of zoo's own, which says what to do) or failed (anything else), and why."""
+    from zoo import plugins
+    from zoo.cost import onnx_cost
+    from zoo.errors import PluginError, ZooError
+    from zoo.testing import attempt
+
+    names = recipe.split("+") if recipe else []
+    for part in names if len(names) > 1 else []:
+        alone = kept.get(part, {})
+        if alone.get("outcome") != "pass":
+            return {
+                "outcome": alone.get("outcome", "failed"),
+                "why": f"{part} alone: {alone.get('why', 'not done')}",
+            }
+    techniques = [plugins.technique(name) for name in names]
+    try:
+        with _limit(seconds):
+            trial = attempt(techniques, architecture, steps=0)
+            spec = architecture.input
+            cost = onnx_cost(trial.exported, (1, spec.channels, *spec.example))
+    except PluginError as error:
+        return {"outcome": "failed", "why": error.message}
+    except ZooError as error:
+        return {"outcome": "refused", "why": error.message}
+    except Exception as error:
+        return {"outcome": "failed", "why": f"{type(error).__name__}: {error}"[:500]}
+    record = {
+        "outcome": "pass",
+        "agreement_db": round(min(trial.agreement, 1000.0), 1),
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "bytes": len(trial.exported),
+        "left_alone": len(trial.left_alone),
+    }
+    before = kept.get("", {})
+    idle = all((record[key] == before.get(key)) for key in ("parameters", "macs", "bytes"))
+    if not record["agreement_db"] >= GOLDEN_PSNR:
+        record |= {"outcome": "failed", "why": f"the file agrees to {trial.agreement:.1f} dB only"}
+    elif any(t.shrinks and t.phase.value != "training" for t in techniques):
+        if idle:
+            record |= {"outcome": "failed", "why": "silent no-op"}
+        elif record["bytes"] >= before["bytes"] and record["macs"] >= before["macs"]:
+            record |= {"outcome": "failed", "why": "neither fewer bytes nor fewer MACs"}
+    return record
+
+
+# ------------------------------------------------------------------------------------------------- the shard
+
+
+def run_net(net: str, wanted: list[str], seconds: int, memory: int) -> None:
+    """Run a network's missing recipes in child processes until none is missing."""
+    while True:
+        results = done(net)
+        for recipe, record in results.items():
+            if record["outcome"] == "begun":
+                lost = {
+                    "recipe": recipe,
+                    "outcome": "failed",
+                    "why": "the process was killed (memory or time)",
+                }
+                with file_of(net).open("a") as out:
+                    _write(out, lost)
+        results = done(net)
+        todo = [recipe for recipe in wanted if recipe not in results]
+        if not todo or results.get("", {}).get("outcome", "pass") != "pass":
+            _compact(net, results)
+            return
+        command = [sys.executable, __file__, "--child", net, "--seconds", str(seconds)]
+        before = len(results)
+        with file_of(net).with_suffix(".log").open("w") as log:
+            code = subprocess.run(
+                command, input="\n".join(todo), text=True, stdout=log, stderr=log, check=False,
+                timeout=seconds * (len(todo) + 2), preexec_fn=lambda: _confine(memory),
+            ).returncode  # fmt: skip
+        if code and len(done(net)) == before:
+            with file_of(net).open("a") as out:
+                _write(
+                    out,
+                    {"recipe": "", "outcome": "failed", "why": f"the network cannot be built (exit {code})"},
+                )
+            return
+        file_of(net).with_suffix(".log").unlink()
+
+
+def _compact(net: str, results: dict[str, dict[str, Any]]) -> None:
+    """One line a recipe, without those that only say that one was begun."""
+    file_of(net).write_text("".join(json.dumps(record) + "\n" for record in results.values()))
+
+
+def _confine(gigabytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30, gigabytes << 30))
+    os.nice(5)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", action="store_true", help="pairs too")
+    parser.add_argument("--shard", default="0/1", help="I/N: every N-th network from number I on")
+    parser.add_argument("--only", nargs="*", help="networks instead of those of nets.txt")
+    parser.add_argument("--techniques", nargs="*", help="techniques instead of all built-in ones")
+    parser.add_argument("--seconds", type=int, default=300, help="limit for one case")
+    parser.add_argument("--memory", type=int, default=10, help="gigabytes of address space of one process")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    if given.child:
+        work(given.child, sys.stdin.read().split("\n"), given.seconds)
+        return
+    sys.path.insert(0, str(HERE))
+    from nets import names
+
+    wanted = recipes(builtin() if given.techniques is None else given.techniques, given.pairs)
+    index, count = map(int, given.shard.split("/"))
+    nets = (given.only or names())[index::count]
+    for number, net in enumerate(nets, 1):
+        started = time.monotonic()
+        run_net(net, wanted, given.seconds, given.memory)
+        outcomes = [record["outcome"] for record in done(net).values()]
+        tally = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("pass", "refused", "failed"))
+        print(f"{number}/{len(nets)} {net}: {tally} ({time.monotonic() - started:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
