@@ -157,14 +157,30 @@ def test_every_size_that_suited_the_network_still_does(factor: int, size: tuple[
         assert found(inputs).shape == net(inputs).shape
 
 
-def test_the_exported_file_takes_every_size_too() -> None:
-    found = reduced(small_unet(), refine=False)
-    session = plugins.engine("onnxruntime").open(export_onnx(found, UNetArchitecture()), threads=1)
+@pytest.fixture(scope="module")
+def exported() -> tuple[nn.Module, bytes]:
+    ctx = context()
+    found = reduced(small_unet(), ctx, refine=False)
+    return found, export_onnx(found, ctx.architecture)
+
+
+def test_the_exported_file_takes_every_size_too(exported: tuple[nn.Module, bytes]) -> None:
+    found, data = exported
+    session = plugins.engine("onnxruntime").open(data, threads=1)
     for height, width in ((16, 48), (32, 32), (80, 16)):
         inputs = torch.rand(1, 4, height, width)
         with torch.no_grad():
             expected = found(inputs).clamp(0, 1).numpy()
         assert np.abs(session.run(inputs.numpy()) - expected).max() < 1e-4
+
+
+def test_the_exported_file_costs_what_the_network_does(exported: tuple[nn.Module, bytes]) -> None:
+    found, data = exported
+    cost = onnx_cost(data, (1, 4, 64, 96))
+    # 64 x 96 are whole cells; 48 x 96 is padded to them
+    assert cost.macs == model_cost(found, torch.zeros(1, 4, 64, 96)).macs
+    assert cost.macs == onnx_cost(data, (1, 4, 48, 96)).macs
+    assert cost.parameters == parameters(found)
 
 
 def test_tiles_start_at_whole_cells_and_see_further() -> None:
@@ -250,14 +266,3 @@ def test_a_network_of_one_size_is_refused() -> None:
 
     with pytest.raises(ZooError, match="Fixed does not run at 1/2 of its resolution"):
         reduced(Fixed())
-
-
-def test_the_exported_file_costs_what_the_network_does() -> None:
-    ctx = context()
-    found = reduced(small_unet(), ctx, refine=False)
-    cost = onnx_cost(export_onnx(found, ctx.architecture), (1, 4, 64, 96))
-    # 64 x 96 are whole cells: nothing is padded
-    assert cost.macs == model_cost(found, torch.zeros(1, 4, 64, 96)).macs
-    assert cost.parameters == parameters(found)
-    padded = onnx_cost(export_onnx(found, ctx.architecture), (1, 4, 48, 96))
-    assert padded.macs == cost.macs
