@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from zoo.surgery.capture import evaluating, on_device_of, watch
-from zoo.surgery.channels import Channels, Role
+from zoo.surgery.channels import Channels
+from zoo.surgery.labels import Role
 from zoo.surgery.resize import (
     keep_along,
     keep_depthwise,

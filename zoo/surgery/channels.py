@@ -16,7 +16,6 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -24,7 +23,9 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
+from zoo.surgery.channel_axes import OPERATORS, flattened
 from zoo.surgery.graph import JOINS, layer_of, shape_of
+from zoo.surgery.labels import Labels, Role, Sight
 from zoo.surgery.resize import WEIGHTED, input_channels, output_channels
 
 _SAME_MODULES = (
@@ -55,31 +56,7 @@ _PAIRWISE: frozenset[Any] = frozenset(
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 
 
-@dataclass
-class Role:
-    """What a label does to a parameter: the label at each index of one side of it.
-
-    kind: "in", "out" (of `WEIGHTED` layers), "depthwise", "features" (a norm's), or the name of a loose parameter.
-    """
-
-    owner: nn.Module
-    name: str
-    kind: str
-    labels: list[int]
-    axis: int = 0
-    #: depthwise: the labels of what goes in; there may be several outputs to each
-    inputs: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Sight:
-    """The channels of a tensor: the axis they lie along, and the label of each."""
-
-    axis: int
-    labels: tuple[int, ...]
-
-
-class Channels:
+class Channels(Labels):
     """The labels of all channels of a traced network.
 
     roles: which parameters are cut along with which labels. positions: for each weighted layer, how often its
@@ -87,9 +64,8 @@ class Channels:
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__()
         self.module = module
-        self._parent: list[int] = []
-        self._pinned: set[int] = set()
         self.roles: dict[tuple[nn.Module, str], Role] = {}
         self.positions: Counter[nn.Module] = Counter()
         self.reasons: dict[str, str] = {}
@@ -101,50 +77,11 @@ class Channels:
             if sight is not None:
                 self._sights[node] = sight
 
-    # ------------------------------------------------------------------------------------------------- labels
-
-    def root(self, label: int) -> int:
-        """The label that stands for all that are united with `label`."""
-        while self._parent[label] != label:
-            self._parent[label] = self._parent[self._parent[label]]
-            label = self._parent[label]
-        return label
-
-    def pinned(self, label: int) -> bool:
-        """Whether the channel has to stay."""
-        return self.root(label) in self._pinned
-
-    def _new(self, count: int) -> tuple[int, ...]:
-        first = len(self._parent)
-        self._parent.extend(range(first, first + count))
-        return tuple(range(first, first + count))
-
-    def _unite(self, one: int, other: int) -> None:
-        one, other = self.root(one), self.root(other)
-        if one != other:
-            self._parent[other] = one
-            if other in self._pinned:
-                self._pinned.add(one)
-
-    def _unite_all(self, one: Sequence[int], other: Sequence[int]) -> None:
-        for a, b in zip(one, other, strict=True):
-            self._unite(a, b)
-
-    def _unite_groups(self, labels: Sequence[int], groups: int) -> None:
-        """Let the same channel of every group stand or fall with that of the others."""
-        width = len(labels) // groups
-        for index in range(width, len(labels)):
-            self._unite(labels[index % width], labels[index])
-
-    def _pin(self, sight: Sight | None) -> None:
-        if sight is not None:
-            self._pinned.update(self.root(label) for label in sight.labels)
-
     def _pin_inputs(self, node: fx.Node) -> None:
         for source in node.all_input_nodes:
-            self._pin(self._sights.get(source))
+            self.pin(self._sights.get(source))
             for piece in self._pieces.get(source, ()):
-                self._pin(piece)
+                self.pin(piece)
 
     # -------------------------------------------------------------------------------------------------- nodes
 
@@ -154,8 +91,8 @@ class Channels:
             return None
         if node.op == "placeholder":
             shape = shape_of(node)
-            sight = Sight(1, self._new(shape[1])) if shape is not None and len(shape) > 1 else None
-            self._pin(sight)
+            sight = Sight(1, self.new(shape[1])) if shape is not None and len(shape) > 1 else None
+            self.pin(sight)
             return sight
         if node.op == "get_attr":
             return None  # gets labels where it meets a tensor that has some
@@ -179,7 +116,7 @@ class Channels:
             if isinstance(layer, _SAME_MODULES):
                 return self._same
             special: dict[type, Callable[[fx.Node], Sight | None]] = {
-                nn.Flatten: self._flattened,
+                nn.Flatten: self._moved,
                 nn.PixelShuffle: self._shuffled,
                 nn.PixelUnshuffle: self._unshuffled,
             }
@@ -191,13 +128,11 @@ class Channels:
             return self._pairwise
         if target in JOINS:
             return self._joined
+        if target in OPERATORS:
+            return self._moved
         functions: dict[Any, Callable[[fx.Node], Sight | None]] = {
-            torch.mean: self._reduced, "mean": self._reduced, torch.flatten: self._flattened,
-            "flatten": self._flattened, "view": self._flattened, "reshape": self._flattened,
-            torch.reshape: self._flattened, functional.pixel_shuffle: self._shuffled, "permute": self._permuted,
-            torch.permute: self._permuted, "transpose": self._transposed, torch.transpose: self._transposed,
-            "chunk": self._chunked, torch.chunk: self._chunked, operator.getitem: self._taken,
-            functional.pad: self._padded,
+            functional.pixel_shuffle: self._shuffled, "chunk": self._chunked, torch.chunk: self._chunked,
+            operator.getitem: self._taken,
         }  # fmt: skip
         return functions.get(target)
 
@@ -208,12 +143,16 @@ class Channels:
     def _same(self, node: fx.Node) -> Sight | None:
         return self._first(node) if len([s for s in node.all_input_nodes if s in self._sights]) == 1 else None
 
+    def _moved(self, node: fx.Node) -> Sight | None:
+        sight = self._first(node)
+        return None if sight is None else OPERATORS.get(node.target, flattened)(node, sight)
+
     # ------------------------------------------------------------------------------------------------- layers
 
     def _role(self, owner: nn.Module, name: str, kind: str, labels: Sequence[int], **more: Any) -> Role:
         """The role of a side of a layer; if it was met before, its labels are united with those of then."""
         role = self.roles.setdefault((owner, kind), Role(owner, name, kind, list(labels), **more))
-        self._unite_all(role.labels, labels)
+        self.unite_all(role.labels, labels)
         return role
 
     def _weighted(self, node: fx.Node) -> Sight | None:
@@ -230,14 +169,14 @@ class Channels:
         reason = self._reason_against(layer)
         if reason is not None:
             self.reasons[name] = reason
-            self._pin(source)
-            sight = Sight(axis, self._new(shape[axis]))
-            self._pin(sight)
+            self.pin(source)
+            sight = Sight(axis, self.new(shape[axis]))
+            self.pin(sight)
             return sight
         if source is None or source.axis != axis or len(source.labels) != input_channels(layer):
-            source_labels = self._new(input_channels(layer))
-            self._pin(source)
-            self._pin(Sight(axis, source_labels))
+            source_labels = self.new(input_channels(layer))
+            self.pin(source)
+            self.pin(Sight(axis, source_labels))
         else:
             source_labels = source.labels
         groups = 1 if is_linear else layer.groups
@@ -247,10 +186,10 @@ class Channels:
             self._role(layer, name, "depthwise", outputs, inputs=list(source_labels))
             return Sight(axis, tuple(outputs))
         self._role(layer, name, "in", source_labels)
-        self._unite_groups(source_labels, groups)
+        self.unite_groups(source_labels, groups)
         known = self.roles.get((layer, "out"))
-        outputs = list(known.labels) if known else list(self._new(output_channels(layer)))
-        self._unite_groups(outputs, groups)
+        outputs = list(known.labels) if known else list(self.new(output_channels(layer)))
+        self.unite_groups(outputs, groups)
         self._role(layer, name, "out", outputs)
         return Sight(axis, tuple(outputs))
 
@@ -266,7 +205,7 @@ class Channels:
             if layer.normalized_shape != (count,) or sight.axis != last:
                 return None
         elif isinstance(layer, nn.GroupNorm) and layer.num_groups > 1:
-            self._unite_groups(sight.labels, layer.num_groups)
+            self.unite_groups(sight.labels, layer.num_groups)
         if _own_parameters(layer) - {"weight", "bias"} or id(layer) in self._shared:
             return None
         self._role(layer, str(node.target), "features", sight.labels)
@@ -308,7 +247,7 @@ class Channels:
         if not wide or any(at == axis and len(s.labels) not in (1, shape[axis]) for s, at in met):
             return None
         for sight in wide[1:]:
-            self._unite_all(wide[0].labels, sight.labels)
+            self.unite_all(wide[0].labels, sight.labels)
         for source in loose:
             if not self._constant(source, axis - len(shape), wide[0].labels):
                 return None
@@ -338,45 +277,9 @@ class Channels:
             return None
         if known[0].axis != axis % len(shape):
             for sight in known[1:]:
-                self._unite_all(known[0].labels, sight.labels)
+                self.unite_all(known[0].labels, sight.labels)
             return known[0]
         return Sight(known[0].axis, tuple(label for sight in known for label in sight.labels))
-
-    def _reduced(self, node: fx.Node) -> Sight | None:
-        sight, source = self._first(node), node.args[0]
-        axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-        keeps = node.args[2] if len(node.args) > 2 else node.kwargs.get("keepdim", False)
-        if sight is None or not isinstance(source, fx.Node):
-            return None
-        rank = len(cast(torch.Size, shape_of(source)))
-        listed = [axes] if isinstance(axes, int) else axes
-        if not isinstance(listed, (tuple, list)) or not all(isinstance(axis, int) for axis in listed):
-            return None
-        gone = {axis % rank for axis in listed if isinstance(axis, int)}
-        if sight.axis in gone:
-            return None
-        return sight if keeps else Sight(sight.axis - sum(a < sight.axis for a in gone), sight.labels)
-
-    def _flattened(self, node: fx.Node) -> Sight | None:
-        """(N, C, ...) to (N, C * ...), however it is written; every other reshaping pins its channels."""
-        sight, source = self._first(node), node.args[0]
-        if sight is None or not isinstance(source, fx.Node):
-            return None
-        before, after = cast(torch.Size, shape_of(source)), cast(torch.Size, shape_of(node))
-        if before == after:
-            return (
-                sight if all(not isinstance(a, int) or a == -1 for a in node.args[1 + sight.axis :]) else None
-            )
-        if node.target in ("flatten", torch.flatten) and sight.axis == 1 and len(after) == 3:
-            return sight if after[:2] == before[:2] else None
-        if sight.axis != 1 or len(after) != 2 or after[0] != before[0]:
-            return None
-        sizes = node.args[1:] if node.target in ("view", "reshape", torch.reshape) else ()
-        sizes = cast(Any, sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-        if sizes and sizes[-1] != -1:
-            return None
-        each = after[1] // before[1]
-        return Sight(1, tuple(label for label in sight.labels for _ in range(each)))
 
     def _shuffled(self, node: fx.Node) -> Sight | None:
         """The r * r channels that become one channel's pixels go together."""
@@ -386,7 +289,7 @@ class Channels:
         count = cast(torch.Size, shape_of(node))[1]
         each = len(sight.labels) // count
         for index, label in enumerate(sight.labels):
-            self._unite(sight.labels[index - index % each], label)
+            self.unite(sight.labels[index - index % each], label)
         return Sight(1, sight.labels[::each])
 
     def _unshuffled(self, node: fx.Node) -> Sight | None:
@@ -395,31 +298,6 @@ class Channels:
             return None
         each = cast(torch.Size, shape_of(node))[1] // len(sight.labels)
         return Sight(1, tuple(label for label in sight.labels for _ in range(each)))
-
-    def _permuted(self, node: fx.Node) -> Sight | None:
-        sight = self._first(node)
-        order = node.args[1:] or (node.kwargs.get("dims"),)
-        order = cast(Any, order[0]) if len(order) == 1 else order
-        if sight is None or not isinstance(order, (tuple, list)):
-            return None
-        axes = [axis % len(order) for axis in order if isinstance(axis, int)]
-        return Sight(axes.index(sight.axis), sight.labels) if len(axes) == len(order) else None
-
-    def _transposed(self, node: fx.Node) -> Sight | None:
-        sight, axes = self._first(node), node.args[1:3]
-        if sight is None or len(axes) != 2 or not all(isinstance(axis, int) for axis in axes):
-            return None
-        rank = len(cast(torch.Size, shape_of(node)))
-        one, other = (cast(int, axis) % rank for axis in axes)
-        return Sight({one: other, other: one}.get(sight.axis, sight.axis), sight.labels)
-
-    def _padded(self, node: fx.Node) -> Sight | None:
-        """Padding along other axes than that of the channels, which lie before the last two."""
-        amounts = node.args[1] if len(node.args) > 1 else node.kwargs.get("pad")
-        sight, shape = self._first(node), shape_of(node)
-        if sight is None or shape is None or not isinstance(amounts, (tuple, list)):
-            return None
-        return sight if sight.axis < len(shape) - len(amounts) // 2 else None
 
     def _chunked(self, node: fx.Node) -> Sight | None:
         """Equal pieces along the channels: the same channel of each goes with that of the others."""
@@ -431,7 +309,7 @@ class Channels:
         rank = len(cast(torch.Size, shape_of(cast(fx.Node, node.args[0]))))
         if axis % rank != sight.axis or len(sight.labels) % pieces:
             return None
-        self._unite_groups(sight.labels, pieces)
+        self.unite_groups(sight.labels, pieces)
         width = len(sight.labels) // pieces
         self._pieces[node] = [
             Sight(sight.axis, sight.labels[i : i + width]) for i in range(0, len(sight.labels), width)
