@@ -58,14 +58,14 @@ def test_good_bytes_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_random_bytes_raise_nothing_but_zoo_errors(name: str, data: st.DataObject) -> None:
     survives(name, data.draw(st.binary(max_size=300)))
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_files_raise_nothing_but_zoo_errors(name: str, data: st.DataObject) -> None:
     survives(name, data.draw(damaged(TARGETS[name].seeds)))

@@ -40,6 +40,11 @@ def check(proto: Any, takes: InputSpec = tiny.BAYER, gives: OutputSpec = GIVES) 
     check_onnx(proto.SerializeToString(), takes, gives)
 
 
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return tiny.bayer_artifact(tmp_path_factory.mktemp("good") / "a")
+
+
 @pytest.fixture
 def never_opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Engines that were asked to open a model."""
@@ -206,7 +211,7 @@ def forged(artifact: Artifact, target: Path, data: bytes) -> Artifact:
 
 @pytest.mark.parametrize("name", EXTERNAL)
 def test_data_outside_the_file_is_refused_before_an_engine_opens_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, never_opened: list[str], name: str
+    tmp_path: Path, good: Artifact, monkeypatch: pytest.MonkeyPatch, never_opened: list[str], name: str
 ) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -215,7 +220,7 @@ def test_data_outside_the_file_is_refused_before_an_engine_opens_it(
     os.link(tmp_path / "secret", tmp_path / "hardlink.bin")
     proto = model()
     EXTERNAL[name](proto)
-    artifact = forged(tiny.bayer_artifact(tmp_path / "good"), tmp_path / "evil", proto.SerializeToString())
+    artifact = forged(good, tmp_path / "evil", proto.SerializeToString())
     with pytest.raises(IntegrityError, match=r"other files|sparse|functions"):
         load(artifact, host())
     assert never_opened == []
@@ -223,14 +228,14 @@ def test_data_outside_the_file_is_refused_before_an_engine_opens_it(
 
 @pytest.mark.parametrize("name", ["beside", "parent", "attribute"])
 def test_weights_are_not_read_from_outside_the_file_either(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, good: Artifact, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     weights = pytest.importorskip("zoo.apply.weights")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_bytes(bytes(5000))
     proto = model()
     EXTERNAL[name](proto)
-    artifact = forged(tiny.bayer_artifact(tmp_path / "good"), tmp_path / "evil", proto.SerializeToString())
+    artifact = forged(good, tmp_path / "evil", proto.SerializeToString())
     with pytest.raises(IntegrityError, match="other files"):
         weights.read_weights(artifact)
 
