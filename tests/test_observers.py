@@ -59,8 +59,12 @@ def test_minmax_is_the_largest_magnitude(values: np.ndarray) -> None:
 @given(tensors(), st.sampled_from([90.0, 99.0, 99.9, 99.99, 100.0]))
 def test_percentile_is_numpys_of_the_values_that_are_not_zero(values: np.ndarray, share: float) -> None:
     found = magnitudes(values).range("percentile", LEVELS, share)
-    expected = np.percentile(np.abs(values[values != 0]), share, method="inverted_cdf")
-    assert found == pytest.approx(expected, abs=1.01 * float(np.abs(values).max()) / BINS)
+    # 99.9 % of 2,000 values is a whole number of them, or a little more by rounding: either neighbour will do.
+    lower, higher = (
+        np.percentile(np.abs(values[values != 0]), share, method=side) for side in ("lower", "higher")
+    )
+    bin_width = 1.01 * float(np.abs(values).max()) / BINS
+    assert lower - bin_width <= found <= higher + bin_width
 
 
 @settings(max_examples=15, deadline=None)
