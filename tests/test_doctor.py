@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 import fake_distributions
+from zoo.devices import board_of
 from zoo.doctor import Finding, State, examine
-from zoo.doctor.machine import board_of
 from zoo.errors import UnknownIdError
 from zoo_cli.main import cli
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from quantized import SmallUNet, pictures, quantized, small_float_file, small_unet_file
 from zoo.contracts import Session
-from zoo.engines import processors, protobuf
+from zoo.engines import protobuf
 from zoo.engines.int8_graph import for_onnxruntime, to_unsigned
 from zoo.engines.onnx_bytes import read_model
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
@@ -441,26 +441,3 @@ def test_importing_the_engine_loads_neither_onnxruntime_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 64),
-        ({"cpu.max": "max 100000"}, 64),
-        ({"cpu.max": "150000 100000"}, 1),
-        ({"cpu.max": "350000 100000"}, 3),
-        ({"cpu.max": "20000 100000"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
-        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
-    ],
-)
-def test_threads_keep_to_affinity_and_to_the_containers_quota(
-    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    monkeypatch.setattr(processors, "_CGROUP", tmp_path)
-    monkeypatch.setattr(processors.os, "sched_getaffinity", lambda _: set(range(64)))
-    assert processors.usable_processors() == expected

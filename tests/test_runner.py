@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,17 @@ import pytest
 import tifffile
 from PIL import Image
 
+import fake_distributions
 import tiny
 from dngs import COLORCHART, PHASES, XTRANS, dng, frame
 from installation import install
-from zoo import catalogue
+from zoo import catalogue, plugins
 from zoo.artifacts import Artifact, write_artifact
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.catalogue import checkpoints
 from zoo.contracts import InputSpec
 from zoo.devices import host
-from zoo.errors import IntegrityError, UsageError
+from zoo.errors import IntegrityError, PluginError, UsageError
 from zoo.raw.pack import pack
 from zoo.runner.loading import load
 from zoo_cli.main import main
@@ -246,6 +248,45 @@ def test_an_altered_artifact_is_not_run(
     assert not (tmp_path / "out").exists()
 
 
+WRONG_ENGINE = """
+from zoo.engines.onnxruntime import OnnxRuntimeEngine
+
+class Darker:
+    def __init__(self, session):
+        self.session = session
+    def run(self, inputs):
+        return self.session.run(inputs) * 0.8
+
+class WrongEngine(OnnxRuntimeEngine):
+    contract = 1
+    id = "wrong-engine"
+    summary = "computes through ONNX Runtime, and then wrongly"
+    opened = 0
+    def available(self):
+        return None
+    def version(self):
+        return "1.0"
+    def open(self, model, *, threads=0):
+        type(self).opened += 1
+        return Darker(super().open(model, threads=threads))
+
+class BrokenEngine(WrongEngine):
+    id = "broken-engine"
+    def open(self, model, **rest):
+        raise RuntimeError("no such kernel")
+"""
+
+
+@pytest.fixture
+def wrong_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two engines of a third party, neither to be used; gives the class of the first."""
+    engines = {"wrong-engine": "zoo_wrong:WrongEngine", "broken-engine": "zoo_wrong:BrokenEngine"}
+    fake_distributions.install(tmp_path / "site", "zoo-wrong", {"zoo.engines": engines}, WRONG_ENGINE)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, "zoo_wrong", raising=False)
+    return plugins.load("engines", "wrong-engine")
+
+
 def test_an_engine_that_computes_wrongly_is_named(tmp_path: Path) -> None:
     inputs = np.random.default_rng(2).random((1, 4, 32, 48), dtype=np.float32)
     wrong = np.zeros((1, 3, 64, 96), np.float32)
@@ -254,6 +295,39 @@ def test_an_engine_that_computes_wrongly_is_named(tmp_path: Path) -> None:
     for _ in range(2):  # a failure is not remembered as a success
         with pytest.raises(IntegrityError, match=r"onnxruntime \d+\.\d+.* does not compute"):
             load(artifact, host())
+
+
+def test_the_next_engine_is_used_in_place_of_a_wrong_one_and_that_is_remembered(
+    bayer: Artifact, wrong_engine: Any
+) -> None:
+    profile = replace(host(), engines=("broken-engine", "wrong-engine", "onnxruntime"))
+    for _ in range(2):
+        loaded = load(bayer, profile)
+        assert loaded.engine == "onnxruntime"
+        assert loaded.golden_psnr is not None
+        assert loaded.golden_psnr > 60
+        assert [each.engine for each in loaded.refused] == ["broken-engine", "wrong-engine"]
+        assert "no such kernel" in loaded.refused[0].reason
+        assert "wrong-engine 1.0 does not compute" in loaded.refused[1].reason
+    assert wrong_engine.opened == 1
+
+
+def test_if_no_engine_is_right_each_is_named_with_its_reason(bayer: Artifact, wrong_engine: Any) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        load(bayer, replace(host(), engines=("nowhere", "broken-engine", "wrong-engine")))
+    lines = caught.value.message.splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["nowhere", "broken-engine", "wrong-engine"]
+    with pytest.raises(PluginError, match="nowhere"):
+        load(bayer, replace(host(), engines=("nowhere",)))
+
+
+def test_a_wrong_engine_named_by_the_user_is_refused_with_an_error(
+    bayer: Artifact, wrong_engine: Any, shot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert zoo("run", bayer.path, shot, "-o", tmp_path / "out", "--engine", "wrong-engine") == 4
+        assert "wrong-engine 1.0 does not compute" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_golden_check_is_made_once(bayer: Artifact, tmp_path: Path) -> None:

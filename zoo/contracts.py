@@ -331,6 +331,11 @@ class Dataset:
 # ------------------------------------------------------------------------------------------ engines, devices
 
 
+Execution = Literal["sequential", "parallel"]
+#: What a :class:`KernelGap` may say of a net's layers.
+GAP_OPERATORS = ("concat", "conv", "depthwise", "grouped", "leaky-relu", "silu", "transposed")
+
+
 @runtime_checkable
 class Session(Protocol):
     """A loaded model: float32 (N, C, H, W) in, float32 out."""
@@ -353,18 +358,41 @@ class Engine:
         """Version of the engine's package."""
         raise NotImplementedError
 
-    def open(self, model: Path | bytes, *, threads: int = 0) -> Session:
-        """Load a model. `threads` 0 means as many as this process may use."""
+    def open(self, model: Path | bytes, *, threads: int = 0, profile: DeviceProfile | None = None) -> Session:
+        """Load a model, as `profile` says the device computes best; None for the engine's own defaults.
+
+        threads: on the processor; 0 for what the profile says, else as many as this process may use. Never start
+        more than those: :func:`zoo.engines.processors.thread_count` gives the number. Raises ZooError.
+        """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class KernelGap:
-    """Something a board's engines do not compute, or compute slowly. what: the operation; effect: what happens."""
+    """Something a board's engines do not compute, or compute slowly.
+
+    what, effect: in words, the operation and what happens. The rest is for `zoo apply --device`, each empty for any:
+
+    precision:  the numeric type that is concerned.
+    operators:  kinds of layers, all of which a net must have: see :data:`GAP_OPERATORS`.
+    techniques: ids of which a recipe must use one.
+    remedy:     a technique that avoids it, put before the numerics of a recipe.
+    multiple:   counts of channels that are no multiple of it are concerned; 0 if that makes no difference.
+    """
 
     what: str
     effect: str
     source: str
+    precision: str = ""
+    operators: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+    remedy: str = ""
+    multiple: int = 0
+
+    @property
+    def readable(self) -> bool:
+        """Whether a program can tell what it concerns."""
+        return bool(self.precision or self.operators or self.techniques or self.multiple)
 
 
 @dataclass(frozen=True)
@@ -378,6 +406,9 @@ class DeviceProfile:
     bandwidth_gbs: of the memory, in GB/s; None if unknown.
     int8_tops:     dense int8 operations a second, in 10^12, as the maker states them; None if it computes no int8.
     threads:       for an engine on the processor; 0 for as many as the process may use.
+    arena:         whether the engine keeps memory it took for the next run; without, it peaks lower or higher by net.
+    execution:     "sequential" runs a net's operators one after another, each on all threads; "parallel" runs those
+                   that do not wait for each other at once, which pays for nets of many branches.
     power_modes:   in watts, lowest first; empty if there is one.
     power_sensors: patterns of files that tell the power in mW, or pairs "voltage in mV * current in mA".
     software:      versions the board stops at or comes with, by name (jetpack, tensorrt, cuda, python, glibc).
@@ -396,6 +427,8 @@ class DeviceProfile:
     bandwidth_gbs: float | None = None
     int8_tops: float | None = None
     threads: int = 0
+    arena: bool = True
+    execution: Execution = "sequential"
     power_modes: tuple[float, ...] = ()
     power_sensors: tuple[str, ...] = ()
     software: Mapping[str, str] = field(default_factory=dict)

@@ -1,68 +1,77 @@
-"""The machine this runs on, as a device profile."""
+"""The machine this runs on, as a device profile, and the board that it is."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import os
 import platform
+import re
 from pathlib import Path
 
+from zoo.cgroups import memory_limit
 from zoo.contracts import DeviceProfile
 
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
-_CGROUP = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
+#: What a device tree calls a board, and its profile; the first that matches counts.
+_BOARDS = (
+    (r"jetson agx orin", "jetson-agx-orin"),
+    (r"jetson orin nx", "jetson-orin-nx"),
+    (r"jetson orin nano", "jetson-orin-nano"),
+    (r"jetson agx xavier|jetson-agx", "jetson-agx-xavier"),
+    (r"jetson xavier nx", "jetson-xavier-nx"),
+    (r"jetson.tx2|quill", "jetson-tx2"),
+    (r"jetson nano", "jetson-nano"),
+    (r"raspberry pi 5", "raspberry-pi-5"),
+)
 
 
-def host() -> DeviceProfile:
-    """The machine this runs on, with the memory this process may use."""
+def host(root: Path = _ROOT) -> DeviceProfile:
+    """The machine whose files lie below `root`: a known board's profile, or a plain one, with the memory
+    that this process may use."""
+    memory = usable_memory(root) // 2**20
+    board = board_of(root)
+    if board is not None:
+        boards = importlib.import_module("zoo.devices.boards")
+        known: DeviceProfile = getattr(boards, board.replace("-", "_"))
+        return dataclasses.replace(
+            known, id="host", summary=f"this machine, a {board}: {known.summary}", memory_mb=memory
+        )
     x86 = platform.machine().lower() in _X86
     return DeviceProfile(
         id="host",
         summary=f"this machine ({platform.system()}, {platform.machine()})",
-        memory_mb=usable_memory() // 2**20,
+        memory_mb=memory,
         precisions=("int8", "float32") if x86 else ("int8", "float16", "float32"),
         engines=("openvino", "onnxruntime") if x86 else ("onnxruntime",),
     )
 
 
-def usable_memory() -> int:
+def board_of(root: Path = _ROOT) -> str | None:
+    """The id of the profile of this board, None if the device tree names none that is known."""
+    for place in ("proc/device-tree/model", "sys/firmware/devicetree/base/model"):
+        try:
+            model = (root / place).read_bytes()[:1000].decode("utf-8", "replace").replace("\0", "").lower()
+        except OSError:
+            continue
+        for pattern, profile in _BOARDS:
+            if re.search(pattern, model):
+                return profile
+    return None
+
+
+def usable_memory(root: Path = _ROOT) -> int:
     """Bytes of physical memory, or what a container's control group leaves of it."""
-    limits = [_physical(), *_group_limits()]
-    return min(limit for limit in limits if limit is not None)
+    limit, physical = memory_limit(root), _physical(root)
+    return physical if limit is None else min(limit, physical)
 
 
-def _physical() -> int:
+def _physical(root: Path) -> int:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in (root / "proc/meminfo").read_text().splitlines():
             if line.startswith("MemTotal:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
-    import os
-
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _group_limits() -> list[int]:
-    """Limits of this process's control group and those above it, of either version; "max" is none."""
-    found = []
-    for folder in _groups():
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            try:
-                found.append(int((folder / name).read_text()))
-            except (OSError, ValueError):
-                continue
-    return found
-
-
-def _groups() -> list[Path]:
-    folders = [_CGROUP, _CGROUP / "memory"]
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return folders
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers in ("", "memory"):
-            root = _CGROUP / controllers
-            own = root / path.lstrip("/")
-            folders += [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
-    return folders

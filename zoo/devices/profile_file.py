@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.contracts import DeviceProfile, KernelGap
+from zoo.contracts import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
 from zoo.errors import PluginError
 from zoo.files import read_bytes
 from zoo.strict import Fields, parse_toml
@@ -44,6 +44,8 @@ def read_profile(path: Path) -> DeviceProfile:
         bandwidth_gbs=_number(fields, "bandwidth_gbs"),
         int8_tops=_number(fields, "int8_tops"),
         threads=fields.integer("threads", 0, most=1024),
+        arena=fields.boolean("arena", True),
+        execution=_execution(fields),
         power_modes=fields.numbers("power_modes", longest=20),
         power_sensors=_words(fields, "power_sensors", None, needed=False),
         software=fields.table("software", {}).texts(most=20, longest=50),
@@ -58,8 +60,22 @@ def read_profile(path: Path) -> DeviceProfile:
     return profile
 
 
+def _execution(fields: Fields) -> Execution:
+    given = fields.choice("execution", ("sequential", "parallel")) if "execution" in fields else ""
+    return "parallel" if given == "parallel" else "sequential"
+
+
 def _gap(fields: Fields) -> KernelGap:
-    gap = KernelGap(fields.text("what"), fields.text("effect"), fields.text("source"))
+    gap = KernelGap(
+        fields.text("what"),
+        fields.text("effect"),
+        fields.text("source"),
+        precision=fields.choice("precision", PRECISIONS) if "precision" in fields else "",
+        operators=_words(fields, "operators", GAP_OPERATORS, needed=False),
+        techniques=_words(fields, "techniques", None, needed=False),
+        remedy=fields.text("remedy", "", pattern=f"({_ID})?"),
+        multiple=fields.integer("multiple", 0, most=1024),
+    )
     fields.close()
     return gap
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from zoo import plugins
 from zoo.contracts import DeviceProfile
+from zoo.devices import board_of
 from zoo.doctor.finding import Finding, State
-from zoo.doctor.machine import board_of, machine_findings, memory_findings, power_findings
+from zoo.doctor.machine import machine_findings, memory_findings, power_findings
 from zoo.doctor.software import software_findings
 
 

@@ -9,33 +9,12 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.devices import usable_memory
+from zoo.devices import board_of, usable_memory
 from zoo.doctor.finding import Finding, State
 from zoo.engines.processors import usable_processors
 
-#: what a device tree calls a board, and its profile; the first that matches counts
-_BOARDS = (
-    (r"jetson agx orin", "jetson-agx-orin"),
-    (r"jetson orin nx", "jetson-orin-nx"),
-    (r"jetson orin nano", "jetson-orin-nano"),
-    (r"jetson agx xavier|jetson-agx", "jetson-agx-xavier"),
-    (r"jetson xavier nx", "jetson-xavier-nx"),
-    (r"jetson.tx2|quill", "jetson-tx2"),
-    (r"jetson nano", "jetson-nano"),
-    (r"raspberry pi 5", "raspberry-pi-5"),
-)
 _VNNI = ("avx512_vnni", "avx_vnni")
 _DOT_PRODUCT = ("asimddp",)
-
-
-def board_of(root: Path = Path("/")) -> str | None:
-    """The id of the profile of this board, None if the device tree names none that is known."""
-    for place in ("proc/device-tree/model", "sys/firmware/devicetree/base/model"):
-        model = _read(root / place).replace("\0", "").lower()
-        for pattern, profile in _BOARDS:
-            if re.search(pattern, model):
-                return profile
-    return None
 
 
 def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:

@@ -10,16 +10,9 @@ from collections.abc import Iterator
 from zoo import plugins
 from zoo.contracts import DeviceProfile
 from zoo.doctor.finding import Finding, State
+from zoo.engines.ort import DISTRIBUTIONS
 from zoo.errors import ZooError
 
-#: all of them bring the module `onnxruntime`; two of them overwrite each other's files
-_RUNTIMES = (
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
-    "onnxruntime-directml",
-    "onnxruntime-qnn",
-)
 _NEEDED = ("numpy", "rawpy", "pillow", "tifffile")
 
 
@@ -45,7 +38,7 @@ def installed(name: str) -> str | None:
 
 
 def _runtimes() -> Iterator[Finding]:
-    found = {name: version for name in _RUNTIMES if (version := installed(name))}
+    found = {name: version for name in DISTRIBUTIONS if (version := installed(name))}
     shown = ", ".join(f"{name} {version}" for name, version in found.items())
     if len(found) > 1:
         keep = next(name for name in found if name != "onnxruntime")

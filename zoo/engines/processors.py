@@ -5,35 +5,31 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-_CGROUP = Path("/sys/fs/cgroup")
+from zoo.cgroups import processor_quota
+
+if TYPE_CHECKING:
+    from zoo.contracts import DeviceProfile
 
 
-def usable_processors() -> int:
+def usable_processors(root: Path = Path("/")) -> int:
     """Processors this process may run on: its affinity, cut down to a container's quota; at least 1."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         count = os.cpu_count() or 1
-    quota = _quota()
+    quota = processor_quota(root)
     return max(1, count if quota is None else min(count, int(quota)))
 
 
-def _quota() -> float | None:
-    """Processors the control group grants, None for all."""
-    try:
-        granted, period = (_CGROUP / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            granted = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text()
-            period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text()
-        except OSError:
-            return None
-    try:
-        share = int(granted) / int(period)
-    except (ValueError, ZeroDivisionError):  # "max"
-        return None
-    return share if share > 0 else None
+def thread_count(asked: int = 0, profile: DeviceProfile | None = None) -> int:
+    """Threads an engine on the processor starts: as `asked`, else as the profile says, else all it may use.
+
+    Never more than :func:`usable_processors`: threads beyond a quota only take turns.
+    """
+    usable = usable_processors()
+    return min(asked or (profile.threads if profile else 0) or usable, usable)
 
 
 def multiplies_unsigned() -> bool:

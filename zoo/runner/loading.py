@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import plugins
+from zoo import __version__, plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.cache import cache_dir
 from zoo.engines.onnx_check import checked_model
+from zoo.engines.opening import open_for
 from zoo.errors import InputError, IntegrityError, OutputError, PluginError, UsageError, ZooError
 from zoo.files import read_bytes, write_bytes_atomic
 from zoo.pull.records import distrust
@@ -23,96 +27,177 @@ if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
     from zoo.contracts import DeviceProfile, Engine, Session
 
+_LARGEST_RECORD = 10_000
+_OTHER = "Try another engine (zoo list engines) or another version of this one."
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An engine that is there, and why another one is used: it cannot open the model, or computes it wrongly."""
+
+    engine: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The engine {self.engine} is passed over: {self.reason}"
+
+    def to_json(self) -> dict[str, str]:
+        """A plain dictionary for `--json`."""
+        return dataclasses.asdict(self)
+
 
 @dataclass(frozen=True)
 class Loaded:
-    """An artifact opened on an engine. golden_psnr: in dB, None if the artifact holds no golden outputs."""
+    """An artifact opened on an engine. golden_psnr: in dB, None if the artifact holds no golden outputs.
+
+    refused: the engines that the profile prefers and that were passed over, in order.
+    """
 
     artifact: Artifact
     session: Session
     engine: str
     engine_version: str
     golden_psnr: float | None
+    refused: tuple[Refused, ...] = ()
 
 
 def load(
     artifact: Artifact, profile: DeviceProfile, *, engine: str | None = None, threads: int = 0
 ) -> Loaded:
-    """Verify all files, open the model on `engine` (by default the profile's first that is there), check it.
+    """Verify all files, open the model on the profile's first engine that computes it rightly, or on `engine` alone.
 
-    The golden check runs once for each model, engine version and machine; its result is kept in the cache.
-    Raises IntegrityError for an altered artifact, for a model that no engine may be given, and for an engine that
-    computes it wrongly, PluginError or UsageError if no engine is there.
+    The golden check runs once for each model, engine version and machine; what came of it is kept in the cache.
+    Raises IntegrityError for an altered artifact, for a model that no engine may be given, and if no engine
+    computes it rightly, each named with its reason; PluginError or UsageError if no engine is there.
     """
-    chosen = _engine(engine, profile)
     try:
         artifact.verify()
     except IntegrityError:
         distrust(artifact.path)  # so that the next pull mends it
         raise
-    session = chosen.open(checked_model(artifact), threads=threads)
-    version = chosen.version()
-    return Loaded(artifact, session, chosen.id, version, _checked(artifact, session, chosen.id, version))
-
-
-def _engine(name: str | None, profile: DeviceProfile) -> Engine:
-    if name is not None:
-        engine = plugins.engine(name)
-        obstacle = engine.available()
-        if obstacle:
-            raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo list engines")
-        return engine
-    obstacles = []
-    for candidate in profile.engines:
+    if engine is not None:
+        return _opened(artifact, _named(engine), profile, threads)
+    refused: list[Refused] = []
+    obstacles: list[str] = []
+    for candidate in _present(profile, obstacles):
         try:
-            engine = plugins.engine(candidate)
+            loaded = _opened(artifact, candidate, profile, threads)
+        except ZooError as error:
+            refused.append(Refused(candidate.id, error.message))
+            obstacles.append(f"{candidate.id}: {error.message}")
+            continue
+        return dataclasses.replace(loaded, refused=tuple(refused))
+    reasons = "\n".join(f"  {obstacle}" for obstacle in obstacles)
+    if refused:
+        raise IntegrityError(
+            f"None of the engines of {profile.id} computes {artifact.path} as it should:\n{reasons}",
+            hint="See:  zoo doctor",
+        )
+    raise PluginError(
+        f"None of the engines of {profile.id} can run here:\n{reasons}", hint="See:  zoo doctor"
+    )
+
+
+def _named(name: str) -> Engine:
+    engine = plugins.engine(name)
+    obstacle = engine.available()
+    if obstacle is not None:
+        raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo list engines")
+    return engine
+
+
+def _present(profile: DeviceProfile, obstacles: list[str]) -> Iterator[Engine]:
+    """The profile's engines that are there, best first; of the others, `obstacles` is told why not."""
+    for name in profile.engines:
+        try:
+            engine = plugins.engine(name)
             obstacle = engine.available()
         except ZooError as error:
             obstacle = error.message
         if obstacle is None:
-            return engine
-        obstacles.append(f"{candidate}: {obstacle}")
-    raise PluginError(
-        f"None of the engines of {profile.id} can run here. {' '.join(obstacles)}",
-        hint="See:  zoo list engines",
-    )
+            yield engine
+        else:
+            obstacles.append(f"{name}: {obstacle}")
 
 
-def _checked(artifact: Artifact, session: Session, engine: str, version: str) -> float | None:
-    """The golden PSNR, from the cache if this very check was passed before."""
-    golden = artifact.manifest.golden
-    if golden is None:
-        return None
-    subject = {
-        "model": artifact.manifest.files[MODEL_NAME].sha256,
-        "golden": artifact.manifest.files[golden.file].sha256,
-        "min_psnr": golden.min_psnr,
-        "engine": engine,
-        "engine_version": version,
-        "machine": f"{platform.node()} {platform.machine()}",
-    }
-    key = hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
+def _opened(artifact: Artifact, engine: Engine, profile: DeviceProfile, threads: int) -> Loaded:
+    """Open and check. Raises ZooError, whatever the engine raises."""
+    version = engine.version()
+    check = _GoldenRecord(artifact, profile, engine.id, version)
+    check.raise_if_refused()
+    model = checked_model(artifact)
     try:
-        record = cache_dir() / "golden" / f"{key}.json"
-    except OutputError:
-        return check_golden(session, artifact, f"{engine} {version}")
-    known = _passed_before(record, golden.min_psnr)
-    if known is not None:
-        return known
-    psnr = check_golden(session, artifact, f"{engine} {version}")
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes_atomic(record, json.dumps({**subject, "psnr_db": psnr}).encode())
-    except (OSError, OutputError):
-        pass  # a board's file system may be read-only; the check then runs each time
-    return psnr
+        session = open_for(engine, model, profile, threads=threads)
+        return Loaded(artifact, session, engine.id, version, check.psnr(session))
+    except ZooError:
+        raise
+    except Exception as error:  # a plugin's own code
+        raise PluginError(
+            f"The engine {engine.id} failed: {type(error).__name__}: {str(error)[:300]}"
+        ) from error
 
 
-def _passed_before(record: Path, min_psnr: float) -> float | None:
-    if not record.is_file():
-        return None
-    try:
-        content = parse_json(read_bytes(record, 10_000), str(record), error=InputError)
-        return Fields(content, str(record), error=InputError).number("psnr_db", least=min_psnr, most=1000)
-    except (InputError, IntegrityError):
-        return None
+class _GoldenRecord:
+    """What came of the golden check of a model on an engine, a machine and its profile, kept in the cache."""
+
+    def __init__(self, artifact: Artifact, profile: DeviceProfile, engine: str, version: str) -> None:
+        self._artifact, self._golden = artifact, artifact.manifest.golden
+        self._by = f"{engine} {version}"
+        self._record: Path | None = None
+        if self._golden is None:
+            return
+        self._subject = {
+            "model": artifact.manifest.files[MODEL_NAME].sha256,
+            "golden": artifact.manifest.files[self._golden.file].sha256,
+            "min_psnr": self._golden.min_psnr,
+            "engine": engine,
+            "engine_version": version,
+            "precisions": list(profile.precisions),  # engines choose their numbers by them
+            "machine": f"{platform.node()} {platform.machine()}",
+            "zoo": __version__,  # it rewrites files when it loads them
+        }
+        key = hashlib.sha256(json.dumps(self._subject, sort_keys=True).encode()).hexdigest()
+        with contextlib.suppress(OutputError):  # no home, no record: the check runs each time
+            self._record = cache_dir() / "golden" / f"{key}.json"
+
+    def raise_if_refused(self) -> None:
+        """Raise IntegrityError if the engine failed this very check before."""
+        known = self._known()
+        if isinstance(known, str):
+            raise IntegrityError(known, hint=_OTHER)
+
+    def psnr(self, session: Session) -> float | None:
+        """In dB, from the record or by checking. Raises IntegrityError, which is recorded, if it is too low."""
+        known = self._known()
+        if self._golden is None or isinstance(known, float):
+            return known if isinstance(known, float) else None
+        try:
+            psnr = check_golden(session, self._artifact, self._by)
+        except IntegrityError as error:
+            self._write({"refused": error.message})
+            raise
+        self._write({"psnr_db": psnr})
+        return psnr
+
+    def _known(self) -> float | str | None:
+        """The PSNR recorded, or why the engine was refused; None if neither is known."""
+        if self._golden is None or self._record is None or not self._record.is_file():
+            return None
+        source = str(self._record)
+        try:
+            content = parse_json(read_bytes(self._record, _LARGEST_RECORD), source, error=InputError)
+            fields = Fields(content, source, error=InputError)
+            if "refused" in fields:
+                return fields.text("refused")
+            return fields.number("psnr_db", least=self._golden.min_psnr, most=1000)
+        except (InputError, IntegrityError):
+            return None
+
+    def _write(self, result: dict[str, float | str | None]) -> None:
+        if self._record is None:
+            return
+        try:
+            self._record.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomic(self._record, json.dumps({**self._subject, **result}).encode())
+        except (OSError, OutputError):
+            pass  # a board's file system may be read-only; the check then runs each time

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from zoo.contracts import Engine
 from zoo.engines.int8_graph import to_unsigned
 from zoo.engines.onnx_check import check_onnx
-from zoo.engines.processors import multiplies_unsigned, usable_processors
+from zoo.engines.processors import multiplies_unsigned, thread_count
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.files import read_bytes
 
 if TYPE_CHECKING:
-    from zoo.contracts import FloatArray
+    from zoo.contracts import DeviceProfile, FloatArray
 
 #: Protobuf messages, and so ONNX files, are smaller than this.
 _LARGEST = 2**31
@@ -66,8 +66,12 @@ class OpenVinoEngine(Engine):
         """Version of the package, without importing it."""
         return importlib.metadata.version("openvino")
 
-    def open(self, model: Path | bytes, *, threads: int = 0) -> OpenVinoSession:
-        """Compile a model; `threads` 0 means one for each processor this process may use.
+    def open(
+        self, model: Path | bytes, *, threads: int = 0, profile: DeviceProfile | None = None
+    ) -> OpenVinoSession:
+        """Compile a model; `threads` 0 means as many as the profile says, else one for each usable processor.
+
+        Memory arena and execution mode of the profile have no counterpart in OpenVINO.
 
         Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
         holds operators that are not standard, or if OpenVINO refuses it.
@@ -84,7 +88,7 @@ class OpenVinoEngine(Engine):
                 core.read_model(data),
                 "CPU",
                 {
-                    "INFERENCE_NUM_THREADS": threads if threads > 0 else usable_processors(),
+                    "INFERENCE_NUM_THREADS": thread_count(threads, profile),
                     "NUM_STREAMS": 1,
                     "PERFORMANCE_HINT": "LATENCY",
                     # bfloat16 would be taken where the processor has it: faster, and another result

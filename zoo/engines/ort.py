@@ -1,0 +1,156 @@
+"""What every engine that computes through ONNX Runtime shares: finding it, opening a session on it, running it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.engines.processors import thread_count
+from zoo.errors import InputError, IntegrityError, PluginError, ZooError
+from zoo.files import read_bytes
+from zoo.optional import install_hint, require
+
+if TYPE_CHECKING:
+    from zoo.contracts import DeviceProfile, FloatArray
+
+#: Distributions that bring the module `onnxruntime`; two of them overwrite each other's files.
+DISTRIBUTIONS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "onnxruntime-directml",
+    "onnxruntime-qnn",
+)
+CPU = "CPUExecutionProvider"
+
+#: Protobuf messages, and so ONNX files, are smaller than this.
+_LARGEST = 2**31
+#: Names of a provider and its options.
+Provider = tuple[str, Mapping[str, str]]
+
+
+def obstacle(provider: str = CPU) -> str | None:
+    """Why a provider of ONNX Runtime cannot run here, as far as that is known without importing it; else None."""
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None:
+        return f"The package 'onnxruntime' is not installed. {install_hint('cpu')}"
+    if provider == CPU:
+        return None
+    library = f"libonnxruntime_providers_{provider.removesuffix('ExecutionProvider').lower()}.so"
+    folders = [Path(folder) / "capi" for folder in spec.submodule_search_locations or ()]
+    if any((folder / library).is_file() for folder in folders):
+        return None
+    return (
+        f"This build of ONNX Runtime has no {provider} ({library} is not in its folder 'capi'). "
+        "On a Jetson install the onnxruntime-gpu that NVIDIA builds for its JetPack, on a PC with an NVIDIA GPU:  "
+        "pip uninstall onnxruntime && pip install onnxruntime-gpu"
+    )
+
+
+def runtime_version() -> str:
+    """Version of the package, without importing it where its metadata tells."""
+    for name in DISTRIBUTIONS:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return str(require("onnxruntime", "This engine", extra="cpu").__version__)
+
+
+def model_bytes(model: Path | bytes) -> bytes:
+    """A model as bytes. Raises InputError if a file cannot be read, IntegrityError if it is too large."""
+    return model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
+
+
+def open_session(
+    data: bytes, providers: Sequence[Provider], *, threads: int = 0, profile: DeviceProfile | None = None
+) -> OnnxRuntimeSession:
+    """A session of `data` on these providers, best first; what the first cannot compute, the next do.
+
+    Raises IntegrityError if ONNX Runtime refuses the model, PluginError if the first provider is not there: ONNX
+    Runtime itself would take the next one without an error.
+    """
+    runtime = require("onnxruntime", "Running a network", extra="cpu")
+    wanted = providers[0][0]
+    if wanted not in runtime.get_available_providers():
+        raise PluginError(f"This build of ONNX Runtime has no {wanted}.", hint="See:  zoo doctor")
+    try:
+        session = runtime.InferenceSession(
+            data,
+            _options(runtime, threads, profile),
+            providers=[name for name, _ in providers],
+            provider_options=[dict(options) for _, options in providers],
+        )
+    except Exception as error:  # onnxruntime raises a dozen unrelated types
+        raise IntegrityError(f"ONNX Runtime does not load the model: {_reason(error)}") from error
+    used = session.get_providers()
+    if wanted not in used:
+        raise PluginError(
+            f"ONNX Runtime could not start {wanted} and took {', '.join(used)} instead: "
+            "its libraries of CUDA, cuDNN or TensorRT are missing, of another version, or find no GPU.",
+            hint="See:  zoo doctor",
+        )
+    return OnnxRuntimeSession(session)
+
+
+class OnnxRuntimeSession:
+    """A model loaded in ONNX Runtime: float32 (N, C, H, W) in, float32 out."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+            raise IntegrityError(
+                f"The model takes {len(inputs)} inputs and gives {len(outputs)} outputs; "
+                "zoo runs one float32 input to one output."
+            )
+        self._input, self._output = inputs[0], outputs[0].name
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """Run one batch. Raises InputError if its shape does not fit, ZooError if the engine fails."""
+        import numpy as np
+
+        expected = self._input.shape
+        fits = len(expected) == inputs.ndim and all(
+            not isinstance(side, int) or side == given
+            for side, given in zip(expected, inputs.shape, strict=True)
+        )
+        if not fits:
+            raise InputError(f"The model takes {_shape(expected)}, not {_shape(inputs.shape)}.")
+        array = np.ascontiguousarray(inputs, dtype=np.float32)
+        try:
+            output = self._session.run([self._output], {self._input.name: array})[0]
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise ZooError(
+                f"ONNX Runtime failed on an input of {_shape(inputs.shape)}: {_reason(error)}"
+            ) from error
+        return np.asarray(output, dtype=np.float32)
+
+
+def _options(runtime: Any, threads: int, profile: DeviceProfile | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    count = thread_count(threads, profile)
+    at_once = min(2, count) if profile is not None and profile.execution == "parallel" else 1
+    if at_once > 1:
+        options.execution_mode = runtime.ExecutionMode.ORT_PARALLEL
+    options.inter_op_num_threads = at_once
+    options.intra_op_num_threads = count // at_once
+    # Measured on the int8 U-Net at 4 x 512 x 512: the arena alone peaks at 171 MB, with memory patterns at
+    # 207 MB, and without an arena at 270 MB and slower, since every buffer is mapped afresh.
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = profile is None or profile.arena
+    return options
+
+
+def _shape(sides: Any) -> str:
+    return "(" + ", ".join(str(side) for side in sides) + ")"
+
+
+def _reason(error: Exception) -> str:
+    """The engine's message without its source locations."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
