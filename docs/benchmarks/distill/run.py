@@ -34,7 +34,7 @@ MEASURES = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--recipe", default="depthwise", help="the compression, as in stage-prune+depthwise")
+    parser.add_argument("--recipe", default="stage-prune+depthwise", help="the compression")
     parser.add_argument("--architecture", default="unet")
     parser.add_argument("--weights", default="auto", help="trained weights to start from and to learn from")
     parser.add_argument("--data", default="", help="dataset with options [by the task]")
