@@ -53,7 +53,7 @@ def test_percentiles_lie_between_the_runs() -> None:
 
 
 def test_load_time_and_memory_come_from_a_fresh_process(tmp_path: Path) -> None:
-    start = start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", 1, (4, 32, 32))
+    start = start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (4, 32, 32))
     assert start.load_ms > 0
     assert start.first_ms > 0
     assert 20 < start.peak_rss_mb < 200, "that of a process without torch"
@@ -61,7 +61,7 @@ def test_load_time_and_memory_come_from_a_fresh_process(tmp_path: Path) -> None:
 
 def test_a_process_that_fails_is_an_error_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="fresh process"):
-        start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", 1, (7, 32, 32))
+        start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (7, 32, 32))
 
 
 def test_artifacts_are_compared_with_the_first(tmp_path: Path) -> None:

@@ -274,6 +274,11 @@ class BrokenEngine(WrongEngine):
     id = "broken-engine"
     def open(self, model, **rest):
         raise RuntimeError("no such kernel")
+
+def wrong_board():
+    from dataclasses import replace
+    from zoo.devices import host
+    return replace(host(), id="wrong-board", engines=("wrong-engine", "onnxruntime"))
 """
 
 
@@ -281,7 +286,8 @@ class BrokenEngine(WrongEngine):
 def wrong_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Two engines of a third party, neither to be used; gives the class of the first."""
     engines = {"wrong-engine": "zoo_wrong:WrongEngine", "broken-engine": "zoo_wrong:BrokenEngine"}
-    fake_distributions.install(tmp_path / "site", "zoo-wrong", {"zoo.engines": engines}, WRONG_ENGINE)
+    entries = {"zoo.engines": engines, "zoo.devices": {"wrong-board": "zoo_wrong:wrong_board"}}
+    fake_distributions.install(tmp_path / "site", "zoo-wrong", entries, WRONG_ENGINE)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.delitem(sys.modules, "zoo_wrong", raising=False)
     return plugins.load("engines", "wrong-engine")
@@ -310,6 +316,21 @@ def test_the_next_engine_is_used_in_place_of_a_wrong_one_and_that_is_remembered(
         assert "no such kernel" in loaded.refused[0].reason
         assert "wrong-engine 1.0 does not compute" in loaded.refused[1].reason
     assert wrong_engine.opened == 1
+
+
+def test_the_user_is_told_once_which_engine_was_passed_over_and_why(
+    bayer: Artifact, wrong_engine: Any, shot: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    device = ["--device", "wrong-board", "--overwrite"]
+    assert zoo("run", bayer.path, shot, "-o", tmp_path / "out", *device) == 0
+    printed = capfd.readouterr()
+    assert printed.err.count("The engine wrong-engine is passed over: wrong-engine 1.0 does not compute") == 1
+    assert "onnxruntime" in printed.out
+    assert zoo("run", bayer.path, shot, "-o", tmp_path / "out", *device, "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["engine"] == "onnxruntime"
+    assert [each["engine"] for each in report["engines_refused"]] == ["wrong-engine"]
+    assert "does not compute" in report["engines_refused"][0]["reason"]
 
 
 def test_if_no_engine_is_right_each_is_named_with_its_reason(bayer: Artifact, wrong_engine: Any) -> None:

@@ -140,7 +140,7 @@ def run_bench(
     report.start("load", len(contenders), "files")
     starts, sessions, inputs, golden = [], {}, {}, {}
     for each, shape in zip(contenders, shapes, strict=True):
-        starts.append(start_of(each.artifact.path, each.engine, threads, shape))
+        starts.append(start_of(each.artifact.path, each.engine, profile.id, threads, shape))
         loaded = load(each.artifact, profile, engine=each.engine, threads=threads)
         sessions[each.name], golden[each.name] = loaded.session, loaded.golden_psnr
         inputs[each.name] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)

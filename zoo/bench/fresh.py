@@ -1,6 +1,6 @@
 """Loading a network in a process of its own: how long it takes, the first run, and the memory it peaks at.
 
-``python -m zoo.bench.fresh ARTIFACT ENGINE THREADS CHANNELS HEIGHT WIDTH`` prints them as JSON.
+``python -m zoo.bench.fresh ARTIFACT ENGINE DEVICE THREADS CHANNELS HEIGHT WIDTH`` prints them as JSON.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ class Start:
     peak_rss_mb: float
 
 
-def start_of(artifact: Path, engine: str, threads: int, shape: tuple[int, int, int]) -> Start:
-    """Measure in a fresh process. shape: (channels, height, width) of the input. Raises ZooError if it fails there."""
-    command = [sys.executable, "-m", "zoo.bench.fresh", str(artifact), engine, str(threads), *map(str, shape)]
+def start_of(artifact: Path, engine: str, device: str, threads: int, shape: tuple[int, int, int]) -> Start:
+    """Measure in a fresh process. device: id of the profile; shape: (channels, height, width) of the input.
+
+    Raises ZooError if it fails there.
+    """
+    numbers = (str(number) for number in (threads, *shape))
+    command = [sys.executable, "-m", "zoo.bench.fresh", str(artifact), engine, device, *numbers]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -47,13 +51,14 @@ def _main(arguments: list[str]) -> None:
     from zoo import plugins
     from zoo.artifacts import open_artifact
     from zoo.engines.onnx_check import checked_model
+    from zoo.engines.opening import open_for
     from zoo.runner.memory import peak_rss_mb
 
-    path, engine, threads, *sides = arguments
+    path, engine, device, threads, *sides = arguments
     model = checked_model(open_artifact(Path(path), subset=True))
     inputs = np.zeros((1, *map(int, sides)), np.float32)
     started = time.perf_counter()
-    session = plugins.engine(engine).open(model, threads=int(threads))
+    session = open_for(plugins.engine(engine), model, plugins.device(device), threads=int(threads))
     del model
     loaded = time.perf_counter()
     session.run(inputs)

@@ -96,6 +96,8 @@ def command(
         profile = plugins.device(device)
         loaded = load(locate_artifact(artifact), profile, engine=engine, threads=threads)
         loading = time.perf_counter() - started
+        for refused in loaded.refused:
+            click.echo(str(refused), err=True)
         settings = Settings(out, format_, ratio, tile, overwrite, profile.memory_mb)
         results = run_files(loaded, files, settings, reporter)
     _show(artifact, loaded, loading, results, as_json)
@@ -113,6 +115,7 @@ def _show(name: str, loaded: Loaded, loading: float, results: Sequence[FileResul
                 "fingerprint": loaded.artifact.manifest.fingerprint,
                 "engine": loaded.engine,
                 "engine_version": loaded.engine_version,
+                "engines_refused": [refused.to_json() for refused in loaded.refused],
                 "golden_psnr_db": loaded.golden_psnr,
                 "load_ms": round(loading * 1000, 3),
                 "files": [result.to_json() for result in results],
