@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,18 @@ from torch.nn import functional
 
 from surgery_nets import context, parameters, relative_error, small_unet, smooth
 from zoo import plugins
+from zoo.apply.request import Request, adapted, resolve
 from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet import UNetArchitecture
 from zoo.contracts import Context
 from zoo.cost import model_cost, onnx_cost
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 from zoo.export.onnx_file import export_onnx
 from zoo.quantization.trace import trace
+from zoo.recipes.grammar import Recipe, Stage
 from zoo.surgery.resize import identity
 from zoo.surgery.resolution import grow_kernel, space_to_depth
+from zoo.training.schedule import Budget
 from zoo_techniques.space_to_depth import SpaceToDepth, SpaceToDepthConfig
 
 
@@ -32,7 +37,9 @@ def _seed() -> None:
 
 def reduced(model: nn.Module, ctx: Context | None = None, **options: Any) -> nn.Module:
     technique = SpaceToDepth(SpaceToDepthConfig(**options))
-    return technique.rewrite(copy.deepcopy(model).eval(), ctx or context())
+    ctx = ctx or context(smooth(1, size=64), [smooth(4, size=64, seed=1), smooth(4, size=64, seed=2)])
+    ctx = dataclasses.replace(ctx, architecture=adapted(ctx.architecture, [technique]))
+    return technique.rewrite(copy.deepcopy(model).eval(), ctx)
 
 
 def enlarged(model: nn.Module, inputs: Tensor, factor: int) -> Tensor:
@@ -149,9 +156,9 @@ def test_parameters_grow_at_both_ends_alone() -> None:
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-@pytest.mark.parametrize("size", [(16, 16), (48, 16), (64, 80), (128, 64)])
-def test_every_size_that_suited_the_network_still_does(factor: int, size: tuple[int, int]) -> None:
-    net, inputs = small_unet(), torch.rand(1, 4, *size)
+@pytest.mark.parametrize("cells", [(1, 1), (3, 1), (2, 3)])
+def test_all_whole_cells_suit_it(factor: int, cells: tuple[int, int]) -> None:
+    net, inputs = small_unet(), torch.rand(1, 4, *(16 * factor * count for count in cells))
     found = reduced(net, factor=factor, refine=False)
     with torch.no_grad():
         assert found(inputs).shape == net(inputs).shape
@@ -161,13 +168,13 @@ def test_every_size_that_suited_the_network_still_does(factor: int, size: tuple[
 def exported() -> tuple[nn.Module, bytes]:
     ctx = context()
     found = reduced(small_unet(), ctx, refine=False)
-    return found, export_onnx(found, ctx.architecture)
+    return found, export_onnx(found, adapted(ctx.architecture, [SpaceToDepth()]))
 
 
-def test_the_exported_file_takes_every_size_too(exported: tuple[nn.Module, bytes]) -> None:
+def test_the_exported_file_takes_them_too(exported: tuple[nn.Module, bytes]) -> None:
     found, data = exported
     session = plugins.engine("onnxruntime").open(data, threads=1)
-    for height, width in ((16, 48), (32, 32), (80, 16)):
+    for height, width in ((32, 96), (32, 32), (64, 32)):
         inputs = torch.rand(1, 4, height, width)
         with torch.no_grad():
             expected = found(inputs).clamp(0, 1).numpy()
@@ -177,18 +184,31 @@ def test_the_exported_file_takes_every_size_too(exported: tuple[nn.Module, bytes
 def test_the_exported_file_costs_what_the_network_does(exported: tuple[nn.Module, bytes]) -> None:
     found, data = exported
     cost = onnx_cost(data, (1, 4, 64, 96))
-    # 64 x 96 are whole cells; 48 x 96 is padded to them
     assert cost.macs == model_cost(found, torch.zeros(1, 4, 64, 96)).macs
-    assert cost.macs == onnx_cost(data, (1, 4, 48, 96)).macs
     assert cost.parameters == parameters(found)
 
 
 def test_tiles_start_at_whole_cells_and_see_further() -> None:
-    ctx = context()
+    unet = UNetArchitecture()
     for _ in range(2):  # a second network for the same architecture must not add up
-        reduced(small_unet(), ctx, refine=False)
-        assert (ctx.architecture.input.multiple_of, ctx.architecture.input.halo) == (32, 192)
-    assert UNetArchitecture().input.multiple_of == 16
+        suited = adapted(unet, [SpaceToDepth()])
+        assert (suited.input.multiple_of, suited.input.halo) == (32, 192)
+    assert unet.input.multiple_of == 16
+
+
+def test_the_example_grows_to_whole_cells() -> None:
+    spec = dataclasses.replace(UNetArchitecture().input, example=(48, 64))
+    assert SpaceToDepth().adapt(spec).example == (64, 64)
+    with pytest.raises(ZooError, match="64x48 is not in whole cells of 32"):
+        SpaceToDepth().adapt(dataclasses.replace(spec, fixed_size=True))
+
+
+def test_crops_that_are_no_whole_cells_are_refused_before_any_work(tmp_path: Path) -> None:
+    stage = Stage("space-to-depth")
+    request = Request(Recipe((stage,)), "unet", tmp_path / "out", (Budget(steps=1),), crop=48)
+    with pytest.raises(UsageError, match="must be a multiple of 32") as caught:
+        resolve(request)
+    assert "--crop 32" in str(caught.value.hint)
 
 
 # --------------------------------------------------------------------------------------------- other networks
@@ -237,7 +257,7 @@ def test_layers_on_pooled_features_are_left_out_of_the_fit() -> None:
 
 def test_the_result_can_be_copied_and_traced() -> None:
     found = reduced(small_unet(), refine=False)
-    again, inputs = trace(copy.deepcopy(found), smooth(1)), smooth(2, size=48)
+    again, inputs = trace(copy.deepcopy(found), smooth(1)), smooth(2, size=96)
     with torch.no_grad():
         assert torch.allclose(again(inputs), found(inputs), atol=1e-6)
 
@@ -259,7 +279,7 @@ def test_a_network_of_one_size_is_refused() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.one = nn.Conv2d(4, 4, 3, padding=1)
-            self.place = nn.Parameter(torch.rand(4, 32, 32))
+            self.place = nn.Parameter(torch.rand(4, 64, 64))
 
         def forward(self, x: Tensor) -> Tensor:
             return self.one(x + self.place)

@@ -258,6 +258,12 @@ class Technique:
         """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells."""
         return ""
 
+    def adapt(self, spec: InputSpec) -> InputSpec:
+        """What the net takes in after the rewrite: never less than `spec` asks for, but sides may have to be
+        multiples of more, and tiles may need a wider border. Asked before any work is done.
+        """
+        return spec
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The new structure, initialised from the trained weights, never from scratch where a closed form exists."""
         return model

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from zoo.contracts import Architecture, Context, InputSpec, Phase, Technique
+from zoo.contracts import Context, InputSpec, Phase, Technique
 from zoo.errors import ZooError
 from zoo.options import option
 
@@ -41,6 +41,18 @@ class SpaceToDepth(Technique):
     Config: ClassVar[type] = SpaceToDepthConfig
     config: SpaceToDepthConfig
 
+    def adapt(self, spec: InputSpec) -> InputSpec:
+        """Sides become whole cells, and the net sees `factor` times as far."""
+        cell = self.config.factor * spec.multiple_of
+        height, width = (-(-side // cell) * cell for side in spec.example)
+        if spec.fixed_size and (height, width) != spec.example:
+            raise ZooError(
+                f"{self.id}: {spec.example[1]}x{spec.example[0]} is not in whole cells of {cell}, and the network "
+                "takes nothing else."
+            )
+        halo = None if spec.halo is None else spec.halo * self.config.factor
+        return dataclasses.replace(spec, multiple_of=cell, halo=halo, example=(height, width))
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
         from zoo.quantization.trace import propagate_shapes, trace
@@ -48,7 +60,7 @@ class SpaceToDepth(Technique):
         from zoo.surgery.resolution import Reduced, check_output, scaling_layers
         from zoo.surgery.substitute import fitting_batches
 
-        factor, spec = self.config.factor, full_resolution_input(context.architecture)
+        factor, cell = self.config.factor, context.architecture.input.multiple_of
         module = trace(model, context.example_input)
         try:
             check_output(module)
@@ -56,28 +68,16 @@ class SpaceToDepth(Technique):
             raise ZooError(
                 f"{self.id} cannot run {type(model).__name__} at 1/{factor}: {error.message}."
             ) from error
-        cell = factor * spec.multiple_of
         batches = [
             batch[:, :, : batch.shape[2] // cell * cell, : batch.shape[3] // cell * cell]
             for batch in fitting_batches(context, self.config.refine, self.config.images)
             if min(batch.shape[2:]) >= cell
         ]
-        layers = scaling_layers(module, context.example_input, factor, spec.multiple_of)
-        reduced = Reduced(module, factor, spec.multiple_of)
+        layers = scaling_layers(module, context.example_input, factor)
+        reduced = Reduced(module, factor)
         layers = {**layers, reduced.last: reduced.wanted}
         targets = record(module, layers, batches, context, reduced.view)
         reduced.apply(detail=self.config.detail)
         propagate_shapes(module, context.example_input)
         refit(module, layers, targets, batches, context, self.id)
-        # Tiles must start at whole cells of the coarsest level, and see as many of them as before.
-        halo = None if spec.halo is None else spec.halo * factor
-        context.architecture.input = dataclasses.replace(spec, multiple_of=cell, halo=halo)
         return module
-
-
-def full_resolution_input(architecture: Architecture) -> InputSpec:
-    """The input spec as it was before this technique first changed it, so that a second run does not add up."""
-    name = "_full_resolution_input"
-    vars(architecture).setdefault(name, architecture.input)
-    spec: InputSpec = vars(architecture)[name]
-    return spec

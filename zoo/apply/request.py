@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,8 +86,17 @@ def resolve(request: Request) -> Job:
     """
     architecture = plugins.architecture(request.architecture, own_files=True)
     recipe = resolve_recipe(request.recipe) if request.recipe is not None else None
+    architecture = adapted(architecture, recipe.techniques if recipe else ())
     data, dataset = choose_dataset(request.data, request.photos, architecture)
     return Job(request, architecture, recipe, data, dataset, _crop(request, architecture))
+
+
+def adapted(architecture: Architecture, techniques: Sequence[Technique]) -> Architecture:
+    """The architecture with an input that suits it before and after each of the techniques; a copy."""
+    suited = copy.copy(architecture)
+    for technique in techniques:
+        suited.input = technique.adapt(suited.input)
+    return suited
 
 
 def _crop(request: Request, architecture: Architecture) -> int:

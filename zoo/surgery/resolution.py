@@ -29,21 +29,19 @@ _FINAL_FUNCTIONS = frozenset(
 )  # fmt: skip
 
 
-def check_output(module: fx.GraphModule) -> int:
-    """Output pixels per input pixel along each side. Raises ZooError if the output is not of the input's size."""
+def check_output(module: fx.GraphModule) -> None:
+    """Raises ZooError unless the output has the size of the input, or a multiple of it."""
     source = next(node for node in module.graph.nodes if node.op == "placeholder")
     result = module.graph.output_node().args[0]
     before, after = shape_of(source), shape_of(result) if isinstance(result, fx.Node) else None
     if before is not None and after is not None and len(before) == len(after) == 4:
         scale = after[2] // before[2]
         if scale > 0 and tuple(after[2:]) == (before[2] * scale, before[3] * scale):
-            return int(scale)
+            return
     raise ZooError("it needs a network whose output has the size of its input, or a multiple of it")
 
 
-def scaling_layers(
-    module: fx.GraphModule, example: Tensor, factor: int, multiple_of: int
-) -> dict[nn.Module, Wanted]:
+def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict[nn.Module, Wanted]:
     """The layers that can be fitted and whose results shrink with the picture; those of an SE block do not.
 
     Raises ZooError if the network does not run on a picture of 1 / factor the size.
@@ -51,16 +49,15 @@ def scaling_layers(
     able = {
         layer: node for node in module.graph.nodes if (layer := layer_of(module, node)) and refittable(layer)
     }
-    picture = _pad_to(example, multiple_of * factor)
     large, small = Counter[nn.Module](), Counter[nn.Module]()
 
     def measure(sizes: Counter[nn.Module]) -> Callable[[nn.Module, Tensor, Tensor], None]:
         return lambda layer, given, output: sizes.update({layer: output.shape[2] * output.shape[3]})
 
     with evaluating(module):
-        watch(module, able, picture, measure(large))
+        watch(module, able, example, measure(large))
         try:
-            watch(module, able, functional.avg_pool2d(picture, factor), measure(small))
+            watch(module, able, functional.avg_pool2d(example, factor), measure(small))
         except Exception as error:  # a stranger's forward()
             raise ZooError(
                 f"{type(module).__name__} does not run at 1/{factor} of its resolution: {error}"
@@ -79,9 +76,8 @@ class Reduced:
     put there when this is made, before outputs are recorded.
     """
 
-    def __init__(self, module: fx.GraphModule, factor: int, multiple_of: int) -> None:
-        self._module, self._factor, self._multiple = module, factor, multiple_of * factor
-        self._scale = check_output(module)
+    def __init__(self, module: fx.GraphModule, factor: int) -> None:
+        self._module, self._factor = module, factor
         self._source = next(node for node in module.graph.nodes if node.op == "placeholder")
         found = self._find_last()
         if found is None:
@@ -141,23 +137,19 @@ class Reduced:
         detail: hand the input's pixels to the last convolution as well, with weights of zero.
         """
         graph, factor = self._module.graph, self._factor
-        with graph.inserting_after(self._source):
-            padded = graph.call_function(_pad_to, (self._source, self._multiple))
         average: fx.Node | None = None
-        for user in [user for user in self._source.users if user is not padded]:
+        for user in list(self._source.users):
             layer = layer_of(self._module, user)
             if _growable(layer) and len(calls_of(self._module, cast(nn.Module, layer))) == 1:
                 grow_kernel(cast(nn.Conv2d, layer), factor)
-                user.replace_input_with(self._source, padded)
                 continue
             if average is None:  # what is no convolution, or asks for the size, gets the smaller picture
-                with graph.inserting_after(padded):
-                    average = graph.call_function(functional.avg_pool2d, (padded, factor))
+                with graph.inserting_after(self._source):
+                    average = graph.call_function(functional.avg_pool2d, (self._source, factor))
             user.replace_input_with(self._source, average)
         self._spread()
         if detail:
-            self._add_detail(padded)
-        self._crop()
+            self._add_detail()
         graph.lint()
         self._module.delete_all_unused_submodules()
         self._module.recompile()
@@ -180,38 +172,22 @@ class Reduced:
         else:
             self._module.set_submodule(str(self._shuffle.target), shuffle)
 
-    def _add_detail(self, padded: fx.Node) -> None:
+    def _add_detail(self) -> None:
         """Concatenate the input, space-to-depth, to what the last convolution takes."""
         channels, conv = cast(torch.Size, shape_of(self._source))[1], self.last
         features = cast(fx.Node, self._node.args[0])
-        if features is padded:
+        if features is self._source:
             return  # it is the first convolution too, and sees every pixel
         name = fresh_name(self._module, "detail")
         self._module.add_submodule(name, space_to_depth(channels, self._factor, like=conv.weight))
         with self._module.graph.inserting_before(self._node):
-            detail = self._module.graph.call_module(name, (padded,))
+            detail = self._module.graph.call_module(name, (self._source,))
             joined = self._module.graph.call_function(torch.cat, ([features, detail],), {"dim": 1})
         self._node.replace_input_with(features, joined)
         old = conv.weight.detach().clone()
         take_inputs(conv, conv.in_channels + channels * self._factor**2)
         with torch.no_grad():
             conv.weight[:, : old.shape[1]] = old
-
-    def _crop(self) -> None:
-        graph = self._module.graph
-        result = cast(fx.Node, graph.output_node().args[0])
-        with graph.inserting_after(result):
-            cropped = graph.call_function(_crop_to, (result, self._source, self._scale))
-        graph.output_node().args = (cropped,)
-
-
-def _pad_to(x: Tensor, multiple: int) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of `multiple`."""
-    return functional.pad(x, (0, -x.shape[3] % multiple, 0, -x.shape[2] % multiple), mode="replicate")
-
-
-def _crop_to(y: Tensor, x: Tensor, scale: int) -> Tensor:
-    return y[:, :, : scale * x.shape[2], : scale * x.shape[3]]
 
 
 def _growable(layer: nn.Module | None) -> bool:

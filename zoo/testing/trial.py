@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from zoo import plugins
-from zoo.apply.request import Job, Request
+from zoo.apply.request import Job, Request, adapted
 from zoo.apply.stages import StageRunner, stages_of
 from zoo.artifacts.golden import psnr
 from zoo.contracts import Architecture, Dataset, LeftAlone, Reporter, SilentReporter, Technique
@@ -113,8 +113,10 @@ def _runner(
     work: Path,
 ) -> StageRunner:
     stages = tuple(Stage.of(technique.id, format_options(technique.config)) for technique in techniques)
-    side = min(*architecture.input.example, 32)
-    crop = architecture.input.example[0] if architecture.input.fixed_size else side
+    architecture = adapted(architecture, techniques)
+    spec = architecture.input
+    small = -(-min(*spec.example, 32) // spec.multiple_of) * spec.multiple_of
+    crop = spec.example[0] if spec.fixed_size else small
     request = Request(
         None, architecture.id, work / "artifact", (Budget(steps=steps),), batch=2, crop=crop,
         learning_rate=1e-4, precision="float32", seed=seed,
