@@ -197,5 +197,5 @@ def test_zoo_run_writes_the_mask_that_was_measured(trained: Outcome, folder: Pat
 
 def test_several_masks_become_the_pages_of_a_tiff_file(tmp_path: Path) -> None:
     masks = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(3, 4, 2)
-    assert write_picture(tmp_path / "masks.tiff", masks, "tiff", 0) == (4, 3)
+    write_picture(tmp_path / "masks.tiff", [masks[:1], masks[1:]], 4, 3, 2, "tiff")
     assert np.array_equal(tifffile.imread(tmp_path / "masks.tiff"), masks.transpose(2, 0, 1))

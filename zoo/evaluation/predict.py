@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.raw.pack import Packed
-from zoo.runner.infer import infer
+from zoo.runner.infer import Canvas, infer
 from zoo.runner.tiles import plan_tiles
 
 if TYPE_CHECKING:
@@ -30,10 +30,9 @@ def predictor(session: Session, architecture: Architecture) -> Predict:
             return np.asarray(session.run(inputs[None])[0])
         height, width = inputs.shape[1:]
         rows, columns = height * output.scale, width * output.scale
-        picture = np.empty((rows, columns, output.channels), dtype=np.uint8)
-        packed = Packed(inputs, 0, 0, rows, columns, cell=output.scale)
+        canvas = Canvas(Packed(inputs, 0, 0, rows, columns, cell=output.scale), output.scale, output.channels)
         plan = plan_tiles(height, width, spec, most_pixels=_TILE_PIXELS)
-        infer(session, packed, plan, output.scale, picture)
+        picture = np.concatenate(list(infer(session, canvas, plan)))
         return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
     return predict

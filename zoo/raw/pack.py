@@ -1,4 +1,4 @@
-"""From a sensor mosaic to the input of a network, in one vectorised pass."""
+"""From a sensor mosaic to the input of a network: the whole frame, or a part of it at a time."""
 
 from __future__ import annotations
 
@@ -74,10 +74,105 @@ class Packed:
     width: int
     cell: int = 2
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Packed rows and columns."""
+        return self.data.shape[1], self.data.shape[2]
+
+    def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
+        """(C, rows, columns) of the packed frame."""
+        return self.data[:, rows, columns]
+
+
+class Packer:
+    """A frame that is packed a part at a time; its sizes mean what those of :class:`Packed` do.
+
+    Raises InputError if the network is for another kind of sensor.
+    """
+
+    def __init__(
+        self, frame: RawFrame, mosaic_kind: Literal["bayer", "xtrans"], ratio: float, *, white_balance: bool
+    ) -> None:
+        layout = _LAYOUTS[mosaic_kind]
+        if frame.kind != mosaic_kind:
+            raise InputError(
+                f"This network takes {layout.name} RAW files; the file is from "
+                f"{'a' if frame.kind == 'bayer' else 'an'} {_LAYOUTS[frame.kind].name} sensor.",
+                hint="See which checkpoints there are, and for which sensors:  zoo list checkpoints",
+            )
+        self._layout, self._mosaic, self._period = layout, frame.mosaic, len(layout.cell)
+        self._side = 1 if len(layout.channels[0]) == 1 else 2
+        self.top, self.left = _phase(frame, layout)
+        self.height, self.width = frame.mosaic.shape
+        self.cell = self._period // self._side
+        self._levels = [
+            [self._level(frame, place, ratio, white_balance) for place in places]
+            for places in layout.channels
+        ]
+
+    def _level(
+        self, frame: RawFrame, place: tuple[int, int], ratio: float, white_balance: bool
+    ) -> tuple[np.float32, np.float32]:
+        """What is subtracted from the pixels at a place of the cell, and what they are multiplied with."""
+        row, column = place
+        colour = int(frame.pattern[(row - self.top) % self._period, (column - self.left) % self._period])
+        black = frame.black[colour]
+        gain = frame.gains[1 if colour == 3 else colour] if white_balance else 1.0
+        return np.float32(black), np.float32(gain * ratio / (frame.white[colour] - black))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Packed rows and columns."""
+        rows, columns = (
+            -(-(self.height + self.top) // self._period),
+            -(-(self.width + self.left) // self._period),
+        )
+        return self._side * rows, self._side * columns
+
+    def packed(self) -> Packed:
+        """The whole frame."""
+        data = self.crop(slice(0, self.shape[0]), slice(0, self.shape[1]))
+        return Packed(data, self.top, self.left, self.height, self.width, self.cell)
+
+    def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
+        """(C, rows, columns) of the packed frame, without packing the rest."""
+        # Packed pixels come in whole cells of the mosaic.
+        first = rows.start // self._side, columns.start // self._side
+        last = -(-rows.stop // self._side), -(-columns.stop // self._side)
+        cells = self._cells(first, last)
+        out = np.empty(
+            (len(self._levels), *(self._side * (end - at) for at, end in zip(first, last, strict=True))),
+            dtype=np.float32,
+        )
+        for plane, places, levels in zip(out, self._layout.channels, self._levels, strict=True):
+            for number, ((row, column), (black, gain)) in enumerate(zip(places, levels, strict=True)):
+                pixels = plane[number // self._side :: self._side, number % self._side :: self._side]
+                source = cells[row :: self._period, column :: self._period]
+                np.subtract(source, black, out=pixels, dtype=np.float32)
+                pixels *= gain
+        np.clip(out, 0.0, 1.0, out=out)
+        top, left = rows.start - self._side * first[0], columns.start - self._side * first[1]
+        return out[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
+
+    def _cells(self, first: tuple[int, int], last: tuple[int, int]) -> npt.NDArray[np.uint16]:
+        """The mosaic from the cell `first` up to the cell `last`, extended where it has no pixels."""
+        begin = self._period * first[0] - self.top, self._period * first[1] - self.left
+        end = self._period * last[0] - self.top, self._period * last[1] - self.left
+        if min(begin) >= 0 and end[0] <= self.height and end[1] <= self.width:
+            return self._mosaic[begin[0] : end[0], begin[1] : end[1]]
+        rows = _extended(begin[0], end[0], self.height, self._period)
+        columns = _extended(begin[1], end[1], self.width, self._period)
+        return self._mosaic[np.ix_(rows, columns)]
+
+
+def packer(frame: RawFrame, spec: InputSpec, ratio: float) -> Packer:
+    """Packs a mosaic for a network. Raises InputError if the network is for another kind of sensor."""
+    return Packer(frame, spec.mosaic or "bayer", ratio, white_balance=spec.white_balance)
+
 
 def pack(frame: RawFrame, spec: InputSpec, ratio: float) -> Packed:
-    """Pack a mosaic for a network. Raises InputError if the network is for another kind of sensor."""
-    return _pack(frame, spec.mosaic or "bayer", ratio, spec.white_balance)
+    """Pack a whole mosaic for a network. Raises InputError if the network is for another kind of sensor."""
+    return packer(frame, spec, ratio).packed()
 
 
 def pack_bayer(frame: RawFrame, ratio: float, *, white_balance: bool) -> Packed:
@@ -86,45 +181,12 @@ def pack_bayer(frame: RawFrame, ratio: float, *, white_balance: bool) -> Packed:
     Each value is ``clip((raw - black) / (white - black) * gain * ratio, 0, 1)``. A mosaic that does not start
     on red, or has an odd side, is extended by the pixels one cell further in.
     """
-    return _pack(frame, "bayer", ratio, white_balance)
+    return Packer(frame, "bayer", ratio, white_balance=white_balance).packed()
 
 
 def pack_xtrans(frame: RawFrame, ratio: float, *, white_balance: bool) -> Packed:
     """Pack an X-Trans mosaic of any phase: (H, W) -> (9, h, w), h and w even and at least a third of H and W."""
-    return _pack(frame, "xtrans", ratio, white_balance)
-
-
-def _pack(
-    frame: RawFrame, mosaic_kind: Literal["bayer", "xtrans"], ratio: float, white_balance: bool
-) -> Packed:
-    layout = _LAYOUTS[mosaic_kind]
-    if frame.kind != mosaic_kind:
-        raise InputError(
-            f"This network takes {layout.name} RAW files; the file is from "
-            f"{'a' if frame.kind == 'bayer' else 'an'} {_LAYOUTS[frame.kind].name} sensor.",
-            hint="See which checkpoints there are, and for which sensors:  zoo list checkpoints",
-        )
-    period = len(layout.cell)
-    top, left = _phase(frame, layout)
-    height, width = frame.mosaic.shape
-    bottom, right = -(height + top) % period, -(width + left) % period
-    mosaic = frame.mosaic
-    if top or left or bottom or right:
-        rows, columns = _extended(height, top, bottom, period), _extended(width, left, right, period)
-        mosaic = mosaic[np.ix_(rows, columns)]
-    side = 1 if len(layout.channels[0]) == 1 else 2
-    cells = mosaic.shape[0] // period, mosaic.shape[1] // period
-    out = np.empty((len(layout.channels), side * cells[0], side * cells[1]), dtype=np.float32)
-    for channel, places in enumerate(layout.channels):
-        for number, (row, column) in enumerate(places):
-            colour = int(frame.pattern[(row - top) % period, (column - left) % period])
-            black = frame.black[colour]
-            gain = frame.gains[1 if colour == 3 else colour] if white_balance else 1.0
-            plane = out[channel, number // side :: side, number % side :: side]
-            np.subtract(mosaic[row::period, column::period], np.float32(black), out=plane, dtype=np.float32)
-            plane *= np.float32(gain * ratio / (frame.white[colour] - black))
-    np.clip(out, 0.0, 1.0, out=out)
-    return Packed(out, top, left, height, width, period // side)
+    return Packer(frame, "xtrans", ratio, white_balance=white_balance).packed()
 
 
 def _phase(frame: RawFrame, layout: _Layout) -> tuple[int, int]:
@@ -141,9 +203,9 @@ def _phase(frame: RawFrame, layout: _Layout) -> tuple[int, int]:
     )
 
 
-def _extended(size: int, before: int, after: int, period: int) -> npt.NDArray[np.intp]:
-    """Indices 0 .. size-1 with more on both sides: those one period further in, which have the same colours."""
-    indices = np.arange(-before, size + after)
+def _extended(begin: int, end: int, size: int, period: int) -> npt.NDArray[np.intp]:
+    """Indices begin .. end-1 of a side of `size` pixels; beyond it those one period further in, of the same colours."""
+    indices = np.arange(begin, end)
     indices[indices < 0] += period
     indices[indices >= size] -= period
     return indices

@@ -1,8 +1,10 @@
-"""Computing a picture tile by tile, straight into its samples."""
+"""Computing a picture tile by tile, in parts that come in the order in which they are written."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,26 +14,138 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.contracts import Session
-    from zoo.raw.pack import Packed
     from zoo.runner.tiles import Plan, Span
 
+#: Quarter turns counter-clockwise for each of LibRaw's orientations.
+_TURNS = {0: 0, 3: 2, 5: 1, 6: 3}
 
-def infer(session: Session, packed: Packed, plan: Plan, scale: int, picture: npt.NDArray[Any]) -> None:
-    """Fill `picture`, (H, W, channels) of an unsigned integer type, with what the network makes of `packed`.
 
-    scale: pixels of the picture per input pixel along each side. Raises IntegrityError if the network gives
-    numbers that are not finite.
+class Source(Protocol):
+    """What tiles are taken from: :class:`zoo.raw.pack.Packed` or :class:`zoo.raw.pack.Packer`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns as the network sees them."""
+
+    @property
+    def top(self) -> int:
+        """Rows of the picture that packing put before the first."""
+
+    @property
+    def left(self) -> int:
+        """Columns of the picture that packing put before the first."""
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture."""
+
+    @property
+    def cell(self) -> int:
+        """Rows and columns of `height` and `width` for one of `shape`."""
+
+    def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
+        """(C, rows, columns)."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The picture that a source becomes.
+
+    scale: pixels of the picture per input pixel along each side. largest: value of a sample that stands for 1. flip:
+    how it is to be turned, as LibRaw numbers it.
     """
-    largest = np.iinfo(picture.dtype).max
-    height, width = picture.shape[:2]
-    for row, column in plan:
-        outputs = session.run(window(packed.data, row, column, plan))
-        rows, from_rows = _place(row, scale, packed.top * scale // packed.cell, height)
-        columns, from_columns = _place(column, scale, packed.left * scale // packed.cell, width)
-        part = outputs[0, :, from_rows, from_columns] * np.float32(largest)
-        if not np.isfinite(part).all():
-            raise IntegrityError("The network gave numbers that are not finite.")
-        picture[rows, columns] = np.rint(np.clip(part, 0, largest, out=part), out=part).transpose(1, 2, 0)
+
+    source: Source
+    scale: int
+    channels: int
+    largest: int = 255
+    flip: int = 0
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Rows and columns before it is turned upright."""
+        return tuple(
+            side * self.scale // self.source.cell for side in (self.source.height, self.source.width)
+        )  # type: ignore[return-value]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height when it is upright."""
+        height, width = self.sides
+        return (height, width) if self.lies else (width, height)
+
+    @property
+    def lies(self) -> bool:
+        """Whether its columns become its rows."""
+        return _TURNS[self.flip] % 2 == 1
+
+
+def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[Any]]:
+    """Parts of the upright picture, (rows, width, channels) of an unsigned integer type, from the top down.
+
+    Each part is one row of tiles, or one column of them where the picture is turned, so that no more of the picture
+    is held. Raises IntegrityError if the network gives numbers that are not finite.
+    """
+    turns = _TURNS[canvas.flip]
+    backwards = turns in (1, 2)
+    outer, inner = (plan.columns, plan.rows) if canvas.lies else (plan.rows, plan.columns)
+    place = _places(canvas)
+    for span in reversed(outer) if backwards else outer:
+        tiles = [(across, span) if canvas.lies else (span, across) for across in inner]
+        whole = [place(*tile) for tile in tiles]
+        rows, columns = (max(at[side].stop for at, _ in whole) for side in (0, 1))
+        first_row, first_column = (min(at[side].start for at, _ in whole) for side in (0, 1))
+        if rows <= first_row or columns <= first_column:
+            continue  # only what was added to reach the stride
+        dtype = np.uint8 if canvas.largest <= 255 else np.uint16
+        part = np.empty((rows - first_row, columns - first_column, canvas.channels), dtype=dtype)
+        for (row, column), (target, cut) in zip(tiles, whole, strict=True):
+            samples = _samples(
+                session.run(window(canvas.source, row, column, plan)), cut, canvas.largest, dtype
+            )
+            at = tuple(
+                slice(side.start - begin, side.stop - begin)
+                for side, begin in zip(target, (first_row, first_column), strict=True)
+            )
+            part[at] = samples.transpose(1, 2, 0)
+            del samples
+        yield np.rot90(part, turns)
+        del part
+
+
+Sides = tuple[slice, slice]
+
+
+def _samples(
+    outputs: npt.NDArray[np.float32], cut: Sides, largest: int, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """The part of a tile's output that is its own, (channels, rows, columns), as integers."""
+    part = outputs[0][:, cut[0], cut[1]] * np.float32(largest)
+    # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
+    if not np.isfinite(part.sum(dtype=np.float64)):
+        raise IntegrityError("The network gave numbers that are not finite.")
+    np.rint(np.clip(part, 0, largest, out=part), out=part)
+    samples: npt.NDArray[Any] = part.astype(dtype)
+    return samples
+
+
+def _places(canvas: Canvas) -> Callable[[Span, Span], tuple[Sides, Sides]]:
+    """For a tile, where its own part lies in the picture before that is turned, and where in the tile's output."""
+    height, width = canvas.sides
+    top, left = (
+        each * canvas.scale // canvas.source.cell for each in (canvas.source.top, canvas.source.left)
+    )
+
+    def place(row: Span, column: Span) -> tuple[Sides, Sides]:
+        rows, from_rows = _place(row, canvas.scale, top, height)
+        columns, from_columns = _place(column, canvas.scale, left, width)
+        return (rows, columns), (from_rows, from_columns)
+
+    return place
 
 
 def _place(span: Span, scale: int, added: int, size: int) -> tuple[slice, slice]:
@@ -45,19 +159,20 @@ def _place(span: Span, scale: int, added: int, size: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start + offset, stop + offset)
 
 
-def window(data: npt.NDArray[np.float32], row: Span, column: Span, plan: Plan) -> npt.NDArray[np.float32]:
+def window(source: Source, row: Span, column: Span, plan: Plan) -> npt.NDArray[np.float32]:
     """The input of a tile, (1, C, h, w). Beyond the frame's lower and right edge it is mirrored."""
-    height, width = data.shape[1:]
-    if row.last <= height and column.last <= width:
-        part = data[:, row.first : row.last, column.first : column.last]
-    else:
-        rows = _mirrored(height, plan.height)[row.first : row.last]
-        columns = _mirrored(width, plan.width)[column.first : column.last]
-        part = data[:, rows[:, None], columns[None, :]]
+    rows, columns = _mirrored(source.shape[0], row), _mirrored(source.shape[1], column)
+    part = source.crop(_reach(rows), _reach(columns))
+    if row.last > source.shape[0] or column.last > source.shape[1]:
+        part = part[:, (rows - rows.min())[:, None], (columns - columns.min())[None, :]]
     return np.ascontiguousarray(part[None])
 
 
-def _mirrored(size: int, wanted: int) -> npt.NDArray[np.intp]:
-    """Indices 0 .. wanted-1 of a side of `size` pixels, going back and forth: 0 1 2 2 1 0 0 1 2."""
-    indices = np.arange(wanted) % (2 * size)
+def _mirrored(size: int, span: Span) -> npt.NDArray[np.intp]:
+    """Indices of a side of `size` pixels, which goes back and forth behind its end: 0 1 2 2 1 0 0 1 2."""
+    indices = np.arange(span.first, span.last) % (2 * size)
     return np.minimum(indices, 2 * size - 1 - indices)
+
+
+def _reach(indices: npt.NDArray[np.intp]) -> slice:
+    return slice(int(indices.min()), int(indices.max()) + 1)

@@ -18,14 +18,16 @@ from zoo.files import writing
 from zoo.raw.isolated import IsolatedDecoder
 from zoo.runner.loading import Loaded
 from zoo.runner.memory import peak_rss_mb
-from zoo.runner.pictures import SUFFIXES, Format, empty_picture, write_picture
+from zoo.runner.pictures import LARGEST, SUFFIXES, Format, write_picture
 from zoo.runner.tiles import Plan, plan_tiles
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from zoo.artifacts.manifest import Manifest
     from zoo.contracts import InputSpec
     from zoo.raw.decode import RawFrame
-    from zoo.raw.pack import Packed
+    from zoo.runner.infer import Canvas, Source
 
 #: Memory for what the engine computes at once, and what it takes per input pixel: measured with ONNX Runtime
 #: 1.31 on `unet` and `lighter-unet`. Sixteen bits are computed in 32 on a CPU.
@@ -167,42 +169,53 @@ def _timed(result: FileResult, step: str) -> Iterator[None]:
 def _develop(
     loaded: Loaded, result: FileResult, target: Path, settings: Settings, decode: Callable[[Path], RawFrame]
 ) -> None:
-    """One file to one picture or mask. What a step no longer needs is let go before the next."""
-    from zoo.runner.infer import infer
+    """One file to one picture or mask, which is written while it is computed."""
+    from zoo.runner.infer import Canvas, infer
 
     manifest = loaded.artifact.manifest
+    source: Source
     if manifest.input.kind == "packed-raw":
-        packed, flip = _packed_raw(result, manifest.input, settings, decode)
+        source, flip = _packed_raw(result, manifest.input, settings, decode)
     else:
-        packed, flip = _packed_picture(result, manifest), 0
-    with _timed(result, "infer"):
-        plan = _plan(loaded, packed, settings)
-        result.tiles = plan.tiles
-        scale = manifest.output.scale
-        height, width = packed.height * scale // packed.cell, packed.width * scale // packed.cell
-        picture = empty_picture(height, width, manifest.output.channels, settings.format)
-        infer(loaded.session, packed, plan, scale, picture)
-        del packed
-    with _timed(result, "write"):
-        result.size = write_picture(target, picture, settings.format, flip)
+        source, flip = _packed_picture(result, manifest), 0
+    output = manifest.output
+    canvas = Canvas(source, output.scale, output.channels, LARGEST[settings.format], flip)
+    plan = _plan(loaded, canvas, settings)
+    result.tiles = plan.tiles
+    parts = _timed_parts(result, infer(loaded.session, canvas, plan))
+    started = time.perf_counter()
+    write_picture(target, parts, *canvas.size, output.channels, settings.format)
+    result.steps["write"] = time.perf_counter() - started - result.steps["infer"]
+    result.size = canvas.size
+
+
+def _timed_parts(result: FileResult, parts: Iterator[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
+    """The same parts; making them counts as inference, what becomes of them does not."""
+    while True:
+        with _timed(result, "infer"):
+            part = next(parts, None)
+        if part is None:
+            return
+        yield part
+        del part
 
 
 def _packed_raw(
     result: FileResult, spec: InputSpec, settings: Settings, decode: Callable[[Path], RawFrame]
-) -> tuple[Packed, int]:
-    """A RAW file as the network takes it, and how the picture is to be turned."""
+) -> tuple[Source, int]:
+    """A RAW file as the network takes it, a part at a time, and how the picture is to be turned."""
     from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
-    from zoo.raw.pack import pack
+    from zoo.raw.pack import packer
 
     with _timed(result, "decode"):
         frame = decode(result.path)
     with _timed(result, "pack"):
         target = TARGET_LEVEL if spec.target_level is None else spec.target_level
         result.ratio = auto_ratio(frame, target) if settings.ratio is None else settings.ratio
-        return pack(frame, spec, result.ratio), frame.flip
+        return packer(frame, spec, result.ratio), frame.flip
 
 
-def _packed_picture(result: FileResult, manifest: Manifest) -> Packed:
+def _packed_picture(result: FileResult, manifest: Manifest) -> Source:
     """A picture as the network takes it, whole and upright."""
     from zoo.pixels import as_input, read_pixels
     from zoo.raw.pack import Packed
@@ -215,12 +228,12 @@ def _packed_picture(result: FileResult, manifest: Manifest) -> Packed:
         return Packed(data, 0, 0, data.shape[1] * scale, data.shape[2] * scale, cell=scale)
 
 
-def _plan(loaded: Loaded, packed: Packed, settings: Settings) -> Plan:
+def _plan(loaded: Loaded, canvas: Canvas, settings: Settings) -> Plan:
     manifest = loaded.artifact.manifest
     budget = min(_TILE_BYTES, int(settings.memory_mb * 2**20 * _SHARE))
     integer = manifest.precision.startswith("int")  # int8, int4: narrower weights, but activations as int8
     pixels = budget // (_INTEGER_BYTES_PER_PIXEL if integer else _FLOAT_BYTES_PER_PIXEL)
-    height, width = packed.data.shape[1:]
+    height, width = canvas.source.shape
     return plan_tiles(height, width, manifest.input, most_pixels=pixels, most_side=settings.tile)
 
 
