@@ -413,6 +413,8 @@ class DeviceProfile:
     int8_tops:     dense int8 operations a second, in 10^12, as the maker states them; None if it computes no int8.
     threads:       for an engine on the processor; 0 for as many as the process may use.
     arena:         whether the engine keeps memory it took for the next run; without, it peaks lower or higher by net.
+    reserve_mb:    memory an engine with an arena sets aside in one piece, so that it does not fall apart; 0 for none.
+                   The runner, which knows what a tile takes, states it.
     execution:     "sequential" runs a net's operators one after another, each on all threads; "parallel" runs those
                    that do not wait for each other at once, which pays for nets of many branches.
     power_modes:   in watts, lowest first; empty if there is one.
@@ -434,6 +436,7 @@ class DeviceProfile:
     int8_tops: float | None = None
     threads: int = 0
     arena: bool = True
+    reserve_mb: int = 0
     execution: Execution = "sequential"
     power_modes: tuple[float, ...] = ()
     power_sensors: tuple[str, ...] = ()

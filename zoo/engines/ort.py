@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -143,7 +144,28 @@ def _options(runtime: Any, threads: int, profile: DeviceProfile | None) -> Any:
     # 207 MB, and without an arena at 270 MB and slower, since every buffer is mapped afresh.
     options.enable_mem_pattern = False
     options.enable_cpu_mem_arena = profile is None or profile.arena
+    if profile is not None and profile.arena and profile.reserve_mb and _reserve(runtime, profile.reserve_mb):
+        options.add_session_config_entry("session.use_env_allocators", "1")
     return options
+
+
+@functools.cache
+def _reserve(runtime: Any, megabytes: int) -> bool:
+    """Have all sessions share an arena that begins with so much; False if this build of ONNX Runtime has none.
+
+    An arena that grows by and by is made of pieces between which freed memory does not join. Measured with 1.31 at
+    4 x 1024 x 1024: the int8 `lighter-unet` takes 231 MB instead of 312, the float one 670 instead of 1080. It costs
+    three per cent of the reservation in tables; the rest only takes addresses until it is used.
+    """
+    try:
+        where = runtime.OrtMemoryInfo(
+            "Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
+        )
+        arena = {"initial_chunk_size_bytes": megabytes << 20, "max_dead_bytes_per_chunk": 1 << 20}
+        runtime.create_and_register_allocator(where, runtime.OrtArenaCfg(arena))
+    except Exception:  # an older build takes no such options, a process can have one shared arena only
+        return False
+    return True
 
 
 def _shape(sides: Any) -> str:
