@@ -224,7 +224,7 @@ def _read_attribute(reader: Reader, place: Field, node: Node, depth: int) -> Non
         if part.key == _ATTRIBUTE_NAME:
             name = reader.text(part)
         elif part.key == _ATTRIBUTE_INT:
-            value = reader.value(part)
+            value = _signed(reader.value(part))
         elif part.key == _ATTRIBUTE_STRING:
             value = reader.content(part).decode(errors="replace")
         elif part.key in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
@@ -330,6 +330,18 @@ def encode_node(
             part += encode_number(_ATTRIBUTE_TYPE, _TYPE_INTS)
         content += encode_bytes(_NODE_ATTRIBUTE, part)
     return encode_bytes(_GRAPH_NODE, content)
+
+
+def encode_like(
+    data: bytes, node: Node, operator: str, inputs: Sequence[str], outputs: Sequence[str]
+) -> bytes:
+    """A node with the name and attributes of `node`, which lies in `data`, and another operator and other values."""
+    content = b"".join(encode_bytes(_NODE_INPUT, name.encode()) for name in inputs)
+    content += b"".join(encode_bytes(_NODE_OUTPUT, name.encode()) for name in outputs)
+    content += encode_bytes(_NODE_NAME, node.name.encode()) + encode_bytes(_NODE_OPERATOR, operator.encode())
+    parts = Reader(data).message(node.place)
+    kept = b"".join(data[part.start : part.end] for part in parts if part.key == _NODE_ATTRIBUTE)
+    return encode_bytes(_GRAPH_NODE, content + kept)
 
 
 def encode_tensor(name: str, kind: int, dims: Sequence[int], raw: bytes) -> bytes:

@@ -32,12 +32,13 @@ def expansions(data: bytes, graph: Graph) -> dict[Field, bytes]:
         if any(packed) and not (node.operator == "DequantizeLinear" and all(packed)):
             return {}
     return {
-        tensor.place: encode_tensor(name, INT8, tensor.dims, _as_int8(data, tensor))
+        tensor.place: encode_tensor(name, INT8, tensor.dims, as_int8(data, tensor))
         for name, tensor in tensors.items()
     }
 
 
-def _as_int8(data: bytes, tensor: Tensor) -> bytes:
+def as_int8(data: bytes, tensor: Tensor) -> bytes:
+    """The numbers of an INT4 tensor, a byte each. Raises IntegrityError if it has not the size it states."""
     import numpy as np
 
     place, count = tensor.content, prod(tensor.dims)
