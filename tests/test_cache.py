@@ -17,7 +17,7 @@ from loopback_hub import LoopbackHub
 from pulling import REPOSITORY, World, artifact_files, registry_text, world
 from zoo import catalogue
 from zoo.errors import IntegrityError, OutputError
-from zoo.pull.lock import holding
+from zoo.holding import holding
 from zoo.pull.places import lock_path, partial_path, record_path
 from zoo_cli.main import main
 

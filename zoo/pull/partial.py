@@ -13,7 +13,7 @@ from types import TracebackType
 
 from zoo.artifacts import FileEntry
 from zoo.files import CHUNK, open_regular, reading, writing
-from zoo.pull.lock import attempt, release, wait_for
+from zoo.holding import attempt, release, wait_for
 from zoo.pull.places import partial_path
 
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
