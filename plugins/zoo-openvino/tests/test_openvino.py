@@ -4,13 +4,17 @@ import subprocess
 import sys
 
 import numpy as np
+import openvino
 import pytest
 
 from zoo import plugins
-from zoo.artifacts.golden import psnr
+from zoo.artifacts import open_artifact
+from zoo.artifacts.golden import check_golden, psnr
 from zoo.catalogue import shipped_folder
+from zoo.engines.int8_graph import to_unsigned
 from zoo.errors import InputError, IntegrityError
 from zoo_openvino import OpenVinoEngine
+from zoo_openvino.fake_quantize import fuse_pairs
 
 INPUTS = np.random.default_rng(0).random((1, 4, 64, 96), dtype=np.float32)
 
@@ -25,6 +29,41 @@ def outputs(engine: str, checkpoint: str) -> np.ndarray:
 )
 def test_it_agrees_with_onnx_runtime(checkpoint: str, least: float) -> None:
     assert psnr(outputs("openvino", checkpoint), outputs("onnxruntime", checkpoint)) > least
+
+
+def read(data: bytes) -> openvino.Model:
+    return openvino.Core().read_model(data)
+
+
+def quantizers(model: openvino.Model) -> int:
+    return sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops())
+
+
+def test_each_activation_is_quantized_once() -> None:
+    model = read((shipped_folder("lighter-unet-int8") / "model.onnx").read_bytes())
+    before = quantizers(model)
+    assert fuse_pairs(model)
+    layers = sum("Convolution" in node.get_type_name() for node in model.get_ops())
+    activations = sum(node.get_type_name() == "PRelu" for node in model.get_ops())
+    assert quantizers(model) == layers + activations < before
+
+
+def test_symmetric_int8_comes_as_near_to_the_stored_outputs_as_in_onnx_runtime() -> None:
+    artifact = open_artifact(shipped_folder("lighter-unet-int8"))
+    model = artifact.path / "model.onnx"
+    found = {
+        engine: check_golden(plugins.engine(engine).open(model, threads=1), artifact, engine)
+        for engine in ("openvino", "onnxruntime")
+    }
+    assert found["openvino"] > found["onnxruntime"] - 0.5
+
+
+def test_a_pair_with_another_zero_point_is_left_to_openvino() -> None:
+    data = to_unsigned((shipped_folder("lighter-unet-int8") / "model.onnx").read_bytes())
+    model = read(data)
+    assert not fuse_pairs(model)
+    signed = outputs("openvino", "lighter-unet-int8")
+    assert psnr(OpenVinoEngine().open(data, threads=1).run(INPUTS), signed) > 30
 
 
 def test_the_profile_of_a_pc_prefers_it() -> None:

@@ -13,6 +13,7 @@ from zoo.engines.onnx_check import check_onnx
 from zoo.engines.processors import multiplies_unsigned, thread_count
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.files import read_bytes
+from zoo_openvino.fake_quantize import fuse_pairs
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile, FloatArray
@@ -80,12 +81,14 @@ class OpenVinoEngine(Engine):
 
         data = model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
         check_onnx(data)
-        if multiplies_unsigned():
-            data = to_unsigned(data)
         try:
             core = openvino.Core()
+            network = core.read_model(data)
+            if not fuse_pairs(network) and multiplies_unsigned():
+                # What is left as pairs of operators is computed wrongly with signed levels.
+                network = core.read_model(to_unsigned(data))
             compiled = core.compile_model(
-                core.read_model(data),
+                network,
                 "CPU",
                 {
                     "INFERENCE_NUM_THREADS": thread_count(threads, profile),
