@@ -16,8 +16,8 @@ from zoo.cache import cache_dir
 from zoo.catalogue import Checkpoint, checkpoints
 from zoo.errors import IntegrityError, ZooError
 from zoo.files import sha256_of, writing
-from zoo.pull.keeping import Kept, Rest, kept, rests
 from zoo.holding import attempt, holding, release
+from zoo.pull.keeping import Kept, Rest, kept, rests
 from zoo.pull.places import cached_path, lock_path
 from zoo.pull.records import all_records, make_record, read_record, remove_record, write_record
 

@@ -14,8 +14,8 @@ from zoo.catalogue.sources import HubAddress
 from zoo.contracts import DeviceProfile, Reporter, SilentReporter
 from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
 from zoo.files import read_bytes, reading, sha256_of, writing
-from zoo.pull.limits import Limits
 from zoo.holding import holding
+from zoo.pull.limits import Limits
 from zoo.pull.partial import remove_leftover
 from zoo.pull.places import cached_path, hub_path, lock_path, partial_path
 from zoo.pull.records import make_record, read_record, write_record
