@@ -23,6 +23,7 @@ from zoo.options import format_options
 from zoo.recipes import legality
 from zoo.recipes.canonical import ResolvedRecipe
 from zoo.recipes.grammar import Recipe, Stage
+from zoo.testing.quicker import keep_translations
 from zoo.testing.workbench import Patterns, Workbench
 from zoo.training.inputs import normalise
 from zoo.training.schedule import Budget
@@ -93,6 +94,7 @@ def attempt(
         for stage in stages:
             model = runner.finish(model, stage)
     exported = export_onnx(model, runner.job.architecture)
+    keep_translations()
     return Trial(
         runner.job.architecture,
         runner.original,
