@@ -1,0 +1,118 @@
+"""Run the base install on 64-bit Arm, emulated by QEMU on x86-64 Debian 12.
+
+    python tests/emulate_aarch64.py [FOLDER] [--all] [--sources FILE]
+
+Needs Python with this project and its extra `cpu` installed, apt-get and pip; no rights of an administrator, and
+nothing outside FOLDER is changed. Exit status: 0 if all held, 1 if something did not, 75 if packages could not
+be had, so that nothing is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from aarch64 import Failed, Unavailable, checks, packages
+from aarch64.environment import Environment, environment
+
+#: Raspberry Pi 5 (with int8 dot products, as Orin's Cortex-A78AE), and Jetson Nano (without).
+PROCESSORS = ("cortex-a76", "cortex-a57")
+#: os.EX_TEMPFAIL: try again another time.
+UNAVAILABLE = 75
+#: A few tests of each part that a board runs, those that start other programs among them: a minute or so.
+FEW = ("test_devices.py",)
+#: Whole modules that need no torch.
+ALL = (
+    "test_devices.py",
+)  # fmt: skip
+
+T = TypeVar("T")
+_STARTED = time.monotonic()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "folder", nargs="?", type=Path, help="What is fetched is kept here [nothing is kept]."
+    )
+    parser.add_argument("--all", action="store_true", help="Every test that a board can run: an hour or so.")
+    parser.add_argument("--sources", type=Path, help="A list of apt sources instead of the system's.")
+    arguments = parser.parse_args()
+    if arguments.sources and not arguments.sources.is_file():
+        parser.error(f"{arguments.sources} is no file")
+    with tempfile.TemporaryDirectory(prefix="zoo-aarch64-") as temporary:
+        folder = (arguments.folder or Path(temporary)).resolve()
+        try:
+            check(folder, ALL if arguments.all else FEW, arguments.sources)
+        except Unavailable as error:
+            tell(f"not run: {error}")
+            return UNAVAILABLE
+        except Failed as error:
+            tell(f"FAILED: {error}")
+            return 1
+    tell("all that was run holds")
+    return 0
+
+
+def check(folder: Path, tests: tuple[str, ...], sources: Path | None) -> None:
+    """Make the environment and run everything. Raises Unavailable, or Failed with all that does not hold."""
+    debian = step("Debian's Python, and QEMU", lambda: packages.debian(folder, sources))
+    wheel = step("the wheel", lambda: packages.built_wheel(folder))
+    site = step("what the wheel requires", lambda: packages.base_install(folder, wheel))
+    tools = step("what the tests require", lambda: packages.test_tools(folder))
+    boards = {cpu: environment(folder, debian, site, cpu=cpu) for cpu in PROCESSORS}
+    here = folder / "scratch" / "x86-64"
+    for scratch in (here, *(board.scratch for board in boards.values())):
+        shutil.rmtree(
+            scratch / "home", ignore_errors=True
+        )  # the records of what was pulled and checked before
+    failures = []
+    # Beside the tests, which mostly keep one processor busy.
+    with ThreadPoolExecutor(1) as background:
+        compared = background.submit(compare, boards, here)
+        for part in (lambda: checks.run_tests(boards[PROCESSORS[0]], tools, tests), compared.result):
+            try:
+                part()
+            except Failed as error:
+                failures.append(str(error))
+    if failures:
+        raise Failed("\n".join(failures))
+
+
+def compare(boards: dict[str, Environment], here: Path) -> None:
+    """Compare what this machine and the emulated ones compute. Raises Failed."""
+    expected = checks.outputs(sys.executable, here)
+    for cpu, board in boards.items():
+        alike = checks.same_outputs(expected, checks.outputs(board.python, board.scratch))
+        tell(f"{cpu}, the network's outputs and those of x86-64: {alike}")
+    board = boards[PROCESSORS[0]]
+    raw = checks.photograph(here)
+    theirs = checks.develop(sys.executable, here, raw)
+    ours = checks.develop(board.python, board.scratch, raw)
+    alike = checks.same_pictures(theirs.picture, ours.picture)
+    tell(f"{PROCESSORS[0]}, zoo run {raw.name} on {ours.engine} and on x86-64's {theirs.engine}: {alike}")
+
+
+def step(what: str, make: Callable[[], T]) -> T:
+    """Do something and say how long it took."""
+    started = time.monotonic()
+    made = make()
+    tell(f"{what}: {time.monotonic() - started:.0f} s")
+    return made
+
+
+def tell(words: str) -> None:
+    """Print a line with the time since the start."""
+    sys.stdout.write(f"[{time.monotonic() - _STARTED:4.0f} s] aarch64: {words}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
