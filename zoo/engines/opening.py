@@ -10,15 +10,24 @@ from zoo.engines.processors import thread_count
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zoo.contracts import DeviceProfile, Engine, Session
+    from zoo.contracts import DeviceProfile, Engine, InputSpec, Session
 
 
-def open_for(engine: Engine, model: Path | bytes, profile: DeviceProfile, *, threads: int = 0) -> Session:
+def open_for(
+    engine: Engine,
+    model: Path | bytes,
+    profile: DeviceProfile,
+    *,
+    threads: int = 0,
+    spec: InputSpec | None = None,
+) -> Session:
     """Open a model as `profile` says; `threads` overrides it.
 
-    An engine whose `open` takes no profile, as it was until profiles had more than threads, is given those alone.
+    An engine is given what its `open` takes: one that must know the sizes of inputs beforehand also asks for `spec`,
+    one that was written before profiles had more than threads gets those alone.
     """
     parameters = inspect.signature(engine.open).parameters
-    if "profile" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        return engine.open(model, threads=threads, profile=profile)
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()) or "profile" in parameters:
+        more = {"spec": spec} if "spec" in parameters else {}
+        return engine.open(model, threads=threads, profile=profile, **more)
     return engine.open(model, threads=thread_count(threads, profile))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,40 +68,61 @@ def model_bytes(model: Path | bytes) -> bytes:
 
 
 def open_session(
-    data: bytes, providers: Sequence[Provider], *, threads: int = 0, profile: DeviceProfile | None = None
+    data: bytes,
+    providers: Sequence[Provider],
+    *,
+    threads: int = 0,
+    profile: DeviceProfile | None = None,
+    most_side: int | None = None,
 ) -> OnnxRuntimeSession:
     """A session of `data` on these providers, best first; what the first cannot compute, the next do.
 
-    Raises IntegrityError if ONNX Runtime refuses the model, PluginError if the first provider is not there: ONNX
-    Runtime itself would take the next one without an error.
+    most_side: see :class:`OnnxRuntimeSession`.
+    Raises IntegrityError if ONNX Runtime refuses the model, PluginError if the first provider is another than the
+    processor's and does so, or is not there: ONNX Runtime itself would take the next one without an error.
     """
     runtime = require("onnxruntime", "Running a network", extra="cpu")
     wanted = providers[0][0]
     if wanted not in runtime.get_available_providers():
         raise PluginError(f"This build of ONNX Runtime has no {wanted}.", hint="See:  zoo doctor")
+    if wanted != CPU:
+        runtime.set_default_logger_severity(
+            4
+        )  # what its libraries lack, it would tell on standard error as well
     try:
         session = runtime.InferenceSession(
             data,
             _options(runtime, threads, profile),
             providers=[name for name, _ in providers],
             provider_options=[dict(options) for _, options in providers],
+            # or it would print a remark and go on without the provider
+            enable_fallback=0,
         )
     except Exception as error:  # onnxruntime raises a dozen unrelated types
-        raise IntegrityError(f"ONNX Runtime does not load the model: {_reason(error)}") from error
-    used = session.get_providers()
+        reason = f"ONNX Runtime does not load the model{'' if wanted == CPU else f' on {wanted}'}: {_reason(error)}"
+        raise (IntegrityError(reason) if wanted == CPU else PluginError(reason)) from error
+    refuse_replaced(wanted, session.get_providers())
+    return OnnxRuntimeSession(session, most_side)
+
+
+def refuse_replaced(wanted: str, used: Sequence[str]) -> None:
+    """Raise PluginError unless the provider that was wanted is among those that a session uses."""
     if wanted not in used:
         raise PluginError(
             f"ONNX Runtime could not start {wanted} and took {', '.join(used)} instead: "
             "its libraries of CUDA, cuDNN or TensorRT are missing, of another version, or find no GPU.",
             hint="See:  zoo doctor",
         )
-    return OnnxRuntimeSession(session)
 
 
 class OnnxRuntimeSession:
-    """A model loaded in ONNX Runtime: float32 (N, C, H, W) in, float32 out."""
+    """A model loaded in ONNX Runtime: float32 (N, C, H, W) in, float32 out.
 
-    def __init__(self, session: Any) -> None:
+    most_side: the longest side of an input that it was built for, None for any.
+    """
+
+    def __init__(self, session: Any, most_side: int | None = None) -> None:
+        self.most_side = most_side
         self._session = session
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
@@ -121,6 +143,12 @@ class OnnxRuntimeSession:
         )
         if not fits:
             raise InputError(f"The model takes {_shape(expected)}, not {_shape(inputs.shape)}.")
+        if self.most_side is not None and max(inputs.shape[2:]) > self.most_side:
+            raise InputError(
+                f"The engine is built for inputs of up to {self.most_side} pixels a side, not "
+                f"{_shape(inputs.shape)}.",
+                hint=f"Use smaller tiles:  --tile {self.most_side}",
+            )
         array = np.ascontiguousarray(inputs, dtype=np.float32)
         try:
             output = self._session.run([self._output], {self._input.name: array})[0]
@@ -174,5 +202,5 @@ def _shape(sides: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """The engine's message without its source locations."""
-    text = str(error).strip()
+    text = re.sub(r"^/\S+:\d+ .*?\) ", "", str(error).strip())
     return text.splitlines()[0][:300] if text else type(error).__name__

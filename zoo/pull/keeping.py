@@ -10,6 +10,8 @@ from pathlib import Path
 from zoo.artifacts import FileEntry, open_artifact
 from zoo.cache import cache_dir
 from zoo.catalogue import Checkpoint, checkpoints
+from zoo.engines.tensorrt import TensorRtEngine
+from zoo.engines.tensorrt_cache import outdated
 from zoo.errors import ZooError
 from zoo.locks import try_lock
 from zoo.pull.places import INSTALLED, cached_path
@@ -70,6 +72,7 @@ def rests() -> list[Rest]:
         *(Rest("damaged checkpoint", path, _size(path)) for path in _entries(root / "quarantine")),
         *(Rest("left by a kill", path, _size(path)) for path in _entries(root / "trash")),
         *(Rest("left by a kill", path, _size(path)) for path in _abandoned(root)),
+        *(Rest("TensorRT engine for another version", path, _size(path)) for path in _engines()),
     ]
     return sorted(found, key=lambda each: (each.what, str(each.path)))
 
@@ -131,6 +134,14 @@ def _abandoned(root: Path) -> Iterator[Path]:
             if path.name.startswith(".") and path.suffix == ".tmp" and is_idle(path):
                 yield path
     yield from (path for path in _entries(root / "locks") if is_idle(path))
+
+
+def _engines() -> list[Path]:
+    """Engines that TensorRT must build anew; none where that cannot be told, as ONNX Runtime is not there."""
+    try:
+        return list(outdated(TensorRtEngine().version))
+    except ZooError:
+        return []
 
 
 def is_idle(path: Path) -> bool:

@@ -127,7 +127,7 @@ def _opened(artifact: Artifact, engine: Engine, profile: DeviceProfile, threads:
     check.raise_if_refused()
     model = checked_model(artifact)
     try:
-        session = open_for(engine, model, profile, threads=threads)
+        session = open_for(engine, model, profile, threads=threads, spec=artifact.manifest.input)
         return Loaded(artifact, session, engine.id, version, check.psnr(session))
     except ZooError:
         raise

@@ -1,0 +1,156 @@
+"""TensorRT on an NVIDIA GPU, through ONNX Runtime's provider.
+
+Written after the documentation of ONNX Runtime and TensorRT. It has not been run on a GPU by zoo's authors; what is
+tested is what can be without one: the options, the key of the cache, what makes it unavailable, and that another
+engine takes over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.contracts import Engine, InputSpec
+from zoo.engines.cuda import cuda_provider, gpu_obstacle
+from zoo.engines.float_graph import to_float
+from zoo.engines.nvidia import tensorrt_version
+from zoo.engines.onnx_bytes import read_model
+from zoo.engines.ort import CPU, model_bytes, obstacle, open_session, runtime_version
+from zoo.engines.packed_weights import expand
+from zoo.engines.tensorrt_cache import built_engine
+
+if TYPE_CHECKING:
+    from zoo.contracts import DeviceProfile
+    from zoo.engines.ort import OnnxRuntimeSession
+
+TENSORRT = "TensorrtExecutionProvider"
+#: Of a network that zoo knows nothing of; most take multiples of fewer.
+_UNKNOWN = InputSpec("rgb", 0, multiple_of=32)
+#: Sides of the inputs an engine is built for: the least, what it is tuned for, and the greatest by megabytes of
+#: memory, of which TensorRT sets aside what the greatest needs.
+_LEAST, _TUNED = 16, 512
+_GREATEST = ((4096, 768), (16384, 1024), (1 << 24, 2048))
+_WORKSPACE = (64 << 20, 4 << 30)
+
+
+class TensorRtEngine(Engine):
+    """TensorRT, int8 where the profile's GPU has it and else float16; the first load builds an engine, in minutes.
+
+    Engines are kept in the cache, a folder for each model, GPU, version and set of options.
+    """
+
+    id = "tensorrt"
+    summary = "TensorRT on an NVIDIA GPU, int8 and float16 (not run on a GPU by zoo's authors)"
+
+    def available(self) -> str | None:
+        """None if this build of ONNX Runtime has the provider, a driver is loaded and TensorRT is installed."""
+        missing = (
+            "The library of TensorRT (libnvinfer) is not installed; on a Jetson:  sudo apt install tensorrt"
+        )
+        return obstacle(TENSORRT) or gpu_obstacle() or (None if tensorrt_version() else missing)
+
+    def version(self) -> str:
+        """Versions of ONNX Runtime and TensorRT."""
+        return f"{runtime_version()} (TensorRT {tensorrt_version() or 'unknown'})"
+
+    def open(
+        self,
+        model: Path | bytes,
+        *,
+        threads: int = 0,
+        profile: DeviceProfile | None = None,
+        spec: InputSpec | None = None,
+    ) -> OnnxRuntimeSession:
+        """Load a model, building its engine if the cache has none; `spec` says what sizes of inputs it takes.
+
+        `threads` are those of operators that the GPU does not compute. Raises InputError if the file cannot be read,
+        IntegrityError if it is damaged, reaches outside itself, holds operators that are not standard, or if
+
+        """
+        data = model_bytes(model)
+        # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 beside them.
+        data = expand(data) if has_int8(profile) else to_float(data)
+        options = tensorrt_options(data, profile, spec)
+        varies = "trt_profile_max_shapes" in options
+        most_side = greatest_side(profile, (spec or _UNKNOWN).multiple_of) if varies else None
+
+        def build(folder: Path) -> OnnxRuntimeSession:
+            ours = {**options, **cache_options(folder, runtime_version())}
+            providers = [(TENSORRT, ours), cuda_provider(profile), (CPU, {})]
+            return open_session(data, providers, threads=threads, profile=profile, most_side=most_side)
+
+        return built_engine(data, options, self.version(), build)
+
+
+def has_int8(profile: DeviceProfile | None) -> bool:
+    """Whether the GPU computes in int8; of one that nobody described, it is taken for granted."""
+    return profile is None or "int8" in profile.precisions
+
+
+def tensorrt_options(
+    data: bytes, profile: DeviceProfile | None, spec: InputSpec | None = None
+) -> dict[str, str]:
+    """What an engine is built with, but for where it is kept.
+
+    float16 where the profile names it, the workspace an eighth of its memory. For inputs of varying size the least,
+    the most frequent and the greatest are stated, so that no tile of another size makes TensorRT build once more.
+    """
+    options = {
+        "device_id": "0",
+        "trt_fp16_enable": _flag(profile is None or "float16" in profile.precisions),
+        "trt_int8_enable": _flag(has_int8(profile)),
+        "trt_auxiliary_streams": "0",  # the least memory
+        "trt_context_memory_sharing_enable": _flag(True),
+    }
+    if profile is not None:
+        workspace = min(max(profile.memory_mb * 2**20 // 8, _WORKSPACE[0]), _WORKSPACE[1])
+        options["trt_max_workspace_size"] = str(workspace)
+    return {**options, **_shapes(data, profile, spec or _UNKNOWN)}
+
+
+def cache_options(folder: Path, runtime: str) -> dict[str, str]:
+    """Options that keep the engine and the timings of its kernels in a folder; `runtime` is ONNX Runtime's version."""
+    options = {
+        "trt_engine_cache_enable": _flag(True),
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": _flag(True),
+    }
+    numbers = [int(number) for number in re.findall(r"\d+", runtime)[:2]]
+    if numbers >= [1, 17]:  # before, timings went where engines go; since, into the working directory
+        options["trt_timing_cache_path"] = str(folder)
+    return options
+
+
+def greatest_side(profile: DeviceProfile | None, multiple_of: int) -> int:
+    """The longest side of an input that an engine is built for."""
+    memory = 4096 if profile is None else profile.memory_mb
+    most = next(side for limit, side in _GREATEST if memory <= limit)
+    return max(multiple_of, most // multiple_of * multiple_of)
+
+
+def _shapes(data: bytes, profile: DeviceProfile | None, spec: InputSpec) -> Mapping[str, str]:
+    graph = read_model(data)
+    constants = {tensor.name for tensor in graph.initializers}
+    inputs = [value for value in graph.inputs if value.name not in constants]
+    if len(inputs) != 1 or inputs[0].dims is None or None not in inputs[0].dims:
+        return {}  # the session refuses the first two; sizes that do not vary need no range
+    unit = spec.multiple_of
+    greatest = greatest_side(profile, unit)
+    least = min(-(-_LEAST // unit) * unit, greatest)
+    tuned = max(least, min(_TUNED, greatest) // unit * unit)
+    name, dims = inputs[0].name, inputs[0].dims
+    return {
+        f"trt_profile_{which}_shapes": f"{name}:{'x'.join(_sides(dims, side))}"
+        for which, side in (("min", least), ("opt", tuned), ("max", greatest))
+    }
+
+
+def _sides(dims: list[int | None], side: int) -> list[str]:
+    """A shape in which the batch is 1 and the sides that may vary are `side`."""
+    return [str(given if given is not None else 1 if axis == 0 else side) for axis, given in enumerate(dims)]
+
+
+def _flag(value: bool) -> str:
+    return "True" if value else "False"

@@ -1,0 +1,106 @@
+"""Engines that TensorRT built, in the cache: a folder for each model, GPU, versions and options.
+
+ONNX Runtime names the files in such a folder by the structure of a network alone, and writes them where they shall
+stay. So each network has a folder of its own, which an engine is built beside and moved to when it is whole; another
+process waits meanwhile, and one that was killed leaves nothing that would be taken for an engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from zoo.cache import cache_dir
+from zoo.engines.nvidia import gpu_identity
+from zoo.errors import ZooError
+from zoo.files import write_bytes_atomic, writing
+from zoo.holding import attempt, holding, release
+
+T = TypeVar("T")
+
+_SUBJECT = "built-for.json"
+
+
+def built_engine(
+    data: bytes,
+    options: Mapping[str, str],
+    version: str,
+    build: Callable[[Path], T],
+    *,
+    root: Path = Path("/"),
+) -> T:
+    """What `build` makes of the folder of a model's engine, which is that of an earlier call or a new one.
+
+    options, version: of TensorRT. An engine that does not load is built anew. Raises what `build` raises, and
+    OutputError if the cache cannot be written.
+    """
+    subject = {"version": version, "gpu": gpu_identity(root), "options": dict(options)}
+    folder = engines_folder() / _key(data, subject)
+    building = folder.with_name(f".{folder.name}.tmp")
+    with holding(lock_of(folder)):
+        if folder.is_dir():
+            try:
+                os.utime(folder)
+                return build(folder)
+            except ZooError:
+                shutil.rmtree(folder, ignore_errors=True)
+        with writing(building):
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+        try:
+            built = build(building)
+            write_bytes_atomic(building / _SUBJECT, json.dumps(subject, indent=1).encode())
+            with writing(folder):
+                os.rename(building, folder)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        return built
+
+
+def engines_folder() -> Path:
+    """Where engines are kept."""
+    return cache_dir() / "tensorrt"
+
+
+def lock_of(folder: Path) -> Path:
+    """What is held while an engine is built or loaded."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
+def outdated(version: Callable[[], str], *, root: Path = Path("/")) -> Iterator[Path]:
+    """What can go: engines built with another version or for another GPU, and what killed builds left.
+
+    version: gives that of TensorRT; only called if there is an engine.
+    """
+    try:
+        paths = sorted(engines_folder().iterdir())
+    except OSError:
+        return
+    for path in (path for path in paths if path.suffix == ".tmp"):
+        lock = path.with_suffix(".lock")
+        descriptor = attempt(lock)
+        if descriptor is not None:
+            release(lock, descriptor)
+            yield path
+    engines = [path for path in paths if path.name[0] != "."]
+    current = [version(), gpu_identity(root)] if engines else []
+    for folder in engines:
+        try:
+            subject = json.loads((folder / _SUBJECT).read_bytes())
+            fits = [subject["version"], subject["gpu"]] == current
+        except (OSError, ValueError, KeyError, TypeError):
+            fits = False
+        if not fits:
+            yield folder
+
+
+def _key(data: bytes, subject: Mapping[str, object]) -> str:
+    digest = hashlib.sha256(data)
+    digest.update(json.dumps(subject, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
