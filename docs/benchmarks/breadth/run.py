@@ -31,6 +31,9 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 #: dB of PSNR between the exported file in ONNX Runtime and the torch net
 GOLDEN_PSNR = 30.0
+#: Parameters of networks whose layers are fitted to activations too, an option of most techniques. In larger ones the
+#: fit takes a minute a case, and changes numbers only.
+FITTED = 4_000_000
 
 
 def recipes(techniques: list[str], pairs: bool) -> list[str]:
@@ -94,6 +97,15 @@ def _write(out: Any, record: dict[str, Any]) -> None:
     out.flush()
 
 
+def _made(name: str, parameters: int) -> Any:
+    """A technique with the options of this benchmark."""
+    from zoo import plugins
+    from zoo.options import options_of
+
+    fits = any(option.name == "refine" for option in options_of(plugins.load("techniques", name).Config))
+    return plugins.technique(name, {"refine": "false"} if fits and parameters > FITTED else None)
+
+
 class _LateError(BaseException):
     """A case took too long. Nothing that catches what a network or an exporter may raise catches this."""
 
@@ -115,7 +127,6 @@ def _limit(seconds: int) -> Iterator[None]:
 
 def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seconds: int) -> dict[str, Any]:
     """pass, refused (an error of zoo's own, which says what to do) or failed (anything else), and why."""
-    from zoo import plugins
     from zoo.cost import onnx_cost
     from zoo.errors import PluginError, ZooError
     from zoo.testing.trial import attempt, rewrite
@@ -129,7 +140,7 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
                 "outcome": alone.get("outcome", "failed"),
                 "why": f"{part} alone: {alone.get('why', 'not done')}",
             }
-    techniques = [plugins.technique(name) for name in names]
+    techniques = [_made(name, before["parameters"]) for name in names]
     untouched = names and all(technique.phase.value == "training" for technique in techniques)
     try:
         with _limit(seconds):
