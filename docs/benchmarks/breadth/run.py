@@ -181,6 +181,8 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
 
 def run_net(net: str, wanted: list[str], seconds: int, memory: int) -> None:
     """Run a network's missing recipes in child processes until none is missing."""
+    # What an earlier run of this script had begun when it was stopped is not the network's fault.
+    _compact(net, {recipe: record for recipe, record in done(net).items() if record["outcome"] != "begun"})
     while True:
         results = done(net)
         for recipe, record in results.items():
