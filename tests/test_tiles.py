@@ -53,7 +53,7 @@ def check(spans: tuple[Span, ...], size: int, halo: int, stride: int) -> None:
 def test_tiles_cover_the_frame_once_with_their_halo(
     h: int, w: int, stride: int, halo: int, most: int
 ) -> None:
-    plan = plan_tiles(h, w, spec(stride, halo), most_pixels=most)
+    plan = plan_tiles(h, w, spec(stride, halo), limit=most)
     assert h <= plan.height < h + stride
     assert w <= plan.width < w + stride
     check(plan.rows, plan.height, halo, stride)
@@ -64,7 +64,7 @@ def test_tiles_cover_the_frame_once_with_their_halo(
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 2000), st.sampled_from([16, 48, 96]))
 def test_a_network_of_one_size_gets_tiles_of_that_size(size: int, halo: int) -> None:
-    plan = plan_tiles(size, 256, spec(16, halo, (256, 256)), most_pixels=1)
+    plan = plan_tiles(size, 256, spec(16, halo, (256, 256)), limit=1)
     assert {span.last - span.first for span in (*plan.rows, *plan.columns)} == {256}
     check(plan.rows, plan.height, halo, 16)
 
@@ -72,7 +72,7 @@ def test_a_network_of_one_size_gets_tiles_of_that_size(size: int, halo: int) -> 
 @pytest.mark.parametrize("most", [150_000, 300_000, 500_000])
 def test_tiles_of_a_large_frame_keep_to_the_limit_and_repeat_little_work(most: int) -> None:
     started = time.perf_counter()
-    plan = plan_tiles(2000, 3000, spec(), most_pixels=most)
+    plan = plan_tiles(2000, 3000, spec(), limit=most)
     assert time.perf_counter() - started < 1
     areas = [(row.last - row.first) * (column.last - column.first) for row, column in plan]
     assert max(areas) <= most
@@ -80,20 +80,20 @@ def test_tiles_of_a_large_frame_keep_to_the_limit_and_repeat_little_work(most: i
 
 
 def test_a_frame_that_fits_is_one_tile() -> None:
-    assert plan_tiles(500, 500, spec(), most_pixels=512 * 512).tiles == 1
+    assert plan_tiles(500, 500, spec(), limit=512 * 512).tiles == 1
 
 
 def test_the_asked_side_is_kept_or_refused_with_what_is_needed() -> None:
-    plan = plan_tiles(1000, 1000, spec(), most_pixels=1, most_side=300)
+    plan = plan_tiles(1000, 1000, spec(), limit=1, most_side=300)
     assert all(span.last - span.first <= 300 for span in (*plan.rows, *plan.columns))
     with pytest.raises(UsageError, match="looks 96 pixels around") as caught:
-        plan_tiles(1000, 1000, spec(), most_pixels=1, most_side=100)
+        plan_tiles(1000, 1000, spec(), limit=1, most_side=100)
     assert "--tile 208" in (caught.value.hint or "")
-    assert plan_tiles(1000, 1000, spec(), most_pixels=1, most_side=208).tiles > 1
+    assert plan_tiles(1000, 1000, spec(), limit=1, most_side=208).tiles > 1
 
 
 def test_without_a_stated_halo_the_deepest_network_here_is_assumed() -> None:
-    rows = plan_tiles(1000, 100, spec(halo=None), most_pixels=50_000).rows
+    rows = plan_tiles(1000, 100, spec(halo=None), limit=50_000).rows
     assert rows[1].first == rows[1].start - 96
 
 

@@ -31,7 +31,7 @@ def predictor(session: Session, architecture: Architecture) -> Predict:
         height, width = inputs.shape[1:]
         rows, columns = height * output.scale, width * output.scale
         canvas = Canvas(Packed(inputs, 0, 0, rows, columns, cell=output.scale), output.scale, output.channels)
-        plan = plan_tiles(height, width, spec, most_pixels=_TILE_PIXELS)
+        plan = plan_tiles(height, width, spec, limit=_TILE_PIXELS)
         picture = np.concatenate(list(infer(session, canvas, plan)))
         return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 

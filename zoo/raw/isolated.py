@@ -97,6 +97,12 @@ class IsolatedDecoder:
         """End the child, whatever it does; the next file starts another."""
         self._end()
 
+    def abort(self) -> None:
+        """Kill the child from another thread, which ends its file with an error."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def decode(self, path: Path, *, last: bool = False) -> RawFrame:
         """Read a RAW file as :func:`zoo.raw.decode.decode` does; the child ends afterwards if it is the `last`.
 

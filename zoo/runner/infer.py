@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Quarter turns counter-clockwise for each of LibRaw's orientations.
 _TURNS = {0: 0, 3: 2, 5: 1, 6: 3}
+#: Samples that are rounded at once: few enough for a processor's cache.
+_AT_ONCE = 1 << 17
 
 
 class Source(Protocol):
@@ -104,15 +106,13 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
         dtype = np.uint8 if canvas.largest <= 255 else np.uint16
         part = np.empty((rows - first_row, columns - first_column, canvas.channels), dtype=dtype)
         for (row, column), (target, cut) in zip(tiles, whole, strict=True):
-            samples = _samples(
-                session.run(window(canvas.source, row, column, plan)), cut, canvas.largest, dtype
-            )
+            outputs = session.run(window(canvas.source, row, column, plan))[0]
             at = tuple(
                 slice(side.start - begin, side.stop - begin)
                 for side, begin in zip(target, (first_row, first_column), strict=True)
             )
-            part[at] = samples.transpose(1, 2, 0)
-            del samples
+            _fill(part[at], outputs[:, cut[0], cut[1]], canvas.largest)
+            del outputs
         yield np.rot90(part, turns)
         del part
 
@@ -120,17 +120,16 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
 Sides = tuple[slice, slice]
 
 
-def _samples(
-    outputs: npt.NDArray[np.float32], cut: Sides, largest: int, dtype: npt.DTypeLike
-) -> npt.NDArray[Any]:
-    """The part of a tile's output that is its own, (channels, rows, columns), as integers."""
-    part = outputs[0][:, cut[0], cut[1]] * np.float32(largest)
-    # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
-    if not np.isfinite(part.sum(dtype=np.float64)):
-        raise IntegrityError("The network gave numbers that are not finite.")
-    np.rint(np.clip(part, 0, largest, out=part), out=part)
-    samples: npt.NDArray[Any] = part.astype(dtype)
-    return samples
+def _fill(part: npt.NDArray[Any], outputs: npt.NDArray[np.float32], largest: int) -> None:
+    """Put (channels, rows, columns) in [0, 1] as integers into (rows, columns, channels), some rows at a time."""
+    rows = max(1, _AT_ONCE // max(1, outputs.shape[0] * outputs.shape[2]))
+    for first in range(0, part.shape[0], rows):
+        samples = outputs[:, first : first + rows] * np.float32(largest)
+        # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
+        if not np.isfinite(samples.sum(dtype=np.float64)):
+            raise IntegrityError("The network gave numbers that are not finite.")
+        np.rint(np.clip(samples, 0, largest, out=samples), out=samples)
+        part[first : first + rows] = samples.astype(part.dtype).transpose(1, 2, 0)
 
 
 def _places(canvas: Canvas) -> Callable[[Span, Span], tuple[Sides, Sides]]:

@@ -1,21 +1,63 @@
-"""How much memory this process has used."""
+"""How much memory this process has used, and how much it may use."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+
+from zoo.errors import UsageError
+
+#: Sizes as one writes them: of 1000 or of 1024, as their names say.
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_STATUS = Path("/proc/self/status")
 
 
 def peak_rss_mb() -> float:
     """The largest resident set of this process so far, in MB of 2**20 bytes."""
     import resource
 
+    # Linux's getrusage counts what the parent held before it started this program; this does not.
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak / 2**20
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 2**20 if sys.platform == "darwin" else used / 1024
+
+
+def limit_of_process() -> int | None:
+    """Bytes this process may still come to hold under the limits of `ulimit` and `prlimit`; None without any.
+
+    They count addresses rather than memory: what is mapped and was never touched too. What of that is there now, and
+    is not held, is taken off.
+    """
+    import resource
+
+    found = []
+    for kind, counted in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most, _ = resource.getrlimit(kind)
+        now, held = _status(counted), _status("VmRSS")
+        if most != resource.RLIM_INFINITY and now is not None and held is not None:
+            found.append(max(0, most - now + held))
+    return min(found, default=None)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "512MB", "1.5 GiB" or "400000000". Raises UsageError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?i?B?)\s*", text, re.IGNORECASE)
+    unit = (match[2].upper() or "B") if match else ""
+    unit = unit if unit.endswith("B") else unit + "B"
+    if match is None or unit not in _UNITS or float(match[1]) <= 0:
+        raise UsageError(f"'{text}' is no size of memory.", hint="Write it as in 512MB or 1.5GiB.")
+    return round(float(match[1]) * _UNITS[unit])
+
+
+def _status(name: str) -> int | None:
+    """A figure of /proc/self/status in bytes; None where there is none."""
     try:
-        # Linux's getrusage counts what the parent held before it started this program; this does not.
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
     except (OSError, ValueError):
         pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 1024
+    return None

@@ -76,7 +76,9 @@ def _blocks(parts: Iterable[Rows], most: int) -> Iterator[tuple[Rows | None, Row
         rows = part.reshape(len(part), -1)
         del part
         for first in range(0, len(rows), most):
-            block = rows[first : first + most]
+            block = rows[
+                first : first + most
+            ].copy()  # so that the part goes before its last block is compressed
             yield above, block
             above = block[-1].copy()
             del block

@@ -7,7 +7,7 @@ network pads as it would for the whole frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -48,17 +48,34 @@ class Plan:
         """How many there are."""
         return len(self.rows) * len(self.columns)
 
+    @property
+    def largest(self) -> int:
+        """Input pixels of the largest tile, halo included."""
+        return _longest(self.rows) * _longest(self.columns)
+
+    @property
+    def computed(self) -> int:
+        """Input pixels of all tiles, halos included."""
+        return _total(self.rows) * _total(self.columns)
+
     def __iter__(self) -> Iterator[tuple[Span, Span]]:
         return ((row, column) for row in self.rows for column in self.columns)
 
 
 def plan_tiles(
-    height: int, width: int, spec: InputSpec, *, most_pixels: int, most_side: int | None = None
+    height: int,
+    width: int,
+    spec: InputSpec,
+    *,
+    limit: int,
+    need: Callable[[Plan], int] | None = None,
+    most_side: int | None = None,
 ) -> Plan:
-    """The tiling with the least pixels to compute of which no tile, with its halo, exceeds the limits.
+    """The tiling with the least pixels to compute that needs no more than `limit`, or else the one that needs least.
 
-    height, width: of the packed frame. most_pixels: a tile's area; where even the smallest tile has more, that
-    one is taken. most_side: a tile's longest side, as the user asked; UsageError if no tile is that small.
+    height, width: of the packed frame. need: of a tiling, in any unit; the pixels of its largest tile, halo included,
+    unless given. most_side: a tile's longest side, as the user asked, in place of the limit; UsageError if no tile is
+    that small.
     """
     stride = spec.multiple_of
     halo = _multiple(DEFAULT_HALO if spec.halo is None else spec.halo, stride)
@@ -71,13 +88,26 @@ def plan_tiles(
     if most_side is not None:
         by_row = [spans for spans in by_row if _longest(spans) <= most_side]
         by_column = [spans for spans in by_column if _longest(spans) <= most_side]
-        most_pixels = most_side**2
         if not (by_row and by_column):
             raise UsageError(
                 f"A tile of {most_side} is too small: this network looks {halo} pixels around a tile.",
                 hint=f"Give at least --tile {2 * halo + stride}, or leave it out.",
             )
-    return Plan(*_cheapest(by_row, by_column, most_pixels), height, width)
+    down, across = ([_total(spans) for spans in side] for side in (by_row, by_column))
+    pairs = sorted((h * w, number, at) for number, h in enumerate(down) for at, w in enumerate(across))
+    plans = (Plan(by_row[number], by_column[at], height, width) for _, number, at in pairs)
+    if most_side is not None:
+        return next(plans)
+    need = need or (lambda plan: plan.largest)
+    smallest: tuple[int, Plan] | None = None
+    for plan in plans:
+        needed = need(plan)
+        if needed <= limit:
+            return plan
+        if smallest is None or needed < smallest[0]:
+            smallest = needed, plan
+    assert smallest is not None
+    return smallest[1]
 
 
 def _multiple(size: int, stride: int) -> int:
@@ -85,11 +115,16 @@ def _multiple(size: int, stride: int) -> int:
 
 
 def _splits(size: int, halo: int, stride: int) -> list[tuple[Span, ...]]:
-    """A side in 1, 2, 3, ... parts, as equal as the stride allows."""
-    units = size // stride
-    found = []
-    for parts in range(1, min(units, _MOST_PARTS) + 1):
-        edges = [round(units * part / parts) * stride for part in range(parts + 1)]
+    """A side in 1, 2, 3, ... parts that are, with their halos, as equal as the stride allows: outer ones give more."""
+    found: list[tuple[Span, ...]] = [(Span(0, size, 0, size),)]
+    for parts in range(2, _MOST_PARTS + 1):
+        own = (
+            size - 2 * halo
+        ) / parts  # of an inner part; an outer one gives a halo more, for it computes one less
+        if own < stride:
+            break
+        inner = [round((halo + own * part) / stride) * stride for part in range(1, parts)]
+        edges = [0, *inner, size]
         found.append(tuple(Span(a, b, max(0, a - halo), min(size, b + halo)) for a, b in pairwise(edges)))
     return found
 
@@ -112,20 +147,5 @@ def _longest(spans: tuple[Span, ...]) -> int:
     return max(span.last - span.first for span in spans)
 
 
-def _cheapest(
-    rows: list[tuple[Span, ...]], columns: list[tuple[Span, ...]], most_pixels: int
-) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """The pair with the least pixels in all among those that fit, or else that with the smallest tile."""
-    measured = [
-        [(_longest(spans), sum(span.last - span.first for span in spans), spans) for spans in side]
-        for side in (rows, columns)
-    ]
-    best = min(
-        (
-            (max(h * w, most_pixels), all_h * all_w, r, c)
-            for h, all_h, r in measured[0]
-            for w, all_w, c in measured[1]
-        ),
-        key=lambda pair: pair[:2],
-    )
-    return best[2], best[3]
+def _total(spans: tuple[Span, ...]) -> int:
+    return sum(span.last - span.first for span in spans)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,17 @@ class Ratio(click.ParamType):
         return ratio
 
 
+class Size(click.ParamType):
+    """Bytes, as in ``512MB`` or ``1.5GiB``."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from zoo.runner.memory import parse_size
+
+        return value if isinstance(value, int) else parse_size(value)
+
+
 @click.command(short_help="Turn files into pictures with an artifact; needs no torch.")
 @click.argument("artifact")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
@@ -65,7 +77,14 @@ class Ratio(click.ParamType):
 @click.option(
     "--tile", type=click.IntRange(16), help="Side of a tile in network pixels, border included [by memory]."
 )
+@click.option(
+    "--memory",
+    type=Size(),
+    metavar="SIZE",
+    help="What may be held in memory, as in 512MB [384MiB, less on a smaller machine].",
+)
 @click.option("--overwrite", is_flag=True, help="Replace pictures that exist.")
+@click.option("--resume", is_flag=True, help="Leave pictures that exist, and do the others.")
 @json_option
 def command(
     artifact: str,
@@ -77,7 +96,9 @@ def command(
     threads: int,
     device: str,
     tile: int | None,
+    memory: int | None,
     overwrite: bool,
+    resume: bool,
     as_json: bool,
 ) -> None:
     """Run ARTIFACT, a folder or the id of a pulled checkpoint, on FILES.
@@ -87,24 +108,38 @@ def command(
     used is reported, and the others are done.
     """
     from zoo import plugins
+    from zoo.errors import UsageError
     from zoo.locate import locate_artifact
-    from zoo.runner.job import Settings, run_files
+    from zoo.raw.ahead import DecoderAhead
+    from zoo.runner.budget import footprint, usual_limit
+    from zoo.runner.job import Settings, reserve_for, run_files
     from zoo.runner.loading import load
 
-    with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter:
+    if overwrite and resume:
+        raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
+    with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, DecoderAhead() as decoder:
         started = time.perf_counter()
         profile = plugins.device(device)
-        loaded = load(locate_artifact(artifact), profile, engine=engine, threads=threads)
+        found = locate_artifact(artifact)
+        settings = Settings(
+            out, format_, ratio, tile, overwrite, resume, usual_limit(profile) if memory is None else memory
+        )
+        if found.manifest.input.kind == "packed-raw" and not resume:
+            decoder.begin(files[0], last=len(files) == 1)  # while the network is loaded
+        reserve = reserve_for(footprint(found, arena=profile.arena), files, settings.memory)
+        profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
+        loaded = load(found, profile, engine=engine, threads=threads)
         loading = time.perf_counter() - started
         for refused in loaded.refused:
             click.echo(str(refused), err=True)
-        settings = Settings(out, format_, ratio, tile, overwrite, profile.memory_mb)
-        results = run_files(loaded, files, settings, reporter)
-    _show(artifact, loaded, loading, results, as_json)
+        results = run_files(loaded, files, settings, reporter, decoder=decoder, reserve=reserve)
+    _show(artifact, loaded, loading, results, settings.memory, as_json)
     _fail_if_any_failed(results)
 
 
-def _show(name: str, loaded: Loaded, loading: float, results: Sequence[FileResult], as_json: bool) -> None:
+def _show(
+    name: str, loaded: Loaded, loading: float, results: Sequence[FileResult], memory: int, as_json: bool
+) -> None:
     from zoo.runner.memory import peak_rss_mb
 
     peak = peak_rss_mb()
@@ -121,10 +156,11 @@ def _show(name: str, loaded: Loaded, loading: float, results: Sequence[FileResul
                 "files": [result.to_json() for result in results],
                 "failed": sum(result.error is not None for result in results),
                 "peak_rss_mb": round(peak, 1),
+                "memory_mb": round(memory / 2**20, 1),
             }
         )
         return
-    done = [result for result in results if result.error is None]
+    done = [result for result in results if result.error is None and not result.skipped]
     if done and done[0].top is not None:
         for result in done:
             best = ", ".join(f"{index} ({logit:.2f})" for index, logit in result.top or ())

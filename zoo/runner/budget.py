@@ -1,0 +1,167 @@
+"""How much memory running a network on a frame takes, and the tiling that stays within a limit.
+
+The figures are for ONNX Runtime 1.31 on x86 and were measured as docs/benchmarks/memory says, which compares what this
+predicts with what is then used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zoo.artifacts.manifest import MODEL_NAME
+from zoo.errors import UsageError
+from zoo.runner.memory import limit_of_process
+from zoo.runner.pictures import Format, needs_whole, sample_bytes
+from zoo.runner.tiles import Plan, plan_tiles
+from zoo.runner.working_set import working_set
+
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
+    from zoo.artifacts.manifest import Manifest
+    from zoo.contracts import DeviceProfile
+
+MB = 2**20
+#: What is used unless the user or the machine says otherwise.
+USUAL = 384 * MB
+#: Of a small device's memory this share is planned for: the rest is the system's.
+SHARE = 0.8
+#: Python, numpy, the engine and this program, before a model is loaded.
+_PROCESS = 74 * MB
+#: For each byte of the model file: the file, the engine's copy, and the form that its kernels want.
+_FILE_COPIES = 6.8
+#: What ONNX Runtime takes for each byte that is live: an arena in one piece, in integers and in floats, where
+#: channels are brought into blocks; and an arena that grows.
+_INTEGER, _FLOAT, _GROWN = 1.13, 1.30, 2.1
+#: The arena's tables for each byte that is set aside, and how much must be for it not to fall apart.
+_TABLES, _ROOM = 1 / 31, 2.0
+#: Python, numpy and LibRaw in the child that decodes; and for each pixel, in the child and here: uint16.
+_DECODER, _MOSAIC = 42 * MB, 2
+#: Rows on their way through the encoder, and what the kernel and the allocators hold back.
+_WRITER = 14 * MB
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A file as it is planned for.
+
+    height, width: as the network sees it. pixels: of the RAW mosaic; 0 for a picture. lies: whether it is turned.
+    """
+
+    height: int
+    width: int
+    pixels: int = 0
+    lies: bool = False
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes at the peak: `planned` while computing; `decoding` before that, with those of the child that decodes."""
+
+    planned: int
+    decoding: int
+
+    @property
+    def most(self) -> int:
+        """The higher of the two."""
+        return max(self.planned, self.decoding)
+
+
+class Footprint:
+    """The memory an artifact takes: `base` when it is loaded, `live` bytes for each pixel that is computed at once."""
+
+    def __init__(self, manifest: Manifest, model: bytes, *, arena: bool = True) -> None:
+        self.manifest = manifest
+        found = working_set(model, manifest.input.channels)
+        self.live = found.live
+        self.base = round(_PROCESS + _FILE_COPIES * len(model))
+        self._whole = (_INTEGER if found.integer else _FLOAT) if arena else _GROWN
+
+    def per_pixel(self, reserve: int, pixels: int) -> float:
+        """Bytes for each of the `pixels` that are computed at once, `reserve` of them set aside in one piece."""
+        return self.live * (self._whole if reserve >= _ROOM * self.live * pixels else _GROWN)
+
+    def reserve(self, pixels: int) -> int:
+        """Bytes to set aside for tiles of so many pixels."""
+        return round(_ROOM * self.live * pixels) + MB if self._whole < _GROWN else 0
+
+    def most_pixels(self, limit: int) -> int:
+        """Of a tile, if there were nothing but it; at least one."""
+        each = self.live * (self._whole + _TABLES * _ROOM)
+        return max(1, int((limit - self.base - _WRITER) / each))
+
+    def need(self, frame: Frame, plan: Plan, picture: Format, reserve: int) -> Need:
+        """What computing a frame in these tiles takes."""
+        output = self.manifest.output
+        side = plan.columns if frame.lies else plan.rows
+        strip = max(span.stop - span.start for span in side) * (plan.height if frame.lies else plan.width)
+        if needs_whole(output.channels):
+            strip = 2 * plan.height * plan.width  # all of it, and once more by channel
+        tile = plan.largest
+        computing = (
+            self.per_pixel(reserve, tile) * tile
+            + strip * output.scale**2 * output.channels * sample_bytes(picture)
+            + self.held(frame)
+            + _WRITER
+        )
+        base = self.base + _TABLES * reserve
+        decoder = decoding_beside(frame.pixels) - self.held(frame) if frame.pixels else 0
+        return Need(round(base + computing), round(base + self.held(frame) + decoder))
+
+    def held(self, frame: Frame) -> int:
+        """Of the frame itself: the mosaic, or the picture as stored and in floats."""
+        if frame.pixels:
+            return _MOSAIC * frame.pixels
+        return round(frame.height * frame.width * self.manifest.input.channels * (4 + 4 + 1))
+
+    def plan(
+        self, frame: Frame, picture: Format, limit: int, reserve: int, most_side: int | None = None
+    ) -> Plan:
+        """The tiling with the least to compute that stays within `limit` bytes, or else the one that needs least."""
+
+        def bytes_of(plan: Plan) -> int:
+            return self.need(frame, plan, picture, reserve).planned
+
+        return plan_tiles(
+            frame.height, frame.width, self.manifest.input, need=bytes_of, limit=limit, most_side=most_side
+        )
+
+    def least(self, frame: Frame, picture: Format = "png", most_side: int | None = None) -> int:
+        """The lowest limit in bytes under which a frame can be run."""
+        plan = self.plan(frame, picture, 0, 0, most_side)
+        return self.need(frame, plan, picture, self.reserve(plan.largest)).most
+
+
+def footprint(artifact: Artifact, *, arena: bool = True) -> Footprint:
+    """Of an artifact's model. Raises IntegrityError for a file that no engine may be given."""
+    return Footprint(artifact.manifest, artifact.read(MODEL_NAME), arena=arena)
+
+
+def least_memory(artifact: Artifact, height: int, width: int) -> int:
+    """Bytes that running a RAW frame, or a picture, of so many pixels takes at least, in the smallest tiles."""
+    manifest = artifact.manifest
+    raw = manifest.input.kind == "packed-raw"
+    cell = manifest.output.scale if raw else 1
+    frame = Frame(-(-height // cell), -(-width // cell), height * width if raw else 0)
+    return footprint(artifact).least(frame)
+
+
+def decoding_beside(pixels: float) -> int:
+    """Bytes that the decoder takes beside a file that is computed; pixels: of the file it decodes, 0 if it waits."""
+    return round(_DECODER + 2 * _MOSAIC * pixels)
+
+
+def usual_limit(profile: DeviceProfile) -> int:
+    """Bytes that are planned for where the user says nothing; less if the device, or this process, has less."""
+    of_process = limit_of_process()
+    limit = min(USUAL, round(SHARE * profile.memory_mb * MB))
+    return limit if of_process is None else min(limit, of_process)
+
+
+def refuse(least: int, what: str) -> UsageError:
+    """The error for a limit that cannot be met."""
+    megabytes = -(-least // 10**6)
+    return UsageError(
+        f"{what} does not fit in the memory it may use.",
+        hint=f"Give at least --memory {megabytes}MB, which is the least for it.",
+    )
