@@ -12,12 +12,21 @@ import pytest
 from fake_distributions import zoo
 from tiny import bayer_artifact, classifier_artifact
 from zoo import plugins
-from zoo.bench.bench import contenders_of, run_bench
+from zoo.bench import peaks
+from zoo.bench.bench import Subject, contenders_of, run_bench
 from zoo.bench.energy import Meter
 from zoo.bench.fresh import start_of
-from zoo.bench.peaks import peak_gmacs
+from zoo.bench.peaks import bandwidth_gbs, peak_gmacs
+from zoo.bench.roofline import Point, draw
+from zoo.bench.steps import frame_file
 from zoo.bench.timing import Latency, measure, ratio
-from zoo.errors import UsageError, ZooError
+from zoo.bench.work import work_of
+from zoo.catalogue import shipped_folder
+from zoo.contracts import InputSpec
+from zoo.cost import onnx_cost
+from zoo.errors import InputError, IntegrityError, UsageError, ZooError
+from zoo.export.report import int8_report
+from zoo.raw.decode import decode
 
 
 class Sleeper:
@@ -67,41 +76,96 @@ def test_a_process_that_fails_is_an_error_with_its_reason(tmp_path: Path) -> Non
 def test_artifacts_are_compared_with_the_first(tmp_path: Path) -> None:
     found = {name: bayer_artifact(tmp_path / name) for name in ("one", "two")}
     profile = plugins.device("host")
-    bench = run_bench(contenders_of(found, ["onnxruntime"], profile), profile, side=64, rounds=3, threads=1)
+    subject = Subject(64, frame=(96, 64))
+    bench = run_bench(contenders_of(found, ["onnxruntime"], profile), profile, subject, rounds=3, threads=1)
     one, two = bench.results
     assert one.ratio == (1.0, 1.0, 1.0)
     assert two.ratio[0] == pytest.approx(two.latency.median / one.latency.median)
     assert one.shape == (4, 64, 64)
     assert one.golden_psnr is not None
-    assert bench.peaks["float32"] > 0
+    assert set(one.steps.milliseconds) == {"decode", "pack", "infer", "write"}
+    assert 0 < one.steps.beside_inference < 1
+    rate = one.work.macs / one.latency.median / 1e6
+    assert one.share_of_peak == pytest.approx(rate / bench.peaks["float32"]["onnxruntime"])
 
 
 def test_a_side_the_network_does_not_take_is_refused_with_one_it_does(tmp_path: Path) -> None:
     profile = plugins.device("host")
     contenders = contenders_of({"net": bayer_artifact(tmp_path / "net")}, ["onnxruntime"], profile)
     with pytest.raises(UsageError, match="multiple of 2") as refusal:
-        run_bench(contenders, profile, side=33)
+        run_bench(contenders, profile, Subject(33))
     assert refusal.value.hint == "Try --side 32"
     fixed = contenders_of({"net": classifier_artifact(tmp_path / "fixed")}, ["onnxruntime"], profile)
     with pytest.raises(UsageError, match="64x64 only"):
-        run_bench(fixed, profile, side=32)
+        run_bench(fixed, profile, Subject(32))
 
 
-def test_the_peak_counts_multiply_accumulates() -> None:
-    assert 1 < peak_gmacs("float32", 1) < 10_000
-    assert 1 < peak_gmacs("int8", 1) < 50_000
+def test_a_peak_is_what_large_products_reach_on_an_engine() -> None:
+    engine, profile = plugins.engine("onnxruntime"), plugins.device("host")
+    assert 1 < peak_gmacs(engine, "float32", profile, 1) < 10_000
+    assert 1 < peak_gmacs(engine, "int8", profile, 1) < 50_000
+    assert not int8_report(peaks._products("int8")).float, "all of it is computed in int8"
 
 
-def test_a_rapl_counter_that_wraps_is_followed(tmp_path: Path) -> None:
-    counter = tmp_path / "sys/class/powercap/intel-rapl:0"
-    counter.mkdir(parents=True)
-    (counter / "max_energy_range_uj").write_text("1000000\n")
-    (counter / "energy_uj").write_text("900000\n")
+def test_the_bandwidth_counts_bytes_read_and_written() -> None:
+    assert 0.1 < bandwidth_gbs(plugins.device("host"), 1) < 2000
+
+
+@pytest.mark.parametrize("checkpoint", ["lighter-unet", "lighter-unet-int8"])
+def test_multiply_accumulates_are_those_counted_from_the_graph(checkpoint: str) -> None:
+    model = (shipped_folder(checkpoint) / "model.onnx").read_bytes()
+    assert work_of(model, (1, 4, 32, 48)).macs == onnx_cost(model, (1, 4, 32, 48)).macs
+
+
+def test_int8_moves_fewer_bytes() -> None:
+    whole, rounded = (
+        work_of((shipped_folder(name) / "model.onnx").read_bytes(), (1, 4, 64, 64))
+        for name in ("lighter-unet", "lighter-unet-int8")
+    )
+    assert whole.macs == rounded.macs
+    assert rounded.bytes < whole.bytes / 2
+
+
+def test_work_on_a_shape_the_network_does_not_take_is_an_error() -> None:
+    with pytest.raises(IntegrityError, match="does not run"):
+        work_of((shipped_folder("lighter-unet") / "model.onnx").read_bytes(), (1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("mosaic", ["bayer", "xtrans"])
+def test_a_made_raw_file_is_dark_and_decodes(tmp_path: Path, mosaic: str) -> None:
+    spec = InputSpec("packed-raw", 4 if mosaic == "bayer" else 9, mosaic=mosaic)
+    frame = decode(frame_file(spec, 132, 96, tmp_path).read_bytes())
+    assert frame.mosaic.shape == (96, 132)
+    assert 512 < frame.mosaic.mean() < 800
+
+
+def test_a_frame_smaller_than_a_network_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="64x16"):
+        frame_file(InputSpec("packed-raw", 4, multiple_of=16, mosaic="bayer"), 64, 16, tmp_path)
+
+
+def test_the_roofline_shows_each_network_under_the_roofs(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "roof.png"
+    points = [Point("slow", 2.0, 10.0), Point("fast", 30.0, 200.0), Point("as fast", 30.0, 199.0)]
+    draw(points, {"int8": 800.0, "float32": 250.0}, 20.0, path)
+    with Image.open(path) as picture:
+        colours = {colour for _, colour in picture.getcolors(100_000)}
+    assert {(200, 60, 40), (30, 100, 190), (40, 140, 80)} <= colours
+
+
+def test_a_rapl_counter_that_wraps_is_followed_and_parts_are_not_added_to_the_whole(tmp_path: Path) -> None:
+    for name in ("intel-rapl:0", "intel-rapl:0:0"):
+        counter = tmp_path / "sys/class/powercap" / name
+        counter.mkdir(parents=True)
+        (counter / "max_energy_range_uj").write_text("1000000\n")
+        (counter / "energy_uj").write_text("900000\n")
     meter = Meter(root=tmp_path)
-    (counter / "energy_uj").write_text("400000\n")
-    energy = meter.stop()
-    assert energy.joules == pytest.approx(0.5)
-    assert energy.sensor.startswith("RAPL")
+    for counter in (tmp_path / "sys/class/powercap").iterdir():
+        (counter / "energy_uj").write_text("400000\n")
+    assert meter.joules() == pytest.approx(0.5)
+    assert meter.sensor == "RAPL, intel-rapl:0"
 
 
 @pytest.mark.parametrize(
@@ -120,21 +184,32 @@ def test_power_rails_are_sampled_over_time(
     started = time.monotonic()
     meter = Meter([pattern], tmp_path)
     time.sleep(0.2)
-    energy = meter.stop()
-    elapsed = time.monotonic() - started
-    assert energy.joules is not None
-    assert 0.5 * watts * elapsed < energy.joules <= watts * elapsed
+    meter.close()
+    joules, elapsed = meter.joules(), time.monotonic() - started
+    assert joules is not None
+    assert 0.4 * watts * elapsed < joules <= watts * elapsed
 
 
 def test_without_a_sensor_that_is_said(tmp_path: Path) -> None:
-    energy = Meter(["/sys/none"], tmp_path).stop()
-    assert energy.joules is None
-    assert energy.sensor.startswith("no ")
+    meter = Meter(["/sys/none"], tmp_path)
+    assert meter.joules() is None
+    assert meter.sensor.startswith("no ")
 
 
 def test_one_artifact_alone_is_not_called_a_comparison(tmp_path: Path) -> None:
     bayer_artifact(tmp_path / "net")
-    done = zoo("bench", str(tmp_path / "net"), "--engine", "onnxruntime", "--rounds", "3", "--side", "32")
+    done = zoo(
+        "bench",
+        str(tmp_path / "net"),
+        "--engine",
+        "onnxruntime",
+        "--rounds",
+        "3",
+        "--side",
+        "32",
+        "--frame",
+        "64x64",
+    )
     assert done.code == 0, done.err
     assert "no comparison" in done.out
     assert "times as fast" not in done.out
@@ -145,10 +220,44 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
         bayer_artifact(tmp_path / name)
     done = zoo(
         "bench", str(tmp_path / "two"), "--vs", str(tmp_path / "one"), "--engine", "onnxruntime", "--rounds", "3",
-        "--side", "32", "--json",
+        "--side", "32", "--frame", "64x64", "--json", "--plot", str(tmp_path / "roof.png"),
     )  # fmt: skip
-    results = json.loads(done.out)["results"]
+    found = json.loads(done.out)
+    results = found["results"]
+    assert {"peak_gmacs_per_s", "bandwidth_gb_per_s", "energy_sensor"} <= set(found)
+    assert found["steps_of"] == "a made file of 64x64 pixels"
+    assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
     assert [result["name"] for result in results] == ["one", "two"]
-    assert {"median_ms", "quartiles_ms", "percentiles_ms", "load_ms", "first_ms", "peak_rss_mb"} <= set(
-        results[1]
-    )
+    assert {
+        "median_ms", "quartiles_ms", "percentiles_ms", "load_ms", "first_ms", "peak_rss_mb", "steps_ms",
+        "beside_inference", "macs", "bytes_moved", "share_of_peak", "joules_per_run",
+    } <= set(results[1])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--frame", "1024", "no size"),
+        ("--frame", "4x1024", "between 16"),
+        ("--plot", "roof.pdf", "PNG files"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_measured(
+    tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    bayer_artifact(tmp_path / "net")
+    done = zoo("bench", str(tmp_path / "net"), option, value)
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_steps_are_measured_on_a_file_that_is_given(tmp_path: Path) -> None:
+    artifact = bayer_artifact(tmp_path / "net")
+    shot = frame_file(artifact.manifest.input, 64, 48, tmp_path)
+    profile = plugins.device("host")
+    contenders = contenders_of({"net": artifact}, ["onnxruntime"], profile)
+    bench = run_bench(contenders, profile, Subject(32, shot), rounds=3, threads=1)
+    assert bench.file == str(shot)
+    with pytest.raises(InputError, match="does not exist"):
+        run_bench(contenders, profile, Subject(32, tmp_path / "none.dng"))

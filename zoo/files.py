@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from zoo.errors import InputError, OutputError, ZooError
+from zoo.errors import InputError, OutputError, UsageError, ZooError
 from zoo.locks import same_file, try_lock
 
 CHUNK = 1 << 20
@@ -201,6 +201,12 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
         if same_file(lock, folder):
             shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def check_png_target(path: Path, example: str) -> None:
+    """Raise UsageError, before any work, for a plot that is not to be a PNG file."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"Plots are PNG files, not '{path.name[:60]}'.", hint=f"Name it, say, {example}")
 
 
 def check_folder_target(target: Path, *, replace: bool = False) -> None:

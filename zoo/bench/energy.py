@@ -5,51 +5,49 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 _RAPL = "sys/class/powercap/intel-rapl:[0-9]*"
 _SAMPLE_SECONDS = 0.02
 
 
-@dataclass(frozen=True)
-class Energy:
-    """joules: over the time measured, None without a sensor; sensor: which, or why there is none."""
-
-    joules: float | None
-    sensor: str
-
-
 class Meter:
-    """Measures from its making until :meth:`stop`.
+    """Counts joules from its making until :meth:`close`.
 
     patterns: of a profile's power sensors: a file that tells mW, or "file of mV * file of mA"; all that match
-    are added.
+    are added. sensor: what is read, or why nothing is.
     """
 
     def __init__(self, patterns: Sequence[str] = (), root: Path = Path("/")) -> None:
         self._root = root
-        self._counters = {path: _number(path / "energy_uj") for path in sorted(root.glob(_RAPL))}
-        self._counters = {path: start for path, start in self._counters.items() if start is not None}
+        # Packages alone: intel-rapl:0:0 is a part of intel-rapl:0.
+        packages = [path for path in sorted(root.glob(_RAPL)) if path.name.count(":") == 1]
+        counters = {path: _number(path / "energy_uj") for path in packages}
+        self._counters = {path: start for path, start in counters.items() if start is not None}
         self._rails = [] if self._counters else [rail for each in patterns for rail in self._rails_of(each)]
-        self._joules = 0.0
+        self._sampled = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True) if self._rails else None
         if self._thread:
             self._thread.start()
-
-    def stop(self) -> Energy:
-        """The energy since the start."""
         if self._counters:
-            joules = sum(
-                self._since(path, start) for path, start in self._counters.items() if start is not None
-            )
-            return Energy(joules, "RAPL, " + ", ".join(path.name for path in self._counters))
+            self.sensor = "RAPL, " + ", ".join(path.name for path in self._counters)
+        elif self._rails:
+            self.sensor = "power rails, " + ", ".join(str(rail[0]) for rail in self._rails)
+        else:
+            self.sensor = "no RAPL counter that may be read and no power rail"
+
+    def joules(self) -> float | None:
+        """The energy since the start; None without a sensor."""
+        if self._counters:
+            return sum(self._since(path, start) for path, start in self._counters.items())
+        return self._sampled if self._thread else None
+
+    def close(self) -> None:
+        """Stop sampling power rails."""
         if self._thread:
             self._stopping.set()
             self._thread.join()
-            return Energy(self._joules, "power rails, " + ", ".join(str(rail[0]) for rail in self._rails))
-        return Energy(None, "no RAPL counter that may be read and no power rail")
 
     def _since(self, path: Path, start: float) -> float:
         """Joules on one counter, which begins anew when it is full."""
@@ -68,7 +66,7 @@ class Meter:
         before = time.monotonic()
         while not self._stopping.wait(_SAMPLE_SECONDS):
             now = time.monotonic()
-            self._joules += sum(map(_watts, self._rails)) * (now - before)
+            self._sampled += sum(map(_watts, self._rails)) * (now - before)
             before = now
 
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, Session
 
+#: Long enough for the threads of the engine that ran before to stop waiting for more work.
+_PAUSE_SECONDS = 0.005
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -50,6 +53,7 @@ def measure(
     for turn in range(warm_up + rounds):
         for name, session in sessions.items():
             given = inputs[name] if isinstance(inputs, Mapping) else inputs
+            time.sleep(_PAUSE_SECONDS)
             started = time.perf_counter()
             session.run(given)
             if turn >= warm_up:

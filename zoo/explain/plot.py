@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.errors import UsageError, ZooError
+from zoo.errors import ZooError
 from zoo.explain.reasons import number
 from zoo.files import write_bytes_atomic
 
@@ -37,12 +37,6 @@ class _Panel:
     name: str
     distribution: Distribution
     choices: tuple[Choice, ...]
-
-
-def check_target(path: Path) -> None:
-    """Raise UsageError, before any work, for a plot that is not to be a PNG file."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"Plots are PNG files, not '{path.name[:60]}'.", hint="Name it, say, ranges.png")
 
 
 def draw(explanation: Explanation, path: Path) -> None:

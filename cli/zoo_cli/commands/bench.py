@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +14,25 @@ if TYPE_CHECKING:
     from zoo.bench.bench import Bench, Result
 
 
+class Size(click.ParamType):
+    """``WxH`` in pixels."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        width, _, height = str(value).partition("x")
+        if not (width.isascii() and width.isdecimal() and height.isascii() and height.isdecimal()):
+            self.fail(f"'{value}' is no size such as 1024x1024.", param, ctx)
+        size = int(width), int(height)
+        if not all(16 <= side <= 20_000 for side in size):
+            self.fail(f"the sides of '{value}' are not between 16 and 20000 pixels.", param, ctx)
+        return size
+
+
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...")
 @click.option("--vs", metavar="ARTIFACT", help="What the others are held against [the first].")
@@ -21,8 +41,17 @@ if TYPE_CHECKING:
 @click.option(
     "--side", default=0, type=click.IntRange(min=0), help="Side of the input tensor [the example's]."
 )
+@click.option("--file", type=click.Path(path_type=Path), help="What to measure the steps of `zoo run` on.")
+@click.option(
+    "--frame",
+    default="1024x1024",
+    type=Size(),
+    show_default=True,
+    help="Pixels of the file made for it, without --file.",
+)
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(3, 10_000), help="Timed rounds.")
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads of an engine [the device's].")
+@click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the roofline.")
 @json_option
 def command(
     artifacts: tuple[str, ...],
@@ -30,32 +59,61 @@ def command(
     engines: tuple[str, ...],
     device: str,
     side: int,
+    file: Path | None,
+    frame: tuple[int, int],
     rounds: int,
     threads: int,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Time artifacts in turns, after a warm-up, and compare them by the ratio of medians.
 
-    Loading, the first run and the peak memory are measured in a process of their own. A single artifact has nothing
-    to be compared with; its times say something about this machine at this moment.
+    Loading, the first run and the peak memory are measured in a process of their own, the steps of `zoo run` on a
+    whole file. A single artifact has nothing to be compared with; its times say something about this machine at this
+    moment. An engine's run ends when its result is in memory, on a GPU too.
     """
     from zoo import plugins
-    from zoo.bench.bench import contenders_of, open_all, run_bench
+    from zoo.bench.bench import Subject, contenders_of, open_all, run_bench
+    from zoo.files import check_png_target
     from zoo.locate import locate_artifact
 
+    if plot is not None:
+        check_png_target(plot, "roofline.png")
     names = ((vs,) if vs else ()) + tuple(name for name in artifacts if name != vs)
     with quiet_stdout(as_json), progress() as reporter:
         profile = plugins.device(device)
         found = open_all(names, locate_artifact)
         contenders = contenders_of(found, engines, profile)
-        bench = run_bench(contenders, profile, side=side, rounds=rounds, threads=threads, report=reporter)
+        subject = Subject(side, file, frame)
+        bench = run_bench(contenders, profile, subject, rounds=rounds, threads=threads, report=reporter)
+    if plot is not None:
+        _draw(bench, plot)
     if as_json:
         print_json(bench.to_json())
     else:
         _print(bench)
 
 
+def _draw(bench: Bench, path: Path) -> None:
+    """Raises UsageError if the work of no artifact could be counted."""
+    from zoo.bench.roofline import Point, draw
+    from zoo.errors import UsageError
+    from zoo.optional import install_hint
+
+    points = [
+        Point(result.contender.name, result.work.intensity, result.gmacs_per_s)
+        for result in bench.results
+        if result.work and result.gmacs_per_s
+    ]
+    if not points:
+        raise UsageError(
+            "Bytes moved are counted by ONNX Runtime, which is not installed.", hint=install_hint("cpu")
+        )
+    draw(points, {name: max(rates.values()) for name, rates in bench.peaks.items()}, bench.bandwidth, path)
+
+
 def _print(bench: Bench) -> None:
+    several = len(bench.results) > 1
     columns = [
         "artifact",
         "input",
@@ -67,35 +125,49 @@ def _print(bench: Bench) -> None:
         "peak MB",
         "of peak",
     ]
-    several = len(bench.results) > 1
-    if several:
-        columns.append("times as fast as the first")
-    rows = [_row(result, several) for result in bench.results]
-    print_table(columns, rows, right=columns[2:])
-    peaks = ", ".join(f"{name} {value:,.0f}" for name, value in bench.peaks.items())
-    energy = bench.energy
-    joules = (
-        f"{energy.joules:.1f} J over all rounds ({energy.sensor})"
-        if energy.joules is not None
-        else energy.sensor
+    columns += ["J a run"] if any(result.joules is not None for result in bench.results) else []
+    columns += ["times as fast as the first"] if several else []
+    print_table(columns, [_row(result, columns) for result in bench.results], right=columns[2:])
+    steps = list(dict.fromkeys(step for result in bench.results for step in result.steps.milliseconds))
+    head = ["zoo run", *(f"{step} ms" for step in steps), "not inference"]
+    rows = [
+        [
+            result.contender.name,
+            *(f"{taken[step]:.1f}" if step in taken else "" for step in steps),
+            f"{result.steps.beside_inference:.0%}",
+        ]
+        for result in bench.results
+        for taken in (result.steps.milliseconds,)
+    ]
+    print_text("")
+    print_table(head, rows, right=head[1:])
+    rates = "; ".join(
+        f"{arithmetic} " + ", ".join(f"{value:,.0f} ({engine})" for engine, value in by_engine.items())
+        for arithmetic, by_engine in bench.peaks.items()
     )
-    print_text("", f"peak, GMAC/s of a matrix product: {peaks}; energy: {joules}")
+    print_text("", f"steps: of {bench.file}; peak, GMAC/s: {rates}; memory: {bench.bandwidth:.1f} GB/s")
+    if all(result.joules is None for result in bench.results):
+        print_text(f"energy: {bench.sensor}")
+    if any(result.work is None for result in bench.results):
+        print_text("multiply-accumulates are counted by ONNX Runtime, which is not installed")
     if not several:
         print_text("One artifact alone is no comparison: name another, or --vs ARTIFACT, for a ratio.")
 
 
-def _row(result: Result, several: bool) -> list[str]:
+def _row(result: Result, columns: list[str]) -> list[str]:
     latency, start = result.latency, result.start
-    row = [
-        result.contender.name,
-        "x".join(map(str, result.shape)),
-        f"{latency.median:.1f}",
-        f"{latency.low:.1f}-{latency.high:.1f}",
-        f"{latency.percentile(95):.1f}",
-        f"{start.load_ms:.0f}",
-        f"{start.first_ms:.0f}",
-        f"{start.peak_rss_mb:.0f}",
-        "" if result.share_of_peak is None else f"{result.share_of_peak:.0%}",
-    ]
     times, low, high = result.ratio
-    return [*row, f"{1 / times:.2f} ({1 / high:.2f}-{1 / low:.2f})"] if several else row
+    cells = {
+        "artifact": result.contender.name,
+        "input": "x".join(map(str, result.shape)),
+        "median ms": f"{latency.median:.1f}",
+        "quartiles": f"{latency.low:.1f}-{latency.high:.1f}",
+        "p95": f"{latency.percentile(95):.1f}",
+        "load ms": f"{start.load_ms:.0f}",
+        "first ms": f"{start.first_ms:.0f}",
+        "peak MB": f"{start.peak_rss_mb:.0f}",
+        "of peak": "" if result.share_of_peak is None else f"{result.share_of_peak:.0%}",
+        "J a run": "" if result.joules is None else f"{result.joules:.2f}",
+        "times as fast as the first": f"{1 / times:.2f} ({1 / high:.2f}-{1 / low:.2f})",
+    }
+    return [cells[column] for column in columns]

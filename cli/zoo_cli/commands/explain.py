@@ -53,9 +53,9 @@ def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> 
     """
     require("onnx", "Explaining a file")
     if plot is not None:
-        from zoo.explain.plot import check_target
+        from zoo.files import check_png_target
 
-        check_target(plot)
+        check_png_target(plot, "ranges.png")
     from zoo.explain.explain import explain_artifact
 
     with quiet_stdout(as_json), progress() as reporter:
