@@ -232,13 +232,13 @@ def test_arena_execution_and_what_a_gap_concerns_are_read_from_the_file(tmp_path
     ).replace(
         'source = "measured"',
         'source = "measured"\nprecision = "int8"\noperators = ["depthwise", "silu"]\nremedy = "relu"\n'
-        'techniques = ["qat"]\nmultiple = 4',
+        "multiple = 4",
     )
     profile = read_profile_of(path, text)
     assert (profile.arena, profile.execution) == (False, "parallel")
     (gap,) = profile.gaps
     assert gap == KernelGap(
-        "float16", "slower than float32", "measured", "int8", ("depthwise", "silu"), ("qat",), "relu", 4
+        "float16", "slower than float32", "measured", "int8", ("depthwise", "silu"), "relu", 4
     )
 
 

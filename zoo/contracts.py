@@ -381,8 +381,7 @@ class KernelGap:
 
     precision:  the numeric type that is concerned.
     operators:  kinds of layers, all of which a net must have: see :data:`GAP_OPERATORS`.
-    techniques: ids of which a recipe must use one.
-    remedy:     a technique that avoids it, put before the numerics of a recipe.
+    remedy:     a technique that avoids it, put behind a recipe's other changes of structure.
     multiple:   counts of channels that are no multiple of it are concerned; 0 if that makes no difference.
     """
 
@@ -391,14 +390,13 @@ class KernelGap:
     source: str
     precision: str = ""
     operators: tuple[str, ...] = ()
-    techniques: tuple[str, ...] = ()
     remedy: str = ""
     multiple: int = 0
 
     @property
     def readable(self) -> bool:
         """Whether a program can tell what it concerns."""
-        return bool(self.precision or self.operators or self.techniques or self.multiple)
+        return bool(self.precision or self.operators or self.multiple)
 
 
 @dataclass(frozen=True)

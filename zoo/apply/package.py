@@ -125,7 +125,9 @@ def _metrics(job: Job, outcome: Outcome, exported: bytes) -> dict[str, Any]:
         "notes": [
             f"{layer['technique']} left {layer['layer']} alone: {layer['reason']}"
             for layer in outcome.left_alone
-        ],
+        ]
+        + (job.target.remarks if job.target else []),
+        **({"device": job.target.to_json()} if job.target else {}),
         "files": [file.to_json() for file in outcome.files],
         "int8": {
             "share": round(len(report.int8) / convolutions, 4) if convolutions else 0.0,

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 
 from zoo import __version__, plugins
+from zoo.apply.device import Target, advise
+from zoo.apply.layers import layers_of
 from zoo.apply.measure import Measured, Meter
 from zoo.apply.package import write_outcome
 from zoo.apply.request import Job, Request, resolve
@@ -53,6 +55,7 @@ class Outcome:
     left_alone: list[dict[str, str]]
     start: StartWeights
     seconds: float
+    target: Target | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for `--json`."""
@@ -64,6 +67,7 @@ class Outcome:
             "seconds": round(self.seconds, 1),
             "weights": self.start.label,
             "left_alone": self.left_alone,
+            "device": self.target.to_json() if self.target else None,
         }
 
 
@@ -75,6 +79,7 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     """
     started = time.monotonic()
     job = resolve(request)
+    request = job.request
     check_folder_target(request.out)
     torch.manual_seed(request.seed)
     model = job.architecture.build().eval()
@@ -97,6 +102,8 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     trainings: list[TrainingResult] = []
     for index, stage in enumerate(stages):
         model = runner.rewrite(model, stage)
+        if index == 0 and meter:
+            _advise(job, model, reporter)
         if stage.trains:
             model, training = runner.train(model, stage, index, next(left))
             trainings.append(training)
@@ -111,11 +118,28 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
     _check_smaller(job, meter.files)
     meter.time()
     outcome = Outcome(
-        request.out, key, meter.files, trainings, runner.left_alone(), start, time.monotonic() - started
+        request.out,
+        key,
+        meter.files,
+        trainings,
+        runner.left_alone(),
+        start,
+        time.monotonic() - started,
+        job.target,
     )
     write_outcome(job, outcome, exported=exported, finished=finished, trained=model, meter=meter)
     shutil.rmtree(work, ignore_errors=True)
     return outcome
+
+
+def _advise(job: Job, model: nn.Module, reporter: Reporter) -> None:
+    """Tell what of the net, rewritten but not yet trained, will not pay on the device it is made for."""
+    if job.target is None:
+        return
+    layers = layers_of(model, job.architecture.input)
+    advise(job.target, job.request.recipe, job.techniques, layers)
+    for remark in job.target.remarks:
+        reporter.note(remark)
 
 
 def _finish(runner: StageRunner, model: nn.Module, stages: list[Stage]) -> nn.Module:

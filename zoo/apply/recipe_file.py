@@ -38,6 +38,7 @@ def recipe_text(job: Job, trainings: Sequence[TrainingResult]) -> str:
             crop=job.crop,
             learning_rate=request.learning_rate,
             precision=trainings[-1].precision if trainings else request.precision,
+            half_weights=request.half_weights or None,
         )
     )
 
@@ -60,6 +61,7 @@ def with_file(request: Request, file: RecipeFile) -> Request:
         "crop": file.crop,
         "learning_rate": file.learning_rate,
         "precision": cast("Precision | None", file.precision),
+        "half_weights": file.half_weights,
     }
     changes = {name: value for name, value in said.items() if value is not None}
     return dataclasses.replace(request, recipe=file.recipe, budgets=budgets, **changes)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.apply.device import Target, aimed
 from zoo.data.choose import choose_dataset
 from zoo.errors import UsageError
 from zoo.recipes.canonical import ResolvedRecipe
@@ -35,6 +36,7 @@ class Request:
     half_weights: store the exported float weights in 16 bits, which halves the file.
     runner_only: leave model.safetensors out; a float net's weights can still be read back from model.onnx.
     crop:     side of the training crops in input-tensor pixels; 0 for the default.
+    device:   the profile of the device that the net is made for; "" for none. See :func:`zoo.apply.device.aimed`.
     """
 
     recipe: Recipe | None
@@ -54,6 +56,7 @@ class Request:
     runner_only: bool = False
     images: int | None = None
     threads: int = 0
+    device: str = ""
     command: str = ""
 
 
@@ -67,6 +70,7 @@ class Job:
     data: str
     dataset: Dataset
     crop: int
+    target: Target | None = None
 
     @property
     def name(self) -> str:
@@ -85,10 +89,11 @@ def resolve(request: Request) -> Job:
     Raises ZooError subclasses: unknown ids, wrong options, an illegal order, data that does not suit the net.
     """
     architecture = plugins.architecture(request.architecture, own_files=True)
+    request, target = aimed(request)
     recipe = resolve_recipe(request.recipe) if request.recipe is not None else None
     architecture = adapted(architecture, recipe.techniques if recipe else ())
     data, dataset = choose_dataset(request.data, request.photos, architecture)
-    return Job(request, architecture, recipe, data, dataset, _crop(request, architecture))
+    return Job(request, architecture, recipe, data, dataset, _crop(request, architecture), target)
 
 
 def adapted(architecture: Architecture, techniques: Sequence[Technique]) -> Architecture:

@@ -72,7 +72,6 @@ def _gap(fields: Fields) -> KernelGap:
         fields.text("source"),
         precision=fields.choice("precision", PRECISIONS) if "precision" in fields else "",
         operators=_words(fields, "operators", GAP_OPERATORS, needed=False),
-        techniques=_words(fields, "techniques", None, needed=False),
         remedy=fields.text("remedy", "", pattern=f"({_ID})?"),
         multiple=fields.integer("multiple", 0, most=1024),
     )

@@ -46,7 +46,7 @@ class RecipeFile:
 
     steps: of all training, or of each training stage. minutes: budget of training.
     data: a dataset as ``darkroom(photos=DIR)``. weights: path or checkpoint id.
-    batch, crop, learning_rate, precision: see :class:`zoo.apply.request.Request`.
+    batch, crop, learning_rate, precision, half_weights: see :class:`zoo.apply.request.Request`.
     """
 
     recipe: Recipe
@@ -60,6 +60,7 @@ class RecipeFile:
     crop: int | None = None
     learning_rate: float | None = None
     precision: str | None = None
+    half_weights: bool | None = None
 
 
 def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
@@ -83,6 +84,7 @@ def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
         crop=_given(top, "crop", functools.partial(top.integer, least=1, most=1 << 16)),
         learning_rate=_given(top, "learning_rate", functools.partial(top.number, least=0, most=1e3)),
         precision=_given(top, "precision", top.text),
+        half_weights=_given(top, "half_weights", top.boolean),
     )
     top.close()
     return found
@@ -170,6 +172,8 @@ def _steps(table: Fields, key: str) -> tuple[int, ...]:
 
 
 def _literal(value: str | int | float | tuple[int, ...]) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, tuple):
         return repr(list(value)) if len(value) != 1 else repr(value[0])
     if isinstance(value, str):

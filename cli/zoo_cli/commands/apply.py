@@ -67,6 +67,9 @@ def training_options(command: Any) -> Any:
 @click.option(
     "--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe file instead of arguments."
 )
+@click.option(
+    "--device", default="", metavar="ID", help="Profile of the board the net is for: adapt the recipe, warn."
+)
 @training_options
 def command(
     recipe: str | None, architecture: str | None, recipe_file: Path | None, as_json: bool, **options: Any
