@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from aarch64 import Failed, Unavailable, checks, packages
-from aarch64.environment import Environment, environment
+from aarch64.environment import JETSON_NANO, RASPBERRY_PI_5, Environment, environment
 
-#: Raspberry Pi 5 (with int8 dot products, as Orin's Cortex-A78AE), and Jetson Nano (without).
-PROCESSORS = ("cortex-a76", "cortex-a57")
+#: ONNX Runtime by board: None is the newest (with int8 dot products of the processor), and the newest for the Python
+#: 3.10 of JetPack 6 (here on a processor without).
+BOARDS = {RASPBERRY_PI_5: None, JETSON_NANO: "1.23.2"}
 #: os.EX_TEMPFAIL: try again another time.
 UNAVAILABLE = 75
 #: A few tests of each part that a board runs, those that start other programs among them: a minute or so.
@@ -50,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="zoo-aarch64-") as temporary:
         folder = (arguments.folder or Path(temporary)).resolve()
         try:
-            check(folder, ALL if arguments.all else FEW, arguments.sources)
+            check(folder, arguments.all, arguments.sources)
         except Unavailable as error:
             tell(f"not run: {error}")
             return UNAVAILABLE
@@ -61,23 +62,27 @@ def main() -> int:
     return 0
 
 
-def check(folder: Path, tests: tuple[str, ...], sources: Path | None) -> None:
+def check(folder: Path, everything: bool, sources: Path | None) -> None:
     """Make the environment and run everything. Raises Unavailable, or Failed with all that does not hold."""
     debian = step("Debian's Python, and QEMU", lambda: packages.debian(folder, sources))
     wheel = step("the wheel", lambda: packages.built_wheel(folder))
     site = step("what the wheel requires", lambda: packages.base_install(folder, wheel))
     tools = step("what the tests require", lambda: packages.test_tools(folder))
-    boards = {cpu: environment(folder, debian, site, cpu=cpu) for cpu in PROCESSORS}
+    boards = []
+    for board, version in BOARDS.items():
+        other = [packages.onnxruntime(folder, version)] if version else []
+        boards.append(environment(folder, debian, [*other, *site], board))
     here = folder / "scratch" / "x86-64"
-    for scratch in (here, *(board.scratch for board in boards.values())):
+    for scratch in (here, *(board.scratch for board in boards)):
         shutil.rmtree(
             scratch / "home", ignore_errors=True
         )  # the records of what was pulled and checked before
     failures = []
+    tests = ALL if everything else FEW
     # Beside the tests, which mostly keep one processor busy.
     with ThreadPoolExecutor(1) as background:
-        compared = background.submit(compare, boards, here)
-        for part in (lambda: checks.run_tests(boards[PROCESSORS[0]], tools, tests), compared.result):
+        compared = background.submit(compare, boards, here, everything)
+        for part in (lambda: checks.run_tests(boards[0], tools, tests), compared.result):
             try:
                 part()
             except Failed as error:
@@ -86,18 +91,21 @@ def check(folder: Path, tests: tuple[str, ...], sources: Path | None) -> None:
         raise Failed("\n".join(failures))
 
 
-def compare(boards: dict[str, Environment], here: Path) -> None:
-    """Compare what this machine and the emulated ones compute. Raises Failed."""
+def compare(boards: list[Environment], here: Path, everything: bool) -> None:
+    """Compare what this machine and the emulated boards compute, zoo run on the first or all. Raises Failed."""
     expected = checks.outputs(sys.executable, here)
-    for cpu, board in boards.items():
-        alike = checks.same_outputs(expected, checks.outputs(board.python, board.scratch))
-        tell(f"{cpu}, the network's outputs and those of x86-64: {alike}")
-    board = boards[PROCESSORS[0]]
+    for each in boards:
+        tell(f"{each.board.id}: zoo doctor says: {checks.doctor(each)}")
+        alike = checks.same_outputs(expected, checks.outputs(each.python, each.scratch))
+        tell(f"{each.board.id}: the network's outputs and those of x86-64: {alike}")
     raw = checks.photograph(here)
     theirs = checks.develop(sys.executable, here, raw)
-    ours = checks.develop(board.python, board.scratch, raw)
-    alike = checks.same_pictures(theirs.picture, ours.picture)
-    tell(f"{PROCESSORS[0]}, zoo run {raw.name} on {ours.engine} and on x86-64's {theirs.engine}: {alike}")
+    for each in boards if everything else boards[:1]:
+        ours = checks.develop(each.python, each.scratch, raw)
+        alike = checks.same_pictures(theirs.picture, ours.picture)
+        tell(
+            f"{each.board.id}: zoo run {raw.name} with {ours.engine}, on x86-64 with {theirs.engine}: {alike}"
+        )
 
 
 def step(what: str, make: Callable[[], T]) -> T:

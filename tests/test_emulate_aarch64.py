@@ -14,7 +14,7 @@ from PIL import Image
 
 import emulate_aarch64
 from aarch64 import Failed, checks, packages
-from aarch64.environment import environment, run
+from aarch64.environment import JETSON_NANO, environment, run
 
 TESTS = Path(__file__).parent
 
@@ -87,13 +87,15 @@ def test_a_child_started_by_sys_executable_is_emulated_too(tmp_path: Path) -> No
         f'#!/bin/bash\necho "$1 $3 $4 $5 $7" >> {log}\nname="$6"\nshift 7\nexec -a "$name" {sys.executable} "$@"\n'
     )
     emulator.chmod(0o755)
-    board = environment(tmp_path / "a folder", debian, [], cpu="cortex-a57")
+    (debian / "guest" / "usr").mkdir(parents=True)
+    board = environment(tmp_path / "a folder", debian, [], JETSON_NANO)
     code = (
         "import subprocess, sys; print(subprocess.run([sys.executable, '-c', '']).returncode, sys.executable)"
     )
     done = run(board.python, "-c", code, scratch=board.scratch)
     assert done.stdout.split(maxsplit=1) == ["0", f"{board.python}\n"], done.stderr
     guest = debian / "guest" / "usr" / "bin" / packages.PYTHON
+    assert (board.folder / "root" / "usr").resolve() == debian / "guest" / "usr"
     assert log.read_text().splitlines() == [f"-L -cpu cortex-a57 -0 {guest}"] * 2
 
 

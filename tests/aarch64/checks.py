@@ -51,6 +51,18 @@ def develop(python: Path | str, scratch: Path, raw: Path) -> Developed:
     return Developed(target / f"{raw.stem}.png", f"{said['engine']} {said['engine_version']}")
 
 
+def doctor(environment: Environment) -> str:
+    """What `zoo doctor` says of the board and of the engine. Raises Failed if it knows either not."""
+    done = run(environment.python, "-m", "zoo_cli", "doctor", "--json", scratch=environment.scratch)
+    found = {each["subject"]: each for each in json.loads(_checked(done))["findings"]}
+    told = [found[subject] for subject in ("board", "processor", "engine onnxruntime")]
+    words = "; ".join(each["found"] for each in told)
+    known = f"profile {environment.board.id}" in words and told[-1]["state"] == "ok"
+    if not known:
+        raise Failed(f"zoo doctor says of the {environment.board.id}: {words}")
+    return words
+
+
 def same_pictures(first: Path, second: Path) -> str:
     """How two pictures compare, in words. Raises Failed if they differ by more than rounding does."""
     if first.read_bytes() == second.read_bytes():

@@ -1,4 +1,4 @@
-"""Python for aarch64 as a program that can be started like any other."""
+"""Python for aarch64 as a program that can be started like any other, on a board of one's choice."""
 
 from __future__ import annotations
 
@@ -13,14 +13,59 @@ from aarch64.packages import EMULATOR, PYTHON
 
 _WRAPPER = """\
 #!/bin/sh
-exec {emulator} -L {guest} -cpu {cpu} -0 "$0" {python} "$@"
+exec {emulator} -L {root} -cpu {cpu} -0 "$0" {python} "$@"
 """
+_CPUINFO = """\
+processor\t: {number}
+BogoMIPS\t: 38.40
+Features\t: {features}
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: {variant:#x}
+CPU part\t: {part:#x}
+CPU revision\t: 1
+
+"""
+_ARMV8_0 = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board as its kernel describes it. cpu: the core, for QEMU; variant, part and features as in /proc/cpuinfo."""
+
+    id: str
+    model: str
+    cpu: str
+    variant: int
+    part: int
+    features: str
+
+    def write(self, root: Path) -> None:
+        """The files below `root` from which programs learn where they are."""
+        number = range(os.cpu_count() or 1)
+        values = {"variant": self.variant, "part": self.part, "features": self.features}
+        contents = {
+            "proc/cpuinfo": "".join(_CPUINFO.format(number=each, **values) for each in number),
+            "proc/device-tree/model": f"{self.model}\0",
+        }
+        for name, content in contents.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+
+RASPBERRY_PI_5 = Board(
+    "raspberry-pi-5", "Raspberry Pi 5 Model B Rev 1.0", "cortex-a76", 4, 0xD0B,
+    f"{_ARMV8_0} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+)  # fmt: skip
+JETSON_NANO = Board("jetson-nano", "NVIDIA Jetson Nano Developer Kit", "cortex-a57", 1, 0xD07, _ARMV8_0)
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment, and the scratch folder of what runs in it."""
+    """A virtual environment on a board, and the scratch folder of what runs in it."""
 
+    board: Board
     folder: Path
     scratch: Path
 
@@ -30,31 +75,34 @@ class Environment:
         return self.folder / "bin" / "python"
 
 
-def environment(folder: Path, debian: Path, path: Sequence[Path], *, cpu: str) -> Environment:
-    """An environment for one processor, by its name for QEMU; `path`: the folders of its packages.
+def environment(folder: Path, debian: Path, path: Sequence[Path], board: Board) -> Environment:
+    """An environment on a board; `path`: the folders of its packages.
 
     The program in its bin folder is a shell script that starts QEMU with Python, telling Python (-0) that the script
     is its name. So Python finds pyvenv.cfg beside it, as in any virtual environment, and `sys.executable` is the
     script: a child process that is started by it runs in QEMU too, through the kernel's own handling of scripts.
     No binfmt_misc is needed, which only an administrator can set up, and zoo need not know.
+
+    QEMU looks for every file below its root first: programs see the board's /proc/cpuinfo, not that of this
+    machine, for which ONNX Runtime from 1.28 crashes when it is imported.
     """
-    here = folder / cpu
-    site = here / "lib" / PYTHON / "site-packages"
-    site.mkdir(parents=True, exist_ok=True)
+    here = folder / board.id
+    root, site, wrapper = here / "root", here / "lib" / PYTHON / "site-packages", here / "bin" / "python"
+    for each in (root, site, wrapper.parent):
+        each.mkdir(parents=True, exist_ok=True)
+    guest = debian / "guest"
+    for part in guest.iterdir():
+        link = root / part.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(part)
+    board.write(root)
     (site / "packages.pth").write_text("".join(f"{each}\n" for each in path))
-    (here / "pyvenv.cfg").write_text(f"home = {debian}/guest/usr/bin\ninclude-system-site-packages = false\n")
-    wrapper = here / "bin" / "python"
-    wrapper.parent.mkdir(exist_ok=True)
-    wrapper.write_text(
-        _WRAPPER.format(
-            emulator=quote(str(debian / "host" / EMULATOR)),
-            guest=quote(str(debian / "guest")),
-            cpu=quote(cpu),
-            python=quote(str(debian / "guest" / "usr" / "bin" / PYTHON)),
-        )
-    )
+    (here / "pyvenv.cfg").write_text(f"home = {guest}/usr/bin\ninclude-system-site-packages = false\n")
+    program = guest / "usr" / "bin" / PYTHON
+    parts = {"emulator": debian / "host" / EMULATOR, "root": root, "cpu": board.cpu, "python": program}
+    wrapper.write_text(_WRAPPER.format(**{name: quote(str(part)) for name, part in parts.items()}))
     wrapper.chmod(0o755)
-    return Environment(here, folder / "scratch" / cpu)
+    return Environment(board, here, folder / "scratch" / board.id)
 
 
 def run(
@@ -62,7 +110,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Run a Python in a scratch folder, which is its home and has its temporary files and compiled modules.
 
-    show: what it prints goes to the terminal and is not returned.
+    path: further modules. show: what it prints goes to the terminal and is not returned.
     """
     for name in ("home", "tmp"):
         (scratch / name).mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,15 @@ def base_install(folder: Path, wheel: Path) -> tuple[Path, ...]:
     return ours, theirs
 
 
+def onnxruntime(folder: Path, version: str) -> Path:
+    """Another version of ONNX Runtime, to be put before the base install's. Raises Unavailable."""
+    what = (f"onnxruntime=={version}",)
+    return once(
+        folder, f"onnxruntime-{version}", what,
+        lambda to: _pip("install", *_WHEELS, "--no-deps", "--target", str(to), *what),
+    )  # fmt: skip
+
+
 def test_tools(folder: Path) -> Path:
     """What the tests need besides: no part of the base install. Raises Unavailable."""
     pins = HERE / "tools.txt"
