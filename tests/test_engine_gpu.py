@@ -11,9 +11,11 @@ import pytest
 
 import fake_distributions
 import tiny
+from dngs import dng, frame
 from zoo import plugins
 from zoo.catalogue import shipped_folder
 from zoo.contracts import InputSpec
+from zoo.devices import host
 from zoo.engines.cuda import CUDA, CudaEngine, cuda_provider
 from zoo.engines.nvidia import gpu_identity, has_gpu, tensorrt_version
 from zoo.engines.opening import open_for
@@ -28,6 +30,8 @@ from zoo.engines.tensorrt import (
 from zoo.engines.tensorrt_cache import built_engine, engines_folder, outdated
 from zoo.errors import InputError, PluginError
 from zoo.pull.keeping import rests
+from zoo.runner.job import Settings, run_files
+from zoo.runner.loading import load
 
 runtime = pytest.importorskip("onnxruntime")
 SPEC = InputSpec("packed-raw", 4, multiple_of=16)
@@ -221,6 +225,17 @@ def test_an_input_beyond_what_an_engine_was_built_for_is_refused_with_the_option
     with pytest.raises(InputError) as caught:
         session.run(numpy.zeros((1, 4, 34, 16), numpy.float32))
     assert caught.value.hint == "Use smaller tiles:  --tile 32"
+
+
+def test_tiles_are_no_larger_than_what_the_engine_was_built_for(tmp_path: Path) -> None:
+    artifact = tiny.bayer_artifact(tmp_path / "net")
+    (tmp_path / "shot.dng").write_bytes(dng(frame((120, 200))))
+    session = open_session(artifact.read("model.onnx"), [(CPU, {})], threads=1, most_side=64)
+    loaded = replace(load(artifact, host(), engine="onnxruntime"), session=session)
+    settings = Settings(tmp_path / "out", memory=400 << 20)
+    (result,) = run_files(loaded, [tmp_path / "shot.dng"], settings)
+    assert result.error is None
+    assert result.tiles >= 2
 
 
 STAND_IN = ("libonnxruntime_providers_cuda.so", "libonnxruntime_providers_tensorrt.so")

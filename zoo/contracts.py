@@ -344,7 +344,10 @@ GAP_OPERATORS = ("concat", "conv", "depthwise", "grouped", "leaky-relu", "silu",
 
 @runtime_checkable
 class Session(Protocol):
-    """A loaded model: float32 (N, C, H, W) in, float32 out."""
+    """A loaded model: float32 (N, C, H, W) in, float32 out.
+
+    One that takes inputs up to some size only may say so by an attribute `most_side`, their longest side.
+    """
 
     def run(self, inputs: FloatArray) -> FloatArray: ...
 

@@ -203,6 +203,9 @@ class _Batch:
         self._loaded, self._settings, self._decoder, self._reserve = loaded, settings, decoder, reserve
         self._manifest = loaded.artifact.manifest
         self._need = footprint(loaded.artifact)
+        sides = (settings.tile, getattr(loaded.session, "most_side", None))
+        #: a tile's longest side, as the user asks and the engine allows
+        self._tile: int | None = min((side for side in sides if side), default=None)
         least = self._need.base
         if settings.memory < least:
             raise refuse(least, "The network by itself")
@@ -248,7 +251,7 @@ class _Batch:
         frame = Frame(*source.shape, source.height * source.width if raw else 0, canvas.lies)
 
         def within(limit: int) -> tuple[Plan, Need]:
-            plan = self._need.plan(frame, picture, limit, self._reserve, self._settings.tile)
+            plan = self._need.plan(frame, picture, limit, self._reserve, self._tile)
             return plan, self._need.need(frame, plan, picture, self._reserve)
 
         plan, need = within(most)
