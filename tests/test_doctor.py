@@ -9,8 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import fake_distributions
+from zoo import plugins
 from zoo.devices import board_of
 from zoo.doctor import Finding, State, examine
+from zoo.doctor.remedies import engine_remedy
 from zoo.errors import UnknownIdError
 from zoo_cli.main import cli
 
@@ -79,6 +81,35 @@ def test_the_engine_that_is_used_is_named_and_missing_ones_are_noted(tmp_path: P
     assert found["engine tensorrt"].state is State.NOTE
 
 
+def test_what_is_missing_comes_with_the_command_that_brings_it_to_this_board(tmp_path: Path) -> None:
+    """Real files of a driver, no TensorRT in this build of ONNX Runtime."""
+    root = board(tmp_path, "NVIDIA Jetson Orin Nano Developer Kit")
+    (root / "dev").mkdir()
+    (root / "dev/nvhost-gpu").touch()
+    orin, nano = plugins.device("jetson-orin-nano"), plugins.device("jetson-nano")
+    assert engine_remedy("tensorrt", orin, root).endswith(
+        "pip install onnxruntime-gpu --index-url https://pypi.jetson-ai-lab.io/jp6/cu126"
+    )
+    assert "has no onnxruntime-gpu for JetPack 4.6" in engine_remedy("cuda", nano, root)
+    assert engine_remedy("cuda", plugins.device("x86-cpu"), root).endswith("pip install onnxruntime-gpu")
+    assert engine_remedy("tensorrt", orin, tmp_path / "without-a-gpu") == ""
+    assert engine_remedy("onnxruntime", nano) == "pip install 'compression-zoo[cpu]'"
+
+
+def test_an_engine_that_would_be_preferred_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZOO_PLUGINS", "")
+    finding = by_subject(examine("x86-cpu"))["engine openvino"]
+    assert finding.state is State.NOTE
+    assert finding.remedy == "pip install zoo-openvino" or "ZOO_PLUGINS" in finding.found
+
+
+def test_memory_and_processors_are_those_of_the_machine_that_is_looked_at(tmp_path: Path) -> None:
+    found = by_subject(examine(root=board(tmp_path, "NVIDIA Jetson Nano Developer Kit")))
+    assert found["memory"].found.startswith("3,964 MB for this process")
+
+
 def test_two_distributions_of_onnx_runtime_are_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +118,7 @@ def test_two_distributions_of_onnx_runtime_are_a_problem(
     finding = by_subject(examine("host"))["onnxruntime"]
     assert finding.state is State.PROBLEM
     assert "pip uninstall" in finding.remedy
+    assert finding.remedy.endswith("pip install onnxruntime-gpu")
 
 
 def test_this_machine_is_examined_as_json() -> None:

@@ -23,7 +23,7 @@ def examine(device: str = "", *, root: Path = Path("/")) -> list[Finding]:
         *machine_findings(root),
         *memory_findings(root),
         *power_findings(root),
-        *software_findings(profile),
+        *software_findings(profile, root),
         *(_gap_findings(profile)),
     ]
 

@@ -25,7 +25,7 @@ def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:
     named = f"{model}{f', {release}' if release else ''}" if model else f"{platform.machine()} computer"
     yield Finding("board", State.OK, f"{named}, profile {profile or 'host'}")
     flags = set(re.findall(r"\w+", _read(root / "proc/cpuinfo")))
-    count = usable_processors()
+    count = usable_processors(root)
     if flags & set(_VNNI):
         yield Finding("processor", State.OK, f"{count} usable, int8 dot products (VNNI)")
     elif flags & set(_DOT_PRODUCT):
@@ -41,7 +41,7 @@ def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:
 def memory_findings(root: Path = Path("/")) -> Iterator[Finding]:
     """Memory and swap."""
     figures = memory_figures(root)
-    usable = usable_memory() >> 20
+    usable = usable_memory(root) >> 20
     free = figures.get("MemAvailable", 0) >> 10
     yield Finding("memory", State.OK, f"{usable:,} MB for this process, {free:,} MB of it free now")
     total, unused = figures.get("SwapTotal", 0) >> 10, figures.get("SwapFree", 0) >> 10

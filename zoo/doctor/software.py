@@ -6,17 +6,19 @@ import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from zoo import plugins
 from zoo.contracts import DeviceProfile
 from zoo.doctor.finding import Finding, State
+from zoo.doctor.remedies import engine_remedy, gpu_runtime_remedy, runtime_remedy
 from zoo.engines.ort import DISTRIBUTIONS
-from zoo.errors import ZooError
+from zoo.errors import UnknownIdError, ZooError
 
-_NEEDED = ("numpy", "rawpy", "pillow", "tifffile")
+_NEEDED = ("numpy", "rawpy", "pillow", "safetensors", "tifffile")
 
 
-def software_findings(profile: DeviceProfile) -> Iterator[Finding]:
+def software_findings(profile: DeviceProfile, root: Path = Path("/")) -> Iterator[Finding]:
     """Python, packages, engines."""
     yield Finding(
         "python", State.OK, f"{platform.python_version()} ({platform.libc_ver()[1] or sys.platform})"
@@ -25,8 +27,8 @@ def software_findings(profile: DeviceProfile) -> Iterator[Finding]:
         version = installed(name)
         if version is None:
             yield Finding(name, State.PROBLEM, "not installed", f"pip install {name}")
-    yield from _runtimes()
-    yield from _engines(profile)
+    yield from _runtimes(profile)
+    yield from _engines(profile, root)
 
 
 def installed(name: str) -> str | None:
@@ -37,31 +39,36 @@ def installed(name: str) -> str | None:
         return None
 
 
-def _runtimes() -> Iterator[Finding]:
+def _runtimes(profile: DeviceProfile) -> Iterator[Finding]:
     found = {name: version for name in DISTRIBUTIONS if (version := installed(name))}
     shown = ", ".join(f"{name} {version}" for name, version in found.items())
     if len(found) > 1:
         keep = next(name for name in found if name != "onnxruntime")
+        again = gpu_runtime_remedy(profile).partition("&& ")[2] if keep == "onnxruntime-gpu" else ""
         yield Finding(
             "onnxruntime", State.PROBLEM, f"{shown} are installed, and each overwrites files of the other",
-            f"pip uninstall -y {' '.join(found)} && pip install {keep}",
+            f"pip uninstall -y {' '.join(found)} && {again or f'pip install {keep}'}",
         )  # fmt: skip
     elif found:
         yield Finding("onnxruntime", State.OK, shown)
 
 
-def _engines(profile: DeviceProfile) -> Iterator[Finding]:
+def _engines(profile: DeviceProfile, root: Path) -> Iterator[Finding]:
     """Each engine the profile wants, best first; the first that runs is the one that is used."""
     chosen = False
     for name in profile.engines:
         try:
             engine = plugins.engine(name)
             obstacle = engine.available()
+        except UnknownIdError:
+            remedy = engine_remedy(name, profile, root)
+            yield Finding(f"engine {name}", State.NOTE, "not installed; it would be preferred", remedy)
+            continue
         except ZooError as error:
             yield Finding(f"engine {name}", State.NOTE, error.message.splitlines()[0], error.hint or "")
             continue
         if obstacle is not None:
-            yield Finding(f"engine {name}", State.NOTE, obstacle)
+            yield Finding(f"engine {name}", State.NOTE, obstacle, engine_remedy(name, profile, root))
             continue
         used = "" if chosen else ", the one that is used"
         chosen = True
@@ -71,5 +78,5 @@ def _engines(profile: DeviceProfile) -> Iterator[Finding]:
             "engine",
             State.PROBLEM,
             f"none of {', '.join(profile.engines)} can run here",
-            "pip install onnxruntime",
+            runtime_remedy(profile),
         )

@@ -28,8 +28,8 @@ class CudaEngine(Engine):
     summary = "ONNX Runtime on an NVIDIA GPU, float32 (not run on a GPU by zoo's authors)"
 
     def available(self) -> str | None:
-        """None if this build of ONNX Runtime has the provider and a driver is loaded."""
-        return obstacle(CUDA) or gpu_obstacle()
+        """None if a driver is loaded and this build of ONNX Runtime has the provider."""
+        return gpu_obstacle() or obstacle(CUDA)
 
     def version(self) -> str:
         """Version of ONNX Runtime."""

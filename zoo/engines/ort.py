@@ -45,11 +45,7 @@ def obstacle(provider: str = CPU) -> str | None:
     folders = [Path(folder) / "capi" for folder in spec.submodule_search_locations or ()]
     if any((folder / library).is_file() for folder in folders):
         return None
-    return (
-        f"This build of ONNX Runtime has no {provider} ({library} is not in its folder 'capi'). "
-        "On a Jetson install the onnxruntime-gpu that NVIDIA builds for its JetPack, on a PC with an NVIDIA GPU:  "
-        "pip uninstall onnxruntime && pip install onnxruntime-gpu"
-    )
+    return f"This build of ONNX Runtime has no {provider}: {library} is not in its folder 'capi'."
 
 
 def runtime_version() -> str:

@@ -45,11 +45,9 @@ class TensorRtEngine(Engine):
     summary = "TensorRT on an NVIDIA GPU, int8 and float16 (not run on a GPU by zoo's authors)"
 
     def available(self) -> str | None:
-        """None if this build of ONNX Runtime has the provider, a driver is loaded and TensorRT is installed."""
-        missing = (
-            "The library of TensorRT (libnvinfer) is not installed; on a Jetson:  sudo apt install tensorrt"
-        )
-        return obstacle(TENSORRT) or gpu_obstacle() or (None if tensorrt_version() else missing)
+        """None if a driver is loaded, this build of ONNX Runtime has the provider and TensorRT is installed."""
+        missing = "The library of TensorRT (libnvinfer) is not installed."
+        return gpu_obstacle() or obstacle(TENSORRT) or (None if tensorrt_version() else missing)
 
     def version(self) -> str:
         """Versions of ONNX Runtime and TensorRT."""

@@ -102,7 +102,7 @@ def _named(name: str) -> Engine:
     engine = plugins.engine(name)
     obstacle = engine.available()
     if obstacle is not None:
-        raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo list engines")
+        raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo doctor")
     return engine
 
 

@@ -1,0 +1,53 @@
+"""The command that brings an engine, for the board it is missing on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.engines.cuda import CUDA
+from zoo.engines.nvidia import has_gpu
+from zoo.engines.ort import obstacle
+from zoo.engines.tensorrt import TENSORRT
+
+if TYPE_CHECKING:
+    from zoo.contracts import DeviceProfile
+
+#: Where NVIDIA keeps its wheels of onnxruntime-gpu, by the first number of JetPack, for its Python.
+_INDEX = {"6": "https://pypi.jetson-ai-lab.io/jp6/cu126"}
+_CPU = "pip install 'compression-zoo[cpu]'"
+
+
+def engine_remedy(name: str, profile: DeviceProfile, root: Path = Path("/")) -> str:
+    """What to type so that an engine that cannot run here can; "" where nothing that is installed would help."""
+    if name == "onnxruntime":
+        return runtime_remedy(profile)
+    if name not in ("cuda", "tensorrt"):
+        return f"pip install zoo-{name}"
+    if not has_gpu(root):
+        return ""
+    if obstacle(TENSORRT if name == "tensorrt" else CUDA) is not None:
+        return gpu_runtime_remedy(profile)
+    return "sudo apt install tensorrt" if "jetpack" in profile.software else "pip install tensorrt"
+
+
+def runtime_remedy(profile: DeviceProfile) -> str:
+    """How ONNX Runtime is installed: as NVIDIA built it where there is such a build, else for the processor."""
+    return gpu_runtime_remedy(profile) if _index(profile) else _CPU
+
+
+def gpu_runtime_remedy(profile: DeviceProfile) -> str:
+    """How an ONNX Runtime that knows NVIDIA's GPUs is installed, in place of any other."""
+    if "jetpack" not in profile.software:
+        return "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+    index = _index(profile)
+    if not index:
+        return (
+            f"NVIDIA has no onnxruntime-gpu for JetPack {profile.software['jetpack']} and a Python that zoo runs on: "
+            "build it on the board (https://onnxruntime.ai/docs/build/eps.html), or do without the GPU"
+        )
+    return f"pip uninstall -y onnxruntime && pip install onnxruntime-gpu --index-url {index}"
+
+
+def _index(profile: DeviceProfile) -> str:
+    return _INDEX.get(profile.software.get("jetpack", "").partition(".")[0], "")
