@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from aarch64 import Failed, Unavailable, checks, packages
-from aarch64.environment import JETSON_NANO, RASPBERRY_PI_5, Environment, environment
+from aarch64.environment import JETSON_NANO, JETSON_ORIN_NANO, Environment, environment
 
-#: ONNX Runtime by board: None is the newest (with int8 dot products of the processor), and the newest for the Python
-#: 3.10 of JetPack 6 (here on a processor without).
-BOARDS = {RASPBERRY_PI_5: None, JETSON_NANO: "1.23.2"}
+#: ONNX Runtime by board: None is the newest; 1.23.2 is the newest for Python 3.10, which JetPack 6 comes with.
+BOARDS = {JETSON_ORIN_NANO: None, JETSON_NANO: "1.23.2"}
 #: os.EX_TEMPFAIL: try again another time.
 UNAVAILABLE = 75
 #: A few tests of each part that a board runs, those that start other programs among them: a minute or so.

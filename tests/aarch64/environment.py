@@ -31,7 +31,10 @@ _ARMV8_0 = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
 
 @dataclass(frozen=True)
 class Board:
-    """A board as its kernel describes it. cpu: the core, for QEMU; variant, part and features as in /proc/cpuinfo."""
+    """A board as its kernel describes it. cpu: the core, for QEMU; variant, part and features as in /proc/cpuinfo.
+
+    off: how many processors its power mode switches off, besides those that are on.
+    """
 
     id: str
     model: str
@@ -39,14 +42,18 @@ class Board:
     variant: int
     part: int
     features: str
+    off: int = 0
 
     def write(self, root: Path) -> None:
         """The files below `root` from which programs learn where they are."""
-        number = range(os.cpu_count() or 1)
+        count = os.cpu_count() or 1
+        known = f"0-{count + self.off - 1}\n"
         values = {"variant": self.variant, "part": self.part, "features": self.features}
         contents = {
-            "proc/cpuinfo": "".join(_CPUINFO.format(number=each, **values) for each in number),
+            "proc/cpuinfo": "".join(_CPUINFO.format(number=each, **values) for each in range(count)),
             "proc/device-tree/model": f"{self.model}\0",
+            "sys/devices/system/cpu/possible": known,
+            "sys/devices/system/cpu/present": known,
         }
         for name, content in contents.items():
             path = root / name
@@ -54,9 +61,10 @@ class Board:
             path.write_text(content)
 
 
-RASPBERRY_PI_5 = Board(
-    "raspberry-pi-5", "Raspberry Pi 5 Model B Rev 1.0", "cortex-a76", 4, 0xD0B,
-    f"{_ARMV8_0} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+#: Its Cortex-A78AE is one that QEMU 7.2 lacks; the A76, of the Raspberry Pi 5, has the same int8 dot products.
+JETSON_ORIN_NANO = Board(
+    "jetson-orin-nano", "NVIDIA Jetson Orin Nano Developer Kit", "cortex-a76", 0, 0xD42,
+    f"{_ARMV8_0} atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp", off=2,
 )  # fmt: skip
 JETSON_NANO = Board("jetson-nano", "NVIDIA Jetson Nano Developer Kit", "cortex-a57", 1, 0xD07, _ARMV8_0)
 
@@ -84,7 +92,7 @@ def environment(folder: Path, debian: Path, path: Sequence[Path], board: Board) 
     No binfmt_misc is needed, which only an administrator can set up, and zoo need not know.
 
     QEMU looks for every file below its root first: programs see the board's /proc/cpuinfo, not that of this
-    machine, for which ONNX Runtime from 1.28 crashes when it is imported.
+    machine, over which ONNX Runtime from 1.28 crashes when it is imported.
     """
     here = folder / board.id
     root, site, wrapper = here / "root", here / "lib" / PYTHON / "site-packages", here / "bin" / "python"

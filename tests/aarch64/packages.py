@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from email import message_from_bytes
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from aarch64 import Unavailable
 
 HERE = Path(__file__).parent
@@ -94,7 +96,12 @@ def base_install(folder: Path, wheel: Path) -> tuple[Path, ...]:
         archive.extractall(ours)
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         requires = message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
-    wanted = [each for each in requires if "extra ==" not in each or "extra == 'cpu'" in each]
+    # pip goes by this machine where a requirement is for some machines only.
+    there = {"extra": "cpu", "platform_machine": "aarch64", "python_version": PYTHON.removeprefix("python")}
+    parsed = [Requirement(each) for each in requires]
+    wanted = [
+        f"{each.name}{each.specifier}" for each in parsed if not each.marker or each.marker.evaluate(there)
+    ]
     pins = HERE / "base.txt"
     theirs = once(
         folder,
@@ -102,7 +109,7 @@ def base_install(folder: Path, wheel: Path) -> tuple[Path, ...]:
         (pins.read_text(), *wanted),
         lambda target: _pip(
             "install", *_WHEELS, "--target", str(target), "--constraint", str(pins),
-            *(each.partition(";")[0].strip() for each in wanted if "python_version" not in each),
+            *wanted,
         ),
     )  # fmt: skip
     return ours, theirs
