@@ -27,14 +27,17 @@ USUAL = 384 * MB
 #: Of a small device's memory this share is planned for: the rest is the system's.
 SHARE = 0.8
 #: Python, numpy, the engine and this program, before a model is loaded.
-_PROCESS = 74 * MB
-#: For each byte of the model file: the file, the engine's copy, and the form that its kernels want.
-_FILE_COPIES = 6.8
+_PROCESS = 72 * MB
+#: For each byte of the model file: the engine's copy and the form that its kernels want; while it is loaded, the file
+#: and what is made of it, too.
+_FILE_COPIES, _FILE_LOADING = 3.2, 6.0
 #: What ONNX Runtime takes for each byte that is live: an arena in one piece, in integers and in floats, where
 #: channels are brought into blocks; and an arena that grows.
-_INTEGER, _FLOAT, _GROWN = 1.13, 1.30, 2.1
+_INTEGER, _FLOAT, _GROWN = 1.10, 1.30, 2.1
 #: The arena's tables for each byte that is set aside, and how much must be for it not to fall apart.
 _TABLES, _ROOM = 1 / 31, 2.0
+#: ONNX Runtime sets aside less than this in one piece.
+_LARGEST_RESERVE = 2047 * MB
 #: Python, numpy and LibRaw in the child that decodes; and for each pixel, in the child and here: uint16.
 _DECODER, _MOSAIC = 42 * MB, 2
 #: Rows on their way through the encoder, and what the kernel and the allocators hold back.
@@ -56,7 +59,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes at the peak: `planned` while computing; `decoding` before that, with those of the child that decodes."""
+    """Bytes at the peak: `planned` while computing; `decoding` before that, the child that decodes included."""
 
     planned: int
     decoding: int
@@ -75,6 +78,7 @@ class Footprint:
         found = working_set(model, manifest.input.channels)
         self.live = found.live
         self.base = round(_PROCESS + _FILE_COPIES * len(model))
+        self.loading = round(_PROCESS + _FILE_LOADING * len(model))
         self._whole = (_INTEGER if found.integer else _FLOAT) if arena else _GROWN
 
     def per_pixel(self, reserve: int, pixels: int) -> float:
@@ -82,8 +86,9 @@ class Footprint:
         return self.live * (self._whole if reserve >= _ROOM * self.live * pixels else _GROWN)
 
     def reserve(self, pixels: int) -> int:
-        """Bytes to set aside for tiles of so many pixels."""
-        return round(_ROOM * self.live * pixels) + MB if self._whole < _GROWN else 0
+        """Bytes to set aside for tiles of so many pixels; 0 if that is more than can be."""
+        bytes_ = round(_ROOM * self.live * pixels) + MB
+        return bytes_ if self._whole < _GROWN and bytes_ <= _LARGEST_RESERVE else 0
 
     def most_pixels(self, limit: int) -> int:
         """Of a tile, if there were nothing but it; at least one."""
@@ -105,8 +110,9 @@ class Footprint:
             + _WRITER
         )
         base = self.base + _TABLES * reserve
-        decoder = decoding_beside(frame.pixels) - self.held(frame) if frame.pixels else 0
-        return Need(round(base + computing), round(base + self.held(frame) + decoder))
+        # The first file is decoded while the network is loaded.
+        decoding = self.loading + (decoding_beside(frame.pixels) if frame.pixels else self.held(frame))
+        return Need(round(base + computing), decoding)
 
     def held(self, frame: Frame) -> int:
         """Of the frame itself: the mosaic, or the picture as stored and in floats."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _TURNS = {0: 0, 3: 2, 5: 1, 6: 3}
 #: Samples that are rounded at once: few enough for a processor's cache.
 _AT_ONCE = 1 << 17
+_ROWS_AT_ONCE = 64
 
 
 class Source(Protocol):
@@ -106,7 +107,7 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
         dtype = np.uint8 if canvas.largest <= 255 else np.uint16
         part = np.empty((rows - first_row, columns - first_column, canvas.channels), dtype=dtype)
         for (row, column), (target, cut) in zip(tiles, whole, strict=True):
-            outputs = session.run(window(canvas.source, row, column, plan))[0]
+            outputs = session.run(window(canvas.source, row, column))[0]
             at = tuple(
                 slice(side.start - begin, side.stop - begin)
                 for side, begin in zip(target, (first_row, first_column), strict=True)
@@ -158,13 +159,21 @@ def _place(span: Span, scale: int, added: int, size: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start + offset, stop + offset)
 
 
-def window(source: Source, row: Span, column: Span, plan: Plan) -> npt.NDArray[np.float32]:
+def window(source: Source, row: Span, column: Span) -> npt.NDArray[np.float32]:
     """The input of a tile, (1, C, h, w). Beyond the frame's lower and right edge it is mirrored."""
     rows, columns = _mirrored(source.shape[0], row), _mirrored(source.shape[1], column)
-    part = source.crop(_reach(rows), _reach(columns))
-    if row.last > source.shape[0] or column.last > source.shape[1]:
-        part = part[:, (rows - rows.min())[:, None], (columns - columns.min())[None, :]]
-    return np.ascontiguousarray(part[None])
+    inside = column.last <= source.shape[1]
+    out: npt.NDArray[np.float32] | None = None
+    # Some rows at a time, so that nothing is there twice.
+    for first in range(0, len(rows), _ROWS_AT_ONCE):
+        some = rows[first : first + _ROWS_AT_ONCE]
+        part = source.crop(_reach(some), _reach(columns))
+        if out is None:
+            out = np.empty((1, len(part), len(rows), len(columns)), dtype=np.float32)
+        part = part[:, some - some.min()]
+        out[0, :, first : first + len(some)] = part if inside else part[:, :, columns - columns.min()]
+    assert out is not None
+    return out
 
 
 def _mirrored(size: int, span: Span) -> npt.NDArray[np.intp]:

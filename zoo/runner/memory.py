@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import re
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from zoo.errors import UsageError
 
 #: Sizes as one writes them: of 1000 or of 1024, as their names say.
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_M_MMAP_THRESHOLD = -3
 _STATUS = Path("/proc/self/status")
 
 
@@ -40,6 +43,16 @@ def limit_of_process() -> int | None:
         if most != resource.RLIM_INFINITY and now is not None and held is not None:
             found.append(max(0, most - now + held))
     return min(found, default=None)
+
+
+def return_freed_memory() -> None:
+    """Have glibc give large arrays back to the system as soon as they are freed.
+
+    By itself it keeps up to 64 MB of them, because it raises the size from which it does so to what was freed last.
+    Other libraries are left as they are.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def parse_size(text: str) -> int:

@@ -114,11 +114,13 @@ def command(
     from zoo.runner.budget import footprint, usual_limit
     from zoo.runner.job import Settings, reserve_for, run_files
     from zoo.runner.loading import load
+    from zoo.runner.memory import return_freed_memory
 
     if overwrite and resume:
         raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
     with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, DecoderAhead() as decoder:
         started = time.perf_counter()
+        return_freed_memory()
         profile = plugins.device(device)
         found = locate_artifact(artifact)
         settings = Settings(
