@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts import DeviceProfile
 from zoo.devices import board_of
 from zoo.doctor.finding import Finding, State
+from zoo.doctor.fitting import fit_findings
 from zoo.doctor.machine import machine_findings, memory_findings, power_findings
 from zoo.doctor.software import software_findings
 
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
 
-def examine(device: str = "", *, root: Path = Path("/")) -> list[Finding]:
+#: Of a frame whose memory is asked for.
+MEGAPIXELS = 24.0
+
+
+def examine(
+    device: str = "",
+    *,
+    root: Path = Path("/"),
+    artifact: Artifact | None = None,
+    megapixels: float = MEGAPIXELS,
+) -> list[Finding]:
     """Look at the machine whose files are below `root`.
 
-    device: the profile to hold it against; "" for that of the board found, else `host`. Raises UnknownIdError for a
-    profile that does not exist.
+    device: the profile to hold it against; "" for that of the board found, else `host`. artifact: one whose memory for
+    a frame of so many megapixels is held against the profile's. Raises UnknownIdError for a profile that does not
+    exist, IntegrityError for a model that no engine may be given.
     """
     profile = plugins.device(device or board_of(root) or "host")
     return [
@@ -25,6 +40,7 @@ def examine(device: str = "", *, root: Path = Path("/")) -> list[Finding]:
         *power_findings(root),
         *software_findings(profile, root),
         *(_gap_findings(profile)),
+        *(fit_findings(artifact, profile, megapixels) if artifact is not None else ()),
     ]
 
 

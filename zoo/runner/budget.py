@@ -6,10 +6,12 @@ predicts with what is then used.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.manifest import MODEL_NAME
+from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
 from zoo.runner.memory import limit_of_process
 from zoo.runner.pictures import Format, needs_whole, sample_bytes
@@ -17,6 +19,8 @@ from zoo.runner.tiles import Plan, plan_tiles
 from zoo.runner.working_set import working_set
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zoo.artifacts.artifact import Artifact
     from zoo.artifacts.manifest import Manifest
     from zoo.contracts import DeviceProfile
@@ -138,18 +142,42 @@ class Footprint:
         return self.need(frame, plan, picture, self.reserve(plan.largest)).most
 
 
+#: The last that was asked for: `zoo run` needs it before the network is loaded, and again for each batch.
+_known: dict[tuple[Path, str, bool], Footprint] = {}
+
+
 def footprint(artifact: Artifact, *, arena: bool = True) -> Footprint:
-    """Of an artifact's model. Raises IntegrityError for a file that no engine may be given."""
-    return Footprint(artifact.manifest, artifact.read(MODEL_NAME), arena=arena)
+    """Of an artifact's model, read once. Raises IntegrityError for a file that no engine may be given."""
+    key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, arena
+    if key not in _known:
+        _known.clear()
+        _known[key] = Footprint(artifact.manifest, checked_model(artifact), arena=arena)
+    return _known[key]
 
 
 def least_memory(artifact: Artifact, height: int, width: int) -> int:
     """Bytes that running a RAW frame, or a picture, of so many pixels takes at least, in the smallest tiles."""
-    manifest = artifact.manifest
+    return footprint(artifact).least(_frame(artifact.manifest, height, width))
+
+
+def whole_memory(artifact: Artifact, height: int, width: int) -> int:
+    """Bytes that it takes in one piece."""
+    frame, need = _frame(artifact.manifest, height, width), footprint(artifact)
+    return need.need(frame, need.plan(frame, "png", sys.maxsize, 0), "png", 0).most
+
+
+def fits(artifact: Artifact, height: int, width: int, profile: DeviceProfile) -> bool:
+    """Whether a board has the physical memory to run a frame of so many pixels, besides what its system takes."""
+    return least_memory(artifact, height, width) <= SHARE * profile.memory_mb * MB
+
+
+def _frame(manifest: Manifest, height: int, width: int) -> Frame:
+    """A RAW frame or picture of so many pixels; a classifier makes a small one of any."""
+    if manifest.output.kind == "logits":
+        return Frame(*manifest.input.example)
     raw = manifest.input.kind == "packed-raw"
     cell = manifest.output.scale if raw else 1
-    frame = Frame(-(-height // cell), -(-width // cell), height * width if raw else 0)
-    return footprint(artifact).least(frame)
+    return Frame(-(-height // cell), -(-width // cell), height * width if raw else 0)
 
 
 def decoding_beside(pixels: float) -> int:

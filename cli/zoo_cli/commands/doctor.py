@@ -9,17 +9,29 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 
 
 @click.command()
+@click.argument("artifact", required=False)
+@click.option(
+    "--megapixels",
+    default=24.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 1000),
+    help="Of a frame that ARTIFACT is to be run on.",
+)
 @click.option(
     "--device", default="", metavar="ID", help="Profile to hold the machine against [the board found]."
 )
 @json_option
-def command(device: str, as_json: bool) -> None:
+def command(artifact: str | None, megapixels: float, device: str, as_json: bool) -> None:
     """Look at board, memory, swap, power mode, packages and engines; say what helps.
 
+    Given an ARTIFACT, a folder or the id of a pulled checkpoint, also say whether running it fits in memory.
     Exits with 1 if something will not work.
     """
+    from zoo.locate import locate_artifact
+
     with quiet_stdout(as_json):
-        findings = examine(device)
+        found = None if artifact is None else locate_artifact(artifact)
+        findings = examine(device, artifact=found, megapixels=megapixels)
     if as_json:
         print_json({"findings": [finding.to_json() for finding in findings]})
     else:

@@ -21,12 +21,12 @@ HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parents[2] / "checkpoints"
 RUNS = [
     ("lighter-unet-int8", "1 MP", ("384MiB", "160MB")),
-    ("lighter-unet-int8", "6 MP", ("1GB", "384MiB", "256MB", "190MB")),
+    ("lighter-unet-int8", "6 MP", ("1GB", "384MiB", "200MB")),
     ("lighter-unet-int8", "24 MP", ("3GB", "1GB", "512MB", "384MiB", "256MB")),
     ("lighter-unet", "1 MP", ("384MiB", "200MB")),
-    ("lighter-unet", "6 MP", ("2GB", "512MB", "384MiB", "256MB")),
-    ("unet", "1 MP", ("384MiB", "300MB")),
-    ("unet", "6 MP", ("2GB", "512MB", "384MiB", "300MB")),
+    ("lighter-unet", "6 MP", ("1200MB", "512MB", "256MB")),
+    ("unet", "1 MP", ("384MiB", "250MB")),
+    ("unet", "6 MP", ("512MB", "384MiB")),
 ]
 
 

@@ -1,0 +1,41 @@
+"""Whether an artifact fits in the memory of a board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from zoo.doctor.finding import Finding, State
+from zoo.runner.budget import fits, least_memory, whole_memory
+
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
+    from zoo.contracts import DeviceProfile
+
+#: Of the sides of a frame, as most cameras have them.
+_RATIO = 1.5
+
+
+def fit_findings(artifact: Artifact, profile: DeviceProfile, megapixels: float) -> Iterator[Finding]:
+    """Memory for a frame of so many pixels: in tiles, as `zoo run` computes it, and in one piece.
+
+    Raises IntegrityError for a model that no engine may be given.
+    """
+    height = round((megapixels * 1e6 / _RATIO) ** 0.5)
+    sides = height, round(height * _RATIO)
+    least, whole = (of(artifact, *sides) >> 20 for of in (least_memory, whole_memory))
+    subject = f"memory for {megapixels:g} megapixels"
+    found = f"{least:,} MB at least, {whole:,} MB in one piece, of {profile.memory_mb:,} MB"
+    if not fits(artifact, *sides, profile):
+        yield Finding(
+            subject,
+            State.PROBLEM,
+            f"{found}: it would swap, or be killed",
+            "Take a smaller network:  zoo list",
+        )
+    elif whole > profile.memory_mb:
+        yield Finding(
+            subject, State.NOTE, f"{found}: only in tiles does it stay out of swap", "Run it with:  zoo run"
+        )
+    else:
+        yield Finding(subject, State.OK, found)
