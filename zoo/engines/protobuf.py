@@ -42,13 +42,13 @@ class Reader:
 
     def fields(self, begin: int, end: int) -> Iterator[Field]:
         """The fields of the message that lies in [begin, end), in order."""
-        at = begin
+        at, data = begin, self.data
         while at < end:
             self._left -= 1
             if self._left < 0:
                 raise IntegrityError("The model file has more fields than any network needs.")
             start = at
-            tag, at = self._varint(at, end)
+            tag, at = (data[at], at + 1) if data[at] < 0x80 else self._varint(at, end)  # most fit in a byte
             key, wire = tag >> 3, tag & 7
             if not 0 < key < 1 << 29:
                 raise _malformed(start)
@@ -59,7 +59,8 @@ class Reader:
                 yield Field(key, wire, start, first, at, number)
                 continue
             if wire == _LENGTH:
-                size, at = self._varint(at, end)
+                short = at < end and data[at] < 0x80
+                size, at = (data[at], at + 1) if short else self._varint(at, end)
             elif wire in (_FIXED64, _FIXED32):
                 size = 8 if wire == _FIXED64 else 4
             else:
