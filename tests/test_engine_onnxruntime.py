@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+import tiny
 from quantized import SmallUNet, pictures, quantized, small_float_file, small_unet_file
-from zoo.contracts import Session
+from zoo import plugins
+from zoo.catalogue import shipped_folder
+from zoo.contracts import DeviceProfile, Session
 from zoo.engines import protobuf
 from zoo.engines.int8_graph import for_onnxruntime, to_unsigned
 from zoo.engines.onnx_bytes import read_model
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
+from zoo.engines.processors import usable_processors
 from zoo.engines.protobuf import Reader, encode_bytes, encode_number, encode_varint
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.export.onnx_file import export_onnx
@@ -441,3 +446,33 @@ def test_importing_the_engine_loads_neither_onnxruntime_nor_numpy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_threads_arena_and_execution_mode_are_the_profiles() -> None:
+    usable = usable_processors()
+    plain = plugins.device("host")
+    inputs = np.random.default_rng(0).random((1, 4, 32, 32), np.float32)
+
+    def opened(profile: DeviceProfile | None, threads: int = 0) -> tuple[object, np.ndarray]:
+        session = OnnxRuntimeEngine().open(tiny.small_unet(), threads=threads, profile=profile)
+        return session._session.get_session_options(), session.run(inputs)
+
+    default, expected = opened(None)
+    assert default.intra_op_num_threads == usable
+    assert default.enable_cpu_mem_arena
+    frugal, output = opened(replace(plain, threads=1, arena=False))
+    assert (frugal.intra_op_num_threads, frugal.enable_cpu_mem_arena) == (1, False)
+    assert np.array_equal(output, expected)
+    parallel, output = opened(replace(plain, execution="parallel", threads=1000), threads=1000)
+    # never more than there are, in both pools together
+    assert parallel.intra_op_num_threads * parallel.inter_op_num_threads <= usable
+    assert (parallel.execution_mode == runtime.ExecutionMode.ORT_PARALLEL) == (usable > 1)
+    assert np.array_equal(output, expected)
+
+
+def test_the_processor_of_a_board_whose_gpu_has_no_int8_computes_int8() -> None:
+    data = (shipped_folder("lighter-unet-int8") / "model.onnx").read_bytes()
+    inputs = np.random.default_rng(0).random((1, 4, 32, 32), np.float32)
+    engine = OnnxRuntimeEngine()
+    there = engine.open(data, threads=1, profile=plugins.device("jetson-nano")).run(inputs)
+    assert np.array_equal(there, engine.open(data, threads=1).run(inputs))
