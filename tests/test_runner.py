@@ -275,6 +275,11 @@ class BrokenEngine(WrongEngine):
     def open(self, model, **rest):
         raise RuntimeError("no such kernel")
 
+class FallingEngine(WrongEngine):
+    id = "falling-engine"
+    def available(self):
+        raise OSError("libgpu.so: cannot open shared object file")
+
 def wrong_board():
     from dataclasses import replace
     from zoo.devices import host
@@ -285,7 +290,8 @@ def wrong_board():
 @pytest.fixture
 def wrong_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Two engines of a third party, neither to be used; gives the class of the first."""
-    engines = {"wrong-engine": "zoo_wrong:WrongEngine", "broken-engine": "zoo_wrong:BrokenEngine"}
+    engines = {"wrong-engine": "zoo_wrong:WrongEngine", "broken-engine": "zoo_wrong:BrokenEngine",
+               "falling-engine": "zoo_wrong:FallingEngine"}  # fmt: skip
     entries = {"zoo.engines": engines, "zoo.devices": {"wrong-board": "zoo_wrong:wrong_board"}}
     fake_distributions.install(tmp_path / "site", "zoo-wrong", entries, WRONG_ENGINE)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
@@ -335,9 +341,13 @@ def test_the_user_is_told_once_which_engine_was_passed_over_and_why(
 
 def test_if_no_engine_is_right_each_is_named_with_its_reason(bayer: Artifact, wrong_engine: Any) -> None:
     with pytest.raises(IntegrityError) as caught:
-        load(bayer, replace(host(), engines=("nowhere", "broken-engine", "wrong-engine")))
+        load(bayer, replace(host(), engines=("nowhere", "falling-engine", "broken-engine", "wrong-engine")))
     lines = caught.value.message.splitlines()
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["nowhere", "broken-engine", "wrong-engine"]
+    named = ["nowhere", "falling-engine", "broken-engine", "wrong-engine"]
+    assert [line.split(":")[0].strip() for line in lines[1:]] == named
+    assert "cannot open shared object file" in lines[2]
+    with pytest.raises(PluginError, match="falling-engine failed: OSError"):
+        load(bayer, host(), engine="falling-engine")
     with pytest.raises(PluginError, match="nowhere"):
         load(bayer, replace(host(), engines=("nowhere",)))
 

@@ -12,6 +12,7 @@ from zoo import plugins
 from zoo.contracts import DeviceProfile
 from zoo.doctor.finding import Finding, State
 from zoo.doctor.remedies import engine_remedy, gpu_runtime_remedy, runtime_remedy
+from zoo.engines.opening import blaming
 from zoo.engines.ort import DISTRIBUTIONS
 from zoo.errors import UnknownIdError, ZooError
 
@@ -59,7 +60,9 @@ def _engines(profile: DeviceProfile, root: Path) -> Iterator[Finding]:
     for name in profile.engines:
         try:
             engine = plugins.engine(name)
-            obstacle = engine.available()
+            with blaming(name):
+                obstacle = engine.available()
+                version = engine.version() if obstacle is None else ""
         except UnknownIdError:
             remedy = engine_remedy(name, profile, root)
             yield Finding(f"engine {name}", State.NOTE, "not installed; it would be preferred", remedy)
@@ -72,7 +75,7 @@ def _engines(profile: DeviceProfile, root: Path) -> Iterator[Finding]:
             continue
         used = "" if chosen else ", the one that is used"
         chosen = True
-        yield Finding(f"engine {name}", State.OK, f"{engine.version()}{used}")
+        yield Finding(f"engine {name}", State.OK, f"{version}{used}")
     if not chosen:
         yield Finding(
             "engine",

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zoo.engines.processors import thread_count
+from zoo.errors import PluginError, ZooError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from zoo.contracts import DeviceProfile, Engine, InputSpec, Session
+
+
+@contextlib.contextmanager
+def blaming(engine: str) -> Iterator[None]:
+    """Turn whatever an engine's own code raises into a PluginError that names the engine."""
+    try:
+        yield
+    except (ZooError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise PluginError(
+            f"The engine {engine} failed: {type(error).__name__}{': ' if reason else ''}{''.join(reason[:1])[:300]}"
+        ) from error
 
 
 def open_for(

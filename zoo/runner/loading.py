@@ -17,7 +17,7 @@ from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.cache import cache_dir
 from zoo.engines.onnx_check import checked_model
-from zoo.engines.opening import open_for
+from zoo.engines.opening import blaming, open_for
 from zoo.errors import InputError, IntegrityError, OutputError, PluginError, UsageError, ZooError
 from zoo.files import read_bytes, write_bytes_atomic
 from zoo.pull.records import distrust
@@ -100,7 +100,8 @@ def load(
 
 def _named(name: str) -> Engine:
     engine = plugins.engine(name)
-    obstacle = engine.available()
+    with blaming(name):
+        obstacle = engine.available()
     if obstacle is not None:
         raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo doctor")
     return engine
@@ -111,7 +112,8 @@ def _present(profile: DeviceProfile, obstacles: list[str]) -> Iterator[Engine]:
     for name in profile.engines:
         try:
             engine = plugins.engine(name)
-            obstacle = engine.available()
+            with blaming(name):
+                obstacle = engine.available()
         except ZooError as error:
             obstacle = error.message
         if obstacle is None:
@@ -122,19 +124,14 @@ def _present(profile: DeviceProfile, obstacles: list[str]) -> Iterator[Engine]:
 
 def _opened(artifact: Artifact, engine: Engine, profile: DeviceProfile, threads: int) -> Loaded:
     """Open and check. Raises ZooError, whatever the engine raises."""
-    version = engine.version()
-    check = _GoldenRecord(artifact, profile, engine.id, version)
-    check.raise_if_refused()
-    model = checked_model(artifact)
-    try:
-        session = open_for(engine, model, profile, threads=threads, spec=artifact.manifest.input)
+    with blaming(engine.id):
+        version = engine.version()
+        check = _GoldenRecord(artifact, profile, engine.id, version)
+        check.raise_if_refused()
+        session = open_for(
+            engine, checked_model(artifact), profile, threads=threads, spec=artifact.manifest.input
+        )
         return Loaded(artifact, session, engine.id, version, check.psnr(session))
-    except ZooError:
-        raise
-    except Exception as error:  # a plugin's own code
-        raise PluginError(
-            f"The engine {engine.id} failed: {type(error).__name__}: {str(error)[:300]}"
-        ) from error
 
 
 class _GoldenRecord:
@@ -164,7 +161,7 @@ class _GoldenRecord:
         """Raise IntegrityError if the engine failed this very check before."""
         known = self._known()
         if isinstance(known, str):
-            raise IntegrityError(known, hint=_OTHER)
+            raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._record}")
 
     def psnr(self, session: Session) -> float | None:
         """In dB, from the record or by checking. Raises IntegrityError, which is recorded, if it is too low."""
