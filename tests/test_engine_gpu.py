@@ -16,6 +16,7 @@ from zoo import plugins
 from zoo.catalogue import shipped_folder
 from zoo.contracts import InputSpec
 from zoo.devices import host
+from zoo.engines import tensorrt
 from zoo.engines.cuda import CUDA, CudaEngine, cuda_provider
 from zoo.engines.nvidia import gpu_identity, has_gpu, tensorrt_version
 from zoo.engines.opening import open_for
@@ -209,6 +210,18 @@ def test_a_provider_that_is_not_in_the_build_is_refused_and_the_next_engine_is_u
     with pytest.raises(PluginError, match="ExecutionProvider"):
         open_for(engine, int8_file(), plugins.device("jetson-nano"), spec=SPEC)
     assert not engines_folder().exists() or os.listdir(engines_folder()) == []
+
+
+def test_a_cache_that_cannot_be_written_only_costs_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "open_session", lambda data, providers, **rest: providers[0][1])
+    model, engine = tiny.small_unet(), TensorRtEngine()
+    assert str(cache) in engine.open(model)["trt_engine_cache_path"]
+    monkeypatch.setenv("ZOO_CACHE", "/proc/nowhere")
+    options = engine.open(model)
+    assert "trt_engine_cache_path" not in options
+    assert "trt_profile_max_shapes" in options
 
 
 def test_a_provider_that_onnx_runtime_silently_replaced_is_refused() -> None:

@@ -20,6 +20,7 @@ from zoo.engines.onnx_bytes import read_model
 from zoo.engines.ort import CPU, model_bytes, obstacle, open_session, runtime_version
 from zoo.engines.packed_weights import expand
 from zoo.engines.tensorrt_cache import built_engine
+from zoo.errors import OutputError
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
@@ -74,12 +75,15 @@ class TensorRtEngine(Engine):
         varies = "trt_profile_max_shapes" in options
         most_side = greatest_side(profile, (spec or _UNKNOWN).multiple_of) if varies else None
 
-        def build(folder: Path) -> OnnxRuntimeSession:
-            ours = {**options, **cache_options(folder, runtime_version())}
+        def build(folder: Path | None) -> OnnxRuntimeSession:
+            ours = {**options, **(cache_options(folder, runtime_version()) if folder else {})}
             providers = [(TENSORRT, ours), cuda_provider(profile), (CPU, {})]
             return open_session(data, providers, threads=threads, profile=profile, most_side=most_side)
 
-        return built_engine(data, options, self.version(), build)
+        try:
+            return built_engine(data, options, self.version(), build)
+        except OutputError:
+            return build(None)  # a board's file system may be read-only; the engine is then built each time
 
 
 def has_int8(profile: DeviceProfile | None) -> bool:
