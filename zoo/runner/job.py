@@ -18,7 +18,7 @@ from zoo.files import writing
 from zoo.raw.ahead import DecoderAhead
 from zoo.runner.budget import USUAL, Footprint, Frame, Need, decoding_beside, footprint, refuse
 from zoo.runner.loading import Loaded
-from zoo.runner.memory import peak_rss_mb
+from zoo.runner.memory import limit_of_process, peak_rss_mb
 from zoo.runner.pictures import LARGEST, SUFFIXES, Format, needs_whole, write_picture
 from zoo.runner.tiles import Plan
 
@@ -121,7 +121,10 @@ def reserve_for(need: Footprint, files: Sequence[Path], memory: int) -> int:
     """Bytes the engine should set aside before any file is decoded, so that a tile of any of these fits in.
 
     Cameras' files hold at least half a byte a pixel; one that holds less is planned for as if nothing were set aside.
+    That is so, too, where addresses are limited, which a reservation takes more of than it takes memory.
     """
+    if limit_of_process() is not None:
+        return 0
     spec, scale = need.manifest.input, need.manifest.output.scale
     pixels = need.most_pixels(memory)
     if spec.kind == "packed-raw" and scale:
@@ -202,12 +205,14 @@ class _Batch:
     def __init__(self, loaded: Loaded, settings: Settings, decoder: DecoderAhead, reserve: int) -> None:
         self._loaded, self._settings, self._decoder, self._reserve = loaded, settings, decoder, reserve
         self._manifest = loaded.artifact.manifest
+        of_process = limit_of_process()  # now that the engine has taken its addresses
+        self._most = settings.memory if of_process is None else min(settings.memory, of_process)
         self._need = footprint(loaded.artifact)
         sides = (settings.tile, getattr(loaded.session, "most_side", None))
         #: a tile's longest side, as the user asks and the engine allows
         self._tile: int | None = min((side for side in sides if side), default=None)
         least = self._need.base
-        if settings.memory < least:
+        if self._most < least:
             raise refuse(least, "The network by itself")
 
     def develop(self, result: FileResult, following: Sequence[Path]) -> None:
@@ -246,7 +251,7 @@ class _Batch:
 
     def _plan(self, result: FileResult, canvas: Canvas, following: Sequence[Path]) -> Plan:
         """The tiling. Has the next file decoded if there is room for that; else the decoder may have to go."""
-        source, picture, most = canvas.source, self._settings.format, self._settings.memory
+        source, picture, most = canvas.source, self._settings.format, self._most
         raw = self._manifest.input.kind == "packed-raw"
         frame = Frame(*source.shape, source.height * source.width if raw else 0, canvas.lies)
 

@@ -71,18 +71,18 @@ def write_png(stream: BinaryIO, width: int, height: int, channels: int, parts: I
 
 def _blocks(parts: Iterable[Rows], most: int) -> Iterator[tuple[Rows | None, Rows]]:
     """At most so many rows at once as (rows, bytes), each with a copy of the row above, None for the first."""
+    import numpy as np
+
     above: Rows | None = None
     for part in parts:
-        rows = part.reshape(len(part), -1)
-        del part
-        for first in range(0, len(rows), most):
-            block = rows[
-                first : first + most
-            ].copy()  # so that the part goes before its last block is compressed
+        for first in range(0, len(part), most):
+            # Copied, so that the part goes before its last blocks are compressed; it may be a turned view, too.
+            block = np.array(part[first : first + most], order="C")
+            block = block.reshape(len(block), -1)
             yield above, block
             above = block[-1].copy()
             del block
-        del rows
+        del part
 
 
 def _compressed(above: Rows | None, rows: Rows, channels: int) -> tuple[bytes, int, int]:
