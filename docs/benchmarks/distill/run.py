@@ -1,6 +1,6 @@
 """What distillation is worth: one recipe with and without it, for the same number of steps.
 
-    python docs/benchmarks/distill/run.py --steps 600
+    python docs/benchmarks/distill/run.py --steps 500
 
 What was interrupted goes on with the same command, and what is done is not done again; the table in README.md is made
 from the artifacts that are there.
@@ -71,17 +71,15 @@ def write_table(arguments: argparse.Namespace) -> None:
     metrics = {name: json.loads((arguments.out / name / "metrics.json").read_text()) for name, _ in VARIANTS}
     first = metrics["none"]["files"]
     shown = [key for key in MEASURES if key in first[-1]["quality"]]
-    head = " | ".join(["", "recipe", *(MEASURES[key][0] for key in shown), "seconds a step"])
-    lines = [f"|{head} |", "|---|---" + "|---:" * (len(shown) + 1) + "|"]
-    rows = [(f"`{arguments.architecture}` before", "", first[0]["quality"], "")]
+    head = " | ".join(["", "recipe", *(MEASURES[key][0] for key in shown)])
+    lines = [f"|{head} |", "|---|---" + "|---:" * len(shown) + "|"]
+    rows = [(f"`{arguments.architecture}` before", "", first[0]["quality"])]
     for name, added in VARIANTS:
-        training = metrics[name]["training"]
-        seconds = 3600 * training["hours"][0] / max(training["steps"][0], 1)
         recipe = "+".join(part for part in (arguments.recipe, added) if part)
-        rows.append((name, f"`{recipe}`", metrics[name]["files"][-1]["quality"], f"{seconds:.2f}"))
-    for name, recipe, quality, seconds in rows:
+        rows.append((name, f"`{recipe}`", metrics[name]["files"][-1]["quality"]))
+    for name, recipe, quality in rows:
         cells = [MEASURES[key][1].format(quality[key]) for key in shown]
-        lines.append(f"| {' | '.join([name, recipe, *cells, seconds])} |")
+        lines.append(f"| {' | '.join([name, recipe, *cells])} |")
     facts = (
         f"{arguments.steps} steps of {arguments.batch} crops of {arguments.crop}, seed {arguments.seed}; "
         f"{metrics['none']['training']['machine']}; measured on {first[-1]['quality']['images']} images that no "
