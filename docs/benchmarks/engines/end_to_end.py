@@ -66,7 +66,7 @@ def programs(file: Path, folder: Path) -> dict[str, list[str]]:
         if _can_run(engine):
             for checkpoint in CHECKPOINTS:
                 artifact = str(shipped_folder(checkpoint))
-                found[f"`zoo run {checkpoint} --engine {engine}`"] = [
+                found[f"zoo, `{checkpoint}`, {engine}"] = [
                     sys.executable, "-m", "zoo_cli", "run", artifact, str(file), "-o", str(folder), "--overwrite",
                     "--engine", engine, "--threads", str(THREADS), "--ratio", str(RATIO), "--json",
                 ]  # fmt: skip
