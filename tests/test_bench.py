@@ -22,11 +22,12 @@ from zoo.bench.steps import frame_file
 from zoo.bench.timing import Latency, measure, ratio
 from zoo.bench.work import work_of
 from zoo.catalogue import shipped_folder
-from zoo.contracts import InputSpec
+from zoo.contracts import InputSpec, SilentReporter
 from zoo.cost import onnx_cost
 from zoo.errors import InputError, IntegrityError, UsageError, ZooError
 from zoo.export.report import int8_report
 from zoo.raw.decode import decode
+from zoo.runner.loading import load
 
 
 class Sleeper:
@@ -87,6 +88,24 @@ def test_artifacts_are_compared_with_the_first(tmp_path: Path) -> None:
     assert 0 < one.steps.beside_inference < 1
     rate = one.work.macs / one.latency.median / 1e6
     assert one.share_of_peak == pytest.approx(rate / bench.peaks["float32"]["onnxruntime"])
+
+
+def test_without_an_engine_named_it_is_the_one_that_runs_files(tmp_path: Path) -> None:
+    artifact, profile = bayer_artifact(tmp_path / "net"), plugins.device("host")
+    (contender,) = contenders_of({"net": artifact}, [], profile)
+    assert contender.engine == load(artifact, profile).engine
+
+
+def test_an_engine_whose_peak_cannot_be_measured_is_benched_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peaks, "_products", lambda arithmetic: b"no model")
+    artifact, profile, report = bayer_artifact(tmp_path / "net"), plugins.device("host"), SilentReporter()
+    contenders = contenders_of({"net": artifact}, ["onnxruntime"], profile)
+    subject = Subject(32, frame=(64, 64))
+    (result,) = run_bench(contenders, profile, subject, rounds=3, threads=1, report=report).results
+    assert result.share_of_peak is None
+    assert "onnxruntime in float32 could not be measured" in report.notes[0]
 
 
 def test_a_side_the_network_does_not_take_is_refused_with_one_it_does(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ class Result:
 
     shape: (channels, height, width) of its input. ratio: how many times as long as the first contender of the bench it
     takes, with quartiles over rounds. steps: of a whole file. work: of one run, counted in the file; None without ONNX
-    Runtime. peak: 10^9 multiply-accumulates a second that the machine reaches in its arithmetic. joules: of one run,
-    None without a sensor. golden_psnr: dB.
+    Runtime. peak: 10^9 multiply-accumulates a second that the machine reaches in its arithmetic, None if it could not
+    be measured. joules: of one run, None without a sensor. golden_psnr: dB.
     """
 
     contender: Contender
@@ -61,7 +61,7 @@ class Result:
     ratio: tuple[float, float, float]
     steps: Steps
     work: Work | None
-    peak: float
+    peak: float | None
     joules: float | None
     golden_psnr: float | None
 
@@ -73,7 +73,7 @@ class Result:
     @property
     def share_of_peak(self) -> float | None:
         """The rate as a share of the peak, 0 to 1."""
-        return self.gmacs_per_s / self.peak if self.gmacs_per_s else None
+        return self.gmacs_per_s / self.peak if self.gmacs_per_s and self.peak else None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for `--json`."""
@@ -147,30 +147,22 @@ class Subject:
 def contenders_of(
     artifacts: Mapping[str, Artifact], engines: Sequence[str], profile: DeviceProfile
 ) -> list[Contender]:
-    """Each artifact on each engine; without engines, on the first of the profile's that can run here.
+    """Each artifact on each engine; without engines, on the one that `zoo run` takes.
 
-    Raises UnknownIdError for an engine that does not exist, UsageError for one that cannot run here.
+    Raises UnknownIdError for an engine that does not exist, UsageError for one that cannot run here, PluginError or
+    IntegrityError if there is none.
     """
-    named = list(engines) or [_preferred(profile)]
     for name in engines:
         obstacle = plugins.engine(name).available()
         if obstacle is not None:
             raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo doctor")
+    found = {name: engines or [load(artifact, profile).engine] for name, artifact in artifacts.items()}
+    several = len(set().union(*found.values())) > 1
     return [
-        Contender(f"{name} ({engine})" if len(named) > 1 else name, artifact, engine)
+        Contender(f"{name} ({engine})" if several else name, artifact, engine)
         for name, artifact in artifacts.items()
-        for engine in named
+        for engine in found[name]
     ]
-
-
-def _preferred(profile: DeviceProfile) -> str:
-    for name in profile.engines:
-        try:
-            if plugins.engine(name).available() is None:
-                return name
-        except ZooError:
-            continue
-    raise UsageError(f"None of the engines of {profile.id} can run here.", hint="See:  zoo doctor")
 
 
 def run_bench(
@@ -205,7 +197,8 @@ def run_bench(
         works.append(_work(each, shape))
         report.advance()
     report.start("measure the machine", None)
-    peaks, bandwidth = _peaks(contenders, profile, threads), bandwidth_gbs(profile, threads)
+    peaks = _peaks(contenders, profile, threads, report)
+    bandwidth = bandwidth_gbs(profile, threads)
     latencies, joules, sensor = _timed(loaded, inputs, rounds, profile, report)
     steps = _steps(loaded, subject, min(rounds, _FILE_ROUNDS), report)
     report.finish()
@@ -213,7 +206,7 @@ def run_bench(
     results = [
         Result(
             each, shape, latencies[each.name], start, ratio(latencies[each.name], first), steps[each.name], work,
-            max(peaks[each.arithmetic].values()), joules[each.name], loaded[each.name].golden_psnr,
+            max(peaks[each.arithmetic].values(), default=None), joules[each.name], loaded[each.name].golden_psnr,
         )
         for each, shape, start, work in zip(contenders, shapes, starts, works, strict=True)
     ]  # fmt: skip
@@ -228,12 +221,16 @@ def _work(contender: Contender, shape: tuple[int, int, int]) -> Work | None:
 
 
 def _peaks(
-    contenders: Sequence[Contender], profile: DeviceProfile, threads: int
+    contenders: Sequence[Contender], profile: DeviceProfile, threads: int, report: Reporter
 ) -> dict[Arithmetic, dict[str, float]]:
+    """Of each engine that runs the matrix products; the others are noted."""
     peaks: dict[Arithmetic, dict[str, float]] = {each.arithmetic: {} for each in contenders}
     for arithmetic, by_engine in peaks.items():
         for name in dict.fromkeys(each.engine for each in contenders):
-            by_engine[name] = peak_gmacs(plugins.engine(name), arithmetic, profile, threads)
+            try:
+                by_engine[name] = peak_gmacs(plugins.engine(name), arithmetic, profile, threads)
+            except ZooError as error:
+                report.note(f"The peak of {name} in {arithmetic} could not be measured: {error.message}")
     return peaks
 
 

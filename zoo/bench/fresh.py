@@ -55,10 +55,11 @@ def _main(arguments: list[str]) -> None:
     from zoo.runner.memory import peak_rss_mb
 
     path, engine, device, threads, *sides = arguments
-    model = checked_model(open_artifact(Path(path), subset=True))
+    opened = open_artifact(Path(path), subset=True)
+    model, spec, profile = checked_model(opened), opened.manifest.input, plugins.device(device)
     inputs = np.zeros((1, *map(int, sides)), np.float32)
     started = time.perf_counter()
-    session = open_for(plugins.engine(engine), model, plugins.device(device), threads=int(threads))
+    session = open_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
     del model
     loaded = time.perf_counter()
     session.run(inputs)

@@ -109,7 +109,8 @@ def _draw(bench: Bench, path: Path) -> None:
         raise UsageError(
             "Bytes moved are counted by ONNX Runtime, which is not installed.", hint=install_hint("cpu")
         )
-    draw(points, {name: max(rates.values()) for name, rates in bench.peaks.items()}, bench.bandwidth, path)
+    peaks = {name: max(rates.values()) for name, rates in bench.peaks.items() if rates}
+    draw(points, peaks, bench.bandwidth, path)
 
 
 def _print(bench: Bench) -> None:
