@@ -21,8 +21,8 @@ Arithmetic = Literal["int8", "float32"]
 #: A chain of convolutions of one pixel, which are matrix products of 1024 x 1024 by 1024 x 1024.
 _CHANNELS, _SIDE, _LAYERS = 1024, 32, 6
 _RUNS, _LEAST_RUNS, _SECONDS = 12, 3, 1.5
-#: Far more than any cache holds.
-_COPIED_BYTES = 256 * 2**20
+#: Far more than a cache holds.
+_COPIED_BYTES = 128 * 2**20
 _COPIES = 6
 
 
