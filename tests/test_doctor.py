@@ -118,7 +118,7 @@ def test_two_distributions_of_onnx_runtime_are_a_problem(
     finding = by_subject(examine("host"))["onnxruntime"]
     assert finding.state is State.PROBLEM
     assert "pip uninstall" in finding.remedy
-    assert finding.remedy.endswith("pip install onnxruntime-gpu")
+    assert "pip install onnxruntime-gpu" in finding.remedy  # from where, depends on the board
 
 
 def test_this_machine_is_examined_as_json() -> None:
