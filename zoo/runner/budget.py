@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
 
 MB = 2**20
+#: The engine whose memory the figures below are.
+FITTED = "onnxruntime"
 #: What is used unless the user or the machine says otherwise.
 USUAL = 384 * MB
 #: Of a small device's memory this share is planned for: the rest is the system's.
@@ -38,6 +40,8 @@ _FILE_COPIES, _FILE_LOADING = 3.2, 6.0
 #: What ONNX Runtime takes for each byte that is live: an arena in one piece, in integers and in floats, where
 #: channels are brought into blocks; and an arena that grows.
 _INTEGER, _FLOAT, _GROWN = 1.10, 1.30, 2.1
+#: The same, and what it is more by itself, for an engine that was not fitted; measured with OpenVINO 2026.4.
+_OTHER_INTEGER, _OTHER_FLOAT, _OTHER_PROCESS = 1.3, 1.75, 60 * MB
 #: The arena's tables for each byte that is set aside, and how much must be for it not to fall apart.
 _TABLES, _ROOM = 1 / 31, 2.0
 #: ONNX Runtime sets aside less than this in one piece.
@@ -77,22 +81,27 @@ class Need:
 class Footprint:
     """The memory an artifact takes: `base` when it is loaded, `live` bytes for each pixel that is computed at once."""
 
-    def __init__(self, manifest: Manifest, model: bytes, *, arena: bool = True) -> None:
+    def __init__(self, manifest: Manifest, model: bytes, *, engine: str = FITTED, arena: bool = True) -> None:
         self.manifest = manifest
         found = working_set(model, manifest.input.channels)
         self.live = found.live
-        self.base = round(_PROCESS + _FILE_COPIES * len(model))
-        self.loading = round(_PROCESS + _FILE_LOADING * len(model))
-        self._whole = (_INTEGER if found.integer else _FLOAT) if arena else _GROWN
+        process = _PROCESS if engine == FITTED else _PROCESS + _OTHER_PROCESS
+        self.base = round(process + _FILE_COPIES * len(model))
+        self.loading = round(process + _FILE_LOADING * len(model))
+        if engine == FITTED:
+            self._whole = (_INTEGER if found.integer else _FLOAT) if arena else _GROWN
+            self._grown = _GROWN
+        else:
+            self._whole = self._grown = _OTHER_INTEGER if found.integer else _OTHER_FLOAT
 
     def per_pixel(self, reserve: int, pixels: int) -> float:
         """Bytes for each of the `pixels` that are computed at once, `reserve` of them set aside in one piece."""
-        return self.live * (self._whole if reserve >= _ROOM * self.live * pixels else _GROWN)
+        return self.live * (self._whole if reserve >= _ROOM * self.live * pixels else self._grown)
 
     def reserve(self, pixels: int) -> int:
         """Bytes to set aside for tiles of so many pixels; 0 if that is more than can be."""
         bytes_ = round(_ROOM * self.live * pixels) + MB
-        return bytes_ if self._whole < _GROWN and bytes_ <= _LARGEST_RESERVE else 0
+        return bytes_ if self._whole < self._grown and bytes_ <= _LARGEST_RESERVE else 0
 
     def most_pixels(self, limit: int) -> int:
         """Of a tile, if there were nothing but it; at least one."""
@@ -143,12 +152,12 @@ class Footprint:
 
 
 #: The last that was asked for: `zoo run` needs it before the network is loaded, and again for each batch.
-_known: dict[tuple[Path, str, bool], Footprint] = {}
+_known: dict[tuple[Path, str, str, bool], Footprint] = {}
 
 
-def footprint(artifact: Artifact, *, arena: bool = True) -> Footprint:
+def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -> Footprint:
     """Of an artifact's model, read once. Raises IntegrityError for a file that no engine may be given."""
-    key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, arena
+    key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, engine, arena
     if key not in _known:
         _known.clear()
         _known[key] = Footprint(artifact.manifest, checked_model(artifact), arena=arena)

@@ -207,7 +207,7 @@ class _Batch:
         self._manifest = loaded.artifact.manifest
         of_process = limit_of_process()  # now that the engine has taken its addresses
         self._most = settings.memory if of_process is None else min(settings.memory, of_process)
-        self._need = footprint(loaded.artifact)
+        self._need = footprint(loaded.artifact, engine=loaded.engine)
         sides = (settings.tile, getattr(loaded.session, "most_side", None))
         #: a tile's longest side, as the user asks and the engine allows
         self._tile: int | None = min((side for side in sides if side), default=None)
@@ -261,8 +261,8 @@ class _Batch:
 
         plan, need = within(most)
         planned = need.planned
-        if need.most > most and self._settings.tile is None:
-            raise refuse(self._need.least(frame, picture), str(result.path))
+        if need.most > most:
+            raise refuse(self._need.least(frame, picture, self._tile), str(result.path))
         if raw and following:
             larger = max(1.0, _size(following[0]) / max(1, _size(result.path)))
             beside = decoding_beside(frame.pixels * larger)

@@ -74,8 +74,7 @@ def plan_tiles(
     """The tiling with the least pixels to compute that needs no more than `limit`, or else the one that needs least.
 
     height, width: of the packed frame. need: of a tiling, in any unit; the pixels of its largest tile, halo included,
-    unless given. most_side: a tile's longest side, as the user asked, in place of the limit; UsageError if no tile is
-    that small.
+    unless given. most_side: a tile's longest side, besides; UsageError if no tile is that small.
     """
     stride = spec.multiple_of
     halo = _multiple(DEFAULT_HALO if spec.halo is None else spec.halo, stride)
@@ -96,8 +95,6 @@ def plan_tiles(
     down, across = ([_total(spans) for spans in side] for side in (by_row, by_column))
     pairs = sorted((h * w, number, at) for number, h in enumerate(down) for at, w in enumerate(across))
     plans = (Plan(by_row[number], by_column[at], height, width) for _, number, at in pairs)
-    if most_side is not None:
-        return next(plans)
     need = need or (lambda plan: plan.largest)
     smallest: tuple[int, Plan] | None = None
     for plan in plans:
