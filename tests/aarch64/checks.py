@@ -96,12 +96,13 @@ def same_outputs(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) ->
     return "; ".join(words)
 
 
-def run_tests(environment: Environment, tools: Path, tests: Sequence[str]) -> None:
-    """Run tests of the project there, in the terminal. Raises Failed."""
+def run_tests(environment: Environment, tools: Path, tests: Sequence[str], but: Sequence[str]) -> None:
+    """Run tests of the project there, in the terminal, but for some. Raises Failed."""
     done = run(
         environment.python, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml",
         "-o", "addopts=-ra --strict-markers", "--rootdir", ROOT, "--basetemp", environment.scratch / "pytest",
         *(str(ROOT / "tests" / each) for each in tests),
+        *(word for each in but for word in ("--deselect", f"tests/{each}")),
         scratch=environment.scratch, path=[tools], show=True,
     )  # fmt: skip
     if done.returncode:
