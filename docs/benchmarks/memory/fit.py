@@ -2,20 +2,24 @@
 
 Each run is a process of its own. `used` is its peak resident set; `with decoder` is the highest sum of its resident
 set and that of the child that decodes, sampled every few milliseconds (pages that both map are counted twice).
-Writes fit.json and fit.md beside this file.
+Writes fit.json beside this file, and the table of the README.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scene import write_scene
+
+from zoo.files import write_bytes_atomic
 
 HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parents[2] / "checkpoints"
@@ -30,9 +34,20 @@ RUNS = [
 ]
 
 
-def run(arguments: list[str]) -> tuple[dict[str, Any], int, float]:
-    """A command's JSON report, the highest sum of resident bytes of it and its children, and its seconds."""
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Run:
+    """report: the JSON. most: highest sum of resident bytes of it and its children. seconds: of the clock, and
+    of processors, those of its children included."""
+
+    report: dict[str, Any]
+    most: int
+    seconds: float
+    processor: float
+
+
+def run(arguments: list[str]) -> Run:
+    """A command in a process of its own."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(
         [sys.executable, "-m", "zoo_cli", *arguments, "--json"],
         stdout=subprocess.PIPE,
@@ -47,7 +62,9 @@ def run(arguments: list[str]) -> tuple[dict[str, Any], int, float]:
     printed, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"{' '.join(arguments)}: {errors}")
-    return json.loads(printed), most, seconds
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(json.loads(printed), most, seconds, processor)
 
 
 def children(of: int) -> list[int]:
@@ -77,11 +94,11 @@ def main() -> None:
             shot = write_scene(Path(folder), size)
             for limit in limits:
                 artifact = str(CHECKPOINTS / name)
-                report, both, _ = run(
+                done = run(
                     ["run", artifact, str(shot), "-o", folder, "--overwrite", "--engine", "onnxruntime",
                      "--memory", limit]
                 )  # fmt: skip
-                file = report["files"][0]
+                report, file = done.report, done.report["files"][0]
                 rows.append(
                     {
                         "checkpoint": name,
@@ -91,12 +108,20 @@ def main() -> None:
                         "tiles": file["tiles"],
                         "planned_mib": file["planned_mb"],
                         "used_mib": report["peak_rss_mb"],
-                        "with_decoder_mib": round(both / 2**20, 1),
+                        "with_decoder_mib": round(done.most / 2**20, 1),
                     }
                 )
                 sys.stderr.write(f"{rows[-1]}\n")
     (HERE / "fit.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (HERE / "fit.md").write_text(table(rows))
+    put_table("fit", table(rows))
+
+
+def put_table(name: str, table: str) -> None:
+    """Replace what lies between two comments in the README."""
+    readme = HERE / "README.md"
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+    before, _, rest = readme.read_text().partition(begin)
+    write_bytes_atomic(readme, f"{before}{begin}{table}{end}{rest.partition(end)[2]}".encode())
 
 
 def table(rows: list[dict[str, Any]]) -> str:
