@@ -40,6 +40,8 @@ _WHEELS = (
     "--abi", "cp311", "--abi", "abi3", "--abi", "none",
     *(word for platform in (*_PLATFORMS, "any") for word in ("--platform", platform)),
 )  # fmt: skip
+#: Nothing is left in the user's folders either.
+_PIP = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore", "PIP_NO_CACHE_DIR": "1"}
 #: Read after all that the system configures: no hook of the system's runs, and nothing is written elsewhere.
 _APT = """\
 {include}
@@ -79,7 +81,7 @@ def built_wheel(folder: Path) -> Path:
     # With the tools at hand no registry is asked: what fails now is the project's own fault.
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", target, ROOT],
-        check=True, env={**os.environ, "PYTHONPATH": str(tools), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        check=True, env={**os.environ, **_PIP, "PYTHONPATH": str(tools)},
     )  # fmt: skip
     (wheel,) = target.glob("*.whl")
     return wheel
@@ -188,8 +190,7 @@ def _unpack(target: Path, sources: Path | None) -> None:
 
 
 def _pip(*arguments: str) -> None:
-    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
-    _fetch([sys.executable, "-m", "pip", *arguments, "--quiet", "--retries", "1"], environment)
+    _fetch([sys.executable, "-m", "pip", *arguments, "--quiet", "--retries", "1"], {**os.environ, **_PIP})
 
 
 def _fetch(command: list[str], environment: dict[str, str], before: str = "") -> str:
