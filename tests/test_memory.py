@@ -191,6 +191,7 @@ def test_a_board_is_held_against_what_a_frame_takes(bayer: Artifact) -> None:
     assert states == [State.PROBLEM, State.NOTE, State.OK]
     assert any("24 megapixels" in finding.subject for finding in examine(artifact=bayer))
     assert usual_limit(board(256)) < 256 * MB
+    assert footprint(bayer, engine="openvino").base > footprint(bayer).base
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -
     key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, engine, arena
     if key not in _known:
         _known.clear()
-        _known[key] = Footprint(artifact.manifest, checked_model(artifact), arena=arena)
+        _known[key] = Footprint(artifact.manifest, checked_model(artifact), engine=engine, arena=arena)
     return _known[key]
 
 
