@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="Whole modules of tests, and zoo run on both boards: a quarter of an hour.",
+        help="Whole modules of tests, and zoo run on both boards: six minutes or more.",
     )
     parser.add_argument("--sources", type=Path, help="A list of apt sources instead of the system's.")
     arguments = parser.parse_args()
