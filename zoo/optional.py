@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from zoo.errors import MissingDependencyError
@@ -12,15 +13,34 @@ COMPRESS_PACKAGES = ("torch", "timm", "skimage", "sklearn", "onnx", "onnxscript"
 
 
 def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
-    """Import `module`, or raise :class:`MissingDependencyError` naming the pip command that brings it."""
+    """Import `module`, or raise :class:`MissingDependencyError` naming the pip command that brings it.
+
+    A package that is there but does not load is told apart from one that is not.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        if _interrupted(error):  # packages of C make of a Ctrl-C during their start an error of their own
+            raise KeyboardInterrupt from error
         missing = error.name or module
+        why = "is not installed here." if _absent(missing) else f"does not load here: {str(error).strip()[:300]}"
         raise MissingDependencyError(
-            f"{purpose} needs the package '{missing}', which is not installed here.",
-            hint=install_hint(extra),
+            f"{purpose} needs the package '{missing}', which {why}", hint=install_hint(extra)
         ) from error
+
+
+def _absent(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is None
+    except (ImportError, ValueError):
+        return True
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether it came of a KeyboardInterrupt, at whatever remove."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def install_hint(extra: str) -> str:
