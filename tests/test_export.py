@@ -27,6 +27,7 @@ from quantized import (
 )
 from test_quantization_graph import Function
 from zoo.contracts import OutputSpec
+from zoo.engines.int8_graph import to_unsigned
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import IntegrityError, OutputError, ZooError
 from zoo.export.clean import WEIGHT_ZERO_POINT, ZERO_POINT
@@ -320,6 +321,24 @@ def test_activations_share_one_signed_zero_point_and_scales_are_positive() -> No
         assert node.attribute[0].i == 0
         assert node.input[2].startswith(WEIGHT_ZERO_POINT)
         assert not initializers[node.input[2]].any()
+
+
+def test_a_constant_among_activations_does_not_keep_them_from_being_shifted() -> None:
+    class Marked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(8, 3, 1)
+            self.mark = nn.Parameter(torch.linspace(-1, 1, 4).view(1, 4, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            mark = self.mark.expand(x.shape[0], -1, x.shape[2], x.shape[3])
+            return self.two(torch.cat([self.one(x).relu(), mark], dim=1))
+
+    x = pictures(3)
+    module, _ = quantized(Marked().eval(), x)
+    data = export_onnx(freeze(module.eval()), FixedRaw())
+    assert to_unsigned(data) != data
+    assert psnr(run(data, x), module(x)) > 35
 
 
 def test_one_scale_for_a_whole_weight_runs_in_int8_too() -> None:

@@ -77,15 +77,20 @@ def _drop_dead_initializers(graph: onnx.GraphProto) -> None:
 
 
 def _share_zero_points(graph: onnx.GraphProto) -> None:
-    """One zero point for all activations, and one for all weights of one number of channels."""
+    """One zero point for all activations, and one for all weights of one number of channels.
+
+    A constant that is quantized like an activation, such as a token that is always the same, counts as a weight.
+    """
     initializers = {tensor.name: tensor for tensor in graph.initializer}
+    constant = set(initializers)
     shared: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) != 3:
             continue
         tensor = initializers[node.input[2]]
         name = ZERO_POINT
-        if node.input[0] in initializers:
+        if node.input[0] in constant:
+            constant.update(node.output)
             name = "_".join([WEIGHT_ZERO_POINT, *(str(side) for side in tensor.dims)])
         if name not in shared:
             shared[name] = type(tensor)()
