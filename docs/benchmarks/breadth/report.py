@@ -20,6 +20,7 @@ from nets import names  # noqa: E402
 from run import builtin, done  # noqa: E402
 
 _MARKS = ("<!-- results -->", "<!-- end -->")
+OUTCOMES = ("pass", "nothing", "refused", "failed")
 Results = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -41,23 +42,28 @@ def tables(found: Results) -> str:
     pairs = sorted({recipe for records in found.values() for recipe in records if "+" in recipe})
     if pairs:
         parts += ["### Pairs", _table(found, pairs), _total(found, pairs, "pairs")]
-    parts += ["### Why refused", _reasons(found, "refused"), "### Why failed", _reasons(found, "failed")]
+    parts += [
+        "### Where there is nothing to do",
+        _reasons(found, "nothing"),
+        "### Why refused",
+        _reasons(found, "refused"),
+        "### Why failed",
+        _reasons(found, "failed"),
+    ]
     return "\n\n".join(parts)
 
 
 def _table(found: Results, recipes: list[str]) -> str:
     rows = [
-        "| recipe | networks | pass | refused | failed | pass or refused |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| recipe | networks | pass | nothing to do | refused | failed | not failed |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for recipe in recipes:
         counts = _counts(found, [recipe])
         total = sum(counts.values())
         if total:
-            sound = (counts["pass"] + counts["refused"]) / total
-            rows.append(
-                f"| `{recipe}` | {total} | {counts['pass']} | {counts['refused']} | {counts['failed']} | {sound:.1%} |"
-            )
+            cells = " | ".join(str(counts[outcome]) for outcome in OUTCOMES)
+            rows.append(f"| `{recipe}` | {total} | {cells} | {1 - counts['failed'] / total:.1%} |")
     return "\n".join(rows)
 
 
@@ -65,8 +71,8 @@ def _total(found: Results, recipes: list[str], what: str) -> str:
     counts = _counts(found, recipes)
     total = max(1, sum(counts.values()))
     return (
-        f"All {what}: {total:,} cases, {counts['pass'] / total:.1%} pass, "
-        f"{counts['refused'] / total:.1%} refused with a reason, {counts['failed'] / total:.1%} failed."
+        f"All {what}: {total:,} cases, {counts['pass'] / total:.1%} pass, {counts['nothing'] / total:.1%} find nothing "
+        f"to do, {counts['refused'] / total:.1%} refused with a reason, {counts['failed'] / total:.1%} failed."
     )
 
 

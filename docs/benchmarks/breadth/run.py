@@ -126,9 +126,11 @@ def _limit(seconds: int) -> Iterator[None]:
 
 
 def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seconds: int) -> dict[str, Any]:
-    """pass, refused (an error of zoo's own, which says what to do) or failed (anything else), and why."""
+    """What came of it, and why: pass; nothing (the technique finds nothing to do and says so); refused (another error
+    of zoo's own, which says what to do); failed (anything else).
+    """
     from zoo.cost import onnx_cost
-    from zoo.errors import PluginError, ZooError
+    from zoo.errors import HonestEffectError, IntegrityError, PluginError, ZooError
     from zoo.testing.trial import attempt, rewrite
 
     names = recipe.split("+") if recipe else []
@@ -151,8 +153,17 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
             trial = attempt(techniques, architecture, steps=0)
             spec = architecture.input
             cost = onnx_cost(trial.exported, (1, spec.channels, *spec.example))
-    except PluginError as error:
+    except (
+        PluginError,
+        IntegrityError,
+    ) as error:  # of the technique's own making, or a file that no engine loads
         return {"outcome": "failed", "why": error.message}
+    except HonestEffectError as error:
+        # What broke the network or wrote zeros is caught by the same check, and is a failure.
+        return {
+            "outcome": "nothing" if "changed nothing" in error.message else "failed",
+            "why": error.message,
+        }
     except ZooError as error:
         return {"outcome": "refused", "why": error.message}
     except (Exception, _LateError) as error:
@@ -254,7 +265,9 @@ def main() -> None:
         started = time.monotonic()
         run_net(net, wanted, given.seconds, given.memory)
         outcomes = [record["outcome"] for record in done(net).values()]
-        tally = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("pass", "refused", "failed"))
+        tally = ", ".join(
+            f"{outcomes.count(kind)} {kind}" for kind in ("pass", "nothing", "refused", "failed")
+        )
         print(f"{number}/{len(nets)} {net}: {tally} ({time.monotonic() - started:.0f} s)", flush=True)
 
 
