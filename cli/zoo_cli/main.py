@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -97,6 +100,19 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("Interrupted.")
         return EXIT_INTERRUPTED
+
+
+def program() -> NoReturn:
+    """The process `zoo`: run its command line, and end."""
+    code = main()
+    if "torch" in sys.modules or threading.active_count() > 1:
+        sys.exit(code)
+    # Taking the interpreter and an engine apart, piece by piece, would be a tenth of a small `zoo run`.
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 # --------------------------------------------------------------------------------------------------- details

@@ -31,11 +31,18 @@ _BITS = {
 #: Operators whose result has the size that an input says, and which input.
 _SIZED_BY = {"CenterCropPad": 1, "ConstantOfShape": 0, "Expand": 1, "Pad": 1, "Resize": 3, "Tile": 1}
 
+_passed: set[tuple[str, InputSpec, OutputSpec]] = set()
+
 
 def checked_model(artifact: Artifact) -> bytes:
     """The verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
     data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
-    check_onnx(data, artifact.manifest.input, artifact.manifest.output)
+    manifest = artifact.manifest
+    # Reading compared the digest: what passed for these specs before passes again.
+    subject = (manifest.files["model.onnx"].sha256, manifest.input, manifest.output)
+    if subject not in _passed:
+        check_onnx(data, manifest.input, manifest.output)
+        _passed.add(subject)
     return data
 
 
