@@ -1,6 +1,6 @@
 """The fixed-point paper's experiment on the ISBI 2012 slices: float against Q0.4 weights and Q6.0 activations.
 
-    python docs/benchmarks/isbi2012/run.py --data isbi2012 --minutes 60
+    python docs/benchmarks/isbi2012/run.py --data isbi2012 --steps 450
 
 trains `fixed-point-unet` in float, then quantizes it with saturating and with the published arithmetic, each trained
 on for a third of the time. What was interrupted goes on with the same command, and what is done is not done again;
