@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import subprocess
 import sys
@@ -453,6 +454,22 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
         onnx_cost(tmp_path / "absent.onnx", (1, 4, 8, 8))
     with pytest.raises(InputError, match="cannot be read"):
         onnx_cost(tmp_path, (1, 4, 8, 8))
+
+
+def test_rows_picked_by_computed_indices_are_counted() -> None:
+    """Every second row and the one after it, as unfolding a picture does: how many is known once sizes are numbers."""
+    i64 = functools.partial(np.array, dtype=np.int64)
+    nodes = [
+        node("Shape", "x", output="sides"),
+        node("Gather", "sides", "two", output="height"),
+        node("Range", "zero", "height", "two", output="rows"),
+        node("Unsqueeze", "rows", "one", output="column"),
+        node("Add", "column", "pair", output="index"),
+        node("Gather", "x", "index", output="windows", axis=2),
+        node("MatMul", "windows", "w"),
+    ]
+    numbers = {"zero": i64(0), "two": i64(2), "one": i64([1]), "pair": i64([[0, 1]]), "w": f32(10, 5)}
+    assert onnx_cost(graph(nodes, numbers), (1, 4, 8, 10)).macs == 4 * 8 * 10 * 5
 
 
 def test_size_that_cannot_be_derived_is_named() -> None:

@@ -112,15 +112,22 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
         raise UsageError(f"The ONNX model takes an input of ({shown}), not {tuple(input_shape)}.")
     for dim, given in zip(dims, input_shape, strict=True):
         dim.dim_value = given
-    # Shapes written for the dynamic input would stand in the way of those for this one.
-    del graph.value_info[:]
-    for value in graph.output:
-        value.type.tensor_type.ClearField("shape")
     try:
+        # Shapes written for the dynamic input would stand in the way of those for this one.
+        _forget_shapes(model)
         model = shape_inference.infer_shapes(model, data_prop=True)
-        return shape_inference.infer_shapes(model, data_prop=True) if fold_sizes(model) else model
+        if fold_sizes(model):  # what was half known is known now
+            _forget_shapes(model)
+            model = shape_inference.infer_shapes(model, data_prop=True)
+        return model
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise IntegrityError(f"The sizes in the ONNX model contradict each other: {error}") from error
+
+
+def _forget_shapes(model: ModelProto) -> None:
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
 
 
 class _Graph:
