@@ -23,7 +23,11 @@ def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
         if _interrupted(error):  # packages of C make of a Ctrl-C during their start an error of their own
             raise KeyboardInterrupt from error
         missing = error.name or module
-        why = "is not installed here." if _absent(missing) else f"does not load here: {str(error).strip()[:300]}"
+        why = (
+            "is not installed here."
+            if _absent(missing)
+            else f"does not load here: {str(error).strip()[:300]}"
+        )
         raise MissingDependencyError(
             f"{purpose} needs the package '{missing}', which {why}", hint=install_hint(extra)
         ) from error
