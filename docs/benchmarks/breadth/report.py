@@ -34,7 +34,8 @@ def tables(found: Results) -> str:
     """Markdown: singles, then pairs."""
     tried = [net for net in names() if done(net)]
     parts = [
-        f"{len(tried)} networks tried, {len(found)} of them export and run as they are; the tables are about these.",
+        f"{len(tried)} of {len(names())} networks tried so far, in an order that has nothing to do with what they are; "
+        f"{len(found)} of them export and run as they are; the tables are about these.",
         "### Single techniques",
         _table(found, builtin()),
         _total(found, builtin(), "single techniques"),
