@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from marked import put_table  # noqa: E402
 from nets import names  # noqa: E402
 from run import builtin, done  # noqa: E402
 
-_MARKS = ("<!-- results -->", "<!-- end -->")
 OUTCOMES = ("pass", "nothing", "refused", "failed")
 Results = dict[str, dict[str, dict[str, Any]]]
 
@@ -114,9 +114,7 @@ def main() -> None:
     if not given.write:
         print(text)
         return
-    page = HERE / "README.md"
-    before, _, rest = page.read_text().partition(_MARKS[0])
-    page.write_text(f"{before}{_MARKS[0]}\n{text}\n{_MARKS[1]}{rest.partition(_MARKS[1])[2]}")
+    put_table(HERE / "README.md", "results", text)
 
 
 if __name__ == "__main__":

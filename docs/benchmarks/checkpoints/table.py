@@ -7,6 +7,7 @@ python docs/benchmarks/checkpoints/table.py --write    # put them between their 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from zoo.artifacts import open_artifact
 from zoo.artifacts.card import Figure, figures_of
 from zoo.catalogue import checkpoints, shipped_folder
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table, with_table
+
 ROOT = Path(__file__).resolve().parents[3]
-BEGIN, END = "<!-- checkpoints: begin -->\n", "<!-- checkpoints: end -->\n"
+NAME = "checkpoints"
 COLUMNS = {
     "parameters": ("parameters", "{:,.0f}"),
     "gmacs": ("GMACs", "{:.3f}"),
@@ -99,10 +104,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 def renewed(page: str) -> str:
     """The text of a page with its table as it must be."""
-    text = (ROOT / page).read_text()
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return before + BEGIN + TABLES[page]() + END + after
+    return with_table(ROOT / page, NAME, TABLES[page]())
 
 
 def main() -> None:
@@ -111,7 +113,7 @@ def main() -> None:
     write = parser.parse_args().write
     for page, table in TABLES.items():
         if write:
-            (ROOT / page).write_text(renewed(page))
+            put_table(ROOT / page, NAME, table())
         else:
             print(table())
 

@@ -14,8 +14,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
+
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 #: name of the artifact, and what is added to the recipe
 VARIANTS = (
     ("none", ""),
@@ -85,11 +88,7 @@ def write_table(arguments: argparse.Namespace) -> None:
         f"{metrics['none']['training']['machine']}; measured on {first[-1]['quality']['images']} images that no "
         "training saw, in the exported files."
     )
-    text = arguments.readme.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    table = "\n".join(lines)
-    arguments.readme.write_text(f"{before}{BEGIN}\n{table}\n\n{facts}\n{END}{after}")
+    put_table(arguments.readme, "measured", "\n".join([*lines, "", facts]))
     print(f"Wrote {arguments.readme}")
 
 

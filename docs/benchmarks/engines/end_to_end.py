@@ -29,9 +29,11 @@ from zoo.apply.weights import load_start
 from zoo.bench.steps import frame_file
 from zoo.catalogue import shipped_folder
 from zoo.errors import UnknownIdError
-from zoo.files import write_bytes_atomic
 
-BEGIN, END = "<!-- end to end: begin -->", "<!-- end to end: end -->"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
+
 ORIGINAL = "the original way, `unet`"
 CHECKPOINTS = ("lighter-unet-int8", "lighter-unet", "unet")
 THREADS = 2
@@ -194,10 +196,7 @@ def main() -> None:
     found = f"{arguments.rounds} rounds in turns.\n\n{found}"
     print(found)
     if arguments.write:
-        page = Path(__file__).with_name("README.md")
-        before, rest = page.read_text().split(BEGIN)
-        after = rest.split(END)[1]
-        write_bytes_atomic(page, f"{before}{BEGIN}\n{found}\n{END}{after}".encode())
+        put_table(Path(__file__).with_name("README.md"), "end to end", found)
 
 
 if __name__ == "__main__":

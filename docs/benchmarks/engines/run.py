@@ -11,6 +11,7 @@ tables into the README beside this script.
 from __future__ import annotations
 
 import argparse
+import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,12 +24,14 @@ from zoo import plugins
 from zoo.bench.timing import Latency, measure, ratio
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.decibels import psnr
-from zoo.files import write_bytes_atomic
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
 
-BEGIN, END = "<!-- engines: begin -->", "<!-- engines: end -->"
 #: rows of the table: what runs which file
 ROWS = {
     "ONNX Runtime, float32": ("onnxruntime", "float"),
@@ -180,10 +183,7 @@ def main() -> None:
     found = report(latencies, fidelity(sessions, crops), len(crops), arguments.rounds)
     print(found)
     if arguments.write:
-        page = Path(__file__).with_name("README.md")
-        before, rest = page.read_text().split(BEGIN)
-        after = rest.split(END)[1]
-        write_bytes_atomic(page, f"{before}{BEGIN}\n{found}\n{END}{after}".encode())
+        put_table(Path(__file__).with_name("README.md"), "engines", found)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
+
 README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NET = "fixed-point-unet"
 #: name of the artifact, what the table calls it, and the recipe that makes it of the float net
 VARIANTS = (
@@ -91,10 +94,7 @@ def write_table(arguments: argparse.Namespace, data: str) -> None:
         f"Slices {arguments.test} held out ({quality['images']} of 512 x 512); {training['machine']}; batch "
         f"{arguments.batch}, crops of {arguments.crop}, seed {arguments.seed}."
     )
-    text = arguments.readme.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    arguments.readme.write_text(f"{before}{BEGIN}\n{head}\n" + "\n".join(rows) + f"\n\n{facts}\n{END}{after}")
+    put_table(arguments.readme, "measured", "\n".join([head, *rows, "", facts]))
     print(f"Wrote {arguments.readme}")
 
 

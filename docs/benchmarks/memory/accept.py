@@ -20,9 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fit import CHECKPOINTS, HERE, Run, put_table, run
+from fit import CHECKPOINTS, HERE, Run, run
 from PIL import Image
 from scene import write_scene
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
 
 Image.MAX_IMAGE_PIXELS = None
 NET = "lighter-unet-int8"
@@ -126,7 +130,7 @@ def main() -> None:
         for name in chosen.parts or parts:
             results[name] = parts[name]()
     file.write_text(json.dumps(results, indent=1) + "\n")
-    put_table("accept", tables(results))
+    put_table(HERE / "README.md", "accept", tables(results))
 
 
 def tables(results: dict[str, list[dict[str, Any]]]) -> str:

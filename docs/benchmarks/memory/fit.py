@@ -19,7 +19,9 @@ from typing import Any
 
 from scene import write_scene
 
-from zoo.files import write_bytes_atomic
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
 
 HERE = Path(__file__).parent
 CHECKPOINTS = HERE.parents[2] / "checkpoints"
@@ -113,15 +115,7 @@ def main() -> None:
                 )
                 sys.stderr.write(f"{rows[-1]}\n")
     (HERE / "fit.json").write_text(json.dumps(rows, indent=1) + "\n")
-    put_table("fit", table(rows))
-
-
-def put_table(name: str, table: str) -> None:
-    """Replace what lies between two comments in the README."""
-    readme = HERE / "README.md"
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-    before, _, rest = readme.read_text().partition(begin)
-    write_bytes_atomic(readme, f"{before}{begin}{table}{end}{rest.partition(end)[2]}".encode())
+    put_table(HERE / "README.md", "fit", table(rows))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.decibels import psnr
 from zoo.evaluation.predict import predictor
 from zoo.export.onnx_file import export_onnx
-from zoo.files import write_bytes_atomic
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
 
 OBSERVERS = ("minmax", "moving-average", "percentile", "entropy", "mse")
 #: heads of the columns, and the options they stand for
@@ -40,7 +44,6 @@ COLUMNS = {
     "6 bits, per channel, corrected": {"bits": "6"},
 }
 BATCH, SIDE = 4, 128
-BEGIN, END = "<!-- observers: begin -->", "<!-- observers: end -->"
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,7 @@ def main() -> None:
     found = "\n\n".join(tables(name, dataset, arguments.images) for name in nets)
     print(found)
     if arguments.write:
-        page = Path(__file__).with_name("README.md")
-        before, rest = page.read_text().split(BEGIN)
-        after = rest.split(END)[1]
-        write_bytes_atomic(page, f"{before}{BEGIN}\n{found}\n{END}{after}".encode())
+        put_table(Path(__file__).with_name("README.md"), "observers", found)
 
 
 if __name__ == "__main__":
