@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from zoo.contracts import Engine
 from zoo.engines.float_graph import to_float
 from zoo.engines.nvidia import has_gpu
-from zoo.engines.ort import CPU, Provider, model_bytes, obstacle, open_session, runtime_version
+from zoo.engines.onnx_check import model_bytes
+from zoo.engines.ort import CPU, Provider, obstacle, open_session, runtime_version
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 from zoo.engines.onnx_bytes import FLOAT, Graph, Tensor, Value, read_model
 from zoo.engines.operators import NEWEST_OPSET, OLDEST_OPSET, reason_against
 from zoo.errors import IntegrityError
+from zoo.files import read_bytes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zoo.artifacts.artifact import Artifact
     from zoo.contracts import InputSpec, OutputSpec
 
@@ -31,6 +34,7 @@ _BITS = {
 #: Operators whose result has the size that an input says, and which input.
 _SIZED_BY = {"CenterCropPad": 1, "ConstantOfShape": 0, "Expand": 1, "Pad": 1, "Resize": 3, "Tile": 1}
 
+#: Digests of models that passed, with what they were held against.
 _passed: set[tuple[str, InputSpec, OutputSpec]] = set()
 
 
@@ -44,6 +48,11 @@ def checked_model(artifact: Artifact) -> bytes:
         check_onnx(data, manifest.input, manifest.output)
         _passed.add(subject)
     return data
+
+
+def model_bytes(model: Path | bytes) -> bytes:
+    """A model as bytes, not checked. Raises InputError if a file cannot be read, IntegrityError if it is too large."""
+    return model if isinstance(model, bytes) else read_bytes(model, LARGEST_MODEL, error=IntegrityError)
 
 
 def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | None = None) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine
 from zoo.engines.int8_graph import for_onnxruntime
-from zoo.engines.ort import CPU, model_bytes, obstacle, open_session, runtime_version
+from zoo.engines.onnx_check import model_bytes
+from zoo.engines.ort import CPU, obstacle, open_session, runtime_version
 from zoo.engines.processors import multiplies_unsigned
 
 if TYPE_CHECKING:

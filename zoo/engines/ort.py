@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.engines.processors import thread_count
 from zoo.errors import InputError, IntegrityError, PluginError, ZooError
-from zoo.files import read_bytes
 from zoo.optional import install_hint, require
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ DISTRIBUTIONS = (
     "onnxruntime-qnn",
 )
 CPU = "CPUExecutionProvider"
-
-#: Protobuf messages, and so ONNX files, are smaller than this.
-_LARGEST = 2**31
 #: Names of a provider and its options.
 Provider = tuple[str, Mapping[str, str]]
 
@@ -58,11 +54,6 @@ def runtime_version() -> str:
     return str(require("onnxruntime", "This engine", extra="cpu").__version__)
 
 
-def model_bytes(model: Path | bytes) -> bytes:
-    """A model as bytes. Raises InputError if a file cannot be read, IntegrityError if it is too large."""
-    return model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
-
-
 def open_session(
     data: bytes,
     providers: Sequence[Provider],
@@ -82,9 +73,8 @@ def open_session(
     if wanted not in runtime.get_available_providers():
         raise PluginError(f"This build of ONNX Runtime has no {wanted}.", hint="See:  zoo doctor")
     if wanted != CPU:
-        runtime.set_default_logger_severity(
-            4
-        )  # what its libraries lack, it would tell on standard error as well
+        # What its libraries lack, it would tell on standard error as well.
+        runtime.set_default_logger_severity(4)
     try:
         session = runtime.InferenceSession(
             data,

@@ -17,7 +17,8 @@ from zoo.engines.cuda import cuda_provider, gpu_obstacle
 from zoo.engines.float_graph import to_float
 from zoo.engines.nvidia import tensorrt_version
 from zoo.engines.onnx_bytes import read_model
-from zoo.engines.ort import CPU, model_bytes, obstacle, open_session, runtime_version
+from zoo.engines.onnx_check import model_bytes
+from zoo.engines.ort import CPU, obstacle, open_session, runtime_version
 from zoo.engines.packed_weights import expand
 from zoo.engines.tensorrt_cache import built_engine
 from zoo.errors import OutputError
@@ -65,8 +66,8 @@ class TensorRtEngine(Engine):
         """Load a model, building its engine if the cache has none; `spec` says what sizes of inputs it takes.
 
         `threads` are those of operators that the GPU does not compute. Raises InputError if the file cannot be read,
-        IntegrityError if it is damaged, reaches outside itself, holds operators that are not standard, or if
-
+        IntegrityError if it is damaged, reaches outside itself, or holds operators that are not standard; PluginError
+        if ONNX Runtime refuses it or the GPU does not start.
         """
         data = model_bytes(model)
         # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 beside them.

@@ -115,9 +115,8 @@ def _splits(size: int, halo: int, stride: int) -> list[tuple[Span, ...]]:
     """A side in 1, 2, 3, ... parts that are, with their halos, as equal as the stride allows: outer ones give more."""
     found: list[tuple[Span, ...]] = [(Span(0, size, 0, size),)]
     for parts in range(2, _MOST_PARTS + 1):
-        own = (
-            size - 2 * halo
-        ) / parts  # of an inner part; an outer one gives a halo more, for it computes one less
+        # What an inner part gives; an outer one gives a halo more, for it computes one less.
+        own = (size - 2 * halo) / parts
         if own < stride:
             break
         inner = [round((halo + own * part) / stride) * stride for part in range(1, parts)]

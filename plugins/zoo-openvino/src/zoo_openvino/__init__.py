@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Engine
 from zoo.engines.int8_graph import to_unsigned
-from zoo.engines.onnx_check import check_onnx
+from zoo.engines.onnx_check import check_onnx, model_bytes
 from zoo.engines.processors import multiplies_unsigned, thread_count
 from zoo.errors import InputError, IntegrityError, ZooError
-from zoo.files import read_bytes
 from zoo_openvino.fake_quantize import fuse_pairs
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile, FloatArray
-
-#: Protobuf messages, and so ONNX files, are smaller than this.
-_LARGEST = 2**31
 
 
 class OpenVinoSession:
@@ -79,7 +75,7 @@ class OpenVinoEngine(Engine):
         """
         import openvino
 
-        data = model if isinstance(model, bytes) else read_bytes(model, _LARGEST, error=IntegrityError)
+        data = model_bytes(model)
         check_onnx(data)
         try:
             core = openvino.Core()
