@@ -15,6 +15,7 @@ from hypothesis import settings
 from fake_distributions import install
 from small_plugin import PLUGIN, TECHNIQUES
 from zoo import catalogue
+from zoo.artifacts import Artifact
 
 # Workers side by side would fight for the cores; this is read when torch and numpy are first imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -50,6 +51,20 @@ def _own_catalogue() -> Iterator[None]:
     """What one test makes the catalogue of the installation is not that of the next."""
     yield
     catalogue.checkpoints.cache_clear()
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A cache that no other test has put anything into."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def bayer(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A small artifact for Bayer files."""
+    import tiny  # needs onnx, which not every test has
+
+    return tiny.bayer_artifact(tmp_path_factory.mktemp("artifacts") / "bayer")
 
 
 @pytest.fixture(scope="module")

@@ -37,14 +37,7 @@ CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 GROUPS = Path("/sys/fs/cgroup/memory")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def bayer(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return tiny.bayer_artifact(tmp_path_factory.mktemp("artifacts") / "bayer")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")

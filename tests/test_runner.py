@@ -31,15 +31,7 @@ from zoo.raw.pack import pack
 from zoo.runner.loading import load
 from zoo_cli.main import main
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def bayer(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return tiny.bayer_artifact(tmp_path_factory.mktemp("artifacts") / "bayer")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture
