@@ -1,0 +1,141 @@
+"""Lower a captured network to operators that have a translation to ONNX, without capturing it a second time.
+
+Before it translates a graph, `torch.onnx` captures the graph anew to take composite and in-place operators apart, which
+is two fifths of the time of an export. The graph of a network in eval mode rarely holds one that is more than another
+name for an operator of ONNX; where all of them are, their nodes are renamed and that second capture is left out.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+aten = torch.ops.aten
+#: These promise something to the tracer and compute nothing.
+_ASSERTIONS = (aten._assert_tensor_metadata.default,)
+#: Composite operators that always compute a new tensor.
+_COMPUTING = (aten.conv2d.default, aten.conv2d.padding, aten.conv_transpose2d.input, aten.linear.default)
+#: Composite operators that torch would take apart, and that are one operator of ONNX as they are.
+_ONE_OPERATOR = (aten.flatten.using_ints, aten.reshape.default)
+
+
+def lower(graph: ExportedProgram) -> None:
+    """Rename what can be renamed in `graph`, and keep its `run_decompositions` from capturing anew if that was all.
+
+    Where any operator remains that needs more, `run_decompositions` does what it always does. The graph computes the
+    same either way.
+    """
+    module = graph.graph_module
+    for node in list(module.graph.nodes):
+        rename = _RENAMES.get(node.target, _in_place if _mutates(node) else None)
+        if rename is not None:
+            rename(module, node)
+    capture_anew = graph.run_decompositions
+
+    def run_decompositions(table: Mapping[Any, Any] | None = None, **options: Any) -> Any:
+        if table is not None and _translates(module, table):
+            return graph
+        return capture_anew(table, **options)
+
+    graph.run_decompositions = run_decompositions
+
+
+def _translates(module: GraphModule, table: Mapping[Any, Any]) -> bool:
+    """Whether no operator needs to be taken apart. `table` has those without a translation."""
+    known = torch.export.default_decompositions()
+    for node in module.graph.nodes:
+        if node.op != "call_function" or node.target in _ASSERTIONS:
+            continue
+        target = node.target
+        if isinstance(target, OpOverload):
+            unknown = _composite(target) and target not in known and target not in _ONE_OPERATOR
+            if unknown or target in table or target._schema.is_mutable:
+                return False
+        elif getattr(target, "__module__", "") not in ("_operator", "math"):  # control flow
+            return False
+    return True
+
+
+def _mutates(node: Node) -> bool:
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable
+
+
+def _rename(node: Node, target: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """The node keeps its own name, by which the graph's signature knows an output."""
+    node.target, node.args = target, arguments
+
+
+def _batch_norm(module: GraphModule, node: Node) -> None:
+    """In eval mode it is an operator of ONNX, under another name and with more results."""
+    x, weight, bias, mean, var, training, momentum, eps, _ = node.args
+    if training:
+        return
+    with module.graph.inserting_before(node):
+        results = module.graph.call_function(
+            aten._native_batch_norm_legit_no_training.default, (x, weight, bias, mean, var, momentum, eps)
+        )
+    results.meta = {**node.meta, "val": (node.meta.get("val"), None, None)}
+    _rename(node, operator.getitem, (results, 0))
+
+
+def _dropout(module: GraphModule, node: Node) -> None:
+    """In eval mode it is nothing, written to or not."""
+    x, _, training = node.args
+    if not training and isinstance(x, Node) and all(user.op != "output" for user in node.users):
+        node.replace_all_uses_with(x)
+        module.graph.erase_node(node)
+
+
+def _adaptive_average(module: GraphModule, node: Node) -> None:
+    """To one pixel it is the mean."""
+    x, size = node.args
+    if tuple(size) == (1, 1):  # type: ignore[arg-type]
+        _rename(node, aten.mean.dim, (x, [-1, -2], True))
+
+
+def _in_place(module: GraphModule, node: Node) -> None:
+    """`relu_` is `relu` where nothing else can see the tensor that it writes to."""
+    written = node.args[0] if node.args else None
+    if not (isinstance(written, Node) and len(written.users) == 1 and _fresh(written)):
+        return
+    assert isinstance(node.target, OpOverload)
+    name, _, overload = str(node.target).removeprefix("aten.").partition(".")
+    packet = getattr(aten, name.removesuffix("_"), None)
+    target = getattr(packet, overload, None)
+    if not name.endswith("_") or name.endswith("__") or target is None or target._schema.is_mutable:
+        return
+    tensors = [argument for argument in node.all_input_nodes if "val" in argument.meta]
+    if (
+        len({argument.meta["val"].dtype for argument in tensors}) == 1
+    ):  # or the result would be of another type
+        _rename(node, target, node.args)
+
+
+def _fresh(node: Node) -> bool:
+    """Whether a node's result is memory of its own: neither a view of another's nor, like dropout's, that itself."""
+    if node.target is operator.getitem and isinstance(node.args[0], Node):
+        return node.args[0].target is aten._native_batch_norm_legit_no_training.default
+    target = node.target
+    if not isinstance(target, OpOverload):
+        return False
+    aliases = any(returned.alias_info is not None for returned in target._schema.returns)
+    return not aliases and (not _composite(target) or target in _COMPUTING)
+
+
+def _composite(target: OpOverload) -> bool:
+    """Whether torch may take an operator apart, whatever table it is given."""
+    return target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+
+
+_RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
+    aten.batch_norm.default: _batch_norm,
+    aten.dropout.default: _dropout,
+    aten.dropout_.default: _dropout,
+    aten.adaptive_avg_pool2d.default: _adaptive_average,
+}
