@@ -116,6 +116,20 @@ def test_partners_of_a_concatenation_lose_their_own_channels() -> None:
     assert torch.equal(found.last.weight, kept)
 
 
+@pytest.mark.parametrize("scope", ["layer", "net"])
+def test_a_gate_over_a_concatenation_takes_no_layer_whole(scope: str) -> None:
+    net = Net(
+        lambda n, x: n.last((y := torch.cat([n.weak(x), n.strong(x)], 1)) * n.gate(y).sigmoid()),
+        weak=conv(4, 8), strong=conv(4, 8), gate=conv(16, 16, 1), last=conv(16, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        net.weak.weight.mul_(1e-3)
+    found = shapes(pruned(net, ratio=0.5, round_to=4, scope=scope))
+    assert found["weak.weight"][0] == 4
+    assert found["strong.weight"][0] == (4 if scope == "layer" else 8)
+    assert found["gate.weight"][:2] == (found["strong.weight"][0] + 4,) * 2
+
+
 def test_both_sides_of_a_sum_lose_the_same_channels() -> None:
     net = Net(
         lambda m, x: m.last(m.one(x) + m.two(functional.relu(m.one(x)))),

@@ -1,7 +1,7 @@
 """Choosing which channels of a network go, and removing them for good.
 
-A unit is what :class:`zoo.surgery.channels.Channels` found to be removable only together; a group is the units of
-the layers that make them, within which they compete.
+A unit is what :class:`zoo.surgery.channels.Channels` found to be removable only together; a group is the units that
+the same layers make, which compete with each other.
 """
 
 from __future__ import annotations
@@ -41,33 +41,23 @@ class Group:
 def groups_of(channels: Channels) -> list[Group]:
     """The groups that may lose units, in order of execution."""
     made = [role for role in channels.roles.values() if role.kind == "out"]
-    parent: dict[int, int] = {}
-
-    def root(unit: int) -> int:
-        while parent.setdefault(unit, unit) != unit:
-            unit = parent[unit]
-        return unit
-
+    makers: dict[int, dict[str, None]] = {}
     for role in made:
-        units = [channels.root(label) for label in role.labels]
-        for unit in units[1:]:
-            parent[root(unit)] = root(units[0])
-    grouped: dict[int, dict[int, None]] = {}
-    names: dict[int, str] = {}
-    for role in made:
-        free = [label for label in role.labels if not channels.pinned(label)]
-        for label in free:
-            key = root(channels.root(label))
-            names.setdefault(key, role.name)
-            grouped.setdefault(key, {})[channels.root(label)] = None
+        for label in role.labels:
+            if not channels.pinned(label):
+                makers.setdefault(channels.root(label), {})[role.name] = None
+    # A layer behind a concatenation, as a gate, may make the channels of several; each keeps some of its own.
+    grouped: dict[tuple[str, ...], list[int]] = {}
+    for unit, names in makers.items():
+        grouped.setdefault(tuple(names), []).append(unit)
     widest: dict[int, int] = {}
     for role in made:
         for unit in {channels.root(label) for label in role.labels}:
             many = sum(channels.root(label) == unit for label in role.labels)
             widest[unit] = max(widest.get(unit, 0), many)
     return [
-        Group(names[key], tuple(units), {unit: widest[unit] for unit in units})
-        for key, units in grouped.items()
+        Group(names[0], tuple(units), {unit: widest[unit] for unit in units})
+        for names, units in grouped.items()
         if len(units) > 1
     ]
 
