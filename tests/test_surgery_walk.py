@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.errors import UnknownIdError
 from zoo.surgery.walk import names_of, places, replace_module, replace_named
@@ -67,3 +67,21 @@ def test_module_can_be_wrapped_in_its_own_replacement() -> None:
 def test_module_that_is_not_there_is_named_with_the_nearest() -> None:
     with pytest.raises(UnknownIdError, match=r"no module 'left\.7'; did you mean 'left\.[01]'"):
         replace_named(net(), "left.7", nn.ReLU())
+
+
+def test_a_replacement_answers_what_networks_ask_a_layer() -> None:
+    class Padding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, (3, 5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            height, width = self.conv.kernel_size
+            return self.conv(nn.functional.pad(x, (width // 2, width // 2, height // 2, height // 2)))
+
+    net = Padding()
+    replace_module(net, net.conv, nn.Sequential(nn.Conv2d(2, 2, (3, 1)), nn.Conv2d(2, 2, (1, 5))))
+    assert net(torch.zeros(1, 2, 8, 8)).shape == (1, 2, 8, 8)
+    own = nn.Conv2d(2, 2, 1)
+    replace_module(net, net.conv, own)
+    assert own.kernel_size == (1, 1)

@@ -101,10 +101,17 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
                 output_names=["output"], verbose=False, external_data=False,
             )  # fmt: skip
     except Exception as error:  # the exporter has no closed set of errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ZooError(f"torch cannot export {architecture.id} to ONNX: {reason}") from error
+        raise ZooError(f"torch cannot export {architecture.id} to ONNX: {_reason(error)}") from error
     assert program is not None
     return program.model_proto
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost error; around it the exporter wraps advice for its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -10,6 +10,11 @@ from torch import nn
 from zoo.errors import UnknownIdError
 from zoo.suggest import did_you_mean
 
+#: What a layer says of itself, and networks ask it, to pad its input for instance.
+_GEOMETRY = (
+    "in_channels", "out_channels", "in_features", "out_features", "kernel_size", "stride", "padding", "dilation",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Place:
@@ -44,8 +49,12 @@ def names_of(root: nn.Module) -> dict[nn.Module, list[str]]:
 def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
     """Put `new` wherever `old` hangs, so that a shared module stays shared.
 
+    What `old` said of its shape, `new` says too, unless it has an answer of its own.
     Returns the root, which is `new` if `old` was the root.
     """
+    for name in _GEOMETRY:
+        if hasattr(old, name) and not hasattr(new, name):
+            setattr(new, name, getattr(old, name))
     for place in places(root):
         if place.module is old and place.parent is not None:
             setattr(place.parent, place.attribute, new)

@@ -34,6 +34,8 @@ GOLDEN_PSNR = 30.0
 #: Parameters of networks whose layers are fitted to activations too, an option of most techniques. In larger ones the
 #: fit takes a minute a case, and changes numbers only.
 FITTED = 4_000_000
+#: the options that say so
+UNFITTED = {"refine": "false", "absorb": "none"}
 
 
 def recipes(techniques: list[str], pairs: bool) -> list[str]:
@@ -90,6 +92,8 @@ def work(net: str, todo: list[str], seconds: int) -> None:
             record = {"recipe": recipe, **record, "seconds": round(time.monotonic() - started, 1)}
             _write(out, record)
             kept[recipe] = record
+            if kept.get("", record)["outcome"] != "pass":
+                return  # the network does not run as it is
 
 
 def _write(out: Any, record: dict[str, Any]) -> None:
@@ -102,8 +106,9 @@ def _made(name: str, parameters: int) -> Any:
     from zoo import plugins
     from zoo.options import options_of
 
-    fits = any(option.name == "refine" for option in options_of(plugins.load("techniques", name).Config))
-    return plugins.technique(name, {"refine": "false"} if fits and parameters > FITTED else None)
+    known = {option.name for option in options_of(plugins.load("techniques", name).Config)}
+    unfitted = {option: value for option, value in UNFITTED.items() if option in known}
+    return plugins.technique(name, unfitted if parameters > FITTED else None)
 
 
 class _LateError(BaseException):
