@@ -83,7 +83,12 @@ def discover() -> tuple[Plugin, ...]:
 
     Of two copies of one distribution the first on the path counts, as it is for imports.
     """
-    return _discover(tuple((folder, _changed(folder)) for folder in sys.path if isinstance(folder, str)))
+    return _installed()[0]
+
+
+def version_of(distribution: str) -> str | None:
+    """The version of an installed distribution as its metadata states it, None if it is not there."""
+    return _installed()[1].get(normalized(distribution))
 
 
 def import_target(target: str) -> Any:
@@ -95,6 +100,10 @@ def import_target(target: str) -> Any:
 # --------------------------------------------------------------------------------------------------- details
 
 
+def _installed() -> tuple[tuple[Plugin, ...], dict[str, str]]:
+    return _discover(tuple((folder, _changed(folder)) for folder in sys.path if isinstance(folder, str)))
+
+
 def _changed(folder: str) -> int:
     try:
         return os.stat(folder or os.curdir).st_mtime_ns
@@ -103,16 +112,17 @@ def _changed(folder: str) -> int:
 
 
 @functools.lru_cache(maxsize=4)
-def _discover(path: tuple[tuple[str, int], ...]) -> tuple[Plugin, ...]:
-    seen: set[str] = set()
+def _discover(path: tuple[tuple[str, int], ...]) -> tuple[tuple[Plugin, ...], dict[str, str]]:
+    """Plugins, and the versions of all distributions."""
+    seen: dict[str, str] = {}
     plugins: list[Plugin] = []
     for folder, _ in path:
         packed = folder.rstrip("/\\").endswith(".egg") or os.path.isfile(folder)
         for name, version, statements in _in_archive(folder) if packed else _in_folder(folder):
             if name not in seen:
-                seen.add(name)
+                seen[name] = version
                 plugins += _plugins(name, version, statements)
-    return tuple(sorted(plugins, key=lambda each: (each.kind, each.id, each.distribution)))
+    return tuple(sorted(plugins, key=lambda each: (each.kind, each.id, each.distribution))), seen
 
 
 def _in_folder(folder: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:
@@ -138,7 +148,7 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:
         except OSError:
             content = b""
         statements = _statements(content.decode("utf-8-sig", "replace")) if b"zoo." in content else ()
-        yield name, version or (_stated_version(info) if statements else ""), statements
+        yield name, version or _stated_version(info), statements
 
 
 def _in_archive(path: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:

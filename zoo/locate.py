@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.artifacts.artifact import Artifact, open_artifact
 from zoo.artifacts.manifest import MANIFEST_NAME
 from zoo.cache import cache_dir
-from zoo.catalogue import checkpoints
 from zoo.errors import IntegrityError, UnknownIdError
 from zoo.files import sha256_of
-from zoo.pull import cached_path
-from zoo.pull.records import Record, all_records, distrust, note_use
 from zoo.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from zoo.pull.records import Record
 
 
 def locate_artifact(name: str) -> Artifact:
@@ -33,6 +34,10 @@ def pulled_folder(name: str) -> Path:
     Of an id that only a registry named by hand lists, the one that was pulled last. The use is noted. Raises
     UnknownIdError if it is not there, IntegrityError if its manifest is not the pinned one.
     """
+    from zoo.catalogue import checkpoints
+    from zoo.pull import cached_path
+    from zoo.pull.records import distrust, note_use
+
     known = checkpoints()
     if name in known:
         path, files = cached_path(known[name]), known[name].files
@@ -54,6 +59,8 @@ def pulled_folder(name: str) -> Path:
 
 def _recorded(name: str, known: Collection[str]) -> Record:
     """What is noted of the checkpoint `name`, of which no registry tells."""
+    from zoo.pull.records import all_records
+
     pulled = [
         each for each in all_records() if each.path.is_relative_to(cache_dir()) and os.path.isdir(each.path)
     ]

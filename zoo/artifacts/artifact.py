@@ -20,7 +20,7 @@ from zoo.artifacts.manifest import (
     parse_manifest,
 )
 from zoo.errors import IntegrityError, OutputError, UnknownIdError
-from zoo.files import CHUNK, atomic_folder, check_folder_target, open_regular, read_bytes, reading
+from zoo.files import atomic_folder, check_folder_target, chunks, open_regular, read_bytes, reading
 from zoo.strict import parse_json
 
 #: Bytes of a file that is read as a whole.
@@ -56,7 +56,7 @@ class Artifact:
         return content
 
     def verify(self) -> None:
-        """Check every file that is there, a megabyte at a time.
+        """Check every file that is there, a piece at a time.
 
         Raises IntegrityError naming the first altered one.
         """
@@ -65,9 +65,11 @@ class Artifact:
                 continue
             digest, size = hashlib.sha256(), 0
             with open_regular(self.path / name) as stream, reading(self.path / name):
-                while size <= entry.size and (chunk := stream.read(CHUNK)):
+                for chunk in chunks(stream):
                     digest.update(chunk)
                     size += len(chunk)
+                    if size > entry.size:
+                        break
             self._compare(name, size, digest.hexdigest())
 
     def metrics(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from zoo import plugins
 from zoo.contracts import DeviceProfile
+from zoo.discovery import version_of
 from zoo.doctor.finding import Finding, State
 from zoo.doctor.remedies import engine_remedy, gpu_runtime_remedy, runtime_remedy
 from zoo.engines.opening import blaming
@@ -25,23 +25,15 @@ def software_findings(profile: DeviceProfile, root: Path = Path("/")) -> Iterato
         "python", State.OK, f"{platform.python_version()} ({platform.libc_ver()[1] or sys.platform})"
     )
     for name in _NEEDED:
-        version = installed(name)
+        version = version_of(name)
         if version is None:
             yield Finding(name, State.PROBLEM, "not installed", f"pip install {name}")
     yield from _runtimes(profile)
     yield from _engines(profile, root)
 
 
-def installed(name: str) -> str | None:
-    """The version of a distribution, None if it is not there. Nothing is imported."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _runtimes(profile: DeviceProfile) -> Iterator[Finding]:
-    found = {name: version for name in DISTRIBUTIONS if (version := installed(name))}
+    found = {name: version for name in DISTRIBUTIONS if (version := version_of(name))}
     shown = ", ".join(f"{name} {version}" for name, version in found.items())
     if len(found) > 1:
         keep = next(name for name in found if name != "onnxruntime")

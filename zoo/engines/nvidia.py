@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 from pathlib import Path
+
+from zoo.discovery import version_of
 
 _ROOT = Path("/")
 #: Files of a driver that has a GPU: of cards, and of the GPUs inside Jetsons.
@@ -50,12 +51,7 @@ def tensorrt_version(root: Path = _ROOT) -> str | None:
         ]
         if found:
             return max(found, key=len)  # the others are links to it
-    for name in _TENSORRT_DISTRIBUTIONS:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    return next(filter(None, map(version_of, _TENSORRT_DISTRIBUTIONS)), None)
 
 
 def _read(path: Path) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine
 from zoo.engines.int8_graph import for_onnxruntime
 from zoo.engines.onnx_check import model_bytes
-from zoo.engines.ort import CPU, obstacle, open_session, runtime_version
+from zoo.engines.ort import CPU, obstacle, open_session, optimize, runtime_version
+from zoo.engines.prepared import prepared
 from zoo.engines.processors import multiplies_unsigned
+from zoo.errors import IntegrityError
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
@@ -31,14 +34,32 @@ class OnnxRuntimeEngine(Engine):
         return runtime_version()
 
     def open(
-        self, model: Path | bytes, *, threads: int = 0, profile: DeviceProfile | None = None
+        self,
+        model: Path | bytes,
+        *,
+        threads: int = 0,
+        profile: DeviceProfile | None = None,
+        digest: str | None = None,
     ) -> OnnxRuntimeSession:
         """Load a model; threads, memory arena and execution mode are the profile's, `threads` overrides.
 
         An int8 network is rewritten into the form that runs fastest, with bit-identical results. It stays int8 where
-        the profile's GPU has none: the processor has.
+        the profile's GPU has none: the processor has. With a `digest`, the model's sha256, what was made of it is
+        kept in the cache for the next time.
         Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
         holds operators that are not standard, or if ONNX Runtime refuses it.
         """
-        data = for_onnxruntime(model_bytes(model), unsigned=multiplies_unsigned())
-        return open_session(data, [(CPU, {})], threads=threads, profile=profile)
+        data, unsigned = model_bytes(model), multiplies_unsigned()
+
+        def rewritten() -> bytes:
+            return for_onnxruntime(data, unsigned=unsigned)
+
+        if digest is not None:
+            # If what is kept does not load after all, the model itself does, or says why not.
+            with contextlib.suppress(IntegrityError):
+                ready = prepared(
+                    digest, self.version(), unsigned, lambda path: optimize(rewritten(), path), len(data)
+                )
+                if ready is not None:
+                    return open_session(ready, [(CPU, {})], threads=threads, profile=profile, optimized=True)
+        return open_session(rewritten(), [(CPU, {})], threads=threads, profile=profile)

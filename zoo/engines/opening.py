@@ -37,14 +37,17 @@ def open_for(
     *,
     threads: int = 0,
     spec: InputSpec | None = None,
+    digest: str | None = None,
 ) -> Session:
     """Open a model as `profile` says; `threads` overrides it.
 
     An engine is given what its `open` takes: one that must know the sizes of inputs beforehand also asks for `spec`,
-    one that was written before profiles had more than threads gets those alone.
+    one that keeps what it makes of a model for `digest`, the model's sha256, and one that was written before profiles
+    had more than threads gets those alone.
     """
     parameters = inspect.signature(engine.open).parameters
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()) or "profile" in parameters:
-        more = {"spec": spec} if "spec" in parameters else {}
+        asked = {"spec": spec, "digest": digest}
+        more = {name: value for name, value in asked.items() if name in parameters}
         return engine.open(model, threads=threads, profile=profile, **more)
     return engine.open(model, threads=thread_count(threads, profile))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import os
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,9 @@ from zoo.cgroups import processor_quota
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
+
+#: Lines of /proc/cpuinfo, on x86 and ARM.
+_ABILITIES = (b"flags", b"features", b"model name", b"cpu part")
 
 
 def usable_processors(root: Path = Path("/")) -> int:
@@ -34,4 +39,22 @@ def thread_count(asked: int = 0, profile: DeviceProfile | None = None) -> int:
 
 def multiplies_unsigned() -> bool:
     """Whether this processor's int8 instructions multiply unsigned by signed, as those of x86 do."""
-    return platform.machine().lower() in ("x86_64", "amd64", "i386", "i686", "x86")
+    return os.uname().machine.lower() in ("x86_64", "amd64", "i386", "i686", "x86")
+
+
+def machine() -> str:
+    """This machine's name and what its processor can do: results for one hold for no other."""
+    return f"{os.uname().nodename} {os.uname().machine} {_abilities()}"
+
+
+@functools.cache
+def _abilities(description: Path = Path("/proc/cpuinfo")) -> str:
+    """A digest of what the first processor says of itself, the same whatever load it is under."""
+    lines = []
+    with contextlib.suppress(OSError), description.open("rb") as stream:
+        for line in stream:
+            if not line.strip():
+                break
+            if line.partition(b":")[0].strip().lower() in _ABILITIES:
+                lines.append(line)
+    return hashlib.sha256(b"".join(lines)).hexdigest()[:16]

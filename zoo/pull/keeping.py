@@ -10,6 +10,8 @@ from pathlib import Path
 from zoo.artifacts import FileEntry, open_artifact
 from zoo.cache import cache_dir
 from zoo.catalogue import Checkpoint, checkpoints
+from zoo.engines.ort import runtime_version
+from zoo.engines.prepared import other_versions
 from zoo.engines.tensorrt import TensorRtEngine
 from zoo.engines.tensorrt_cache import outdated
 from zoo.errors import ZooError
@@ -73,6 +75,7 @@ def rests() -> list[Rest]:
         *(Rest("left by a kill", path, _size(path)) for path in _entries(root / "trash")),
         *(Rest("left by a kill", path, _size(path)) for path in _abandoned(root)),
         *(Rest("TensorRT engine for another version", path, _size(path)) for path in _engines()),
+        *(Rest("network prepared for another version", path, _size(path)) for path in _prepared()),
     ]
     return sorted(found, key=lambda each: (each.what, str(each.path)))
 
@@ -140,6 +143,14 @@ def _engines() -> list[Path]:
     """Engines that TensorRT must build anew; none where that cannot be told, as ONNX Runtime is not there."""
     try:
         return list(outdated(TensorRtEngine().version))
+    except ZooError:
+        return []
+
+
+def _prepared() -> list[Path]:
+    """Networks that ONNX Runtime must prepare anew; none where it is not there."""
+    try:
+        return list(other_versions(runtime_version()))
     except ZooError:
         return []
 

@@ -34,6 +34,10 @@ class DecoderAhead:
         self._thread.shutdown()
         self._decoder.close()
 
+    def start(self) -> None:
+        """Have the child started, which takes a while, before it is known whether and which file it is to decode."""
+        self._thread.submit(self._decoder.start)
+
     def begin(self, path: Path, *, last: bool = False) -> None:
         """Have a file decoded; the child ends afterwards if it is the `last`, or if its memory is needed."""
         self._next = path, self._thread.submit(self._decoder.decode, path, last=last)

@@ -103,6 +103,10 @@ class IsolatedDecoder:
         if process is not None:
             process.kill()
 
+    def start(self) -> None:
+        """Start the child before its first file. Raises ZooError if that cannot be done."""
+        self._running()
+
     def decode(self, path: Path, *, last: bool = False) -> RawFrame:
         """Read a RAW file as :func:`zoo.raw.decode.decode` does; the child ends afterwards if it is the `last`.
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.engines.onnx_check import checked_model
 from zoo.errors import UsageError
 from zoo.runner.memory import limit_of_process
 from zoo.runner.pictures import Format, needs_whole, sample_bytes
 from zoo.runner.tiles import Plan, plan_tiles
-from zoo.runner.working_set import working_set
+from zoo.runner.working_set import WorkingSet, working_set_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,13 +80,15 @@ class Need:
 class Footprint:
     """The memory an artifact takes: `base` when it is loaded, `live` bytes for each pixel that is computed at once."""
 
-    def __init__(self, manifest: Manifest, model: bytes, *, engine: str = FITTED, arena: bool = True) -> None:
+    def __init__(
+        self, manifest: Manifest, found: WorkingSet, *, engine: str = FITTED, arena: bool = True
+    ) -> None:
         self.manifest = manifest
-        found = working_set(model, manifest.input.channels)
+        size = manifest.files[MODEL_NAME].size
         self.live = found.live
         process = _PROCESS if engine == FITTED else _PROCESS + _OTHER_PROCESS
-        self.base = round(process + _FILE_COPIES * len(model))
-        self.loading = round(process + _FILE_LOADING * len(model))
+        self.base = round(process + _FILE_COPIES * size)
+        self.loading = round(process + _FILE_LOADING * size)
         if engine == FITTED:
             self._whole = (_INTEGER if found.integer else _FLOAT) if arena else _GROWN
             self._grown = _GROWN
@@ -160,7 +161,7 @@ def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -
     key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, engine, arena
     if key not in _known:
         _known.clear()
-        _known[key] = Footprint(artifact.manifest, checked_model(artifact), engine=engine, arena=arena)
+        _known[key] = Footprint(artifact.manifest, working_set_of(artifact), engine=engine, arena=arena)
     return _known[key]
 
 

@@ -90,8 +90,9 @@ class Canvas:
 def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[Any]]:
     """Parts of the upright picture, (rows, width, channels) of an unsigned integer type, from the top down.
 
-    Each part is one row of tiles, or one column of them where the picture is turned, so that no more of the picture
-    is held. Raises IntegrityError if the network gives numbers that are not finite.
+    Each part is at most one row of tiles, or one column of them where the picture is turned, so that no more of the
+    picture is held; rows of a tile as wide as the picture come some at a time. Raises IntegrityError if the network
+    gives numbers that are not finite.
     """
     turns = _TURNS[canvas.flip]
     backwards = turns in (1, 2)
@@ -104,6 +105,12 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
         first_row, first_column = (min(at[side].start for at, _ in whole) for side in (0, 1))
         if rows <= first_row or columns <= first_column:
             continue  # only what was added to reach the stride
+        if turns == 0 and len(tiles) == 1:
+            ((row, column),), ((_, cut),) = tiles, whole
+            yield from _integers(
+                session.run(window(canvas.source, row, column))[0][:, cut[0], cut[1]], canvas.largest
+            )
+            continue
         dtype = np.uint8 if canvas.largest <= 255 else np.uint16
         part = np.empty((rows - first_row, columns - first_column, canvas.channels), dtype=dtype)
         for (row, column), (target, cut) in zip(tiles, whole, strict=True):
@@ -122,15 +129,24 @@ Sides = tuple[slice, slice]
 
 
 def _fill(part: npt.NDArray[Any], outputs: npt.NDArray[np.float32], largest: int) -> None:
-    """Put (channels, rows, columns) in [0, 1] as integers into (rows, columns, channels), some rows at a time."""
+    """Put (channels, rows, columns) in [0, 1] as integers into (rows, columns, channels)."""
+    first = 0
+    for rows in _integers(outputs, largest):
+        part[first : first + len(rows)] = rows
+        first += len(rows)
+
+
+def _integers(outputs: npt.NDArray[np.float32], largest: int) -> Iterator[npt.NDArray[Any]]:
+    """(channels, rows, columns) in [0, 1] as integers, (rows, columns, channels), some rows at a time."""
+    dtype = np.uint8 if largest <= 255 else np.uint16
     rows = max(1, _AT_ONCE // max(1, outputs.shape[0] * outputs.shape[2]))
-    for first in range(0, part.shape[0], rows):
+    for first in range(0, outputs.shape[1], rows):
         samples = outputs[:, first : first + rows] * np.float32(largest)
         # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
         if not np.isfinite(samples.sum(dtype=np.float64)):
             raise IntegrityError("The network gave numbers that are not finite.")
         np.rint(np.clip(samples, 0, largest, out=samples), out=samples)
-        part[first : first + rows] = samples.astype(part.dtype).transpose(1, 2, 0)
+        yield samples.astype(dtype).transpose(1, 2, 0)
 
 
 def _places(canvas: Canvas) -> Callable[[Span, Span], tuple[Sides, Sides]]:

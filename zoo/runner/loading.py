@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import json
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import __version__, plugins
+from zoo import engines, plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.cache import cache_dir
 from zoo.engines.onnx_check import checked_model
 from zoo.engines.opening import blaming, open_for
-from zoo.errors import InputError, IntegrityError, OutputError, PluginError, UsageError, ZooError
-from zoo.files import read_bytes, write_bytes_atomic
-from zoo.pull.records import distrust
+from zoo.engines.processors import machine
+from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
+from zoo.kept import Kept
 from zoo.strict import Fields, parse_json
 
 if TYPE_CHECKING:
@@ -73,6 +69,8 @@ def load(
     try:
         artifact.verify()
     except IntegrityError:
+        from zoo.pull.records import distrust
+
         distrust(artifact.path)  # so that the next pull mends it
         raise
     if engine is not None:
@@ -128,9 +126,11 @@ def _opened(artifact: Artifact, engine: Engine, profile: DeviceProfile, threads:
         version = engine.version()
         check = _GoldenRecord(artifact, profile, engine.id, version)
         check.raise_if_refused()
+        manifest = artifact.manifest
         session = open_for(
-            engine, checked_model(artifact), profile, threads=threads, spec=artifact.manifest.input
-        )
+            engine, checked_model(artifact), profile, threads=threads, spec=manifest.input,
+            digest=manifest.files[MODEL_NAME].sha256,
+        )  # fmt: skip
         return Loaded(artifact, session, engine.id, version, check.psnr(session))
 
 
@@ -140,28 +140,25 @@ class _GoldenRecord:
     def __init__(self, artifact: Artifact, profile: DeviceProfile, engine: str, version: str) -> None:
         self._artifact, self._golden = artifact, artifact.manifest.golden
         self._by = f"{engine} {version}"
-        self._record: Path | None = None
         if self._golden is None:
             return
-        self._subject = {
+        subject = {
             "model": artifact.manifest.files[MODEL_NAME].sha256,
             "golden": artifact.manifest.files[self._golden.file].sha256,
             "min_psnr": self._golden.min_psnr,
             "engine": engine,
             "engine_version": version,
             "precisions": list(profile.precisions),  # engines choose their numbers by them
-            "machine": f"{platform.node()} {platform.machine()}",
-            "zoo": __version__,  # it rewrites files when it loads them
+            "machine": machine(),
         }
-        key = hashlib.sha256(json.dumps(self._subject, sort_keys=True).encode()).hexdigest()
-        with contextlib.suppress(OutputError):  # no home, no record: the check runs each time
-            self._record = cache_dir() / "golden" / f"{key}.json"
+        # Engines rewrite files when they load them: a change of theirs needs a new check.
+        self._kept = Kept("golden", subject, Path(engines.__file__))
 
     def raise_if_refused(self) -> None:
         """Raise IntegrityError if the engine failed this very check before."""
         known = self._known()
         if isinstance(known, str):
-            raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._record}")
+            raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._kept.path}")
 
     def psnr(self, session: Session) -> float | None:
         """In dB, from the record or by checking. Raises IntegrityError, which is recorded, if it is too low."""
@@ -171,30 +168,21 @@ class _GoldenRecord:
         try:
             psnr = check_golden(session, self._artifact, self._by)
         except IntegrityError as error:
-            self._write({"refused": error.message})
+            self._kept.write(json.dumps({"refused": error.message}).encode())
             raise
-        self._write({"psnr_db": psnr})
+        self._kept.write(json.dumps({"psnr_db": psnr}).encode())
         return psnr
 
     def _known(self) -> float | str | None:
         """The PSNR recorded, or why the engine was refused; None if neither is known."""
-        if self._golden is None or self._record is None or not self._record.is_file():
+        content = None if self._golden is None else self._kept.read(_LARGEST_RECORD)
+        if self._golden is None or content is None:
             return None
-        source = str(self._record)
+        source = str(self._kept.path)
         try:
-            content = parse_json(read_bytes(self._record, _LARGEST_RECORD), source, error=InputError)
-            fields = Fields(content, source, error=InputError)
+            fields = Fields(parse_json(content, source, error=InputError), source, error=InputError)
             if "refused" in fields:
                 return fields.text("refused")
             return fields.number("psnr_db", least=self._golden.min_psnr, most=1000)
-        except (InputError, IntegrityError):
+        except InputError:
             return None
-
-    def _write(self, result: dict[str, float | str | None]) -> None:
-        if self._record is None:
-            return
-        try:
-            self._record.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomic(self._record, json.dumps({**self._subject, **result}).encode())
-        except (OSError, OutputError):
-            pass  # a board's file system may be read-only; the check then runs each time

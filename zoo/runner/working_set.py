@@ -6,12 +6,25 @@ may vary. An operator that is not known gives as much as the largest it takes.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from zoo.artifacts.manifest import MODEL_NAME
 from zoo.engines.onnx_bytes import FLOAT, Graph, Node, Tensor, read_model
+from zoo.engines.onnx_check import checked_model
 from zoo.engines.protobuf import Reader
+from zoo.errors import InputError
+from zoo.kept import Kept
+from zoo.strict import Fields, parse_json
+
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
 
 #: Computed by ONNX Runtime in integers between DequantizeLinear and QuantizeLinear.
 _INTEGER = frozenset(
@@ -36,6 +49,7 @@ _VIEWS = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Transpose", "Unsqu
 _ADDRESS = 8
 #: Where sizes are computed by the graph itself, an enlargement is taken to be this much on each side.
 _ENLARGED = 2
+_LARGEST_RECORD = 1000
 # Field numbers of onnx.proto.
 _NODE_ATTRIBUTE, _ATTRIBUTE_NAME, _ATTRIBUTE_INTS = 5, 1, 8
 
@@ -49,6 +63,22 @@ class WorkingSet:
 
     live: float
     integer: bool
+
+
+def working_set_of(artifact: Artifact) -> WorkingSet:
+    """Of an artifact's network, derived once and kept. Raises IntegrityError for a file that no engine may be given."""
+    channels = artifact.manifest.input.channels
+    subject = {"model": artifact.manifest.files[MODEL_NAME].sha256, "channels": channels}
+    kept = Kept("working-set", subject, Path(__file__))
+    known = kept.read(_LARGEST_RECORD)
+    if known is not None:
+        with contextlib.suppress(InputError):
+            source = str(kept.path)
+            fields = Fields(parse_json(known, source, error=InputError), source, error=InputError)
+            return WorkingSet(fields.number("live", least=0, most=1e12), fields.boolean("integer"))
+    found = working_set(checked_model(artifact), channels)
+    kept.write(json.dumps(dataclasses.asdict(found)).encode())
+    return found
 
 
 def working_set(data: bytes, channels: int) -> WorkingSet:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from zoo.runner.job import FileResult
     from zoo.runner.loading import Loaded
 
+#: Of files that are no RAW files, whatever the network takes.
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+
 
 class Ratio(click.ParamType):
     """``auto`` or a number of at least a hundredth and at most ten thousand."""
@@ -108,20 +111,24 @@ def command(
     folder given by -o; classifiers take photographs and print the five highest classes. A file that cannot be
     used is reported, and the others are done.
     """
-    from zoo import plugins
     from zoo.errors import UsageError
-    from zoo.locate import locate_artifact
     from zoo.raw.ahead import DecoderAhead
-    from zoo.runner.budget import footprint, usual_limit
-    from zoo.runner.job import Settings, reserve_for, run_files
-    from zoo.runner.loading import load
-    from zoo.runner.memory import return_freed_memory
 
     # numpy's threads for linear algebra, of which there is none here: starting them takes a tenth of a small run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if overwrite and resume:
         raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
     with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, DecoderAhead() as decoder:
+        if not resume and files[0].suffix.lower() not in PICTURES:
+            decoder.start()  # while the rest is imported and found
+
+        from zoo import plugins
+        from zoo.locate import locate_artifact
+        from zoo.runner.budget import footprint, usual_limit
+        from zoo.runner.job import Settings, reserve_for, run_files
+        from zoo.runner.loading import load
+        from zoo.runner.memory import return_freed_memory
+
         started = time.perf_counter()
         return_freed_memory()
         profile = plugins.device(device)
