@@ -472,6 +472,25 @@ def test_rows_picked_by_computed_indices_are_counted() -> None:
     assert onnx_cost(graph(nodes, numbers), (1, 4, 8, 10)).macs == 4 * 8 * 10 * 5
 
 
+class Scaled(nn.Module):
+    """Layers behind sums whose size the file finds out when it runs, each from the one before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Conv2d(4, 4, 3, padding=1) for _ in range(4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x * torch.rsqrt(x.var(1, keepdim=True) + 1e-6))
+        return x
+
+
+def test_sizes_are_derived_through_as_many_layers_as_there_are() -> None:
+    net = Scaled().eval()
+    data = export_onnx(net, TinyArchitecture())
+    assert onnx_cost(data, (1, 4, 16, 16)).macs == model_cost(net, torch.zeros(1, 4, 16, 16)).macs
+
+
 def test_size_that_cannot_be_derived_is_named() -> None:
     """How many entries are not zero is known only when the network runs."""
     nodes = [

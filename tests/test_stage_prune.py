@@ -197,6 +197,34 @@ def test_a_named_stage_loses_as_many_blocks_as_asked_for() -> None:
     assert "blocks.3 (1)" in str(refusal.value)
 
 
+class Biased(nn.Module):
+    """Blocks that may be given something beside the tensor, as attention with one table of positions for all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([_BiasedBlock() for _ in range(3)])
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x, shared=None)
+        return self.head(x.mean((2, 3)))
+
+
+class _BiasedBlock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor, shared: Tensor | None) -> Tensor:
+        return x + self.conv(x) + (0 if shared is None else shared)
+
+
+def test_a_dropped_block_may_be_given_more_than_its_input() -> None:
+    net = Biased()
+    assert parameters(pruned(net)) == parameters(net) - parameters(net.blocks[2])
+
+
 def test_a_stage_that_is_not_there_is_refused_with_the_nearest() -> None:
     net, ctx = classifier("resnet18")
     with pytest.raises(UnknownIdError, match=r"no stage 'layer5'.*did you mean 'layer4'"):

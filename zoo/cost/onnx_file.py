@@ -116,7 +116,8 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
         # Shapes written for the dynamic input would stand in the way of those for this one.
         _forget_shapes(model)
         model = shape_inference.infer_shapes(model, data_prop=True)
-        if fold_sizes(model):  # what was half known is known now
+        # What was half known is known now; where each layer's size follows from the one before, one layer at a time.
+        while fold_sizes(model):
             _forget_shapes(model)
             model = shape_inference.infer_shapes(model, data_prop=True)
         return model

@@ -69,11 +69,18 @@ def _outermost(chains: Sequence[Chain]) -> list[Chain]:
     return [chain for chain in chains if not f"{chain.parent}.".startswith(inside)]
 
 
+class _Skipped(nn.Identity):
+    """In the place of a block that is gone: what else the block was given is of no use here."""
+
+    def forward(self, input: Tensor, *_: object, **__: object) -> Tensor:  # noqa: A002 - its name there
+        return input
+
+
 def remove_last(model: nn.Module, chain: Chain, count: int) -> list[str]:
     """Take the last `count` removable blocks of a chain out; in their place nothing is computed. Their names."""
     gone = chain.removable[len(chain.removable) - count :]
     for place in gone:
-        replace_module(model, place.module, nn.Identity())
+        replace_module(model, place.module, _Skipped())
     return [place.name for place in gone]
 
 

@@ -20,7 +20,7 @@ from marked import put_table  # noqa: E402
 from nets import names  # noqa: E402
 from run import builtin, done  # noqa: E402
 
-OUTCOMES = ("pass", "nothing", "refused", "failed")
+OUTCOMES = ("pass", "nothing", "refused", "unsteady", "failed")
 Results = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -42,30 +42,58 @@ def tables(found: Results) -> str:
     ]
     pairs = sorted({recipe for records in found.values() for recipe in records if "+" in recipe})
     if pairs:
-        parts += ["### Pairs", _table(found, pairs), _total(found, pairs, "pairs")]
+        parts += ["### Pairs", _matrix(found, pairs), _total(found, pairs, "pairs")]
     parts += [
         "### Where there is nothing to do",
         _reasons(found, "nothing"),
         "### Why refused",
         _reasons(found, "refused"),
+        "### Where the network is unsteady",
+        _listed(found, "unsteady"),
         "### Why failed",
-        _reasons(found, "failed"),
+        _listed(found, "failed"),
     ]
     return "\n\n".join(parts)
 
 
 def _table(found: Results, recipes: list[str]) -> str:
     rows = [
-        "| recipe | networks | pass | nothing to do | refused | failed | not failed |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| technique | networks | pass | nothing to do | refused | unsteady | failed | pass, nothing or refused |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for recipe in recipes:
         counts = _counts(found, [recipe])
         total = sum(counts.values())
         if total:
             cells = " | ".join(str(counts[outcome]) for outcome in OUTCOMES)
-            rows.append(f"| `{recipe}` | {total} | {cells} | {1 - counts['failed'] / total:.1%} |")
+            good = total - counts["failed"] - counts["unsteady"]
+            rows.append(f"| `{recipe}` | {total} | {cells} | {good / total:.1%} |")
     return "\n".join(rows)
+
+
+def _matrix(found: Results, pairs: list[str]) -> str:
+    """Passed of tried, the first technique on the left, the second above."""
+    seconds = sorted({pair.split("+")[1] for pair in pairs})
+    rows = ["| | " + " | ".join(f"`{each}`" for each in seconds) + " |", "|---|" + "---:|" * len(seconds)]
+    for first in sorted({pair.split("+")[0] for pair in pairs}):
+        cells = []
+        for second in seconds:
+            counts = _counts(found, [f"{first}+{second}"])
+            cells.append(f"{counts['pass']}/{sum(counts.values())}" if counts else "")
+        rows.append(f"| `{first}` | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def _listed(found: Results, outcome: str) -> str:
+    """Each case with its reason."""
+    rows = ["| network | recipe | reason |", "|---|---|---|"]
+    rows += [
+        f"| `{net}` | `{recipe}` | {record['why'][:200].replace('|', '/')} |"
+        for net, records in found.items()
+        for recipe, record in records.items()
+        if record["outcome"] == outcome
+    ]
+    return "\n".join(rows) if len(rows) > 2 else "None."
 
 
 def _total(found: Results, recipes: list[str], what: str) -> str:
@@ -73,7 +101,8 @@ def _total(found: Results, recipes: list[str], what: str) -> str:
     total = max(1, sum(counts.values()))
     return (
         f"All {what}: {total:,} cases, {counts['pass'] / total:.1%} pass, {counts['nothing'] / total:.1%} find nothing "
-        f"to do, {counts['refused'] / total:.1%} refused with a reason, {counts['failed'] / total:.1%} failed."
+        f"to do, {counts['refused'] / total:.1%} refused with a reason, {counts['unsteady'] / total:.1%} unsteady, "
+        f"{counts['failed'] / total:.1%} failed."
     )
 
 
