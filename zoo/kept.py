@@ -13,7 +13,7 @@ from typing import Any
 from zoo import __version__
 from zoo.cache import cache_dir
 from zoo.errors import InputError, OutputError
-from zoo.files import read_bytes, write_bytes_atomic
+from zoo.files import open_regular, reading, write_bytes_atomic
 
 _SUFFIX = ".kept"
 _LARGEST_HEADER = 10_000
@@ -40,10 +40,12 @@ class Kept:
         if self.path is None:
             return None
         try:
-            content = read_bytes(self.path, most + _LARGEST_HEADER)
-            header, _, result = content.partition(b"\n")
-            told = json.loads(header)
-            whole = told["of"] == self._subject and told["sha256"] == hashlib.sha256(result).hexdigest()
+            with open_regular(self.path) as stream, reading(self.path):
+                told = json.loads(stream.readline(_LARGEST_HEADER))
+                if told["of"] != self._subject or os.fstat(stream.fileno()).st_size > most + _LARGEST_HEADER:
+                    return None
+                result = stream.read()
+            whole = told["sha256"] == hashlib.sha256(result).hexdigest()
         except (InputError, ValueError, TypeError, KeyError, RecursionError):
             return None
         return result if whole and len(result) <= most else None
