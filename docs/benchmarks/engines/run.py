@@ -50,7 +50,10 @@ TARGETS = (
 
 
 class PlainOnnxRuntime:
-    """ONNX Runtime on a file as it is, with the options that zoo gives it."""
+    """ONNX Runtime on a file as it is, with the options that zoo gives it, but that threads wait in a loop.
+
+    That is what ONNX Runtime does by itself, and a few per cent faster where nothing else is to be computed.
+    """
 
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime
