@@ -34,7 +34,7 @@ def lower(graph: ExportedProgram) -> None:
     module = graph.graph_module
     for node in list(module.graph.nodes):
         rename = _RENAMES.get(node.target, _in_place if _mutates(node) else None)
-        if rename is not None:
+        if rename is not None and not node.kwargs:
             rename(module, node)
     capture_anew = graph.run_decompositions
 
