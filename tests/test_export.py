@@ -399,3 +399,19 @@ def test_timm_networks_run_whole_in_int8(name: str) -> None:
     rounding = (module(x) - expected).std()
     jitter = (module(x + 1e-5 * torch.randn_like(x)) - module(x)).std()
     assert (computed - module(x)).std() < 0.5 * rounding + 2 * jitter
+
+
+def test_a_network_too_large_for_a_file_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Large:
+        """What protobuf does with more than 2 GiB, without having them."""
+
+        def SerializeToString(self, *, deterministic: bool) -> bytes:  # noqa: N802
+            from google.protobuf.message import EncodeError
+
+            raise EncodeError("Failed to serialize proto")
+
+    monkeypatch.setattr("zoo.export.onnx_file._export", lambda *_: Large())
+    monkeypatch.setattr("zoo.export.onnx_file.clean", lambda *_, **__: None)
+    with pytest.raises(ZooError, match="one ONNX file: Failed to serialize") as caught:
+        export_onnx(nn.Conv2d(4, 4, 1), Raw())
+    assert "2 GiB" in str(caught.value)

@@ -73,7 +73,13 @@ def export_onnx(
     deployed = _Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
     clean(proto, architecture, prefix="net.", half_weights=half_weights)
-    data: bytes = proto.SerializeToString(deterministic=True)
+    try:
+        data: bytes = proto.SerializeToString(deterministic=True)
+    except Exception as error:  # protobuf's type for it depends on its version
+        raise ZooError(
+            f"{architecture.id} cannot be written as one ONNX file: {_reason(error)}.",
+            hint="Such a file has at most 2 GiB: compress the network further, or use --half-weights.",
+        ) from error
     check_onnx(data)  # what is exported, every runner must take
     if path is not None:
         write_bytes_atomic(path, data)

@@ -117,11 +117,11 @@ def _reasons(found: Results, outcome: str) -> str:
     reasons: Counter[tuple[str, str]] = Counter()
     for records in found.values():
         for recipe, record in records.items():
-            if record["outcome"] == outcome and "+" not in recipe:
+            if record["outcome"] == outcome:
                 reasons[recipe, record["why"].split(":")[0][:110].replace("|", "/")] += 1
     if not reasons:
         return "None."
-    rows = ["| technique | reason | networks |", "|---|---|---:|"]
+    rows = ["| recipe | reason | networks |", "|---|---|---:|"]
     rows += [f"| `{recipe}` | {why} | {count} |" for (recipe, why), count in reasons.most_common(40)]
     return "\n".join(rows)
 
