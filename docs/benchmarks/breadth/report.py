@@ -8,6 +8,7 @@ python docs/benchmarks/breadth/report.py --failed   print every failure with its
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -118,7 +119,10 @@ def _reasons(found: Results, outcome: str) -> str:
     for records in found.values():
         for recipe, record in records.items():
             if record["outcome"] == outcome:
-                reasons[recipe, record["why"].split(":")[0][:110].replace("|", "/")] += 1
+                why = re.sub(
+                    r"(cannot run|drop in|links in|channels in) \w+", r"\1 the network", record["why"]
+                )
+                reasons[recipe, why.split(":")[0][:110].replace("|", "/")] += 1
     if not reasons:
         return "None."
     rows = ["| recipe | reason | networks |", "|---|---|---:|"]
