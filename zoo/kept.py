@@ -14,6 +14,7 @@ from zoo import __version__
 from zoo.cache import cache_dir
 from zoo.errors import InputError, OutputError
 from zoo.files import open_regular, reading, write_bytes_atomic
+from zoo.strict import Fields, parse_json
 
 _SUFFIX = ".kept"
 _LARGEST_HEADER = 10_000
@@ -50,6 +51,16 @@ class Kept:
             return None
         return result if whole and len(result) <= most else None
 
+    def read_table(self, most: int) -> Fields | None:
+        """The result that :meth:`write_table` kept; None as :meth:`read` says."""
+        content, source = self.read(most), str(self.path)
+        if content is None:
+            return None
+        try:
+            return Fields(parse_json(content, source, error=InputError), source, error=InputError)
+        except InputError:
+            return None
+
     @property
     def writable(self) -> bool:
         """Whether a result could be kept, as far as that shows; makes the folder."""
@@ -67,6 +78,10 @@ class Kept:
         # A board's file system may be read-only, or full: the result is then computed each time.
         with contextlib.suppress(OSError, OutputError):
             write_bytes_atomic(self.path, json.dumps(header).encode() + b"\n" + result)
+
+    def write_table(self, result: Mapping[str, Any]) -> None:
+        """Keep a table of JSON in the place of what was kept."""
+        self.write(json.dumps(result).encode())
 
 
 def outdated(kind: str, current: Mapping[str, Any], code: Path) -> Iterator[Path]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from zoo.contracts import FloatArray, InputSpec
 
+#: Of picture files; RAW files have others.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 #: Modes of Pillow that are read as they are; the others become RGB.
 _PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
 #: weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)

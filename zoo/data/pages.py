@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.data.pictures import SUFFIXES
 from zoo.errors import InputError
-from zoo.pixels import read_pixels
+from zoo.pixels import SUFFIXES, read_pixels
 
 if TYPE_CHECKING:
     import numpy.typing as npt

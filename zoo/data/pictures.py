@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zoo.errors import InputError
+from zoo.pixels import SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,6 @@ _PACKAGED = (
     ),
     ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
 )  # fmt: skip
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 _SMALLEST = 64
 _CACHE_BYTES = 256 * 2**20
 

@@ -110,10 +110,8 @@ def _in_place(module: GraphModule, node: Node) -> None:
     target = getattr(packet, overload, None)
     if not name.endswith("_") or name.endswith("__") or target is None or target._schema.is_mutable:
         return
-    tensors = [argument for argument in node.all_input_nodes if "val" in argument.meta]
-    if (
-        len({argument.meta["val"].dtype for argument in tensors}) == 1
-    ):  # or the result would be of another type
+    dtypes = {argument.meta["val"].dtype for argument in node.all_input_nodes if "val" in argument.meta}
+    if len(dtypes) == 1:  # or the result would be of another type
         _rename(node, target, node.args)
 
 

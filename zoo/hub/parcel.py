@@ -19,7 +19,7 @@ from zoo.artifacts.manifest import CARD_NAME, MANIFEST_NAME, MODEL_NAME, Manifes
 from zoo.artifacts.metadata import EVAL_RESULTS, Publication, eval_results
 from zoo.engines.onnx_check import checked_model
 from zoo.errors import IntegrityError, UsageError
-from zoo.files import CHUNK, open_regular, reading
+from zoo.files import chunks, open_regular, reading
 from zoo.hub.endpoint import tells_a_token
 
 _TEXTS = (".json", ".md", ".toml", ".yaml", ".yml", ".txt")
@@ -41,7 +41,7 @@ class Piece:
             digest.update(self.source)
         else:
             with open_regular(self.source) as stream, reading(self.source):
-                while chunk := stream.read(CHUNK):
+                for chunk in chunks(stream):
                     digest.update(chunk)
         return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -74,8 +75,7 @@ def rests() -> list[Rest]:
         *(Rest("damaged checkpoint", path, _size(path)) for path in _entries(root / "quarantine")),
         *(Rest("left by a kill", path, _size(path)) for path in _entries(root / "trash")),
         *(Rest("left by a kill", path, _size(path)) for path in _abandoned(root)),
-        *(Rest("TensorRT engine for another version", path, _size(path)) for path in _engines()),
-        *(Rest("network prepared for another version", path, _size(path)) for path in _prepared()),
+        *_made_by_others(),
     ]
     return sorted(found, key=lambda each: (each.what, str(each.path)))
 
@@ -139,20 +139,14 @@ def _abandoned(root: Path) -> Iterator[Path]:
     yield from (path for path in _entries(root / "locks") if is_idle(path))
 
 
-def _engines() -> list[Path]:
-    """Engines that TensorRT must build anew; none where that cannot be told, as ONNX Runtime is not there."""
-    try:
-        return list(outdated(TensorRtEngine().version))
-    except ZooError:
-        return []
-
-
-def _prepared() -> list[Path]:
-    """Networks that ONNX Runtime must prepare anew; none where it is not there."""
-    try:
-        return list(other_versions(runtime_version()))
-    except ZooError:
-        return []
+def _made_by_others() -> Iterator[Rest]:
+    """What engines must make anew; nothing where that cannot be told, as ONNX Runtime is not there."""
+    with contextlib.suppress(ZooError):
+        for path in outdated(TensorRtEngine().version):
+            yield Rest("TensorRT engine for another version", path, _size(path))
+    with contextlib.suppress(ZooError):
+        for path in other_versions(runtime_version()):
+            yield Rest("network prepared for another version", path, _size(path))
 
 
 def is_idle(path: Path) -> bool:

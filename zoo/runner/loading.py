@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from zoo.engines.opening import blaming, open_for
 from zoo.engines.processors import machine
 from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
 from zoo.kept import Kept
-from zoo.strict import Fields, parse_json
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -168,19 +166,17 @@ class _GoldenRecord:
         try:
             psnr = check_golden(session, self._artifact, self._by)
         except IntegrityError as error:
-            self._kept.write(json.dumps({"refused": error.message}).encode())
+            self._kept.write_table({"refused": error.message})
             raise
-        self._kept.write(json.dumps({"psnr_db": psnr}).encode())
+        self._kept.write_table({"psnr_db": psnr})
         return psnr
 
     def _known(self) -> float | str | None:
         """The PSNR recorded, or why the engine was refused; None if neither is known."""
-        content = None if self._golden is None else self._kept.read(_LARGEST_RECORD)
-        if self._golden is None or content is None:
+        fields = None if self._golden is None else self._kept.read_table(_LARGEST_RECORD)
+        if self._golden is None or fields is None:
             return None
-        source = str(self._kept.path)
         try:
-            fields = Fields(parse_json(content, source, error=InputError), source, error=InputError)
             if "refused" in fields:
                 return fields.text("refused")
             return fields.number("psnr_db", least=self._golden.min_psnr, most=1000)

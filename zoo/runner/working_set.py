@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from zoo.engines.onnx_check import checked_model
 from zoo.engines.protobuf import Reader
 from zoo.errors import InputError
 from zoo.kept import Kept
-from zoo.strict import Fields, parse_json
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -70,14 +68,12 @@ def working_set_of(artifact: Artifact) -> WorkingSet:
     channels = artifact.manifest.input.channels
     subject = {"model": artifact.manifest.files[MODEL_NAME].sha256, "channels": channels}
     kept = Kept("working-set", subject, Path(__file__))
-    known = kept.read(_LARGEST_RECORD)
+    known = kept.read_table(_LARGEST_RECORD)
     if known is not None:
         with contextlib.suppress(InputError):
-            source = str(kept.path)
-            fields = Fields(parse_json(known, source, error=InputError), source, error=InputError)
-            return WorkingSet(fields.number("live", least=0, most=1e12), fields.boolean("integer"))
+            return WorkingSet(known.number("live", least=0, most=1e12), known.boolean("integer"))
     found = working_set(checked_model(artifact), channels)
-    kept.write(json.dumps(dataclasses.asdict(found)).encode())
+    kept.write_table(dataclasses.asdict(found))
     return found
 
 

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from zoo.runner.job import FileResult
     from zoo.runner.loading import Loaded
 
-#: Of files that are no RAW files, whatever the network takes.
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
-
 
 class Ratio(click.ParamType):
     """``auto`` or a number of at least a hundredth and at most ten thousand."""
@@ -112,6 +109,7 @@ def command(
     used is reported, and the others are done.
     """
     from zoo.errors import UsageError
+    from zoo.pixels import SUFFIXES
     from zoo.raw.ahead import DecoderAhead
 
     # numpy's threads for linear algebra, of which there is none here: starting them takes a tenth of a small run.
@@ -119,7 +117,7 @@ def command(
     if overwrite and resume:
         raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
     with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, DecoderAhead() as decoder:
-        if not resume and files[0].suffix.lower() not in PICTURES:
+        if not resume and files[0].suffix.lower() not in SUFFIXES:
             decoder.start()  # while the rest is imported and found
 
         from zoo import plugins

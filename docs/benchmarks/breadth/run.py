@@ -166,10 +166,8 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
             trial = attempt(techniques, architecture, steps=0)
             spec = architecture.input
             cost = onnx_cost(trial.exported, (1, spec.channels, *spec.example))
-    except (
-        PluginError,
-        IntegrityError,
-    ) as error:  # of the technique's own making, or a file that no engine loads
+    # Of the technique's own making, or a file that no engine loads.
+    except (PluginError, IntegrityError) as error:
         return {"outcome": "failed", "why": error.message}
     except HonestEffectError as error:
         # What broke the network or wrote zeros is caught by the same check, and is a failure.
