@@ -148,3 +148,10 @@ def test_what_a_new_name_would_change_is_captured_anew(name: str, monkeypatch: p
     data, anew = _exported(net, monkeypatch, Fixed())
     assert anew == [True]
     _check(net, data)
+
+
+def test_an_operator_of_python_numbers_is_left_to_torch() -> None:
+    from zoo.export.lowering import _composite
+
+    assert _composite(torch.ops.aten.eq.int)  # torch has it, and does not dispatch it
+    assert not _composite(torch.ops.aten.eq.Tensor)

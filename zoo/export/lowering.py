@@ -127,8 +127,11 @@ def _fresh(node: Node) -> bool:
 
 
 def _composite(target: OpOverload) -> bool:
-    """Whether torch may take an operator apart, whatever table it is given."""
-    return target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+    """Whether torch may take an operator apart, whatever table it is given; so may be one that it does not dispatch."""
+    try:
+        return target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+    except RuntimeError:
+        return True
 
 
 _RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
