@@ -476,3 +476,26 @@ def test_the_processor_of_a_board_whose_gpu_has_no_int8_computes_int8() -> None:
     engine = OnnxRuntimeEngine()
     there = engine.open(data, threads=1, profile=plugins.device("jetson-nano")).run(inputs)
     assert np.array_equal(there, engine.open(data, threads=1).run(inputs))
+
+
+IMPORTS = """
+import sys
+
+class Watching:
+    def find_spec(self, name, path=None, target=None):
+        seen.append(name)
+
+seen = []
+sys.meta_path.insert(0, Watching())
+from zoo.engines.ort import CPU, open_session
+open_session(open(sys.argv[1], "rb").read(), [(CPU, {})], threads=1)
+print(seen.index("numpy"), seen.index("onnxruntime"))
+"""
+
+
+def test_numpy_is_imported_before_the_runtime_which_imports_it_in_another_order(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(small_unet_file())
+    command = [sys.executable, "-c", IMPORTS, str(tmp_path / "model.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    first, second = map(int, done.stdout.split())
+    assert first < second  # or it fails while another thread imports numpy

@@ -50,7 +50,16 @@ def runtime_version() -> str:
         version = version_of(name)
         if version:
             return version
-    return str(require("onnxruntime", "This engine", extra="cpu").__version__)
+    return str(_runtime().__version__)
+
+
+def _runtime() -> Any:
+    """The module. Raises MissingDependencyError without it."""
+    # It imports numpy from the inside out, which fails while another thread, such as the one that receives decoded
+    # files, imports it as usual.
+    import numpy  # noqa: F401
+
+    return require("onnxruntime", "Running a network", extra="cpu")
 
 
 def open_session(
@@ -68,7 +77,7 @@ def open_session(
     Raises IntegrityError if ONNX Runtime refuses the model, PluginError if the first provider is another than the
     processor's and does so, or is not there: ONNX Runtime itself would take the next one without an error.
     """
-    runtime = require("onnxruntime", "Running a network", extra="cpu")
+    runtime = _runtime()
     wanted = providers[0][0]
     if wanted not in runtime.get_available_providers():
         raise PluginError(f"This build of ONNX Runtime has no {wanted}.", hint="See:  zoo doctor")
@@ -99,7 +108,7 @@ def optimize(data: bytes, path: Path) -> None:
 
     Raises IntegrityError if ONNX Runtime refuses the model.
     """
-    runtime = require("onnxruntime", "Running a network", extra="cpu")
+    runtime = _runtime()
     settings = _options(runtime, 1, None)
     settings.optimized_model_filepath = str(path)
     try:
