@@ -223,6 +223,7 @@ class SeparableProblem:
         self._channels = problem.weight.shape[2] // taps
         self._weight, self._goal = problem.weight[0], problem.goal[0].view(-1, self._channels, taps)
         assert problem.second is not None  # it is only asked for with data
+        assert problem.cross is not None
         self._second = problem.second[0]
         self._without = problem.power + float((self._weight * (problem.goal + problem.cross)[0]).sum())
         span = range(0, len(self._second), taps)

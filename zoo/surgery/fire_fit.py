@@ -108,10 +108,7 @@ class FireStandIn:
         merged[self._first :] = torch.einsum("ost,sc->oct", second[0], rows[0])
         flat = merged.flatten(1)[None]
         module = self._built(problem, rows, first, second, problem.bias(flat))
-        if moments.count:
-            return module, ratio(problem.error(flat), moments.wanted_power())
-        missed = float((problem.weight - flat).square().sum())
-        return module, ratio(missed, float(problem.weight.square().sum()))
+        return module, ratio(problem.error(flat), moments.wanted_power())
 
     @torch.no_grad()
     def _built(

@@ -106,10 +106,7 @@ class InvertedStandIn:
         project = rest.solve(rows)
         merged = project @ rows + link
         module = self._built(problem, expand, kernels, rows, project[0], problem.bias(merged))
-        if moments.count:
-            return module, ratio(problem.error(merged), moments.wanted_power())
-        missed = float((problem.weight - merged).square().sum())
-        return module, ratio(missed, float(problem.weight.square().sum()))
+        return module, ratio(problem.error(merged), moments.wanted_power())
 
     @torch.no_grad()
     def _built(

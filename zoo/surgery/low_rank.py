@@ -143,7 +143,7 @@ class LowRankStandIn:
     def _begin(self) -> Moments:
         weight = self._weight
         if not self._whole:
-            found = self._fitted(self._problem(None))
+            found = self._fitted(Moments(weight, self._layer.bias).problem(_RIDGE))
             if isinstance(found, str):
                 self._refusal = found
             else:
@@ -152,9 +152,9 @@ class LowRankStandIn:
         return Moments(weight, self._layer.bias)
 
     def finish(self) -> tuple[nn.Module, float] | str:
-        moments = self._moments
         if self._refusal is not None:
             return self._refusal
+        moments = self._moments or Moments(self._weight, self._layer.bias)
         problem = self._problem(moments)
         if self._narrow is None:
             found = self._fitted(problem)
@@ -166,14 +166,9 @@ class LowRankStandIn:
         if isinstance(found, str):
             return found
         module = build(self._layer, found.form, found.weights, problem.bias(found.merged))
-        if moments is not None and moments.count:
-            return module, ratio(found.error, moments.wanted_power())
-        missed = float((problem.weight - found.merged).square().sum())
-        return module, ratio(missed, float(problem.weight.square().sum()))
+        return module, ratio(found.error, moments.wanted_power())
 
-    def _problem(self, moments: Moments | None) -> LeastSquares:
-        if moments is None:
-            return Moments(self._weight, self._layer.bias).problem(_RIDGE)
+    def _problem(self, moments: Moments) -> LeastSquares:
         # Fewer positions than features tell nothing of some directions: there the weights shall decide.
         width = self._weight.shape[2]
         return moments.problem(_RIDGE * max(1.0, width / max(moments.count, 1)))
@@ -188,8 +183,6 @@ class LowRankStandIn:
                 refusals.append(form)
                 continue
             fitted = fit_form(problem, form, rows[:, : form.ranks[0]], left_indices(self._layer, kind))
-            if problem.second is None:
-                fitted.error = float((problem.weight - fitted.merged).square().sum())
             if best is None or self._merit(fitted) < self._merit(best):
                 best = fitted
         return best or "; ".join(refusals)

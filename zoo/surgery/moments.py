@@ -40,17 +40,18 @@ class Moments:
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self._weight = weight.detach().double().cpu()
-        self._single = self._weight.float()
         self._bias = None if bias is None else bias.detach().double().cpu()
         groups, outputs, features = weight.shape
         self._gathered: list[tuple[Tensor, Tensor]] = []
         self._count = 0
         self._origin: Tensor | None = None
         self._x = torch.zeros(groups, features, dtype=torch.float64)
-        self._xx: Tensor | None = None  # allocated by the first data: without any, it would be the identity
+        # Allocated by the first data: without any, they would be the weight again, the identity and zeros.
+        self._single: Tensor | None = None
+        self._xx: Tensor | None = None
+        self._rx: Tensor | None = None
         self._r = torch.zeros(groups, outputs, dtype=torch.float64)
         self._rr = 0.0
-        self._rx = torch.zeros(groups, outputs, features, dtype=torch.float64)
         self._yy = 0.0
 
     @torch.no_grad()
@@ -59,6 +60,8 @@ class Moments:
 
         targets: (positions, groups * out) outputs wanted there; None for those of W and b.
         """
+        if self._single is None:
+            self._single = self._weight.float()
         seen = features.float().cpu().transpose(0, 1)  # (groups, positions, features)
         dense = seen @ self._single.transpose(1, 2)
         if self._bias is not None:
@@ -89,7 +92,8 @@ class Moments:
         self._xx = product.double() if self._xx is None else self._xx.add_(product)
         self._r += r.sum(1, dtype=torch.float64)
         self._rr += float(r.double().square().sum())
-        self._rx += r.transpose(1, 2) @ x
+        across = r.transpose(1, 2) @ x
+        self._rx = across.double() if self._rx is None else self._rx.add_(across)
 
     @property
     def count(self) -> int:
@@ -97,8 +101,8 @@ class Moments:
         return self._count + sum(x.shape[1] for x, _ in self._gathered)
 
     def wanted_power(self) -> float:
-        """Mean square of the outputs wanted, summed over channels."""
-        return self._yy / max(self.count, 1)
+        """Mean square of the outputs wanted, summed over channels; without data, of those of W for white input."""
+        return self._yy / self.count if self.count else float(self._weight.norm()) ** 2
 
     def problem(self, ridge: float) -> LeastSquares:
         """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
@@ -110,16 +114,16 @@ class Moments:
         count = max(self._count, 1)
         mean, missed, power = self._x.div_(count), self._r.div_(count), self._rr / count
         second = None if self._xx is None else self._xx.div_(count)
-        cross = self._rx.div_(count)
+        cross = None if self._rx is None else self._rx.div_(count)
         shift = None
         if self._bias is not None:  # a free bias takes up the means: what is left to fit is centred
-            if second is not None:
+            if second is not None and cross is not None:
                 second.baddbmm_(mean[:, :, None], mean[:, None], alpha=-1)
-            cross.baddbmm_(missed[:, :, None], mean[:, None], alpha=-1)
+                cross.baddbmm_(missed[:, :, None], mean[:, None], alpha=-1)
             power -= float(missed.square().sum())
             shift = self._bias.view_as(missed) + missed
-        if not (math.isfinite(power) and (second is None or bool(second.isfinite().all()))) or not bool(
-            cross.isfinite().all()
+        if not math.isfinite(power) or not all(
+            bool(moment.isfinite().all()) for moment in (second, cross) if moment is not None
         ):
             raise ZooError("Activations of the calibration data are not finite.")
         mean = mean if self._origin is None else mean + self._origin[:, 0]
@@ -157,7 +161,7 @@ class LeastSquares(Normal):
     """Minimise E|r + D x|^2 + lambda |D|^2 over W^, D = W - W^; see the module's docstring.
 
     weight: W (groups, out, features). second: S = E[x x'], taken over; None for the identity, without data.
-    cross: E[r x']. power: E|r|^2. mean: E[x].
+    cross: E[r x']; None for zeros, without data. power: E|r|^2. mean: E[x].
     shift: bias of W plus E[r], (groups, out), or None for no bias; with a bias all moments are centred.
     goal:  E[y x'] plus lambda * W: the best unconstrained W^ is goal times the inverse of S + lambda.
     """
@@ -166,7 +170,7 @@ class LeastSquares(Normal):
         self,
         weight: Tensor,
         second: Tensor | None,
-        cross: Tensor,
+        cross: Tensor | None,
         power: float,
         mean: Tensor,
         shift: Tensor | None,
@@ -179,7 +183,8 @@ class LeastSquares(Normal):
         self.ridge = ridge * variance if variance > 0 else 1.0
         if second is not None:
             torch.diagonal(second, dim1=1, dim2=2).add_(self.ridge)
-        super().__init__((weight if second is None else weight @ second) + cross, second)
+        goal = weight if second is None else weight @ second
+        super().__init__(goal if cross is None else goal + cross, second)
 
     def through(self, rows: Tensor, left: int = 1) -> Normal:
         """The problem for B in W^[o, a, b] = sum over r of B[o, r, b] rows[r, a]; its ridge is that on W^.
@@ -198,8 +203,13 @@ class LeastSquares(Normal):
         return Normal(goal, gram.reshape(groups, rank * left, rank * left))
 
     def error(self, weight: Tensor) -> float:
-        """Mean square output error of W^ on the data, summed over output channels, with the best bias."""
+        """Mean square output error of W^ on the data, summed over output channels, with the best bias.
+
+        Without data, the squared distance of the weights.
+        """
         missing: Tensor = self.weight - weight
+        if self.cross is None:
+            return float(missing.norm()) ** 2
         ridged = float((missing * (self.times_second(missing) + 2 * self.cross)).sum())
         return self.power + ridged - self.ridge * float(missing.square().sum())
 
