@@ -150,6 +150,36 @@ def test_what_a_new_name_would_change_is_captured_anew(name: str, monkeypatch: p
     _check(net, data)
 
 
+class Attention(nn.Module):
+    """Over pixels, in groups of channels: queries, keys and values of these sizes and so many channels."""
+
+    def __init__(self, *sizes: int, **options: Any) -> None:
+        super().__init__()
+        self.sizes, self.options = sizes, options
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(2).transpose(1, 2).reshape(x.shape[0], *self.sizes)
+        return F.scaled_dot_product_attention(rows, rows * 2.0, rows + 1.0, **self.options).flatten(1)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [
+        Attention(64, 4),
+        Attention(64, 4, scale=0.1),
+        Attention(2, 32, 4),
+        Attention(2, 4, 8, 4),
+        Attention(2, 4, 8, 4, is_causal=True),
+        Attention(2, 2, 2, 8, 4, scale=0.1),
+    ],
+    ids=lambda attention: f"{len(attention.sizes) + 1}d-{'-'.join(attention.options)}",
+)
+def test_attention_over_any_number_of_dimensions_exports(attention: nn.Module) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(_conv(), attention).eval()
+    _check(net, onnx_file.export_onnx(net, Fixed()))
+
+
 def test_an_operator_of_python_numbers_is_left_to_torch() -> None:
     from zoo.export.lowering import _composite
 

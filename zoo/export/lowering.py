@@ -34,7 +34,7 @@ def lower(graph: ExportedProgram) -> None:
     module = graph.graph_module
     for node in list(module.graph.nodes):
         rename = _RENAMES.get(node.target, _in_place if _mutates(node) else None)
-        if rename is not None and not node.kwargs:
+        if rename is not None and (rename is _attention or not node.kwargs):
             rename(module, node)
     capture_anew = graph.run_decompositions
 
@@ -99,6 +99,36 @@ def _adaptive_average(module: GraphModule, node: Node) -> None:
         _rename(node, aten.mean.dim, (x, [-1, -2], True))
 
 
+def _attention(module: GraphModule, node: Node) -> None:
+    """Its translation takes four dimensions: of more, those between are counted as one; of three, one is added."""
+    inputs = [argument for argument in node.args[:3] if isinstance(argument, Node) and "val" in argument.meta]
+    shapes = [argument.meta["val"].shape for argument in inputs]
+    masked = len(node.args) > 3 and node.args[3] is not None
+    if masked or len(shapes) < 3 or len(shapes[0]) in (2, 4):
+        return
+    rank, between = len(shapes[0]), shapes[0][1:-2]
+    alike = all(len(shape) == rank and shape[1:-2] == between for shape in shapes)
+    if not alike or not all(isinstance(size, int) for size in between):
+        return
+    with module.graph.inserting_before(node):
+        fold = (aten.unsqueeze.default, 1) if rank == 3 else (aten.flatten.using_ints, 1, rank - 3)
+        folded = tuple(_inserted(module, fold[0], (argument, *fold[1:])) for argument in inputs)
+        attention = _inserted(module, node.target, folded + node.args[3:], node.kwargs)
+    node.kwargs = {}
+    if rank == 3:
+        _rename(node, aten.squeeze.dim, (attention, 1))
+    else:
+        _rename(node, aten.unflatten.int, (attention, 1, list(between)))
+
+
+def _inserted(module: GraphModule, target: Any, arguments: tuple[Any, ...], options: Any = None) -> Node:
+    """A new node, and what later ones read of its value."""
+    node = module.graph.call_function(target, arguments, options)
+    values = [argument.meta["val"] if isinstance(argument, Node) else argument for argument in arguments]
+    node.meta["val"] = target(*values, **(options or {}))
+    return node
+
+
 def _in_place(module: GraphModule, node: Node) -> None:
     """`relu_` is `relu` where nothing else can see the tensor that it writes to."""
     written = node.args[0] if node.args else None
@@ -139,4 +169,5 @@ _RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
     aten.dropout.default: _dropout,
     aten.dropout_.default: _dropout,
     aten.adaptive_avg_pool2d.default: _adaptive_average,
+    aten.scaled_dot_product_attention.default: _attention,
 }
