@@ -52,7 +52,7 @@ def artifact(target: Path, *, psnr: float = 27.1, without: tuple[str, ...] = ())
 
 def expected(artifact: Artifact, request: Request) -> dict[str, bytes]:
     """What is to be found in the repository, by name."""
-    pieces = parcel(artifact, request.publication(artifact)).pieces.values()
+    pieces = parcel(artifact, request.publication(artifact, {})).pieces.values()
     return {
         piece.name: piece.source if isinstance(piece.source, bytes) else piece.source.read_bytes()
         for piece in pieces

@@ -254,6 +254,57 @@ def test_progress_adds_up_to_all_bytes_even_if_some_are_sent_twice(hub: Loopback
     assert report.totals == report.done == {"upload": done.bytes, "read back": done.bytes}
 
 
+def card_there(hub: LoopbackHub, commit: str) -> Mapping[str, object]:
+    data: Mapping[str, object] = ModelCard(hub.files(HOME, commit)["README.md"].decode()).data.to_dict()
+    return {key: data.get(key) for key in ("license", "base_model", "datasets")}
+
+
+def test_what_a_card_says_of_the_place_stays_until_something_else_is_said(
+    hub: LoopbackHub, made: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = {"license": "mit", "base_model": "tester/large", "datasets": ["tester/dark", "tester/bright"]}
+    first = publish(wanted(made, base_model="tester/large", datasets=("tester/dark", "tester/bright")))
+    assert card_there(hub, first.commit) == said
+    newer = published.artifact(tmp_path / "newer", psnr=28.0)
+    assert main(["publish", str(newer.path), HOME]) == 0
+    assert "names no license" not in capfd.readouterr().err
+    again = publish(Request(newer.path, HOME))
+    assert again.uploaded == ()
+    assert again.license == "mit"
+    assert card_there(hub, again.commit) == said
+    other = publish(Request(newer.path, HOME, license="apache-2.0", datasets=("tester/dim",)))
+    assert card_there(hub, other.commit) == {
+        "license": "apache-2.0", "base_model": "tester/large", "datasets": ["tester/dim"]
+    }  # fmt: skip
+    options = ["--license", "", "--base-model", "", "--dataset", "", "--json"]
+    assert main(["publish", str(newer.path), HOME, *options]) == 0
+    shown = capfd.readouterr()
+    assert "names no license" in shown.err
+    assert set(card_there(hub, json.loads(shown.out)["commit"]).values()) == {None}
+
+
+def test_the_license_chosen_when_the_repository_was_made_is_kept(hub: LoopbackHub, made: Artifact) -> None:
+    hub.add_repo(HOME, {"README.md": b"---\nlicense: mit\n---\n"})
+    assert card_there(hub, publish(Request(made.path, HOME)).commit)["license"] == "mit"
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"---\nlicense: [mit]\nbase_model: {a: b}\ndatasets: x\n---\n",
+        b"---\nlicense: 'My license'\nbase_model: ../x\ndatasets: [1, 'a b', 'a/../b']\n---\n",
+        b"---\nlicense: !!python/name:os.system\n---\n",
+        b"---\n- 1\n---\n",
+        b"---\n\xff\xfe\n---\n",
+        b"---\nlicense: mit\nx: " + b"y" * 1_000_000 + b"\n---\n",
+    ],
+)
+def test_a_card_that_says_something_else_says_nothing(hub: LoopbackHub, made: Artifact, card: bytes) -> None:
+    hub.add_repo(HOME, {"README.md": card})
+    done = publish(Request(made.path, HOME, tag="v1"))
+    assert set(card_there(hub, done.commit).values()) == {None}
+
+
 # --------------------------------------------------------------------------------------------- what is refused
 
 

@@ -69,6 +69,11 @@ def parcel(artifact: Artifact, publication: Publication) -> Parcel:
     if MODEL_NAME not in artifact.manifest.files:
         raise IntegrityError(f"The artifact {artifact.path} has no {MODEL_NAME}: there is nothing to run.")
     checked_model(artifact)
+    return packed(artifact, publication)
+
+
+def packed(artifact: Artifact, publication: Publication) -> Parcel:
+    """The published form of an artifact that was verified. Raises UsageError as :func:`parcel` does."""
     kept = {
         name: Piece(name, artifact.path / name, entry)
         for name, entry in artifact.manifest.files.items()

@@ -7,6 +7,7 @@ from there. A tag names only what was read back, and is never moved.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +20,9 @@ from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import NetworkError, UsageError
 from zoo.files import scratch_folder
 from zoo.hub.client import client, failure, status_of, talking
-from zoo.hub.parcel import Parcel, Piece, parcel
+from zoo.hub.parcel import Parcel, Piece, packed, parcel
 from zoo.hub.register import check_registry, register, registered, with_older_sources
-from zoo.hub.remote import Remote, look, read_back, stale_files, tagged
+from zoo.hub.remote import Remote, card_metadata, look, read_back, stale_files, tagged
 from zoo.hub.request import Request
 from zoo.hub.upload import upload
 
@@ -34,7 +35,8 @@ class Published:
     """What was done, or with a dry run would be.
 
     commit: sha that holds the files; "" if a dry run would make one. created: the repository is new. uploaded,
-    removed: files that changed with the commit. entry: the text for registry.toml; "" for a dry run.
+    removed: files that changed with the commit. entry: the text for registry.toml; "" for a dry run. license: what
+    the card names, "" if none.
     """
 
     repository: str
@@ -48,6 +50,7 @@ class Published:
     unchanged: tuple[str, ...]
     bytes: int
     entry: str = ""
+    license: str = ""
 
 
 def publish(request: Request, report: Reporter | None = None) -> Published:
@@ -61,14 +64,22 @@ def publish(request: Request, report: Reporter | None = None) -> Published:
     artifact = open_artifact(request.artifact)
     if request.register is not None:
         check_registry(request.register, request.id)
-    goods = parcel(artifact, request.publication(artifact))
+    publication = request.publication(artifact, {})
+    goods = parcel(artifact, publication)
     with client(report) as api, scratch_folder(cache_dir() / "published") as scratch:
-        return _publish(api, request, goods, scratch, report)
+        remote = look(api, request.repository)
+        if remote is not None:
+            kept = request.publication(artifact, card_metadata(api, request.repository, remote, scratch))
+            if kept != publication:
+                publication, goods = kept, packed(artifact, kept)
+        done = _publish(api, request, remote, goods, scratch, report)
+        return dataclasses.replace(done, license=publication.license)
 
 
-def _publish(api: HfApi, request: Request, goods: Parcel, scratch: Path, report: Reporter) -> Published:
+def _publish(
+    api: HfApi, request: Request, remote: Remote | None, goods: Parcel, scratch: Path, report: Reporter
+) -> Published:
     repository = request.repository
-    remote = look(api, repository)
     created = remote is None
     if remote is not None:
         _check_repository(request, remote)

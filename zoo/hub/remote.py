@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME, parse_manifest
+from zoo.artifacts.manifest import CARD_NAME, LARGEST_MANIFEST, MANIFEST_NAME, parse_manifest
 from zoo.errors import IntegrityError, NetworkError
 from zoo.files import read_bytes, sha256_of
 from zoo.hub.client import PATIENCE, status_of, talking
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.contracts import Reporter
     from zoo.hub.parcel import Parcel, Piece
 
+_LARGEST_CARD = 1_000_000
 #: What a repository may hold although nothing was published in it yet.
 _INITIAL = frozenset({".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"})
 
@@ -136,6 +137,20 @@ def stale_files(api: HfApi, repository: str, remote: Remote, parcel: Parcel, scr
     except IntegrityError:  # a damaged one is replaced, and says nothing of other files
         return []
     return sorted(before.keys() & remote.files.keys() - parcel.pieces.keys())
+
+
+def card_metadata(api: HfApi, repository: str, remote: Remote, scratch: Path) -> Mapping[str, object]:
+    """What the card of a repository says between its two lines of dashes; empty if there is none to read."""
+    listed = remote.files.get(CARD_NAME)
+    if listed is None or listed.size > _LARGEST_CARD:
+        return {}
+    from huggingface_hub import metadata_load
+
+    card = _download(api, repository, CARD_NAME, remote.commit, scratch)
+    try:
+        return metadata_load(card) or {}
+    except Exception:  # whatever is wrong with its text, which the new card replaces
+        return {}
 
 
 def read_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,9 @@ class Request:
     """What ``zoo publish`` was asked for.
 
     repository: NAMESPACE/NAME. identifier: id of its entry in registry.toml, "" to make it from NAME. tag: name of
-    this revision, "" for none. message: title of the commit, "" for the usual one. license, datasets: as the Hub
-    names them. base_model: NAMESPACE/NAME, "" to look the starting weights up in the registry. register: file to put
-    the entry into, None to leave that.
+    this revision, "" for none. message: title of the commit, "" for the usual one. license, base_model (NAMESPACE/
+    NAME), datasets: for the card, as the Hub names them; None keeps what the card there says, "" and () say nothing.
+    register: file to put the entry into, None to leave that.
     """
 
     artifact: Path
@@ -35,16 +36,16 @@ class Request:
     private: bool = False
     message: str = ""
     summary: str = ""
-    license: str = ""
-    base_model: str = ""
-    datasets: tuple[str, ...] = ()
+    license: str | None = None
+    base_model: str | None = None
+    datasets: tuple[str, ...] | None = None
     register: Path | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError naming what the Hub or the registry would not take."""
-        for repository in (self.repository, *filter(None, [self.base_model]), *self.datasets):
-            if not re.fullmatch(REPOSITORY, repository) or "--" in repository or ".." in repository:
+        for repository in (self.repository, *filter(None, [self.base_model]), *(self.datasets or ())):
+            if not _names_a_repository(repository):
                 raise UsageError(
                     f"{redacted(ascii(repository)[:120])} is no repository of the Hub.",
                     hint="Its form is NAMESPACE/NAME, such as your-name/lighter-unet-int8",
@@ -74,15 +75,29 @@ class Request:
         """The id of its entry in registry.toml."""
         return self.identifier or re.sub(r"[^a-z0-9-]", "-", self.repository.partition("/")[2].lower())
 
-    def publication(self, artifact: Artifact) -> Publication:
-        """What the card is to say of the place."""
-        return Publication(
-            repository=self.repository,
-            identifier=self.id,
-            license=self.license,
-            base_model=self.base_model or _published_start(artifact, self.repository),
-            datasets=self.datasets,
-        )
+    def publication(self, artifact: Artifact, card: Mapping[str, object]) -> Publication:
+        """What the card is to say of the place. card: metadata of the one that is there, empty if none is."""
+        base_model = self.base_model
+        if base_model is None:
+            base_model = _published_start(artifact, self.repository) or _kept(card.get("base_model"))
+        datasets = self.datasets
+        if datasets is None:
+            told = card.get("datasets")
+            datasets = tuple(filter(None, map(_kept, told))) if isinstance(told, list) else ()
+        license_ = self.license
+        if license_ is None:
+            told = card.get("license")
+            license_ = told if isinstance(told, str) and re.fullmatch(_LICENSE, told) else ""
+        return Publication(self.repository, self.id, license_, base_model, datasets)
+
+
+def _names_a_repository(name: str) -> bool:
+    return bool(re.fullmatch(REPOSITORY, name)) and "--" not in name and ".." not in name
+
+
+def _kept(name: object) -> str:
+    """A repository that a card names, "" if that is none."""
+    return name if isinstance(name, str) and _names_a_repository(name) else ""
 
 
 def _published_start(artifact: Artifact, own: str) -> str:

@@ -28,20 +28,22 @@ if TYPE_CHECKING:
 @click.option("--id", "identifier", default="", help="Id of the entry [made from NAME].")
 @click.option("--summary", default="", help="One line about it, for the entry.")
 @click.option(
-    "--license", "license_", metavar="ID", default="", help="License of the weights: apache-2.0, ..."
+    "--license",
+    "license_",
+    metavar="ID",
+    help="License of the weights: apache-2.0, ... [as the card there says].",
 )
 @click.option(
     "--base-model",
     metavar="NAMESPACE/NAME",
-    default="",
-    help="What it was made from [where the registry says the starting weights are].",
+    help="What it was made from [where the registry says the starting weights are, or as the card there says].",
 )
 @click.option(
     "--dataset",
     "datasets",
     metavar="NAMESPACE/NAME",
     multiple=True,
-    help="Data on the Hub it was trained with.",
+    help="Data on the Hub it was trained with [as the card there says].",
 )
 @click.option("-m", "--message", default="", help="Title of the commit.")
 @json_option
@@ -54,8 +56,8 @@ def command(
     register: Path | None,
     identifier: str,
     summary: str,
-    license_: str,
-    base_model: str,
+    license_: str | None,
+    base_model: str | None,
     datasets: tuple[str, ...],
     message: str,
     as_json: bool,
@@ -78,13 +80,13 @@ def command(
         summary=summary,
         license=license_,
         base_model=base_model,
-        datasets=datasets,
+        datasets=tuple(filter(None, datasets)) if datasets else None,
         register=register,
         dry_run=dry_run,
     )
     with quiet_stdout(as_json), progress() as reporter:
         done = publish(request, reporter)
-        if not license_:
+        if not done.license:
             reporter.note(
                 "The card names no license, so others may not use it; name one:  --license apache-2.0"
             )
