@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -309,17 +309,33 @@ def test_layer_that_only_some_batches_reach() -> None:
     assert mean_error(net, dense, data[4:]) < mean_error(rewritten(dense, context(data[:1])), dense, data[4:])
 
 
+class Reads(nn.Module):
+    """Reads the weight of a convolution that it calls too."""
+
+    def __init__(self, read: Callable[[nn.Conv2d], Tensor]) -> None:
+        super().__init__()
+        self.read = read
+        self.conv, self.other = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.other(self.conv(x)) / self.read(self.conv).norm()
+
+
+def test_a_layer_whose_weight_the_network_reads_besides_stays() -> None:
+    ctx, data = context(smooth(1)), smooth(2)
+    dense = Reads(lambda conv: conv.weight).eval()
+    net = rewritten(dense, ctx)
+    assert replaced(net) == ["other"]
+    assert [(left.layer, left.reason) for left in ctx.left_alone] == [
+        ("conv", "the network reads its weight past it")
+    ]
+    assert type(net.conv) is type(dense.conv) is nn.Conv2d
+    assert mean_error(net, dense, data) > 0
+
+
 def test_network_that_needs_the_dense_weight_fails_with_a_clear_error() -> None:
-    class Reads(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 6, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(x) / self.conv.weight.norm()
-
     with pytest.raises(ZooError, match=r"depthwise the network no longer runs.*weight"):
-        rewritten(Reads(), context(smooth(1)))
+        rewritten(Reads(lambda conv: dict(conv.named_parameters())["weight"]), context(smooth(1)))
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "efficientnet_b0"])

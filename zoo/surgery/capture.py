@@ -57,6 +57,39 @@ def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher
             handle.remove()
 
 
+@contextmanager
+def read_elsewhere(layers: Iterable[nn.Module]) -> Iterator[set[nn.Module]]:
+    """The layers whose parameters are read by other code than their own, while the body runs; complete at its end."""
+    found: set[nn.Module] = set()
+    kinds = {layer: type(layer) for layer in layers}
+    for layer, kind in kinds.items():
+        layer.__class__ = _observed(kind, found)
+    try:
+        yield found
+    finally:
+        for layer, kind in kinds.items():
+            layer.__class__ = kind
+
+
+def _observed(kind: type[nn.Module], found: set[nn.Module]) -> type[nn.Module]:
+    """The class, noting instances whose parameters are read outside a call."""
+    running: set[nn.Module] = set()
+
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        running.add(self)
+        try:
+            return kind.__call__(self, *args, **kwargs)
+        finally:
+            running.discard(self)
+
+    def read(self: nn.Module, name: str) -> Any:
+        if name in self._parameters and self not in running:
+            found.add(self)
+        return kind.__getattr__(self, name)
+
+    return type(kind.__name__, (kind,), {"__call__": call, "__getattr__": read})
+
+
 def inputs_of(model: nn.Module, module: nn.Module, batch: Tensor, calls: int) -> list[Tensor]:
     """What `module` is given at its first `calls` calls; the network is not run further than that."""
     inputs: list[Tensor] = []

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
-from zoo.surgery.capture import evaluating, inputs_of, watch
+from zoo.surgery.capture import evaluating, inputs_of, read_elsewhere, watch
 from zoo.surgery.walk import replace_module
 from zoo.surgery.windows import Layer, channels_of, draw_positions, rows_at
 
@@ -56,8 +56,8 @@ def substitute(
 
     first: changes the network once its outputs have been noted, before any layer is fitted; it must keep `layers`.
 
-    A layer that the network does not call as a module stays, and `context` is told. Raises ZooError if the
-    network no longer runs afterwards.
+    A layer that the network does not call as a module, or whose weight it reads besides, stays, and `context` is
+    told. Raises ZooError if the network no longer runs afterwards.
     """
     calls: dict[nn.Module, int] = {}  # in order of execution
 
@@ -65,10 +65,14 @@ def substitute(
         calls[module] = calls.get(module, 0) + 1
 
     with evaluating(model):
-        watch(model, layers, context.example_input, count)
+        with read_elsewhere(layers) as read:
+            watch(model, layers, context.example_input, count)
         for layer, name in layers.items():
             if layer not in calls:
                 context.leave(technique, name, "the network does not call it on the example input")
+            elif layer in read:
+                context.leave(technique, name, "the network reads its weight past it")
+                del calls[layer]
         targets = Targets(model, calls, batches, context.seed)
         model = first(model)
         context.report.start(technique, len(calls))
