@@ -177,6 +177,25 @@ def test_an_objective_of_a_technique_is_minimised_too() -> None:
     assert pulled.body[0].weight.square().sum() < 0.5 * plain.body[0].weight.square().sum()
 
 
+class Windowed(Tiny):
+    """Holds a table of five dimensions, as attention in windows does, and one of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, 12, 1, 1, 1))
+        self.register_buffer("table", torch.zeros(3, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shuffle(self.body(x) * self.gain[..., 0])
+
+
+def test_a_net_with_weights_of_any_number_of_dimensions_trains() -> None:
+    torch.manual_seed(1)
+    model = Windowed()
+    run(model, settings(3), teacher=copy.deepcopy(model))
+    assert not torch.equal(model.gain, torch.ones(1, 12, 1, 1, 1))
+
+
 def test_frozen_batch_norms_keep_their_statistics() -> None:
     model = nn.Sequential(nn.BatchNorm2d(4), tiny())
     before = copy.deepcopy(model[0].state_dict())

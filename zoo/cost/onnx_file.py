@@ -43,6 +43,8 @@ _VIEWS = (
 )  # fmt: skip
 #: Levels of packed weights are of this type: TensorProto.INT8.
 _INT8 = 3
+#: Sizes are TensorProto.INT64, or in few bytes, such as the scales of Resize.
+_INT64, _LARGEST_SIZES = 7, 1024
 #: Where activations and weights are among an operator's inputs.
 _CONVS = {"Conv": (0, 1), "ConvInteger": (0, 1), "ConvTranspose": (0, 1), "QLinearConv": (0, 3)}
 _PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinearMatMul": (0, 3)}
@@ -112,6 +114,7 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
         raise UsageError(f"The ONNX model takes an input of ({shown}), not {tuple(input_shape)}.")
     for dim, given in zip(dims, input_shape, strict=True):
         dim.dim_value = given
+    _forget_weights(graph)
     try:
         # Shapes written for the dynamic input would stand in the way of those for this one.
         _forget_shapes(model)
@@ -125,6 +128,15 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
         raise IntegrityError(f"The sizes in the ONNX model contradict each other: {error}") from error
 
 
+def _forget_weights(graph: GraphProto) -> None:
+    """Leave of large tensors their shape and type: each inference copies the whole model several times."""
+    constants = (each.t for node in graph.node for each in node.attribute if each.HasField("t"))
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_type != _INT64 and tensor.ByteSize() > _LARGEST_SIZES:
+            for field in ("raw_data", "float_data", "double_data", "int32_data", "uint64_data"):
+                tensor.ClearField(field)
+
+
 def _forget_shapes(model: ModelProto) -> None:
     del model.graph.value_info[:]
     for value in model.graph.output:
@@ -135,7 +147,6 @@ class _Graph:
     """Shapes, constants and producers of a graph whose shapes are inferred."""
 
     def __init__(self, model: ModelProto) -> None:
-        from onnx import TensorProto
 
         graph: GraphProto = model.graph
         self.nodes = list(graph.node)
@@ -152,7 +163,7 @@ class _Graph:
         self._sizes |= {name: tuple(tensor.dims) for name, tensor in stored.items()}
         # Integers this wide are sizes and indices.
         self._numbers = {
-            name: 0 if tensor.data_type == TensorProto.INT64 else math.prod(tensor.dims)
+            name: 0 if tensor.data_type == _INT64 else math.prod(tensor.dims)
             for name, tensor in stored.items()
         }
         self._producer = {name: node for node in self.nodes for name in node.output}

@@ -29,8 +29,6 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     Initializers lose `prefix`. Weights of few levels are packed. Stack traces, shapes of intermediate values,
     unused and repeated initializers go; nodes are named after their layers.
     """
-    import onnx
-
     import zoo
 
     foreign = sorted({n.domain for n in proto.graph.node if n.domain not in ("", "ai.onnx")})
@@ -66,7 +64,6 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     proto.opset_import.add(domain="", version=version)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "compression-zoo", zoo.__version__
-    onnx.checker.check_model(proto)
 
 
 def _drop_dead_initializers(graph: onnx.GraphProto) -> None:

@@ -69,6 +69,8 @@ def export_onnx(
     """
     require("onnx", "Exporting")
     require("onnxscript", "Exporting")
+    import onnx
+
     net = with_qdq_nodes(with_dynamic_nodes(copy.deepcopy(model).cpu().float().eval()))
     deployed = _Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
@@ -80,6 +82,7 @@ def export_onnx(
             f"{architecture.id} cannot be written as one ONNX file: {_reason(error)}.",
             hint="Such a file has at most 2 GiB: compress the network further, or use --half-weights.",
         ) from error
+    onnx.checker.check_model(data)
     check_onnx(data)  # what is exported, every runner must take
     if path is not None:
         write_bytes_atomic(path, data)

@@ -48,6 +48,10 @@ class Trial:
     agreement: float
     left_alone: tuple[LeftAlone, ...]
 
+    def computed(self, inputs: FloatArray) -> FloatArray:
+        """What the finished net, not the file, gives for inputs (N, C, H, W) in the range that the file takes."""
+        return _computed(self.finished, self.architecture, inputs)
+
 
 def rewrite(
     technique: Technique,
@@ -130,6 +134,12 @@ def _runner(
     return StageRunner(job, original, report or SilentReporter(), work, f"trial/{seed}")
 
 
+def _computed(finished: nn.Module, architecture: Architecture, inputs: FloatArray) -> FloatArray:
+    with torch.no_grad():
+        outputs: FloatArray = finished(normalise(torch.from_numpy(inputs), architecture.input)).numpy()
+    return outputs.clip(0, 1) if architecture.output.kind == "rgb" else outputs
+
+
 def _agreement(job: Job, finished: nn.Module, exported: bytes) -> float:
     spec = job.architecture.input
     session = plugins.engine("onnxruntime").open(exported, threads=1)
@@ -137,10 +147,7 @@ def _agreement(job: Job, finished: nn.Module, exported: bytes) -> float:
     lowest = np.inf
     for side in sides:
         inputs: FloatArray = next(job.dataset.crops(job.architecture, side, seed=1)).inputs[None]
-        with torch.no_grad():
-            expected = finished(normalise(torch.from_numpy(inputs), spec)).numpy()
-        if job.architecture.output.kind == "rgb":
-            expected = expected.clip(0, 1)
+        expected = _computed(finished, job.architecture, inputs)
         outputs = session.run(inputs)
         if outputs.shape != expected.shape:
             return -np.inf

@@ -99,7 +99,7 @@ def train(
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-    model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = _placed(model, device)
     parts = nn.ModuleList({id(t.module): t.module for t in terms if t.module is not None}.values()).to(device)
     whole = nn.ModuleList([model, parts]) if len(parts) else model
     weights = [p for p in whole.parameters() if p.requires_grad]
@@ -110,7 +110,7 @@ def train(
     result = TrainingResult(progress.step, progress.seconds, precision, progress.losses)
     wrapped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
     if teacher is not None:
-        teacher = teacher.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher = _placed(teacher.eval(), device)
     feed = Feed(
         dataset, architecture, size=settings.crop, batch=settings.batch, seed=settings.seed,
         start=progress.step, rank=accelerator.process_index, world=accelerator.num_processes,
@@ -196,6 +196,15 @@ def _agree_on_total(schedule: Schedule, step: int, accelerator: Any) -> None:
     total = torch.tensor(schedule.total if schedule.total is not None else -1, device=accelerator.device)
     torch.distributed.broadcast(total, 0)
     schedule.total = None if int(total) < 0 else int(total)
+
+
+def _placed(module: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, weights of convolutions with their channels innermost, which is what they compute fastest with."""
+    module = module.to(device)
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.dim() == 4:  # `Module.to` would have tensors of five in that order as well, and fails
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module
 
 
 def _average_gradients(parts: nn.Module, accelerator: Any) -> None:

@@ -36,7 +36,7 @@ GOLDEN_PSNR = 30.0
 FITTED = 4_000_000
 #: the options that say so
 UNFITTED = {"refine": "false", "absorb": "none"}
-#: How much an input is changed, relatively, to see how steady a network is, and how many times.
+#: How much the output of each layer is changed, relatively, to see how steady a network is, and how many times.
 NUDGE, NUDGES = 1e-5, 8
 #: dB by which a file may agree less than the network with itself.
 ALLOWANCE = 3.0
@@ -147,7 +147,7 @@ def _limit(seconds: int) -> Iterator[None]:
 def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seconds: int) -> dict[str, Any]:
     """What came of it, and why: pass; nothing (the technique finds nothing to do and says so); refused (another error
     of zoo's own, which says what to do); unsteady (the file agrees with the network no worse than the network with
-    itself when its input hardly changes, and that is not enough); failed (anything else).
+    itself when what its layers give hardly changes, and that is not enough); failed (anything else).
     """
     from zoo.cost import onnx_cost
     from zoo.errors import HonestEffectError, IntegrityError, PluginError, ZooError
@@ -189,12 +189,12 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
     }
     idle = all((record[key] == before.get(key)) for key in ("parameters", "macs", "bytes"))
     if not record["agreement_db"] >= GOLDEN_PSNR:
-        steady = _steadiness(trial, architecture)
+        steady = _steadiness(trial)
         unsteady = trial.agreement >= steady - ALLOWANCE
         record |= {
             "outcome": "unsteady" if unsteady else "failed",
             "why": f"the file agrees to {trial.agreement:.1f} dB, and the network with itself to {steady:.1f} dB "
-            f"when its input changes by {NUDGE:g}",
+            f"when its layers give {NUDGE:g} more or less",
         }
     elif any(t.shrinks and t.phase.value != "training" for t in techniques):
         if idle:
@@ -204,31 +204,36 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
     return record
 
 
-def _steadiness(trial: Any, architecture: Any) -> float:
-    """The lowest PSNR in dB of the finished torch network's output when its input changes by NUDGE.
+def _steadiness(trial: Any) -> float:
+    """The lowest PSNR in dB of the finished torch network's output when that of each layer changes by NUDGE.
 
     Where values lie beside the middle between two levels, the least difference makes another level of one, and in a
-    network with random weights that may change all that follows.
+    network with random weights that may change all that follows. Changing the input alone would show nothing of a
+    network that rounds it to begin with.
     """
-    import numpy as np
     import torch
 
     from zoo.artifacts.golden import psnr
     from zoo.testing.workbench import Patterns
-    from zoo.training.inputs import normalise
 
-    spec = architecture.input
-    inputs = next(Patterns().crops(architecture, spec.example[0], seed=1)).inputs[None]
-    draw = np.random.default_rng(0)
+    inputs = next(Patterns().crops(trial.architecture, trial.architecture.input.example[0], seed=1)).inputs[
+        None
+    ]
+    expected = trial.computed(inputs)
+    peak = float(abs(expected).max()) or 1.0
+    draw = torch.Generator().manual_seed(0)
 
-    def output(values: Any) -> Any:
-        with torch.no_grad():
-            return trial.finished(normalise(torch.from_numpy(values.astype(np.float32)), spec)).numpy()
+    def nudge(module: Any, given: Any, output: Any) -> Any:
+        if isinstance(output, torch.Tensor) and output.is_floating_point():
+            return output * (1 + NUDGE * torch.randn(output.shape, generator=draw))
+        return output
 
-    expected = output(inputs)
-    peak = float(np.abs(expected).max()) or 1.0
-    nudged = (inputs * (1 + NUDGE * draw.standard_normal(inputs.shape)) for _ in range(NUDGES))
-    return min(psnr(output(values), expected, peak) for values in nudged)
+    layers = [module for module in trial.finished.modules() if not list(module.children())]
+    handles = [layer.register_forward_hook(nudge) for layer in layers]
+    lowest = min(psnr(trial.computed(inputs), expected, peak) for _ in range(NUDGES))
+    for handle in handles:
+        handle.remove()
+    return lowest
 
 
 # ------------------------------------------------------------------------------------------------- the shard
