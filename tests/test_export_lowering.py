@@ -185,3 +185,33 @@ def test_an_operator_of_python_numbers_is_left_to_torch() -> None:
 
     assert _composite(torch.ops.aten.eq.int)  # torch has it, and does not dispatch it
     assert not _composite(torch.ops.aten.eq.Tensor)
+
+
+class Halves(nn.Module):
+    """Two slices, the pattern of a rule that has two last nodes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., :4] * x[..., 4:].sigmoid()
+
+
+def test_rules_are_tried_where_they_can_match_and_make_what_they_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rewriter = pytest.importorskip("onnxscript.rewriter")
+    torch.manual_seed(0)
+    net = nn.Sequential(_conv(), nn.ReLU(), Halves()).eval()
+    with monkeypatch.context() as patched:
+        patched.setattr(onnx_file, "hasten_rules", lambda: None)
+        usual = onnx_file.export_onnx(net, Fixed())
+    tried: list[str] = []
+    for rule in rewriter._DEFAULT_REWRITE_RULES:
+        if not rule._target_pattern.has_single_output_node:
+            inner = getattr(rule.try_rewrite, "args", (None, rule.try_rewrite))[1]
+
+            def watched(model: Any, graph: Any, node: Any, inner: Any = inner, **options: Any) -> Any:
+                tried.append(node.op_type)
+                return inner(model, graph, node, **options)
+
+            monkeypatch.setattr(rule, "try_rewrite", watched)
+    assert onnx_file.export_onnx(net, Fixed()) == usual
+    assert set(tried) == {"Slice"}

@@ -21,6 +21,7 @@ from zoo.export.clean import clean
 from zoo.export.dynamic import with_dynamic_nodes
 from zoo.export.lowering import lower
 from zoo.export.qdq import OPSET, with_qdq_nodes
+from zoo.export.rules import hasten_rules
 from zoo.files import write_bytes_atomic
 from zoo.optional import require
 
@@ -105,6 +106,7 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
             # Left to itself the exporter falls back on tracing that takes this input's branches for all.
             graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
             lower(graph)
+            hasten_rules()
             program = torch.onnx.export(
                 graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
                 output_names=["output"], verbose=False, external_data=False,
