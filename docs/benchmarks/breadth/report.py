@@ -34,9 +34,13 @@ def results() -> Results:
 def tables(found: Results) -> str:
     """Markdown: singles, then pairs."""
     tried = [net for net in names() if done(net)]
+    libraries = sorted({_library(net) for net in names()}, reverse=True)
+    shares = [
+        f"{_of(library, tried)} of the {_of(library, names())} networks of {library}" for library in libraries
+    ]
     parts = [
-        f"{len(tried)} of {len(names())} networks tried so far, in an order that has nothing to do with what they are; "
-        f"{len(found)} of them export and run as they are; the tables are about these.",
+        f"{' and '.join(shares)} were tried; {len(found)} of these export and run as they are, and the tables are "
+        "about them.",
         "### Single techniques",
         _table(found, builtin()),
         _total(found, builtin(), "single techniques"),
@@ -53,6 +57,8 @@ def tables(found: Results) -> str:
         _listed(found, "unsteady"),
         "### Why failed",
         _listed(found, "failed"),
+        "### What does not run as it is",
+        _listed({net: {"": done(net)[""]} for net in tried if net not in found}, "refused", "failed"),
     ]
     return "\n\n".join(parts)
 
@@ -85,14 +91,22 @@ def _matrix(found: Results, pairs: list[str]) -> str:
     return "\n".join(rows)
 
 
-def _listed(found: Results, outcome: str) -> str:
+def _library(net: str) -> str:
+    return net.partition(":")[0]
+
+
+def _of(library: str, nets: list[str]) -> int:
+    return sum(_library(net) == library for net in nets)
+
+
+def _listed(found: Results, *outcomes: str) -> str:
     """Each case with its reason."""
     rows = ["| network | recipe | reason |", "|---|---|---|"]
     rows += [
-        f"| `{net}` | `{recipe}` | {record['why'][:200].replace('|', '/')} |"
+        f"| `{net}` | {f'`{recipe}`' if recipe else 'none'} | {record['why'][:200].replace('|', '/')} |"
         for net, records in found.items()
         for recipe, record in records.items()
-        if record["outcome"] == outcome
+        if record["outcome"] in outcomes
     ]
     return "\n".join(rows) if len(rows) > 2 else "None."
 
