@@ -133,9 +133,9 @@ def _reasons(found: Results, outcome: str) -> str:
     for records in found.values():
         for recipe, record in records.items():
             if record["outcome"] == outcome:
-                why = re.sub(
-                    r"(cannot run|drop in|links in|channels in) \w+", r"\1 the network", record["why"]
-                )
+                why = record["why"].removeprefix(f"{recipe}: ")
+                why = re.sub(r"(cannot run|drop in|links in|channels in) \w+", r"\1 the network", why)
+                why = re.sub(r"^\w+ has no", "the network has no", why)
                 reasons[recipe, why.split(":")[0][:110].replace("|", "/")] += 1
     if not reasons:
         return "None."
