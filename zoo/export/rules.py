@@ -11,7 +11,7 @@ def hasten_rules() -> None:
     """Have rules with several last nodes tried only at nodes of the first one's operator.
 
     Elsewhere such a rule walks the whole graph before it finds that it does not match: once for each node, which in a
-    quantized network of some thousand nodes is a third of an export. What the rules make is the same. Reaches into
+    quantized network of some thousand nodes is a fifth of an export. What the rules make is the same. Reaches into
     onnxscript, and does nothing where that looks otherwise.
     """
     from onnxscript import rewriter
