@@ -143,7 +143,7 @@ class LowRankStandIn:
     def _begin(self) -> Moments:
         weight = self._weight
         if not self._whole:
-            found = self._fitted(Moments(weight, self._layer.bias).problem(_RIDGE))
+            found = self._fitted(self._problem(Moments(weight, self._layer.bias)))
             if isinstance(found, str):
                 self._refusal = found
             else:

@@ -216,9 +216,8 @@ def _steadiness(trial: Any) -> float:
     from zoo.artifacts.golden import psnr
     from zoo.testing.workbench import Patterns
 
-    inputs = next(Patterns().crops(trial.architecture, trial.architecture.input.example[0], seed=1)).inputs[
-        None
-    ]
+    side = trial.architecture.input.example[0]
+    inputs = next(Patterns().crops(trial.architecture, side, seed=1)).inputs[None]
     expected = trial.computed(inputs)
     peak = float(abs(expected).max()) or 1.0
     draw = torch.Generator().manual_seed(0)
