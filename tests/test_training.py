@@ -153,7 +153,7 @@ def test_minutes_end_the_run_near_the_time_asked_for() -> None:
     started = time.monotonic()
     _, result = run(tiny(), settings(None, minutes=0.05))
     assert result.steps > 10
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 60
 
 
 def test_a_timed_run_is_reproduced_by_its_number_of_steps() -> None:
