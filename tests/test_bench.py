@@ -51,9 +51,9 @@ class Sleeper:
 
 def test_sessions_take_turns_and_the_warm_up_does_not_count() -> None:
     calls: list[float] = []
-    sessions = {"slow": Sleeper(0.02, calls), "fast": Sleeper(0.01, calls)}
+    sessions = {"slow": Sleeper(0.1, calls), "fast": Sleeper(0.05, calls)}
     found = measure(sessions, np.zeros(1, np.float32), rounds=4, warm_up=1)
-    assert calls == [0.02, 0.01] * 5
+    assert calls == [0.1, 0.05] * 5
     assert len(found["slow"].times) == 4
     assert 1.5 < ratio(found["slow"], found["fast"])[0] < 2.5
 

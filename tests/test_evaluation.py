@@ -121,7 +121,7 @@ class Sleeper:
 
 
 def test_latency_is_measured_in_turns_after_a_warm_up() -> None:
-    slow, fast = Sleeper(0.02), Sleeper(0.002)
+    slow, fast = Sleeper(0.1), Sleeper(0.01)
     found = measure({"slow": slow, "fast": fast}, np.zeros((1, 1, 1, 1), np.float32), rounds=5, warm_up=2)
     assert slow.calls == fast.calls == 7
     assert found["slow"].median > 2 * found["fast"].median
