@@ -203,6 +203,55 @@ def test_a_matrix_after_flattening_loses_each_channels_pixels() -> None:
     assert (found[3].in_features, found[3].out_features) == (16, 5)
 
 
+def test_a_number_of_channels_that_shapes_another_tensor_stays() -> None:
+    def forward(m: Net, x: Tensor) -> Tensor:
+        x = m.first(x)
+        batch, channels, high, wide = x.shape
+        heads = functional.unfold(m.value(x), 1).reshape(batch, 2, channels // 2, high, wide)
+        return m.last(m.wide(m.norm(x + heads.flatten(1, 2))).relu())
+
+    net = Net(
+        forward, first=conv(4, 8), value=conv(8, 8), norm=nn.BatchNorm2d(8), wide=conv(8, 8), last=conv(8, 3)
+    )
+    found = same_shape_and_smaller(net)
+    assert (found.first.out_channels, found.value.out_channels) == (8, 8)
+    assert (found.wide.out_channels, found.last.in_channels) == (4, 4)
+
+
+@pytest.mark.parametrize("asked", ["shape", "size", "axis"])
+def test_a_tensor_that_is_flattened_to_the_number_of_channels_of_another_is_cut_like_it(asked: str) -> None:
+    def channels(x: Tensor) -> Any:
+        return {"shape": lambda: x.shape[1], "size": lambda: x.size()[1], "axis": lambda: x.size(-3)}[asked]()
+
+    def forward(m: Net, x: Tensor) -> Tensor:
+        one, other = m.one(x), m.other(x)
+        return (
+            m.last(other.mean((2, 3), keepdim=True).reshape(x.shape[0], channels(one))) + m.head(one).mean()
+        )
+
+    net = Net(forward, one=conv(4, 8), other=conv(4, 8), last=nn.Linear(8, 3), head=conv(8, 1))
+    with torch.no_grad():  # each would keep other channels if it were alone
+        net.one.weight[:4] *= 10
+        net.other.weight[4:] *= 10
+    found = same_shape_and_smaller(net)
+    assert (found.one.out_channels, found.other.out_channels, found.last.in_features) == (4, 4, 4)
+
+
+def test_a_number_of_channels_in_the_arithmetic_stays_and_the_length_of_a_side_ties_nothing() -> None:
+    def scaled(m: Net, x: Tensor) -> Tensor:
+        x = m.first(x)
+        return m.last(x * x.shape[1] ** -0.5)
+
+    def averaged(m: Net, x: Tensor) -> Tensor:
+        x = m.first(x)
+        return m.last(x / x.shape[2] / x.size(3) + x.shape[2:].numel() + x.dim())
+
+    for forward, kept in ((scaled, 8), (averaged, 4)):
+        net = Net(forward, first=conv(4, 8), last=conv(8, 16), out=conv(16, 3))
+        net._run = lambda m, x, forward=forward: m.out(forward(m, x))
+        assert same_shape_and_smaller(net).first.out_channels == kept
+
+
 def test_a_chunked_gate_is_cut_in_step() -> None:
     def forward(m: Net, x: Tensor) -> Tensor:
         a, b = m.first(x).chunk(2, dim=1)

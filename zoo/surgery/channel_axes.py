@@ -5,7 +5,7 @@ Each function is given a node and the channels of its first argument; None means
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -53,14 +53,24 @@ def flattened(node: fx.Node, sight: Sight) -> Sight | None:
     return Sight(1, tuple(label for label in sight.labels for _ in range(each)))
 
 
+def sizes_of(node: fx.Node) -> Sequence[Any]:
+    """What a reshaping is told to make of its argument: numbers, and nodes that give some."""
+    sizes: Any = node.args[1:] or (node.kwargs.get("shape"),)
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+def channel_axis(node: fx.Node, sight: Sight) -> int:
+    """Where a reshaping leaves the channels, if it leaves them whole."""
+    before, after = _shapes(node)
+    return sight.axis if before == after else 1
+
+
 def reshaped(node: fx.Node, sight: Sight) -> Sight | None:
     """A reshaping that only flattens, and does not hold the number of channels as a constant."""
-    sizes: Any = node.args[1:]
-    sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    sizes, at = sizes_of(node), channel_axis(node, sight)
     before, after = _shapes(node)
     if before != after and len(after) != 2:
         return None
-    at = sight.axis if before == after else 1
     if len(sizes) != len(after) or (isinstance(sizes[at], int) and sizes[at] != -1):
         return None
     return flattened(node, sight)

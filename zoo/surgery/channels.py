@@ -24,6 +24,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
 from zoo.surgery.channel_axes import OPERATORS, flattened
+from zoo.surgery.counts import QUESTIONS, Counts, channel_count
 from zoo.surgery.graph import JOINS, layer_of, shape_of
 from zoo.surgery.labels import Labels, Role, Sight
 from zoo.surgery.resize import WEIGHTED, input_channels, output_channels
@@ -71,6 +72,7 @@ class Channels(Labels):
         self.reasons: dict[str, str] = {}
         self._sights: dict[fx.Node, Sight] = {}
         self._pieces: dict[fx.Node, list[Sight]] = {}
+        self._counts = Counts()
         self._shared = _shared_parameters(module)
         for node in module.graph.nodes:
             sight = self._visit(node)
@@ -97,14 +99,27 @@ class Channels(Labels):
         if node.op == "get_attr":
             return None  # gets labels where it meets a tensor that has some
         if shape_of(node) is None and node.target not in _SPLITS:
-            if node.target not in _SIZES:
+            if node.target not in QUESTIONS:
                 self._pin_inputs(node)
+            self._counts.note(node, self._sights)
             return None
         handler = self._handler(node)
         sight = handler(node) if handler is not None else None
         if sight is None and node not in self._pieces:
             self._pin_inputs(node)
+        self._hold_counts(node, sight)
         return sight
+
+    def _hold_counts(self, node: fx.Node, sight: Sight | None) -> None:
+        """Where a number of channels is used to make a tensor, let it stay, or let both tensors be cut alike."""
+        of = self._first(node)
+        count = channel_count(node, of) if of is not None and sight is not None else None
+        for number in node.all_input_nodes:
+            for counted in self._counts.of(number):
+                if of is not None and number is count and len(counted.labels) == len(of.labels):
+                    self.unite_all(of.labels, counted.labels)
+                else:
+                    self.pin(counted)
 
     def _handler(self, node: fx.Node) -> Callable[[fx.Node], Sight | None] | None:
         layer = layer_of(self.module, node)
@@ -145,7 +160,12 @@ class Channels(Labels):
 
     def _moved(self, node: fx.Node) -> Sight | None:
         sight = self._first(node)
-        return None if sight is None else OPERATORS.get(node.target, flattened)(node, sight)
+        if sight is None:
+            return None
+        count = channel_count(node, sight)
+        if count is not None and not self._counts.of(count):
+            return None  # a number that does not change with the channels
+        return OPERATORS.get(node.target, flattened)(node, sight)
 
     # ------------------------------------------------------------------------------------------------- layers
 
@@ -330,7 +350,6 @@ class Channels(Labels):
 
 
 _SPLITS: frozenset[Any] = frozenset({"chunk", torch.chunk})
-_SIZES: frozenset[Any] = frozenset({getattr, "size", "dim", "numel"})
 
 
 def _own_parameters(layer: nn.Module) -> set[str]:
