@@ -62,9 +62,23 @@ def test_structure_after_numerics_is_refused_with_the_right_order() -> None:
             (QUANTIZE, DISTILL, THIN),
             "distill changes training and must come before quantize; did you mean thin+distill+quantize?",
         ),
-        ((QUANTIZE, BINARIZE), "quantize and binarize cannot share a recipe"),
-        ((BINARIZE, QUANTIZE), "binarize and quantize cannot share a recipe"),
-        ((DISTILL, DISTILL), "distill may appear only once in a recipe"),
+        (
+            (QUANTIZE, BINARIZE),
+            "quantize and binarize cannot share a recipe\nLeave one of them out:  quantize  or  binarize",
+        ),
+        (
+            (BINARIZE, QUANTIZE),
+            "binarize and quantize cannot share a recipe\nLeave one of them out:  binarize  or  quantize",
+        ),
+        ((DISTILL, DISTILL), "distill may appear only once in a recipe\nLeave one of them out:  distill"),
+        (
+            (BINARIZE, THIN, QUANTIZE),
+            "thin changes structure and must come before binarize; no order of these techniques is legal",
+        ),
+        (
+            (THIN, BINARIZE, NOISE, QUANTIZE),
+            "noise changes training and must come before binarize; no order of these techniques is legal",
+        ),
         (
             (QUANTIZE, THIN, BINARIZE),
             "thin changes structure and must come before quantize; no order of these techniques is legal",
@@ -73,6 +87,18 @@ def test_structure_after_numerics_is_refused_with_the_right_order() -> None:
 )
 def test_a_refusal_says_why_and_what_was_meant(techniques: tuple[type[Technique], ...], message: str) -> None:
     assert refused(*techniques) == message
+
+
+def test_what_is_left_without_the_one_or_the_other_is_legal_and_keeps_its_options() -> None:
+    with pytest.raises(LegalityError) as caught:
+        resolve("depthwise(which=all)+distill+ptq(mode=dynamic)+qat(bits=8)")
+    assert caught.value.hint is not None
+    for left in caught.value.hint.partition(":")[2].split("  or  "):
+        resolve(left.strip())
+    assert (
+        "depthwise(which=all)+distill+ptq(mode=dynamic)  or  depthwise(which=all)+distill+qat(bits=8)"
+        in str(caught.value)
+    )
 
 
 def test_declarations_that_contradict_each_other_are_legal_in_no_order() -> None:

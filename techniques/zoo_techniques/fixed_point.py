@@ -110,7 +110,7 @@ class FixedPoint(Technique):
     """
 
     id = "fixed-point"
-    summary = "Fixed-point, ternary or binary weights and fixed-point activations, packed on disk"
+    summary = "fixed-point, ternary or binary weights and fixed-point activations, packed on disk"
     paper = (
         "AskariHemmat et al., U-Net Fixed-Point Quantization for Medical Image Segmentation, MICCAI Workshops 2019; "
         "Rastegari et al., XNOR-Net, ECCV 2016; Li et al., Ternary Weight Networks, 2016"

@@ -71,7 +71,7 @@ class Ptq(Technique):
     """
 
     id = "ptq"
-    summary = "Post-training quantization to int8, static or dynamic; no training"
+    summary = "post-training quantization to int8, static or dynamic; no training"
     paper = (
         "Krishnamoorthi, Quantizing Deep Convolutional Networks for Efficient Inference, 2018; Nagel et al., "
         "Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019"

@@ -89,7 +89,7 @@ class Qat(Technique):
     """
 
     id = "qat"
-    summary = "Quantization-aware training to int8, learned or observed ranges"
+    summary = "quantization-aware training to int8, learned or observed ranges"
     paper = (
         "Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only "
         "Inference, CVPR 2018; Esser et al., Learned Step Size Quantization, ICLR 2020"

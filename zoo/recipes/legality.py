@@ -33,10 +33,12 @@ def check(techniques: Sequence[TechniqueClass], recipe: Recipe | None = None) ->
     `recipe` is the recipe they come from; with it the suggested order keeps the options as written.
     """
     for later, second in enumerate(techniques):
-        for first in techniques[:later]:
+        for earlier, first in enumerate(techniques[:later]):
             reason = _refusal(first, second)
+            if reason and _refusal(second, first):
+                raise LegalityError(reason, hint=_without_one(techniques, recipe, earlier, later))
             if reason:
-                raise LegalityError(reason + ("" if _refusal(second, first) else _remedy(techniques, recipe)))
+                raise LegalityError(reason + _remedy(techniques, recipe))
 
 
 def suggest_order(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | None:
@@ -96,5 +98,22 @@ def _remedy(techniques: Sequence[TechniqueClass], recipe: Recipe | None) -> str:
     order = suggest_order(techniques)
     if order is None:
         return "; no order of these techniques is legal"
+    return f"; did you mean {_written(techniques, recipe, order)}?"
+
+
+def _without_one(
+    techniques: Sequence[TechniqueClass], recipe: Recipe | None, earlier: int, later: int
+) -> str | None:
+    """The recipes that are left, in a legal order, without the one or the other of two stages."""
+    rests = []
+    for dropped in (later, earlier):
+        kept = [i for i in range(len(techniques)) if i != dropped]
+        order = suggest_order([techniques[i] for i in kept])
+        if order is not None:
+            rests.append(_written(techniques, recipe, [kept[i] for i in order]))
+    return f"Leave one of them out:  {'  or  '.join(dict.fromkeys(rests))}" if rests else None
+
+
+def _written(techniques: Sequence[TechniqueClass], recipe: Recipe | None, order: Sequence[int]) -> str:
     names = [technique.id for technique in techniques] if recipe is None else [str(stage) for stage in recipe]
-    return f"; did you mean {'+'.join(names[i] for i in order)}?"
+    return "+".join(names[i] for i in order)
