@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,22 @@ def test_an_artifact_scores_what_its_own_metrics_say(artifact: Path) -> None:
     result = evaluate_artifact(str(artifact), reporter=SilentReporter(), images=1)
     stated = json.loads((artifact / "metrics.json").read_text())["files"][-1]["quality"]
     assert result.to_json()["quality"]["psnr_db"] == pytest.approx(stated["psnr_db"], abs=1e-3)
+
+
+def test_the_progress_shows_the_mean_of_the_images_so_far(artifact: Path) -> None:
+    class Recorder(SilentReporter):
+        figures: list[dict[str, Any]] = []  # noqa: RUF012
+
+        def advance(self, amount: float = 1, **figures: Any) -> None:
+            self.figures.append(figures)
+
+    recorder = Recorder()
+    quality = evaluate_artifact(str(artifact), reporter=recorder, images=2).to_json()["quality"]
+    assert len(recorder.figures) == 2
+    first = quality["per_image"][0]["psnr_db"]
+    assert recorder.figures[0] == {"mean PSNR": pytest.approx(first, rel=1e-5)}
+    assert recorder.figures[1] == {"mean PSNR": pytest.approx(quality["psnr_db"], rel=1e-5)}
+    assert first != pytest.approx(quality["psnr_db"], rel=1e-5)
 
 
 def test_scenes_seen_in_training_are_named(artifact: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.bench.timing import Latency, measure
+from zoo.bench.timing import ROUNDS, WARM_UP, Latency, measure
 from zoo.cost import onnx_cost
 from zoo.engines.onnx_check import check_onnx
 from zoo.evaluation.measures import YARDSTICKS
@@ -89,8 +89,8 @@ class Meter:
         """Time all files on the example size, interleaved."""
         spec = self._job.architecture.input
         inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
-        self._reporter.start("measure latency", None, "runs")
-        latencies = measure(self._sessions, inputs)
+        self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
+        latencies = measure(self._sessions, inputs, after_round=lambda: self._reporter.advance(1))
         self._reporter.finish()
         for file in self.files:
             file.latency = latencies[file.stage]

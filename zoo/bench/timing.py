@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, Session
 
+ROUNDS, WARM_UP = 9, 2
 #: Long enough for the threads of the engine that ran before to stop waiting for more work.
 _PAUSE_SECONDS = 0.005
 
@@ -41,8 +42,8 @@ def measure(
     sessions: Mapping[str, Session],
     inputs: FloatArray | Mapping[str, FloatArray],
     *,
-    rounds: int = 9,
-    warm_up: int = 2,
+    rounds: int = ROUNDS,
+    warm_up: int = WARM_UP,
     after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Latency]:
     """Time the sessions, interleaved, after a warm-up.

@@ -78,18 +78,19 @@ def evaluate(
     """Score the pictures or masks that `predict` makes of a split. Memory does not grow with their number."""
     yardstick = YARDSTICKS[architecture.output.kind]
     quality = Quality(dataset.id, split, seed, yardstick.measures)
-    total = len(dataset.scenes(split))
-    if not total:
+    images = len(dataset.scenes(split))
+    if not images:
         raise _empty(dataset, split)
-    foremost = yardstick.measures[0]
-    reporter.start(f"evaluate on {dataset.id}/{split}", min(total, limit or total), "images")
+    foremost, total = yardstick.measures[0], 0.0
+    reporter.start(f"evaluate on {dataset.id}/{split}", min(images, limit or images), "images")
     for sample in islice(dataset.frames(architecture, split, seed), limit):
         if sample.target is None:
             raise ZooError(f"{sample.name} has no target to compare with.")
         height, width = sample.target.shape[1:]
         values = yardstick.compare(predict(sample.inputs)[:, :height, :width], sample.target)
         quality.scores.append(Score(sample.name, sample.scene, values))
-        reporter.advance(1, **{foremost.name: values[foremost.key]})
+        total += values[foremost.key]
+        reporter.advance(1, **{f"mean {foremost.name}": total / len(quality.scores)})
     reporter.finish()
     return quality
 
