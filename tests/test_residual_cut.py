@@ -17,7 +17,7 @@ from zoo.contracts import Context
 from zoo.errors import UnknownIdError, UsageError, ZooError
 from zoo.quantization.trace import trace
 from zoo.surgery.graph import summed
-from zoo.surgery.residuals import held_at_once
+from zoo.surgery.residuals import errors_without, held_at_once, residual_links, skip_links
 from zoo_techniques.residual_cut import ResidualCut, ResidualCutConfig
 
 
@@ -135,6 +135,38 @@ def test_the_cheapest_link_goes_and_the_others_are_ranked_with_their_price() -> 
     left = {each.layer: each.reason for each in ctx.left_alone}
     assert left.keys() == {"1", "3"}
     assert all("changes the output by" in reason for reason in left.values())
+
+
+@pytest.mark.parametrize("net", ["resnet", "unet"])
+def test_the_price_of_each_link_is_that_of_a_run_without_it(net: str) -> None:
+    model = TimmArchitecture("resnet10t").build().eval() if net == "resnet" else small_unet()
+    channels = 3 if net == "resnet" else 4
+    if net == "unet":  # as made, its biases alone give the output
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(2 if parameter.dim() > 1 else 0)
+    module = trace(model, smooth(1, channels))
+    links = [link for link in residual_links(module) + skip_links(module) if not link.exact]
+    batches, tried = [smooth(1, channels, seed=1), smooth(1, channels, seed=2)], []
+    errors = errors_without(module, links, batches, tried.append)
+    assert sorted(link.name for link in tried) == sorted([link.name for link in links] * 2)
+    assert len(links) == 4
+    for link in links:
+        without = copy.deepcopy(module)
+        node, carried, *kept = (
+            next(n for n in without.graph.nodes if n.name == each.name)
+            for each in (link.node, link.carried, *([link.kept] if link.kept else []))
+        )
+        if kept:
+            node.replace_all_uses_with(kept[0])
+        else:
+            with without.graph.inserting_before(node):
+                node.replace_input_with(carried, without.graph.call_function(torch.zeros_like, (carried,)))
+        without.recompile()
+        assert errors[link.name] == pytest.approx(
+            relative_error(without, module, torch.cat(batches)), rel=1e-3
+        )
+    assert min(errors.values()) > 1e-4
 
 
 def test_named_links_and_patterns_go_whatever_they_cost() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zoo.surgery.residuals import Link
 
-#: pictures that links are ranked on: each link is a run of the whole network
+#: pictures that links are ranked on: each link is a run of what comes after it
 _RANKING_IMAGES = 4
 
 
@@ -88,13 +88,11 @@ class ResidualCut(Technique):
         self, module: fx.GraphModule, links: list[Link], pictures: list[Tensor], context: Context
     ) -> dict[str, float]:
         """Relative change of the output when a link is cut alone and nothing is fitted."""
-        from zoo.surgery.residuals import error_without
+        from zoo.surgery.residuals import errors_without
 
-        context.report.start(f"{self.id}: try each link", len(links), "links")
-        errors = {}
-        for link in links:
-            errors[link.name] = error_without(module, link, pictures)
-            context.report.advance(link=link.name, error=round(errors[link.name], 4))
+        tries = len(pictures) * sum(not link.exact for link in links)
+        context.report.start(f"{self.id}: try each link", tries, "tries")
+        errors = errors_without(module, links, pictures, lambda link: context.report.advance(link=link.name))
         context.report.finish()
         ranked = ", ".join(f"{name} {errors[name]:.1%}" for name in sorted(errors, key=errors.__getitem__))
         context.report.note(

@@ -8,9 +8,9 @@ CVPR 2021; Zagoruyko and Komodakis, "DiracNets", 2017), else by least squares fr
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -156,34 +156,59 @@ def _scale(norm: nn.BatchNorm2d) -> Tensor:
 
 
 class _Without(fx.Interpreter):
-    """Runs a traced network without some of its links."""
+    """Runs a traced network, and from each of some links on also as if the link were not there."""
 
-    def __init__(self, module: fx.GraphModule, links: Iterable[Link]) -> None:
-        super().__init__(module)
-        self._links = {link.node: link for link in links}
+    def outputs(self, links: Sequence[Link], given: Tensor) -> Iterator[tuple[Link, Tensor]]:
+        """Each link with the output without it. What comes before a link is computed once for all of them."""
+        nodes = list(self.graph.nodes)
+        last = max((nodes.index(link.node) for link in links), default=-1)
+        self.args_iter, self.env = iter([given]), {}
+        for at, node in enumerate(nodes[: last + 1]):
+            for link in links:
+                if link.node is node:
+                    yield link, self._rest(nodes[at:], link)
+            self._step(node)
 
-    def run_node(self, n: fx.Node) -> Any:
-        link = self._links.get(n)
-        if link is None:
-            return super().run_node(n)
+    def _rest(self, nodes: list[fx.Node], link: Link) -> Tensor:
+        """The output without a link, from its node on; what the others still need is left alone."""
+        held = dict(self.env)
+        self.env[link.node] = self._without(link)
+        for node in nodes[1:]:
+            self._step(node)
+        output = cast(Tensor, self.env[nodes[-1]])
+        self.env = held
+        return output
+
+    def _step(self, node: fx.Node) -> None:
+        self.env[node] = self.run_node(node)
+        for done in self.user_to_last_uses.get(node, []):
+            self.env.pop(done, None)
+
+    def _without(self, link: Link) -> Tensor:
         if link.kept is not None:
-            return self.env[link.kept]
-        parts = cast("list[fx.Node]", joined(n))
+            return cast(Tensor, self.env[link.kept])
+        parts = cast("list[fx.Node]", joined(link.node))
         return torch.cat([self.env[p] * (p is not link.carried) for p in parts], dim=1)
 
 
-def error_without(module: fx.GraphModule, link: Link, batches: Sequence[Tensor]) -> float:
-    """Relative error of the output without a link, nothing being fitted; 0 if it can be taken over exactly."""
-    if link.exact:
-        return 0.0
-    missed = wanted = 0.0
+def errors_without(
+    module: fx.GraphModule, links: Sequence[Link], batches: Sequence[Tensor], tried: Callable[[Link], None]
+) -> dict[str, float]:
+    """Relative error of the output without each of the links, nothing being fitted; 0 if it can be taken over exactly.
+
+    tried: called when a link was tried on one more batch.
+    """
+    missed, power = {link.name: 0.0 for link in links}, 0.0
+    tries = [link for link in links if not link.exact]
     with evaluating(module):
-        for batch in batches:
+        for batch in batches if tries else []:
             given = on_device_of(module, batch)
-            before, after = module(given), _Without(module, [link]).run(given)
-            missed += float((after - before).double().square().sum())
-            wanted += float(before.double().square().sum())
-    return float((missed / wanted) ** 0.5) if wanted > 0 else 0.0
+            wanted = module(given)
+            power += float(wanted.double().square().sum())
+            for link, output in _Without(module).outputs(tries, given):
+                missed[link.name] += float((output - wanted).double().square().sum())
+                tried(link)
+    return {name: (error / power) ** 0.5 if power > 0 else 0.0 for name, error in missed.items()}
 
 
 def absorb(link: Link) -> None:
