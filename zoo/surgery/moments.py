@@ -22,6 +22,9 @@ from zoo.errors import ZooError
 
 #: Beyond this many numbers in a patch (in * k * k) the second moments of patches (here 328 MB) are not held.
 WIDEST_PATCH = 6400
+#: Least lambda over the mean square of a feature. Where inputs vary by less than a thousandth there is little to fit
+#: to, and rounding errors: without a floor, huge weights would make the outputs wanted out of them.
+_FLOOR = 1e-6
 #: Patches gathered before their products are taken: large products run at full speed.
 _ROWS = 2048
 
@@ -107,7 +110,7 @@ class Moments:
     def problem(self, ridge: float) -> LeastSquares:
         """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
 
-        ridge: lambda over the mean variance of a feature.
+        ridge: lambda over the mean variance of a feature, unless that is next to nothing.
         Raises ZooError if the activations are not finite.
         """
         self._flush()
@@ -180,7 +183,8 @@ class LeastSquares(Normal):
         self.power = power
         variance = 0.0 if second is None else float(torch.diagonal(second, dim1=1, dim2=2).mean())
         # Dead inputs leave nothing to fit to but the dense weight itself; any positive lambda then does that.
-        self.ridge = ridge * variance if variance > 0 else 1.0
+        square = variance if shift is None else variance + float(mean.square().mean())
+        self.ridge = max(ridge * variance, _FLOOR * square) or 1.0
         if second is not None:
             torch.diagonal(second, dim1=1, dim2=2).add_(self.ridge)
         goal = weight if second is None else weight @ second
