@@ -59,10 +59,7 @@ ALL = (
     "test_runner.py",
 )
 #: Of those, what holds a clock or a limit of memory against code that is emulated.
-NOT_RUN = (
-    "test_raw_pack.py::test_packing_four_megapixels_takes_a_fraction_of_a_second",
-    "test_runner.py::test_a_real_camera_file_is_run_in_less_than_400_mb",
-)
+NOT_RUN = ("test_runner.py::test_a_real_camera_file_is_run_in_less_than_400_mb",)
 
 T = TypeVar("T")
 _STARTED = time.monotonic()

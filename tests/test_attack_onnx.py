@@ -483,7 +483,7 @@ def test_a_file_of_a_million_parts_is_refused_in_little_time(data: bytes) -> Non
     started = time.process_time()
     with pytest.raises(IntegrityError):
         check_onnx(data)
-    assert time.process_time() - started < 5  # half a second on a quiet machine
+    assert time.process_time() - started < 10  # half a second on a quiet machine
 
 
 def test_a_file_of_more_than_two_gigabytes_is_not_read(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from zoo.errors import ZooError
 
 #: Beyond this many numbers in a patch (in * k * k) the second moments of patches (here 328 MB) are not held.
 WIDEST_PATCH = 6400
-#: Least lambda over the mean square of a feature. Where inputs vary by less than a thousandth there is little to fit
-#: to, and rounding errors: without a floor, huge weights would make the outputs wanted out of them.
-_FLOOR = 1e-6
+#: Least lambda over the mean square of a feature. Inputs that vary by some millionths of themselves are constants with
+#: rounding errors: without a floor, huge weights would make the outputs wanted out of them.
+_FLOOR = 1e-9
 #: Patches gathered before their products are taken: large products run at full speed.
 _ROWS = 2048
 
