@@ -90,7 +90,7 @@ class Meter:
         spec = self._job.architecture.input
         inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
         self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
-        latencies = measure(self._sessions, inputs, after_round=lambda: self._reporter.advance(1))
+        latencies = measure(self._sessions, inputs, after_round=self._reporter.advance)
         self._reporter.finish()
         for file in self.files:
             file.latency = latencies[file.stage]

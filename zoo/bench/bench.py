@@ -14,7 +14,7 @@ from zoo.bench.energy import Meter
 from zoo.bench.fresh import Start, start_of
 from zoo.bench.peaks import Arithmetic, bandwidth_gbs, peak_gmacs
 from zoo.bench.steps import Steps, frame_file, measure_steps
-from zoo.bench.timing import Latency, measure, ratio
+from zoo.bench.timing import WARM_UP, Latency, measure, ratio
 from zoo.bench.work import Work, work_of
 from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
 from zoo.engines.onnx_check import checked_model
@@ -25,7 +25,6 @@ from zoo.runner.loading import Loaded, load
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, Session
 
-_WARM_UP = 2
 #: Rounds of whole files: each takes several times as long as a run of the network.
 _FILE_ROUNDS = 5
 
@@ -262,11 +261,11 @@ def _timed(
     profile: DeviceProfile,
     report: Reporter,
 ) -> tuple[dict[str, Latency], dict[str, float | None], str]:
-    report.start("measure in turns", rounds + _WARM_UP, "rounds")
+    report.start("measure in turns", rounds + WARM_UP, "rounds")
     meter = Meter(profile.power_sensors)
     try:
         sessions = {name: _Metered(each.session, meter) for name, each in loaded.items()}
-        found = measure(sessions, inputs, rounds=rounds, warm_up=_WARM_UP, after_round=report.advance)
+        found = measure(sessions, inputs, rounds=rounds, warm_up=WARM_UP, after_round=report.advance)
     finally:
         meter.close()
     return found, {name: session.joules for name, session in sessions.items()}, meter.sensor

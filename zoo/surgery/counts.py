@@ -10,6 +10,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any, cast
 
+import torch
 from torch import fx
 
 from zoo.surgery.channel_axes import OPERATORS, channel_axis, reshaped, sizes_of
@@ -34,7 +35,7 @@ class Counts:
         if sight is not None and node.target in QUESTIONS:
             self._ask(node, sight)
         elif isinstance(source, fx.Node) and source in self._shapes and node.target is operator.getitem:
-            self._pick(node, source, node.args[1])
+            self._pick(node, cast(fx.Node, source.args[0]), self._shapes[source], node.args[1])
         else:
             self._counted[node] = self.of(*node.all_input_nodes)
 
@@ -45,24 +46,21 @@ class Counts:
     def _ask(self, node: fx.Node, sight: Sight) -> None:
         if node.target == "size" and len(node.args) + len(node.kwargs) > 1:
             axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-            rank = len(cast("Any", shape_of(cast(fx.Node, node.args[0]))))
-            if isinstance(axis, int) and axis % rank != sight.axis:
-                return
-            self._counted[node] = (sight,)
+            self._pick(node, cast(fx.Node, node.args[0]), sight, axis)
         elif node.target == "size" or (node.target is getattr and node.args[1] == "shape"):
             self._counted[node], self._shapes[node] = (sight,), sight
         elif node.target == "numel":
             self._counted[node] = (sight,)
 
-    def _pick(self, node: fx.Node, shape: fx.Node, index: Any) -> None:
-        sight = self._shapes[shape]
-        rank = len(cast("Any", shape_of(cast(fx.Node, shape.args[0]))))
+    def _pick(self, node: fx.Node, tensor: fx.Node, sight: Sight, index: Any) -> None:
+        """One side of a tensor, or several: what is no constant may be that of the channels."""
+        axes = range(len(cast(torch.Size, shape_of(tensor))))
         if isinstance(index, int):
-            wanted = index % rank == sight.axis
+            wanted = axes[index] == sight.axis
         elif isinstance(index, slice) and all(
             each is None or isinstance(each, int) for each in (index.start, index.stop, index.step)
         ):
-            wanted = sight.axis in range(rank)[index]
+            wanted = sight.axis in axes[index]
         else:
             wanted = True
         if wanted:
