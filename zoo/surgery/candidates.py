@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Literal, cast
 
-from torch import nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from zoo.contracts import Context
@@ -40,7 +40,7 @@ def candidates(
     for module, name in names.items():
         if not isinstance(module, kinds):
             continue
-        reason = reason_against(module) or _unusable(module)
+        reason = reason_against(module) or unusable(module)
         others = [o for p in module.parameters(recurse=False) for o in owners[id(p)] if o != name]
         if reason is None and others:
             reason = f"it shares its parameters with '{others[0]}'"
@@ -51,12 +51,35 @@ def candidates(
     return able
 
 
-def _unusable(layer: _ConvNd | nn.Linear) -> str | None:
+def unusable(layer: nn.Module) -> str | None:
+    """Why nothing can be computed from the weight of a layer that has one, or None."""
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
         return "it has hooks, which may compute its weight"
-    if not layer.weight.is_floating_point() or not bool(layer.weight.isfinite().all()):
+    weight = cast(Tensor, layer.weight)
+    if not weight.is_floating_point() or not bool(weight.isfinite().all()):
         return "its weights are not finite real numbers"
     return None
+
+
+def own_parameters(layer: nn.Module) -> set[str]:
+    """The attributes of a layer that are parameters."""
+    return {name for name, value in layer._parameters.items() if value is not None}
+
+
+def with_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> set[int]:
+    """Ids of the modules of which a parameter belongs to another one too, or is used past a module of `kinds`."""
+    owners: dict[int, set[int]] = {}
+    for each in module.modules():
+        for parameter in each.parameters(recurse=False):
+            owners.setdefault(id(parameter), set()).add(id(each))
+    shared = {owner for several in owners.values() if len(several) > 1 for owner in several}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            path, _, attribute = str(node.target).rpartition(".")
+            owner = module.get_submodule(path)
+            if isinstance(owner, kinds) and attribute in owner._parameters:
+                shared.add(id(owner))
+    return shared
 
 
 def chosen(

@@ -19,42 +19,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _NormBase
 
+from zoo.surgery.candidates import own_parameters, unusable, with_shared_parameters
 from zoo.surgery.channel_axes import OPERATORS, flattened
+from zoo.surgery.channelwise import NORMS, PAIRWISE, SAME_FUNCTIONS, SAME_MODULES, SPLITS
 from zoo.surgery.counts import QUESTIONS, Counts, channel_count
 from zoo.surgery.graph import JOINS, layer_of, shape_of
 from zoo.surgery.labels import Labels, Role, Sight
 from zoo.surgery.resize import WEIGHTED, input_channels, output_channels
-
-_SAME_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.Hardtanh,
-    nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Identity, nn.Dropout,
-    nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
-    nn.LPPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d,
-    nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d,
-)  # fmt: skip
-_SAME_FUNCTIONS: frozenset[Any] = frozenset(
-    {
-        functional.relu, functional.relu6, functional.leaky_relu, functional.silu, functional.gelu, functional.elu,
-        functional.selu, functional.mish, functional.hardtanh, functional.hardswish, functional.hardsigmoid,
-        functional.sigmoid, functional.tanh, functional.softplus, functional.dropout, functional.dropout2d,
-        functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d,
-        functional.adaptive_max_pool2d, functional.interpolate, functional.upsample, torch.relu, torch.sigmoid,
-        torch.tanh, torch.clamp, torch.clip, torch.neg, torch.abs, torch.exp, torch.sqrt, torch.square,
-        operator.neg, "contiguous", "clone", "relu", "sigmoid", "tanh", "clamp", "clip", "float", "half", "neg",
-        "abs", "exp", "sqrt", "square", "detach", "type_as",
-    }
-)  # fmt: skip
-_PAIRWISE: frozenset[Any] = frozenset(
-    {
-        operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.add, torch.sub, torch.mul,
-        torch.div, torch.pow, torch.maximum, torch.minimum, "add", "sub", "mul", "div", "pow", "add_", "mul_",
-    }
-)  # fmt: skip
-_NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.PReLU)
 
 
 class Channels(Labels):
@@ -73,7 +47,7 @@ class Channels(Labels):
         self._sights: dict[fx.Node, Sight] = {}
         self._pieces: dict[fx.Node, list[Sight]] = {}
         self._counts = Counts()
-        self._shared = _shared_parameters(module)
+        self._shared = with_shared_parameters(module, (*WEIGHTED, *NORMS))
         for node in module.graph.nodes:
             sight = self._visit(node)
             if sight is not None:
@@ -98,7 +72,7 @@ class Channels(Labels):
             return sight
         if node.op == "get_attr":
             return None  # gets labels where it meets a tensor that has some
-        if shape_of(node) is None and node.target not in _SPLITS:
+        if shape_of(node) is None and node.target not in SPLITS:
             if node.target not in QUESTIONS:
                 self._pin_inputs(node)
             self._counts.note(node, self._sights)
@@ -126,9 +100,9 @@ class Channels(Labels):
         if layer is not None:
             if isinstance(layer, WEIGHTED):
                 return self._weighted
-            if isinstance(layer, _NORMS):
+            if isinstance(layer, NORMS):
                 return self._features
-            if isinstance(layer, _SAME_MODULES):
+            if isinstance(layer, SAME_MODULES):
                 return self._same
             special: dict[type, Callable[[fx.Node], Sight | None]] = {
                 nn.Flatten: self._moved,
@@ -137,9 +111,9 @@ class Channels(Labels):
             }
             return special.get(type(layer))
         target = node.target
-        if target in _SAME_FUNCTIONS:
+        if target in SAME_FUNCTIONS:
             return self._same
-        if target in _PAIRWISE:
+        if target in PAIRWISE:
             return self._pairwise
         if target in JOINS:
             return self._joined
@@ -226,7 +200,7 @@ class Channels(Labels):
                 return None
         elif isinstance(layer, nn.GroupNorm) and layer.num_groups > 1:
             self.unite_groups(sight.labels, layer.num_groups)
-        if _own_parameters(layer) - {"weight", "bias"} or id(layer) in self._shared:
+        if own_parameters(layer) - {"weight", "bias"} or id(layer) in self._shared:
             return None
         self._role(layer, str(node.target), "features", sight.labels)
         return sight
@@ -234,13 +208,11 @@ class Channels(Labels):
     def _reason_against(self, layer: nn.Module) -> str | None:
         if id(layer) in self._shared:
             return "it shares its parameters with another layer"
-        if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
-            return "it has hooks, which may compute its weight"
-        if _own_parameters(layer) - {"weight", "bias"} or "weight" not in layer._parameters or layer._buffers:
+        reason = unusable(layer)
+        if reason is not None:
+            return reason
+        if own_parameters(layer) - {"weight", "bias"} or "weight" not in layer._parameters or layer._buffers:
             return f"{type(layer).__name__} computes with more than a weight and a bias"
-        weight = cast(Tensor, layer.weight)
-        if not weight.is_floating_point() or not bool(weight.isfinite().all()):
-            return "its weights are not finite real numbers"
         return None
 
     # ---------------------------------------------------------------------------------------------- operators
@@ -347,26 +319,3 @@ class Channels(Labels):
         whole = slice(None)
         plain = all(isinstance(each, slice) for each in index) and sight.axis < len(index)
         return sight if plain and index[sight.axis] == whole else None
-
-
-_SPLITS: frozenset[Any] = frozenset({"chunk", torch.chunk})
-
-
-def _own_parameters(layer: nn.Module) -> set[str]:
-    return {name for name, value in layer._parameters.items() if value is not None}
-
-
-def _shared_parameters(module: fx.GraphModule) -> set[int]:
-    """Ids of the modules of which a parameter belongs to another one too, or is used past the module."""
-    owners: dict[int, set[int]] = {}
-    for each in module.modules():
-        for parameter in each.parameters(recurse=False):
-            owners.setdefault(id(parameter), set()).add(id(each))
-    shared = {owner for several in owners.values() if len(several) > 1 for owner in several}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            path, _, attribute = str(node.target).rpartition(".")
-            owner = module.get_submodule(path)
-            if isinstance(owner, (*WEIGHTED, *_NORMS)) and attribute in owner._parameters:
-                shared.add(id(owner))
-    return shared
