@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -489,6 +490,25 @@ def test_sizes_are_derived_through_as_many_layers_as_there_are() -> None:
     net = Scaled().eval()
     data = export_onnx(net, TinyArchitecture())
     assert onnx_cost(data, (1, 4, 16, 16)).macs == model_cost(net, torch.zeros(1, 4, 16, 16)).macs
+
+
+class RoundedUp(nn.Module):
+    """Resizes to the next multiple of 8, which it finds with fractions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.scale = nn.Conv2d(4, 4, 3, padding=1), nn.Parameter(torch.tensor([0.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = [math.ceil(side / 8) * 8 for side in x.shape[2:]]
+        return self.inside(functional.interpolate(x, size=size, mode="bilinear")) * self.scale
+
+
+def test_sizes_are_derived_through_fractions() -> None:
+    data = export_onnx(RoundedUp().eval(), TinyArchitecture())
+    cost = onnx_cost(data, (1, 4, 12, 20))
+    assert cost.macs == 4 * 4 * 9 * 16 * 24
+    assert cost.parameters == 4 * 4 * 9 + 4
 
 
 def test_size_that_cannot_be_derived_is_named() -> None:

@@ -365,6 +365,31 @@ def test_four_bits_are_packed_two_in_a_byte_and_their_range_is_honoured() -> Non
     assert len(int8_report(data).int8) == 22
 
 
+def test_attention_to_values_from_four_bits_loads_in_onnx_runtime_without_our_engine() -> None:
+    """Left alone, ONNX Runtime's default optimizations contradict themselves about values that are moved."""
+
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches, self.qkv = nn.Conv2d(4, 16, 8, 8), nn.Linear(16, 48)
+            self.last = nn.Linear(16, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.patches(x).flatten(2).transpose(1, 2)
+            n, tokens, c = x.shape
+            q, k, v = self.qkv(x).reshape(n, tokens, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+            return self.last(
+                F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, c).mean(1)
+            )
+
+    x = pictures(4)
+    module, _ = quantized(Attention(), x, bits=4)
+    data = export_onnx(freeze(module.eval()), FixedRaw())
+    runtime = pytest.importorskip("onnxruntime")
+    session = runtime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    assert psnr(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), run_as_written(data, x)) > 60
+
+
 def test_a_damaged_file_has_no_report() -> None:
     with pytest.raises(IntegrityError):
         int8_report(small_unet_file()[:1000])

@@ -21,6 +21,7 @@ from zoo.apply.layers import layers_of
 from zoo.apply.measure import Measured, Meter
 from zoo.apply.package import write_outcome
 from zoo.apply.request import Job, Request, resolve
+from zoo.apply.sizes import export_first
 from zoo.apply.stages import Stage, StageRunner, stages_of
 from zoo.apply.weights import StartWeights, load_start
 from zoo.contracts import Phase, Reporter
@@ -90,13 +91,14 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
         request = dataclasses.replace(request, budgets=())  # whatever was given, nothing is made of it
     job = dataclasses.replace(job, request=request)
     original = copy.deepcopy(model)
+    job, exported = export_first(job, original, reporter)
     key = _fingerprint(job, start)
     work = request.out.with_name(request.out.name + ".work")
     with writing(work):
         work.mkdir(parents=True, exist_ok=True)
     meter = Meter(job, plugins.engine("onnxruntime"), reporter) if _is_main_process() else None
     if meter:
-        meter.add("", export_onnx(original, job.architecture))
+        meter.add("", exported)
     runner = StageRunner(job, original, reporter, work, key)
     left = iter(budgets(request, sum(stage.trains for stage in stages)))
     trainings: list[TrainingResult] = []

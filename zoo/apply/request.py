@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo import plugins
 from zoo.apply.device import Target, aimed
@@ -96,6 +97,14 @@ def resolve(request: Request) -> Job:
     return Job(request, architecture, recipe, data, dataset, _crop(request, architecture), target)
 
 
+def narrowed(job: Job, **changes: Any) -> Job:
+    """The job with `changes` to what its architecture takes. Raises UsageError if the crops then do not suit it."""
+    architecture = copy.copy(plugins.architecture(job.request.architecture, own_files=True))
+    architecture.input = dataclasses.replace(architecture.input, **changes)
+    architecture = adapted(architecture, job.techniques)
+    return dataclasses.replace(job, architecture=architecture, crop=_crop(job.request, architecture))
+
+
 def adapted(architecture: Architecture, techniques: Sequence[Technique]) -> Architecture:
     """The architecture with an input that suits it before and after each of the techniques; a copy."""
     suited = copy.copy(architecture)
@@ -110,6 +119,11 @@ def _crop(request: Request, architecture: Architecture) -> int:
         if height != width:
             raise UsageError(
                 f"{architecture.id} takes {width}x{height} input; only square crops can be trained on."
+            )
+        if request.crop not in (0, height):
+            raise UsageError(
+                f"{architecture.id} takes {width}x{height} input, so crops of {request.crop} cannot be trained on.",
+                hint="Leave --crop out.",
             )
         return height
     crop = request.crop or min(128, height, width)

@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo.contracts import Architecture
 from zoo.errors import ZooError
+from zoo.export.moves import quantize_what_is_moved
 from zoo.export.packing import INT4_OPSET, pack_weights
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
     if half_weights:
         _halve(proto.graph)
     has_int4 = pack_weights(proto.graph)
+    if has_int4:
+        quantize_what_is_moved(proto.graph)
     for node in proto.graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")

@@ -9,14 +9,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts import Architecture
+from zoo.contracts import Architecture, InputSpec
 from zoo.engines.onnx_check import check_onnx
-from zoo.errors import ZooError
+from zoo.errors import ExportError, ZooError
 from zoo.export.clean import clean
 from zoo.export.dynamic import with_dynamic_nodes
 from zoo.export.lowering import lower
@@ -65,8 +65,8 @@ def export_onnx(
     [0, 1]. A network that went through quantization-aware training gives QuantizeLinear/DequantizeLinear
     pairs around int8 weights; of any other, the initializers are named like the state dict's keys.
     `half_weights` stores weights of float layers in float16 and computes in float32.
-    The same network gives the same bytes. Raises ZooError if torch cannot export the network, OutputError if
-    `path` cannot be written.
+    The same network gives the same bytes. Raises ExportError if torch cannot export the network, ZooError if one
+    file cannot hold it, OutputError if `path` cannot be written.
     """
     require("onnx", "Exporting")
     require("onnxscript", "Exporting")
@@ -91,30 +91,40 @@ def export_onnx(
 
 
 def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
+    first: Exception | None = None
+    for height, width, axes in _varying(architecture.input):
+        example = torch.zeros(2, architecture.input.channels, height, width)
+        try:
+            with _silence(), torch.no_grad():
+                # Left to itself the exporter falls back on tracing that takes this input's branches for all.
+                graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
+                lower(graph)
+                hasten_rules()
+                program = torch.onnx.export(
+                    graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
+                    output_names=["output"], verbose=False, external_data=False,
+                )  # fmt: skip
+        except Exception as error:  # the exporter has no closed set of errors
+            first = first or error
+        else:
+            assert program is not None
+            return program.model_proto
+    assert first is not None
+    raise ExportError(f"torch cannot export {architecture.id} to ONNX", reason=_reason(first)) from first
+
+
+def _varying(spec: InputSpec) -> Iterator[tuple[int, int, dict[int, Any]]]:
+    """Height and width of an example, and which axes vary how, for one attempt after the other."""
     from torch.export import Dim
 
-    spec = architecture.input
-    height, width = spec.example
-    axes = {0: Dim.DYNAMIC}
-    if not spec.fixed_size:
-        # Sides of the same length would be taken for one and the same.
-        width += 2 * spec.multiple_of
-        axes = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    example = torch.zeros(2, spec.channels, height, width)
-    try:
-        with _silence(), torch.no_grad():
-            # Left to itself the exporter falls back on tracing that takes this input's branches for all.
-            graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
-            lower(graph)
-            hasten_rules()
-            program = torch.onnx.export(
-                graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
-                output_names=["output"], verbose=False, external_data=False,
-            )  # fmt: skip
-    except Exception as error:  # the exporter has no closed set of errors
-        raise ZooError(f"torch cannot export {architecture.id} to ONNX: {_reason(error)}") from error
-    assert program is not None
-    return program.model_proto
+    (height, width), multiple = spec.example, spec.multiple_of
+    if spec.fixed_size:
+        yield height, width, {0: Dim.DYNAMIC}
+        return
+    width += 2 * multiple  # sides of the same length would be taken for one and the same
+    yield height, width, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    if multiple > 1:  # sums over skip connections may need to know it
+        yield height, width, {0: Dim.DYNAMIC, 2: multiple * Dim("height"), 3: multiple * Dim("width")}
 
 
 def _reason(error: BaseException) -> str:

@@ -1,0 +1,78 @@
+"""Networks that do not take inputs of any size: the exported file takes those that they do, and says which."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo.artifacts.artifact import open_artifact
+from zoo.engines.onnxruntime import OnnxRuntimeEngine
+from zoo_cli.main import main
+
+SOURCE = """
+from torch import nn
+
+def flat():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(4096, 10)
+    )
+
+class Halves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, 2, 1)
+        self.strided = nn.Conv2d(32, 32, 3, 2, 1)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        y = self.strided(x)
+        y += self.pool(x)
+        return self.head(y.mean((2, 3)))
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "mynet.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def applied(source: Path, factory: str, *options: str) -> int:
+    where = ["--input", "rgb:3x64x64", "--output", "logits:10", "--out", str(source.parent / "out")]
+    return main(["apply", "ptq", f"{source}:{factory}", *where, "--images", "2", *options])
+
+
+def runs(folder: Path, height: int, width: int) -> tuple[int, ...]:
+    session = OnnxRuntimeEngine().open(open_artifact(folder).read("model.onnx"), threads=1)
+    return session.run(np.zeros((1, 3, height, width), np.float32)).shape
+
+
+def test_a_layer_on_flattened_pixels_leaves_one_size_and_the_run_says_so(source: Path, capsys) -> None:
+    assert applied(source, "flat", "--json") == 0
+    printed = capsys.readouterr()
+    assert "takes inputs of 64x64 alone" in printed.err
+    out = source.parent / "out"
+    assert json.loads(printed.out)["artifact"] == str(out)
+    assert open_artifact(out).manifest.input.fixed_size
+    assert runs(out, 64, 64) == (1, 10)
+
+
+def test_a_sum_of_two_ways_to_halve_leaves_multiples_and_the_run_says_so(source: Path, capsys) -> None:
+    assert applied(source, "Halves") == 0
+    assert "sides that are multiples of 32 alone" in capsys.readouterr().err
+    out = source.parent / "out"
+    spec = open_artifact(out).manifest.input
+    assert (spec.multiple_of, spec.fixed_size) == (32, False)
+    assert runs(out, 96, 32) == (1, 10)
+
+
+def test_crops_of_another_size_than_the_only_one_are_refused(source: Path, capsys) -> None:
+    assert applied(source, "flat", "--crop", "32") == 2
+    assert "crops of 32 cannot be trained on" in capsys.readouterr().err
+    assert not (source.parent / "out").exists()
