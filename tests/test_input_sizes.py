@@ -13,7 +13,9 @@ from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo_cli.main import main
 
 SOURCE = """
+import math
 from torch import nn
+from torch.nn import functional
 
 def flat():
     return nn.Sequential(
@@ -33,6 +35,18 @@ class Halves(nn.Module):
         y = self.strided(x)
         y += self.pool(x)
         return self.head(y.mean((2, 3)))
+
+class Windows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(32 if i else 3, 32, 3, 2) for i in range(4))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        for layer in self.layers:
+            rows, columns = (max((math.ceil(side / 2) - 1) * 2 + 3 - side, 0) for side in x.shape[2:])
+            x = layer(functional.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))).relu()
+        return self.head(x.mean((2, 3)))
 """
 
 
@@ -43,9 +57,9 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def applied(source: Path, factory: str, *options: str) -> int:
+def applied(source: Path, factory: str, *options: str, recipe: str = "ptq") -> int:
     where = ["--input", "rgb:3x64x64", "--output", "logits:10", "--out", str(source.parent / "out")]
-    return main(["apply", "ptq", f"{source}:{factory}", *where, "--images", "2", *options])
+    return main(["apply", recipe, f"{source}:{factory}", *where, "--images", "2", *options])
 
 
 def runs(folder: Path, height: int, width: int) -> tuple[int, ...]:
@@ -61,6 +75,13 @@ def test_a_layer_on_flattened_pixels_leaves_one_size_and_the_run_says_so(source:
     assert json.loads(printed.out)["artifact"] == str(out)
     assert open_artifact(out).manifest.input.fixed_size
     assert runs(out, 64, 64) == (1, 10)
+
+
+def test_sizes_that_take_too_long_to_derive_leave_one_size(source: Path, capsys) -> None:
+    """Padding that keeps halves whole: each such layer makes the formula three times as long."""
+    assert applied(source, "Windows", "--steps", "1", recipe="depthwise") == 0
+    assert "a size that takes" in capsys.readouterr().err
+    assert open_artifact(source.parent / "out").manifest.input.fixed_size
 
 
 def test_a_sum_of_two_ways_to_halve_leaves_multiples_and_the_run_says_so(source: Path, capsys) -> None:

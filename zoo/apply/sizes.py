@@ -36,7 +36,9 @@ def export_first(job: Job, model: nn.Module, reporter: Reporter) -> tuple[Job, b
             exported = export_onnx(model, other.architecture)
         except ExportError:
             continue
-        reporter.note(f"The file takes {takes} alone. For any size torch says: {refused.reason[:160]}")
+        reporter.note(
+            f"The file takes {takes} alone; for any size it cannot be exported: {refused.reason[:200]}"
+        )
         return other, exported
     raise refused
 

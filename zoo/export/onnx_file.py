@@ -19,6 +19,7 @@ from zoo.engines.onnx_check import check_onnx
 from zoo.errors import ExportError, ZooError
 from zoo.export.clean import clean
 from zoo.export.dynamic import with_dynamic_nodes
+from zoo.export.involved import refuse_involved_sizes
 from zoo.export.lowering import lower
 from zoo.export.qdq import OPSET, with_qdq_nodes
 from zoo.export.rules import hasten_rules
@@ -91,6 +92,7 @@ def export_onnx(
 
 
 def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
+    refuse_involved_sizes(deployed)
     first: Exception | None = None
     for height, width, axes in _varying(architecture.input):
         example = torch.zeros(2, architecture.input.channels, height, width)
