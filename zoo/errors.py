@@ -97,15 +97,17 @@ class OutputError(ZooError):
     exit_code = 8
 
 
-class ExportError(ZooError):
-    """torch cannot turn a network into an ONNX file. ``reason`` is what it says of it."""
-
-    def __init__(self, message: str, *, reason: str) -> None:
-        self.reason = reason
-        super().__init__(f"{message}: {reason}")
-
-
 class NetworkError(ZooError):
     """A server cannot be reached, refuses, is too slow, or answers what it should not; or offline is set."""
 
     exit_code = 9
+
+
+class ExportError(ZooError):
+    """torch cannot turn a network into an ONNX file. ``reason`` is what it says of it."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, hint: str | None = None, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(message, hint=hint)

@@ -21,13 +21,12 @@ from zoo.apply.layers import layers_of
 from zoo.apply.measure import Measured, Meter
 from zoo.apply.package import write_outcome
 from zoo.apply.request import Job, Request, resolve
-from zoo.apply.sizes import export_first
+from zoo.apply.sizes import export_first, export_shown
 from zoo.apply.stages import Stage, StageRunner, stages_of
 from zoo.apply.weights import StartWeights, load_start
 from zoo.contracts import Phase, Reporter
 from zoo.errors import HonestEffectError, UsageError
 from zoo.evaluation.quality import Quality
-from zoo.export.onnx_file import export_onnx
 from zoo.files import check_folder_target, writing
 from zoo.recipes.fingerprint import fingerprint
 from zoo.training.schedule import Budget
@@ -111,7 +110,7 @@ def apply(request: Request, reporter: Reporter) -> Outcome | None:
             trainings.append(training)
         if meter:
             finished = _finish(runner, copy.deepcopy(model), stages[: index + 1])
-            exported = export_onnx(finished, job.architecture, half_weights=request.half_weights)
+            exported = export_shown(job, finished, reporter, half_weights=request.half_weights)
             name = "+".join(done.name for done in stages[: index + 1])
             before = meter.files[-1]
             _check_loss(request, stage, before, meter.add(name, exported), start)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from zoo.apply.request import Job, narrowed
 from zoo.errors import ExportError
+from zoo.export.involved import InvolvedSizeError
 from zoo.export.onnx_file import export_onnx
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.contracts import Reporter
+    from zoo.contracts import InputSpec, Reporter
 
 #: Where sides of any length are refused, sides that can be halved five times often are not.
 _MULTIPLE = 32
@@ -28,27 +29,52 @@ def export_first(job: Job, model: nn.Module, reporter: Reporter) -> tuple[Job, b
     Raises ExportError if torch refuses all, UsageError if nothing can be trained at the sizes that are left.
     """
     try:
-        return job, export_onnx(model, job.architecture)
+        return job, export_shown(job, model, reporter)
     except ExportError as error:
         refused = error
-    for other, takes in _narrower(job):
+    for other in _narrower(job, refused):
         try:
-            exported = export_onnx(model, other.architecture)
+            exported = export_shown(other, model, reporter)
         except ExportError:
             continue
         reporter.note(
-            f"The file takes {takes} alone; for any size it cannot be exported: {refused.reason[:200]}"
+            f"The file takes {_sizes(other.architecture.input)} alone; for any size it cannot be exported: "
+            f"{refused.reason[:200]}"
         )
         return other, exported
     raise refused
 
 
-def _narrower(job: Job) -> Iterator[tuple[Job, str]]:
-    """The job for ever fewer sizes, and in words for which."""
+def export_shown(job: Job, model: nn.Module, reporter: Reporter, *, half_weights: bool = False) -> bytes:
+    """:func:`zoo.export.onnx_file.export_onnx` with progress."""
+    reporter.start(f"export for {_sizes(job.architecture.input)}", 1, "file")
+    try:
+        exported = export_onnx(model, job.architecture, half_weights=half_weights)
+        reporter.advance()
+        return exported
+    finally:
+        reporter.finish()
+
+
+def _sizes(spec: InputSpec) -> str:
+    height, width = spec.example
+    if spec.fixed_size:
+        return f"inputs of {width}x{height}"
+    return (
+        "any input"
+        if spec.multiple_of == 1
+        else f"inputs with sides that are multiples of {spec.multiple_of}"
+    )
+
+
+def _narrower(job: Job, refused: ExportError) -> Iterator[Job]:
+    """The job for ever fewer sizes."""
     spec = job.architecture.input
     height, width = spec.example
     if spec.fixed_size:
         return
-    if _MULTIPLE % spec.multiple_of == 0 and not (height % _MULTIPLE or width % _MULTIPLE):
-        yield narrowed(job, multiple_of=_MULTIPLE), f"inputs with sides that are multiples of {_MULTIPLE}"
-    yield narrowed(job, fixed_size=True), f"inputs of {width}x{height}"
+    divides = _MULTIPLE % spec.multiple_of == 0 and not (height % _MULTIPLE or width % _MULTIPLE)
+    # Formulas of sizes that are too long for any size are hardly ever shorter for multiples, and take as long to form.
+    if divides and not isinstance(refused.__cause__, InvolvedSizeError):
+        yield narrowed(job, multiple_of=_MULTIPLE)
+    yield narrowed(job, fixed_size=True)

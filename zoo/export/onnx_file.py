@@ -112,7 +112,8 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
             assert program is not None
             return program.model_proto
     assert first is not None
-    raise ExportError(f"torch cannot export {architecture.id} to ONNX", reason=_reason(first)) from first
+    reason = _reason(first)
+    raise ExportError(f"torch cannot export {architecture.id} to ONNX: {reason}", reason=reason) from first
 
 
 def _varying(spec: InputSpec) -> Iterator[tuple[int, int, dict[int, Any]]]:
