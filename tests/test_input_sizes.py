@@ -47,6 +47,16 @@ class Windows(nn.Module):
             rows, columns = (max((math.ceil(side / 2) - 1) * 2 + 3 - side, 0) for side in x.shape[2:])
             x = layer(functional.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))).relu()
         return self.head(x.mean((2, 3)))
+
+class Branches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        column = 65 if x.shape[3] > 64 else 0
+        return self.head(self.layers(x)[:, :, :, column].mean(2))
 """
 
 
@@ -82,6 +92,13 @@ def test_sizes_that_take_too_long_to_derive_leave_one_size(source: Path, capsys)
     assert applied(source, "Windows", "--steps", "1", recipe="depthwise") == 0
     assert "a size that takes" in capsys.readouterr().err
     assert open_artifact(source.parent / "out").manifest.input.fixed_size
+
+
+def test_a_branch_on_the_size_leaves_the_size_whose_branch_the_file_has(source: Path, capsys) -> None:
+    """torch exports the branch of another size than the example's; the file that does not run is not taken."""
+    assert applied(source, "Branches", "--steps", "1", recipe="depthwise") == 0
+    assert "takes inputs of 64x64 alone" in capsys.readouterr().err
+    assert runs(source.parent / "out", 64, 64) == (1, 10)
 
 
 def test_a_sum_of_two_ways_to_halve_leaves_multiples_and_the_run_says_so(source: Path, capsys) -> None:

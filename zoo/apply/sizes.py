@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from zoo import plugins
 from zoo.apply.request import Job, narrowed
-from zoo.errors import ExportError
+from zoo.errors import ExportError, ZooError
 from zoo.export.involved import InvolvedSizeError
 from zoo.export.onnx_file import export_onnx
 
@@ -29,12 +32,12 @@ def export_first(job: Job, model: nn.Module, reporter: Reporter) -> tuple[Job, b
     Raises ExportError if torch refuses all, UsageError if nothing can be trained at the sizes that are left.
     """
     try:
-        return job, export_shown(job, model, reporter)
+        return job, _export_running(job, model, reporter)
     except ExportError as error:
         refused = error
     for other in _narrower(job, refused):
         try:
-            exported = export_shown(other, model, reporter)
+            exported = _export_running(other, model, reporter)
         except ExportError:
             continue
         reporter.note(
@@ -43,6 +46,20 @@ def export_first(job: Job, model: nn.Module, reporter: Reporter) -> tuple[Job, b
         )
         return other, exported
     raise refused
+
+
+def _export_running(job: Job, model: nn.Module, reporter: Reporter) -> bytes:
+    """The file, if it runs at the size of the example: torch exports at another, and may take one for the other."""
+    exported = export_shown(job, model, reporter)
+    spec = job.architecture.input
+    if not spec.fixed_size:
+        try:
+            session = plugins.engine("onnxruntime").open(exported, threads=job.request.threads)
+            session.run(np.zeros((1, spec.channels, *spec.example), np.float32))
+        except ZooError as error:
+            message = f"What torch exports of {job.architecture.id} does not run"
+            raise ExportError(f"{message}: {error.message}", reason=error.message) from error
+    return exported
 
 
 def export_shown(job: Job, model: nn.Module, reporter: Reporter, *, half_weights: bool = False) -> bytes:
