@@ -60,7 +60,7 @@ class Net(Architecture):
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             net = self._create().eval()
-        _settle(net)
+        settle(net)
         return net
 
     def _create(self) -> nn.Module:
@@ -92,7 +92,7 @@ class Net(Architecture):
 _QUIET = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"init_weights": False}}
 
 
-def _settle(net: nn.Module) -> None:
+def settle(net: nn.Module) -> None:
     """Spread the random numbers of batch norms, so that folding them is put to the test."""
     generator = torch.Generator().manual_seed(1)
     for module in net.modules():
