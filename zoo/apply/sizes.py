@@ -25,9 +25,9 @@ _MULTIPLE = 32
 def export_first(job: Job, model: nn.Module, reporter: Reporter) -> tuple[Job, bytes]:
     """The file of the network as it comes, and the job for the sizes of input that this file takes.
 
-    A network is exported for any size. Where torch refuses that, it is exported for multiples of 32 (sums over skip
-    connections, attention in windows), and where torch refuses that too, for the size of its example (a fully
-    connected layer on flattened pixels); both are told.
+    A network is exported for any size. Where torch refuses that, or its file does not run, it is exported for multiples
+    of 32 (sums over skip connections, attention in windows), and where that fails too, for the size of its example (a
+    fully connected layer on flattened pixels); both are told.
 
     Raises ExportError if torch refuses all, UsageError if nothing can be trained at the sizes that are left.
     """

@@ -39,17 +39,13 @@ def quantize_what_is_moved(graph: onnx.GraphProto) -> None:
                 continue
             moved, levels = f"{value}moved", f"{value}levels"
             node.output[0] = moved
-            arguments = list(pair.input[1:])
-            nodes.append(
-                helper.make_node(
-                    "QuantizeLinear", [moved, *arguments], [levels], f"{node.name}:QuantizeLinear"
+            for operator, given, made in (
+                ("QuantizeLinear", moved, levels),
+                ("DequantizeLinear", levels, value),
+            ):
+                nodes.append(
+                    helper.make_node(operator, [given, *pair.input[1:]], [made], f"{node.name}:{operator}")
                 )
-            )
-            nodes.append(
-                helper.make_node(
-                    "DequantizeLinear", [levels, *arguments], [value], f"{node.name}:DequantizeLinear"
-                )
-            )
             pairs[value] = nodes[-1]
     del graph.node[:]
     graph.node.extend(nodes)
