@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from fake_distributions import install
-from small_plugin import PLUGIN, TECHNIQUES
-from zoo import catalogue
+from support.fake_distributions import install
+from support.small_plugin import PLUGIN, TECHNIQUES
+from zoo import registry
 from zoo.artifacts import Artifact
 
 # Workers side by side would fight for the cores; this is read when torch and numpy are first imported.
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _quicker_exports() -> None:
     if "torch.onnx" in sys.modules:
-        from zoo.testing.quicker import keep_translations
+        from zoo.testing.export_speedup import keep_translations
 
         keep_translations()
 
@@ -50,7 +50,7 @@ def _quicker_exports() -> None:
 def _own_catalogue() -> Iterator[None]:
     """What one test makes the catalogue of the installation is not that of the next."""
     yield
-    catalogue.checkpoints.cache_clear()
+    registry.checkpoints.cache_clear()
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def bayer(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A small artifact for Bayer files."""
-    import tiny  # needs onnx, which not every test has
+    from support import tiny  # needs onnx, which not every test has
 
     return tiny.bayer_artifact(tmp_path_factory.mktemp("artifacts") / "bayer")
 

@@ -28,38 +28,38 @@ BOARDS = {JETSON_ORIN_NANO: None, JETSON_NANO: "1.23.2"}
 UNAVAILABLE = 75
 #: A few tests of each part that a board runs, those that start other programs among them.
 FEW = (
-    "test_attack_raw.py::test_the_child_gives_what_decoding_in_this_process_gives",
-    "test_attack_raw.py::test_a_batch_goes_on_after_a_file_that_crashes_the_decoder",
-    "test_cli.py::test_help_shows_every_command_without_importing_one",
-    "test_cli.py::test_list_shows_what_is_installed_by_kind",
-    "test_devices.py",
-    "test_doctor.py",
-    "test_pull.py::test_a_damaged_cache_is_mended_and_a_foreign_folder_refused",
-    "test_pull.py::test_an_altered_source_installs_nothing",
-    "test_pull_network.py::test_a_pull_gives_the_pinned_bytes_and_shows_the_token_to_the_hub_only",
-    "test_raw_decode.py::test_mosaic_levels_and_gains_are_read_exactly",
-    "test_raw_pack.py::test_bayer_channels_hold_their_colour_in_any_phase_and_size",
-    "test_runner.py::test_a_bad_file_does_not_stop_the_others",
-    "test_runner.py::test_an_engine_that_computes_wrongly_is_named",
-    "test_runner.py::test_json_tells_the_steps_the_ratio_and_the_peak_memory",
-    "test_runner.py::test_running_loads_neither_torch_nor_onnx",
+    "attacks/test_attack_raw.py::test_the_child_gives_what_decoding_in_this_process_gives",
+    "attacks/test_attack_raw.py::test_a_batch_goes_on_after_a_file_that_crashes_the_decoder",
+    "cli/test_cli.py::test_help_shows_every_command_without_importing_one",
+    "cli/test_cli.py::test_list_shows_what_is_installed_by_kind",
+    "devices/test_devices.py",
+    "doctor/test_doctor.py",
+    "download/test_pull.py::test_a_damaged_cache_is_mended_and_a_foreign_folder_refused",
+    "download/test_pull.py::test_an_altered_source_installs_nothing",
+    "download/test_network.py::test_a_pull_gives_the_pinned_bytes_and_shows_the_token_to_the_hub_only",
+    "raw/test_decode.py::test_mosaic_levels_and_gains_are_read_exactly",
+    "raw/test_pack.py::test_bayer_channels_hold_their_colour_in_any_phase_and_size",
+    "runner/test_runner.py::test_a_bad_file_does_not_stop_the_others",
+    "runner/test_runner.py::test_an_engine_that_computes_wrongly_is_named",
+    "runner/test_runner.py::test_json_tells_the_steps_the_ratio_and_the_peak_memory",
+    "runner/test_runner.py::test_running_loads_neither_torch_nor_onnx",
 )
 #: And whole modules that need no torch.
 ALL = (
     *FEW,
-    "test_artifact.py",
-    "test_cli.py",
-    "test_files.py",
-    "test_import_cost.py",
-    "test_manifest.py",
-    "test_pull.py",
-    "test_raw_decode.py",
-    "test_raw_pack.py",
-    "test_registry.py",
-    "test_runner.py",
+    "artifacts/test_artifact.py",
+    "cli/test_cli.py",
+    "storage/test_atomic.py",
+    "project/test_import_cost.py",
+    "artifacts/test_manifest.py",
+    "download/test_pull.py",
+    "raw/test_decode.py",
+    "raw/test_pack.py",
+    "registry/test_registries.py",
+    "runner/test_runner.py",
 )
 #: Of those, what holds a clock or a limit of memory against code that is emulated.
-NOT_RUN = ("test_runner.py::test_a_real_camera_file_is_run_in_less_than_400_mb",)
+NOT_RUN = ("runner/test_runner.py::test_a_real_camera_file_is_run_in_less_than_400_mb",)
 
 T = TypeVar("T")
 _STARTED = time.monotonic()

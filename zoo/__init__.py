@@ -5,6 +5,6 @@ Importing this package is cheap: it loads neither torch nor numpy nor an engine.
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from zoo.version import __version__
 
 __all__ = ["__version__"]

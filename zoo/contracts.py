@@ -371,7 +371,7 @@ class Engine:
         """Load a model, as `profile` says the device computes best; None for the engine's own defaults.
 
         threads: on the processor; 0 for what the profile says, else as many as this process may use. Never start
-        more than those: :func:`zoo.engines.processors.thread_count` gives the number. Raises ZooError.
+        more than those: :func:`zoo.machine.processors.thread_count` gives the number. Raises ZooError.
         """
         raise NotImplementedError
 

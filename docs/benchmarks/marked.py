@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.files import write_bytes_atomic
+from zoo.storage.atomic import write_bytes_atomic
 
 
 def with_table(page: Path, name: str, table: str) -> str:

@@ -19,8 +19,8 @@ from PIL import Image
 
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
-from zoo.catalogue import shipped_folder
 from zoo.data.darkroom import Darkroom
+from zoo.registry import shipped_folder
 from zoo.runner.job import Settings, run_files
 from zoo.runner.loading import load
 

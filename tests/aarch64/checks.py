@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import dngs
 from aarch64 import Failed
 from aarch64.environment import Environment, run
 from aarch64.packages import HERE, ROOT
+from support import dngs
 
 CHECKPOINT = "lighter-unet-int8"
 #: Steps of an 8-bit picture that float arithmetic in another order may move a sample by.

@@ -17,8 +17,8 @@ import onnxruntime
 from zoo.artifacts import open_artifact
 from zoo.artifacts.golden import read_golden
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.catalogue import shipped_folder
-from zoo.engines.int8_graph import for_onnxruntime
+from zoo.onnx.uint8 import for_onnxruntime
+from zoo.registry import shipped_folder
 
 
 def main() -> None:

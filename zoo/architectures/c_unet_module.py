@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from zoo.surgery.separable import SeparableConv2d
+from zoo.modules.separable import SeparableConv2d
 
 
 def _stage(in_channels: int, out_channels: int, kinds: str) -> nn.Sequential:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from zoo.architectures.specs import input_spec, output_spec
 from zoo.contracts import TASKS, Architecture, InputSpec, OutputSpec
 from zoo.errors import InputError, UsageError, ZooError
-from zoo.files import read_bytes
-from zoo.optional import require
+from zoo.extras import require
 from zoo.options import format_options, option, parse_options
 from zoo.recipes.grammar import Stage, parse_stage
+from zoo.storage.atomic import read_bytes
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.fire import Fire, TransposedFire
+from zoo.modules.fire import Fire, TransposedFire
 
 #: squeeze and expand channels of the fires of each stage below the first; a fire gives twice the expand channels
 _FIRES = ((32, 64), (48, 128), (64, 256), (80, 512))

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.separable import SeparableConv2d
+from zoo.modules.separable import SeparableConv2d
 
 
 class Block(nn.Sequential):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoo.contracts import Architecture, InputSpec, OutputSpec
 from zoo.errors import UnknownIdError, UsageError, ZooError
-from zoo.optional import require
+from zoo.extras import require
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.separable import SeparableConv2d
+from zoo.modules.separable import SeparableConv2d
 
 WIDTHS = (32, 64, 128, 256, 512)
 

@@ -20,8 +20,8 @@ from zoo.artifacts.manifest import (
     parse_manifest,
 )
 from zoo.errors import IntegrityError, OutputError, UnknownIdError
-from zoo.files import atomic_folder, check_folder_target, chunks, open_regular, read_bytes, reading
-from zoo.strict import parse_json
+from zoo.schema import parse_json
+from zoo.storage.atomic import atomic_folder, check_folder_target, chunks, open_regular, read_bytes, reading
 
 #: Bytes of a file that is read as a whole.
 _LARGEST_IN_MEMORY = 1 << 36

@@ -20,7 +20,7 @@ from typing import Any
 from zoo.artifacts.manifest import Manifest
 from zoo.artifacts.metadata import Publication, front_matter
 from zoo.errors import IntegrityError
-from zoo.strict import Fields
+from zoo.schema import Fields
 
 _MOST_FIGURES = 100
 _INSTALL = "pip install 'compression-zoo[cpu]'"

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoo.artifacts.tensors import checked_tensors
-from zoo.decibels import PSNR_CEILING
-from zoo.decibels import psnr as decibels
+from zoo.artifacts.safetensors_check import checked_tensors
 from zoo.errors import IntegrityError
+from zoo.images.decibels import PSNR_CEILING
+from zoo.images.decibels import psnr as decibels
 
 if TYPE_CHECKING:
     import numpy as np

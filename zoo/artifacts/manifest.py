@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 
 from zoo.contracts import InputSpec, OutputSpec
 from zoo.errors import IntegrityError
-from zoo.names import clashing_names, unsafe_name
-from zoo.strict import Fields, parse_json
+from zoo.schema import Fields, parse_json
+from zoo.storage.safe_names import clashing_names, unsafe_name
 
 #: The version of the artifact format that this program writes, and the newest it reads.
 FORMAT = 1

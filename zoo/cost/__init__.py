@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from zoo.cost.figures import Cost, LayerCost
 
 if TYPE_CHECKING:
-    from zoo.cost.model import model_cost
-    from zoo.cost.onnx_file import onnx_cost
+    from zoo.cost.file_cost import onnx_cost
+    from zoo.cost.module_cost import model_cost
 
 __all__ = ["Cost", "LayerCost", "model_cost", "onnx_cost"]
 
@@ -19,11 +19,11 @@ __all__ = ["Cost", "LayerCost", "model_cost", "onnx_cost"]
 def __getattr__(name: str) -> Any:
     """torch and onnx are imported by the first use of what needs them."""
     if name == "model_cost":
-        from zoo.cost.model import model_cost
+        from zoo.cost.module_cost import model_cost
 
         return model_cost
     if name == "onnx_cost":
-        from zoo.cost.onnx_file import onnx_cost
+        from zoo.cost.file_cost import onnx_cost
 
         return onnx_cost
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

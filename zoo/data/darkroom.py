@@ -11,7 +11,7 @@ import numpy as np
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.cameras import CAMERAS
 from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose, linear_to_srgb, srgb_to_linear
-from zoo.data.pictures import Picture, PictureSet
+from zoo.data.picture_folders import Picture, PictureSet
 from zoo.errors import UsageError
 from zoo.options import option
 from zoo.raw.decode import decode

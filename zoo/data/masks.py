@@ -13,11 +13,11 @@ import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
-from zoo.data.pictures import PictureCache
-from zoo.data.windows import random_window
+from zoo.data.picture_folders import PictureCache
+from zoo.data.random_crops import random_window
 from zoo.errors import InputError, UsageError
+from zoo.images.pixels import as_input
 from zoo.options import option
-from zoo.pixels import as_input
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
-from zoo.pixels import SUFFIXES, read_pixels
+from zoo.images.pixels import SUFFIXES, read_pixels
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,7 +61,7 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
 
 
 def read_page(page: Page) -> npt.NDArray[Any]:
-    """The pixels as stored, see :func:`zoo.pixels.read_pixels`."""
+    """The pixels as stored, see :func:`zoo.images.pixels.read_pixels`."""
     return read_pixels(page.path, page.index, indices=page.indices)
 
 

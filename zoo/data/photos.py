@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
-from zoo.data.pictures import Picture, PictureSet
+from zoo.data.picture_folders import Picture, PictureSet
 from zoo.errors import UsageError
 from zoo.options import option
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
-from zoo.data.windows import random_window
+from zoo.data.random_crops import random_window
 from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.raw.decode import decode

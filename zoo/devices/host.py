@@ -9,8 +9,8 @@ import platform
 import re
 from pathlib import Path
 
-from zoo.cgroups import memory_limit
 from zoo.contracts import DeviceProfile
+from zoo.machine.cgroups import memory_limit
 
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
 _ROOT = Path("/")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from zoo.contracts import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
 from zoo.errors import PluginError
-from zoo.files import read_bytes
-from zoo.strict import Fields, parse_toml
+from zoo.schema import Fields, parse_toml
+from zoo.storage.atomic import read_bytes
 
 FORMAT = 1
 #: the numeric types a profile may name

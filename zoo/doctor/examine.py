@@ -10,7 +10,7 @@ from zoo.contracts import DeviceProfile
 from zoo.devices import board_of
 from zoo.doctor.finding import Finding, State
 from zoo.doctor.fitting import fit_findings
-from zoo.doctor.machine import machine_findings, memory_findings, power_findings
+from zoo.doctor.hardware import machine_findings, memory_findings, power_findings
 from zoo.doctor.software import software_findings
 
 if TYPE_CHECKING:

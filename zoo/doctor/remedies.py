@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.engines.cuda import CUDA
-from zoo.engines.nvidia import has_gpu
-from zoo.engines.ort import obstacle
+from zoo.engines.ort_session import obstacle
 from zoo.engines.tensorrt import TENSORRT
+from zoo.machine.nvidia import has_gpu
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile

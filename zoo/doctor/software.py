@@ -9,12 +9,12 @@ from pathlib import Path
 
 from zoo import plugins
 from zoo.contracts import DeviceProfile
-from zoo.discovery import version_of
 from zoo.doctor.finding import Finding, State
 from zoo.doctor.remedies import engine_remedy, gpu_runtime_remedy, runtime_remedy
 from zoo.engines.opening import blaming
-from zoo.engines.ort import DISTRIBUTIONS
+from zoo.engines.ort_session import DISTRIBUTIONS
 from zoo.errors import UnknownIdError, ZooError
+from zoo.plugins.discovery import version_of
 
 _NEEDED = ("numpy", "rawpy", "pillow", "safetensors", "tifffile")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine
-from zoo.engines.float_graph import to_float
-from zoo.engines.nvidia import has_gpu
-from zoo.engines.onnx_check import model_bytes
-from zoo.engines.ort import CPU, Provider, obstacle, open_session, runtime_version
+from zoo.engines.ort_session import CPU, Provider, obstacle, open_session, runtime_version
+from zoo.machine.nvidia import has_gpu
+from zoo.onnx.check import model_bytes
+from zoo.onnx.dequantize import to_float
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
-    from zoo.engines.ort import OnnxRuntimeSession
+    from zoo.engines.ort_session import OnnxRuntimeSession
 
 CUDA = "CUDAExecutionProvider"
 

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine
-from zoo.engines.int8_graph import for_onnxruntime
-from zoo.engines.onnx_check import model_bytes
-from zoo.engines.ort import CPU, obstacle, open_session, optimize, runtime_version
-from zoo.engines.prepared import prepared
-from zoo.engines.processors import multiplies_unsigned
+from zoo.engines.ort_session import CPU, obstacle, open_session, optimize, runtime_version
+from zoo.engines.prepared_models import prepared
 from zoo.errors import IntegrityError
+from zoo.machine.processors import multiplies_unsigned
+from zoo.onnx.check import model_bytes
+from zoo.onnx.uint8 import for_onnxruntime
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
-    from zoo.engines.ort import OnnxRuntimeSession
+    from zoo.engines.ort_session import OnnxRuntimeSession
 
 
 class OnnxRuntimeEngine(Engine):

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from zoo.engines.processors import thread_count
 from zoo.errors import PluginError, ZooError
+from zoo.machine.processors import thread_count
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine, InputSpec
 from zoo.engines.cuda import cuda_provider, gpu_obstacle
-from zoo.engines.float_graph import to_float
-from zoo.engines.nvidia import tensorrt_version
-from zoo.engines.onnx_bytes import read_model
-from zoo.engines.onnx_check import model_bytes
-from zoo.engines.ort import CPU, obstacle, open_session, runtime_version
-from zoo.engines.packed_weights import expand
+from zoo.engines.ort_session import CPU, obstacle, open_session, runtime_version
 from zoo.engines.tensorrt_cache import built_engine
 from zoo.errors import OutputError
+from zoo.machine.nvidia import tensorrt_version
+from zoo.onnx.check import model_bytes
+from zoo.onnx.dequantize import to_float
+from zoo.onnx.graph import read_model
+from zoo.onnx.packed_weights import expand
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
-    from zoo.engines.ort import OnnxRuntimeSession
+    from zoo.engines.ort_session import OnnxRuntimeSession
 
 TENSORRT = "TensorrtExecutionProvider"
 #: Of a network that zoo knows nothing of; most take multiples of fewer.

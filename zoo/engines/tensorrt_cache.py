@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from zoo.cache import cache_dir
-from zoo.engines.nvidia import gpu_identity
 from zoo.errors import ZooError
-from zoo.files import write_bytes_atomic, writing
-from zoo.holding import attempt, holding, release
+from zoo.machine.nvidia import gpu_identity
+from zoo.storage.atomic import write_bytes_atomic, writing
+from zoo.storage.cache_dir import cache_dir
+from zoo.storage.file_lock import attempt, holding, release
 
 T = TypeVar("T")
 

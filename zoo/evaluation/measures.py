@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zoo.decibels import psnr
-from zoo.optional import require
+from zoo.extras import require
+from zoo.images.decibels import psnr
 
 if TYPE_CHECKING:
     import numpy as np

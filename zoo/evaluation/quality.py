@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from zoo.decibels import PSNR_CEILING
 from zoo.errors import InputError, ZooError
 from zoo.evaluation.measures import YARDSTICKS, Measure
+from zoo.images.decibels import PSNR_CEILING
 
 if TYPE_CHECKING:
     import numpy as np

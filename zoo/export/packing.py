@@ -15,6 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
     import onnx
 
     Levels = npt.NDArray[np.int8]

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fixed_point import FixedPoint, to_fixed_point
-from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
-from zoo.surgery.walk import replace_named
+from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.surgery.module_tree import replace_named
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19

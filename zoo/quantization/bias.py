@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from zoo.quantization.dynamic import DynamicRound
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.fold import Leave
-from zoo.quantization.layers import QuantConv2d, QuantLinear
+from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 
 _Layer = QuantConv2d | QuantLinear
 

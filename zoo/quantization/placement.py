@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import Leave, is_plain
 from zoo.quantization.lowering import Pad
-from zoo.quantization.operators import Kind, gives_sequence, is_nonnegative, kind_of, upper_bound
+from zoo.quantization.operator_roles import Kind, gives_sequence, is_nonnegative, kind_of, upper_bound
 
 #: Kinds whose result shares the levels of what went in.
 _SHARING = (Kind.PASS, Kind.RECTIFY, Kind.JOIN)

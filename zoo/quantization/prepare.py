@@ -14,12 +14,12 @@ from zoo.contracts import Context
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import Leave, fold_batch_norms, is_plain
-from zoo.quantization.layers import QuantConv2d, QuantLinear
 from zoo.quantization.lowering import lower
 from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place
-from zoo.quantization.trace import propagate_shapes, trace
-from zoo.surgery.walk import replace_named
+from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.surgery.module_tree import replace_named
+from zoo.surgery.tracing import propagate_shapes, trace
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from zoo.errors import InputError
-from zoo.files import open_regular, reading
 from zoo.raw.native import native_messages
 from zoo.raw.plausible import DAMAGED, check_picture
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
+from zoo.storage.atomic import open_regular, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def decode(source: Path | bytes) -> RawFrame:
     """Read a RAW file (a path, or the bytes of one) through LibRaw, in this process.
 
     For files that this machine made or that belong to a data set; what a user names goes through
-    :class:`zoo.raw.isolated.IsolatedDecoder`, which a file that crashes LibRaw does not end.
+    :class:`zoo.raw.subprocess_decoder.IsolatedDecoder`, which a file that crashes LibRaw does not end.
     Raises InputError, saying what was found and what is needed, when the file cannot be read, is no RAW file,
     is truncated or damaged, has no colour-filter mosaic, or has levels that leave no signal.
     """

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from zoo import plugins
 from zoo.contracts import Technique
-from zoo.discovery import Plugin
 from zoo.options import format_options
+from zoo.plugins.discovery import Plugin
 from zoo.recipes import legality
 from zoo.recipes.grammar import Recipe, Stage, parse
 

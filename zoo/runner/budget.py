@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.errors import UsageError
-from zoo.runner.memory import limit_of_process
-from zoo.runner.pictures import Format, needs_whole, sample_bytes
+from zoo.images.writing import Format, needs_whole, sample_bytes
+from zoo.machine.memory import limit_of_process
+from zoo.onnx.working_set import WorkingSet, working_set_of
 from zoo.runner.tiles import Plan, plan_tiles
-from zoo.runner.working_set import WorkingSet, working_set_of
 
 if TYPE_CHECKING:
     from pathlib import Path

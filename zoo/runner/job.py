@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import OutputError, UsageError, ZooError
-from zoo.files import writing
-from zoo.raw.ahead import DecoderAhead
+from zoo.images.writing import LARGEST, SUFFIXES, Format, needs_whole, write_picture
+from zoo.machine.memory import limit_of_process, peak_rss_mb
+from zoo.raw.prefetch import DecoderAhead
 from zoo.runner.budget import USUAL, Footprint, Frame, Need, decoding_beside, footprint, refuse
 from zoo.runner.loading import Loaded
-from zoo.runner.memory import limit_of_process, peak_rss_mb
-from zoo.runner.pictures import LARGEST, SUFFIXES, Format, needs_whole, write_picture
 from zoo.runner.tiles import Plan
+from zoo.storage.atomic import writing
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -289,7 +289,7 @@ def _timed_parts(result: FileResult, parts: Iterator[npt.NDArray[Any]]) -> Itera
 
 def _packed_picture(result: FileResult, manifest: Manifest) -> Source:
     """A picture as the network takes it, whole and upright."""
-    from zoo.pixels import as_input, read_pixels
+    from zoo.images.pixels import as_input, read_pixels
     from zoo.raw.pack import Packed
 
     with _timed(result, "decode"):
@@ -304,7 +304,7 @@ def _classify(loaded: Loaded, result: FileResult) -> None:
     """One picture to the five highest logits."""
     import numpy as np
 
-    from zoo.runner.rgb import read_rgb
+    from zoo.runner.rgb_input import read_rgb
 
     with _timed(result, "decode"):
         inputs = read_rgb(result.path, loaded.artifact.manifest.input)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import engines, plugins
+from zoo import engines, onnx, plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.engines.onnx_check import checked_model
 from zoo.engines.opening import blaming, open_for
-from zoo.engines.processors import machine
 from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
-from zoo.kept import Kept
+from zoo.machine.processors import machine
+from zoo.onnx.check import checked_model
+from zoo.storage.result_cache import Kept
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -67,7 +67,7 @@ def load(
     try:
         artifact.verify()
     except IntegrityError:
-        from zoo.pull.records import distrust
+        from zoo.checkpoints.records import distrust
 
         distrust(artifact.path)  # so that the next pull mends it
         raise
@@ -150,7 +150,7 @@ class _GoldenRecord:
             "machine": machine(),
         }
         # Engines rewrite files when they load them: a change of theirs needs a new check.
-        self._kept = Kept("golden", subject, Path(engines.__file__))
+        self._kept = Kept("golden", subject, Path(engines.__file__), Path(onnx.__file__))
 
     def raise_if_refused(self) -> None:
         """Raise IntegrityError if the engine failed this very check before."""

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo import __version__, plugins
+from zoo import plugins
 from zoo.contracts import CONTRACT_VERSION
 from zoo.errors import UsageError
-from zoo.files import atomic_folder, check_folder_target
+from zoo.storage.atomic import atomic_folder, check_folder_target
+from zoo.version import __version__
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _DISTRIBUTION = re.compile(r"zoo-[a-z][a-z0-9]*(-[a-z0-9]+)*")

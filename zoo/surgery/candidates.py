@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from zoo.contracts import Context
-from zoo.surgery.walk import names_of
+from zoo.surgery.module_tree import names_of
 
 Which = Literal["all", "first", "second"]
 

@@ -15,10 +15,10 @@ from torch import nn
 from zoo import plugins
 from zoo.contracts import CONTRACT_VERSION, Architecture, Dataset, Phase, SilentReporter, Technique
 from zoo.cost import onnx_cost
-from zoo.discovery import discover
 from zoo.errors import LegalityError, UnknownIdError, ZooError
-from zoo.export.onnx_file import export_onnx
+from zoo.export.exporter import export_onnx
 from zoo.options import format_options, options_of, parse_options
+from zoo.plugins.discovery import discover
 from zoo.recipes import legality
 from zoo.recipes.grammar import Stage, parse_stage
 from zoo.testing.trial import Trial, attempt, rewrite

@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 from zoo import plugins
-from zoo.apply.request import Job, Request, adapted
-from zoo.apply.stages import StageRunner, stages_of
 from zoo.artifacts.golden import psnr
 from zoo.contracts import Architecture, Dataset, LeftAlone, Reporter, SilentReporter, Technique
-from zoo.export.onnx_file import export_onnx
+from zoo.export.exporter import export_onnx
 from zoo.options import format_options
+from zoo.pipeline.request import Job, Request, adapted
+from zoo.pipeline.stages import StageRunner, stages_of
 from zoo.recipes import legality
 from zoo.recipes.canonical import ResolvedRecipe
 from zoo.recipes.grammar import Recipe, Stage
-from zoo.testing.quicker import keep_translations
+from zoo.testing.export_speedup import keep_translations
 from zoo.testing.workbench import Patterns, Workbench
 from zoo.training.inputs import normalise
 from zoo.training.schedule import Budget

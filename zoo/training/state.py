@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from zoo.errors import IntegrityError
-from zoo.files import write_bytes_atomic
+from zoo.storage.atomic import write_bytes_atomic
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.errors import UsageError
-from zoo.optional import require
+from zoo.extras import require
 from zoo_cli.output import (
     integer,
     json_option,
@@ -25,8 +25,8 @@ from zoo_cli.output import (
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.apply.pipeline import Outcome
-    from zoo.apply.request import Request
+    from zoo.pipeline.pipeline import Outcome
+    from zoo.pipeline.request import Request
     from zoo.recipes.grammar import Recipe
 
 _DEFAULT_MINUTES = 10.0
@@ -81,9 +81,9 @@ def command(
     from zoo.recipes.grammar import parse
 
     if recipe_file is not None:
-        from zoo.recipes import toml_form
+        from zoo.recipes import recipe_toml
 
-        found = toml_form.read(recipe_file)
+        found = recipe_toml.read(recipe_file)
         # with a file the only argument left is the architecture, which the file may name itself
         name = architecture or recipe or found.architecture
         if name is None:
@@ -91,7 +91,7 @@ def command(
                 "The recipe file names no architecture.", hint="Name one: zoo apply --recipe FILE unet"
             )
         require_compress()
-        from zoo.apply.recipe_file import with_file
+        from zoo.pipeline.recipe_file import with_file
 
         request = with_file(make_request(None, name, str(found.recipe), options), found)
         run(request, as_json)
@@ -122,8 +122,8 @@ def require_compress() -> None:
 
 def make_request(recipe: Any, architecture: str, title: str, options: dict[str, Any]) -> Request:
     """A request from command-line options."""
-    from zoo.apply.request import Request
     from zoo.architectures.module_file import with_specs
+    from zoo.pipeline.request import Request
     from zoo.training.schedule import Budget
 
     architecture = with_specs(architecture, options.pop("input"), options.pop("output"))
@@ -145,7 +145,7 @@ def _file_name(title: str) -> str:
 
 def run(request: Request, as_json: bool) -> None:
     """Run a request and show what came of it."""
-    from zoo.apply.pipeline import apply
+    from zoo.pipeline.pipeline import apply
 
     with quiet_stdout(as_json), progress() as reporter:
         try:

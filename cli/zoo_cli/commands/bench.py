@@ -11,7 +11,7 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.bench.bench import Bench, Result
+    from zoo.benchmarking.comparison import Bench, Result
 
 
 class Size(click.ParamType):
@@ -73,9 +73,9 @@ def command(
     moment. An engine's run ends when its result is in memory, on a GPU too.
     """
     from zoo import plugins
-    from zoo.bench.bench import Subject, contenders_of, open_all, run_bench
-    from zoo.files import check_png_target
-    from zoo.locate import locate_artifact
+    from zoo.benchmarking.comparison import Subject, contenders_of, open_all, run_bench
+    from zoo.checkpoints.resolver import locate_artifact
+    from zoo.storage.atomic import check_png_target
 
     if plot is not None:
         check_png_target(plot, "roofline.png")
@@ -96,9 +96,9 @@ def command(
 
 def _draw(bench: Bench, path: Path) -> None:
     """Raises UsageError if the work of no artifact could be counted."""
-    from zoo.bench.roofline import Point, draw
+    from zoo.benchmarking.roofline import Point, draw
     from zoo.errors import UsageError
-    from zoo.optional import install_hint
+    from zoo.extras import install_hint
 
     points = [
         Point(result.contender.name, result.work.intensity, result.gmacs_per_s)

@@ -12,7 +12,7 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, sca
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.pull.keeping import Kept, Rest
+    from zoo.checkpoints.listing import Kept, Rest
 
 
 @click.group(name="cache")
@@ -24,8 +24,8 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the checkpoints in the cache with their sizes and when they were last used."""
-    from zoo.cache import cache_dir
-    from zoo.pull.keeping import kept, rests
+    from zoo.checkpoints.listing import kept, rests
+    from zoo.storage.cache_dir import cache_dir
 
     checkpoints, others = kept(), rests()
     if as_json:
@@ -62,8 +62,8 @@ def verify(as_json: bool) -> None:
 
     The exit code is 4 if any was damaged.
     """
-    from zoo.pull.keeping import kept
-    from zoo.pull.pruning import verify
+    from zoo.checkpoints.listing import kept
+    from zoo.checkpoints.pruning import verify
 
     with progress() as reporter:
         reporter.start("verify", sum(each.size for each in kept()), "B")
@@ -94,7 +94,7 @@ def verify(as_json: bool) -> None:
 @json_option
 def prune(unused: float | None, dry_run: bool, as_json: bool) -> None:
     """Remove partial downloads, damaged checkpoints, those that a newer version replaced, and unlisted ones."""
-    from zoo.pull.pruning import forget_missing, prunable, remove
+    from zoo.checkpoints.pruning import forget_missing, prunable, remove
 
     items = prunable(unused)
     removed = items if dry_run else [item for item in items if remove(item)]
@@ -129,7 +129,7 @@ def _removed(item: Kept | Rest) -> dict[str, object]:
 
 
 def _origin(each: Kept) -> str:
-    from zoo.catalogue.installed import registry_file
+    from zoo.registry.installed import registry_file
 
     if each.registry is None:
         return "unlisted"

@@ -27,7 +27,7 @@ def command(artifact: str | None, megapixels: float, device: str, as_json: bool)
     Given an ARTIFACT, a folder or the id of a pulled checkpoint, also say whether running it fits in memory.
     Exits with 1 if something will not work.
     """
-    from zoo.locate import locate_artifact
+    from zoo.checkpoints.resolver import locate_artifact
 
     with quiet_stdout(as_json):
         found = None if artifact is None else locate_artifact(artifact)

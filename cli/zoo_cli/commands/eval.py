@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.optional import require
+from zoo.extras import require
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.evaluation.artifact import Evaluation
+    from zoo.evaluation.evaluator import Evaluation
 
 
 @click.command(short_help="Measure the quality of an artifact on a dataset.")
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def command(artifact: str, as_json: bool, **options: Any) -> None:
     """Measure ARTIFACT, a folder or the id of a pulled checkpoint, as the engine runs it."""
     require("skimage", "Measuring quality")
-    from zoo.evaluation.artifact import evaluate_artifact
+    from zoo.evaluation.evaluator import evaluate_artifact
 
     with quiet_stdout(as_json), progress() as reporter:
         result = evaluate_artifact(artifact, reporter=reporter, **options)

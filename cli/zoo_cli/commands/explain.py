@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.optional import require
+from zoo.extras import require
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.explain.report import Choice, Comparison, Explanation, TensorReport
+    from zoo.explanation.report import Choice, Comparison, Explanation, TensorReport
 
 #: How many reasons are shown; JSON holds all.
 _MOST_REASONS = 8
@@ -53,15 +53,15 @@ def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> 
     """
     require("onnx", "Explaining a file")
     if plot is not None:
-        from zoo.files import check_png_target
+        from zoo.storage.atomic import check_png_target
 
         check_png_target(plot, "ranges.png")
-    from zoo.explain.explain import explain_artifact
+    from zoo.explanation.explainer import explain_artifact
 
     with quiet_stdout(as_json), progress() as reporter:
         result = explain_artifact(artifact, reporter=reporter, **options)
     if plot is not None:
-        from zoo.explain.plot import draw
+        from zoo.explanation.plot import draw
 
         draw(result, plot)
     if as_json:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from zoo import plugins
-from zoo.discovery import GROUPS, discover
 from zoo.errors import MissingDependencyError, UnknownIdError
 from zoo.options import Option, format_value, options_of
+from zoo.plugins.discovery import GROUPS, discover
 from zoo.suggest import did_you_mean
 from zoo_cli.output import integer, json_option, print_json, print_table, print_text, quiet_stdout, scaled
 
@@ -49,7 +49,7 @@ def command(id_: str, kind: str | None, as_json: bool) -> None:
 
 def _kinds_of(name: str) -> list[str]:
     """The kinds of which something answers to `name`, most telling first."""
-    from zoo.catalogue import checkpoints
+    from zoo.registry import checkpoints
 
     installed = discover()
     plain = set(name.split(":")[:2])
@@ -92,7 +92,7 @@ def _architecture(name: str) -> Record:
 
 
 def _cost(architecture: Any) -> Record:
-    from zoo.optional import require
+    from zoo.extras import require
 
     torch = require("torch", "Counting parameters and MACs")
     from zoo.cost import model_cost
@@ -106,7 +106,7 @@ def _cost(architecture: Any) -> Record:
 
 def _published_cost(name: str) -> Record:
     """The cost that the published checkpoint of the same name states; empty if there is none."""
-    from zoo.catalogue import checkpoints
+    from zoo.registry import checkpoints
 
     published = checkpoints().get(name)
     figures = published.figures if published else {}
@@ -182,7 +182,7 @@ def _device(name: str) -> Record:
 
 
 def _checkpoint(name: str) -> Record:
-    from zoo.catalogue import checkpoint
+    from zoo.registry import checkpoint
 
     entry = checkpoint(name)
     return {

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.discovery import GROUPS
 from zoo.errors import UsageError
-from zoo.survey import survey
+from zoo.plugins.discovery import GROUPS
+from zoo.plugins.plugin_check import survey
 from zoo_cli.commands.plugins import as_record
 from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option, scaled
 
 if TYPE_CHECKING:
-    from zoo.catalogue import Checkpoint
+    from zoo.registry import Checkpoint
 
 KINDS = (*GROUPS, "checkpoints")
 #: The figures that tell how good a checkpoint is, of whatever task, and how fast; the first that it states is shown.
@@ -70,7 +70,7 @@ def command(
 def _chosen(
     registry: str | None, device: str | None, max_mb: float | None, arch: str | None
 ) -> Sequence[Checkpoint]:
-    from zoo.pull.registries import known_with
+    from zoo.download.named_registry import known_with
 
     return [
         each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from zoo.errors import PluginError
-from zoo.survey import FAULTS, Standing, State, survey
+from zoo.plugins.plugin_check import FAULTS, Standing, State, survey
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 

@@ -11,7 +11,7 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.hub.publish import Published
+    from zoo.publishing.publisher import Published
 
 
 @click.command(short_help="Publish an artifact on the Hub, with its card and registry entry.")
@@ -67,8 +67,8 @@ def command(
     One commit holds all of it, and is read back and verified byte by byte before it is tagged and registered.
     Interrupted anywhere, the same command goes on. HF_ENDPOINT and HF_TOKEN are honoured.
     """
-    from zoo.hub.publish import publish
-    from zoo.hub.request import Request
+    from zoo.publishing.destination import Request
+    from zoo.publishing.publisher import publish
 
     request = Request(
         artifact=artifact,

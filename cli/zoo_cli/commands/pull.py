@@ -12,7 +12,7 @@ from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
-    from zoo.pull import Pulled
+    from zoo.download import Pulled
 
 
 @click.command(short_help="Fetch a published checkpoint.")
@@ -29,8 +29,8 @@ def command(name: str, device: str | None, out: Path | None, registry: str | Non
     NAME is an id of `zoo list checkpoints`, alone or with the revision it must be (ID@TAG, ID@COMMIT), or
     NAMESPACE/NAME@COMMIT for anything on the Hub that no registry lists.
     """
-    from zoo.pull import pull
-    from zoo.pull.registries import known_with
+    from zoo.download import pull
+    from zoo.download.named_registry import known_with
 
     with quiet_stdout(as_json), progress() as reporter:
         profile = _profile(device) if device else None

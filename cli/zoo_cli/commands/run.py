@@ -43,7 +43,7 @@ class Size(click.ParamType):
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from zoo.runner.memory import parse_size
+        from zoo.machine.memory import parse_size
 
         return value if isinstance(value, int) else parse_size(value)
 
@@ -109,8 +109,8 @@ def command(
     used is reported, and the others are done.
     """
     from zoo.errors import UsageError
-    from zoo.pixels import SUFFIXES
-    from zoo.raw.ahead import DecoderAhead
+    from zoo.images.pixels import SUFFIXES
+    from zoo.raw.prefetch import DecoderAhead
 
     # numpy's threads for linear algebra, of which there is none here: starting them takes a tenth of a small run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -121,11 +121,11 @@ def command(
             decoder.start()  # while the rest is imported and found
 
         from zoo import plugins
-        from zoo.locate import locate_artifact
+        from zoo.checkpoints.resolver import locate_artifact
+        from zoo.machine.memory import return_freed_memory
         from zoo.runner.budget import footprint, usual_limit
         from zoo.runner.job import Settings, reserve_for, run_files
         from zoo.runner.loading import load
-        from zoo.runner.memory import return_freed_memory
 
         started = time.perf_counter()
         return_freed_memory()
@@ -150,7 +150,7 @@ def command(
 def _show(
     name: str, loaded: Loaded, loading: float, results: Sequence[FileResult], memory: int, as_json: bool
 ) -> None:
-    from zoo.runner.memory import peak_rss_mb
+    from zoo.machine.memory import peak_rss_mb
 
     peak = peak_rss_mb()
     if as_json:

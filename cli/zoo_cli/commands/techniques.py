@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from zoo.contracts import Technique
-from zoo.discovery import Plugin
 from zoo.plugins import label, load_plugin, resolve
+from zoo.plugins.discovery import Plugin
+from zoo.plugins.plugin_check import State, survey
 from zoo.recipes.legality import Relation, relation
-from zoo.survey import State, survey
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 

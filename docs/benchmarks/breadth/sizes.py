@@ -30,10 +30,10 @@ def measured(net: str) -> dict[str, Any]:
     import torch
     from nets import settle
 
-    from zoo.apply.request import Request, resolve
-    from zoo.apply.sizes import export_first
     from zoo.contracts import SilentReporter
     from zoo.engines.onnxruntime import OnnxRuntimeEngine
+    from zoo.pipeline.input_sizes import export_first
+    from zoo.pipeline.request import Request, resolve
     from zoo.training.inputs import normalise
     from zoo.training.schedule import Budget
 

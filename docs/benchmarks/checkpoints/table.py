@@ -14,7 +14,7 @@ from typing import Any
 
 from zoo.artifacts import open_artifact
 from zoo.artifacts.card import Figure, figures_of
-from zoo.catalogue import checkpoints, shipped_folder
+from zoo.registry import checkpoints, shipped_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -25,10 +25,10 @@ from typing import Any
 import torch
 
 from zoo import plugins
-from zoo.apply.weights import load_start
-from zoo.bench.steps import frame_file
-from zoo.catalogue import shipped_folder
+from zoo.benchmarking.steps import frame_file
 from zoo.errors import UnknownIdError
+from zoo.registry import shipped_folder
+from zoo.training.weights import load_start
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from zoo import plugins
-from zoo.apply.weights import load_start
 from zoo.contracts import Context
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
-from zoo.export.onnx_file import export_onnx
+from zoo.export.exporter import export_onnx
 from zoo.quantization.lowering import lower
-from zoo.quantization.trace import propagate_shapes, trace
+from zoo.surgery.tracing import propagate_shapes, trace
+from zoo.training.weights import load_start
 
 NET = "unet"
 #: as `zoo apply ptq` calibrates: 8 batches of 4 crops

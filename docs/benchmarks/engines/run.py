@@ -21,9 +21,9 @@ import numpy as np
 from files import NET, make_files
 
 from zoo import plugins
-from zoo.bench.timing import Latency, measure, ratio
+from zoo.benchmarking.timing import Latency, measure, ratio
 from zoo.data.darkroom import Darkroom, DarkroomConfig
-from zoo.decibels import psnr
+from zoo.images.decibels import psnr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 
 from zoo import plugins
-from zoo.apply.weights import load_start
 from zoo.contracts import Architecture, Context, Sample
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
-from zoo.decibels import psnr
 from zoo.evaluation.predict import predictor
-from zoo.export.onnx_file import export_onnx
+from zoo.export.exporter import export_onnx
+from zoo.images.decibels import psnr
+from zoo.training.weights import load_start
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import huggingface_hub
 
 from zoo.artifacts import Manifest, open_artifact, write_artifact
-from zoo.catalogue import entry_for
 from zoo.contracts import InputSpec, OutputSpec
+from zoo.registry import entry_for
 
 TESTS = Path(__file__).resolve().parents[3] / "tests"
 HUB = """
@@ -35,7 +35,7 @@ print(time.perf_counter() - started)
 """
 ZOO = """
 import time
-from zoo.pull import pull
+from zoo.download import pull
 started = time.perf_counter()
 assert pull("big").fresh == {fresh}
 print(time.perf_counter() - started)

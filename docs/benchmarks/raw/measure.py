@@ -17,7 +17,7 @@ import numpy as np
 
 from zoo.raw.decode import RawFrame, decode
 from zoo.raw.dng import dng_bytes
-from zoo.raw.isolated import IsolatedDecoder
+from zoo.raw.subprocess_decoder import IsolatedDecoder
 
 SIZES = {"2 megapixels": (1156, 1734), "24 megapixels": (4000, 6000)}
 MATRIX = np.array([[0.6461, -0.1164, -0.0857], [-0.3825, 1.1597, 0.2534], [-0.0416, 0.1540, 0.6]])

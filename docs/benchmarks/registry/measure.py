@@ -23,7 +23,7 @@ PLUGINS = 500
 SOURCE = "raise RuntimeError('a listing must not import plugins')\n"
 COMMANDS = (("list",), ("list", "--json"), ("plugins",), ("plugins", "--json"), ("techniques",))
 METHODS = {
-    "zoo.discovery.discover(), all five groups": "from zoo.discovery import discover as work",
+    "zoo.plugins.discovery.discover(), all five groups": "from zoo.plugins.discovery import discover as work",
     "entrypoints.get_group_all, one group": "import entrypoints\n"
     "def work(): return entrypoints.get_group_all('zoo.techniques')",
     "importlib.metadata.entry_points, one group": "import importlib.metadata\n"
@@ -106,7 +106,7 @@ def in_process(setup: str, site: Path | None) -> float:
     program = (
         f"{setup}\nimport time\nbest = 1e9\n"
         "for number in range(7):\n"
-        "    import zoo.discovery; zoo.discovery._discover.cache_clear()\n"
+        "    import zoo.plugins.discovery; zoo.plugins.discovery._discover.cache_clear()\n"
         "    start = time.process_time(); work(); best = min(best, time.process_time() - start)\n"
         "print(best * 1e3)"
     )

@@ -10,9 +10,9 @@ import pytest
 from zoo import plugins
 from zoo.artifacts import open_artifact
 from zoo.artifacts.golden import check_golden, psnr
-from zoo.catalogue import shipped_folder
-from zoo.engines.int8_graph import to_unsigned
 from zoo.errors import InputError, IntegrityError
+from zoo.onnx.uint8 import to_unsigned
+from zoo.registry import shipped_folder
 from zoo_openvino import OpenVinoEngine
 from zoo_openvino.fake_quantize import fuse_pairs
 

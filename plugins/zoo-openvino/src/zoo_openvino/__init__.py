@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Engine
-from zoo.engines.int8_graph import to_unsigned
-from zoo.engines.onnx_check import check_onnx, model_bytes
-from zoo.engines.processors import multiplies_unsigned, thread_count
 from zoo.errors import InputError, IntegrityError, ZooError
+from zoo.machine.processors import multiplies_unsigned, thread_count
+from zoo.onnx.check import check_onnx, model_bytes
+from zoo.onnx.uint8 import to_unsigned
 from zoo_openvino.fake_quantize import fuse_pairs
 
 if TYPE_CHECKING:

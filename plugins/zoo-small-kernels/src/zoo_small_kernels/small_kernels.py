@@ -42,8 +42,8 @@ class SmallKernels(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Fit all, replace the best."""
-        from zoo.surgery.capture import evaluating, watch
-        from zoo.surgery.walk import names_of, replace_module
+        from zoo.surgery.hooks import evaluating, watch
+        from zoo.surgery.module_tree import names_of, replace_module
 
         names = names_of(model)
         fits = {layer: _Fit(layer) for layer in names if _eligible(layer)}

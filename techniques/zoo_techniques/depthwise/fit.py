@@ -1,0 +1,276 @@
+"""A dense convolution as a depthwise-separable one: closed form first, then least squares on activations.
+
+A dense k x k convolution W (out, in, k, k) is approximated by W^ with W^[o, c] = P[o, c] * d[c], a depthwise
+kernel d[c] (k, k) and a pointwise weight P (out, in) per input channel c.
+
+1. Without data the best W^ in the Frobenius norm is, for each c on its own, the first singular pair of the
+   (out, k*k) slice W[:, c] (Eckart-Young): the output error it minimises is that under white input.
+2. With activations x the mean square of y - W^x - b over positions is minimised, y being the outputs wanted;
+   :mod:`zoo.surgery.reconstruction.statistics` makes that a function of moments alone. Given d it is a linear
+   least-squares problem in (P, b); given (P, b), one in each d[c]. Alternating the two exact solutions can only lower
+   the error.
+
+Papers: Jaderberg et al., "Speeding up Convolutional Neural Networks with Low Rank Expansions", BMVC 2014;
+Guo et al., "Network Decoupling: From Regular to Depthwise Separable Convolutions", BMVC 2018; Zhang et al.,
+"Accelerating Very Deep Convolutional Networks for Classification and Detection", TPAMI 2016 (outputs of the
+original network as the target for layers that see already approximated inputs).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.modules.separable import SeparableConv2d
+from zoo.surgery.reconstruction.patches import Layer, draw_positions, patches, rows_at
+from zoo.surgery.reconstruction.statistics import LeastSquares, Moments, fits_in_memory, ratio
+
+
+def separate(
+    conv: nn.Conv2d,
+    inputs: Tensor | None = None,
+    targets: Tensor | None = None,
+    *,
+    positions: int = 8192,
+    seed: int = 0,
+) -> tuple[SeparableConv2d, float]:
+    """The depthwise-separable convolution nearest to a dense one, and its relative error.
+
+    conv:      groups=1; stride, padding, dilation, padding mode, bias or none, dtype and device are kept.
+    inputs:    (N, in, H, W) typical inputs; None for the data-free split.
+    targets:   (N, out, H', W') the outputs wanted; None for those of `conv` on `inputs`.
+    positions: at most so many output positions, drawn at random with `seed`, are used.
+
+    The error is the root mean square of what is missed over that of what is wanted: outputs at the positions
+    used, or weights without inputs. On those positions it is never above that of the data-free split.
+    """
+    separable = split_rank_one(conv)
+    if inputs is None:
+        return separable, weight_error(conv, separable)
+    moments = SeparableMoments(conv, separable)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        wanted = conv(inputs) if targets is None else targets
+    count = max(1, positions // len(inputs))
+    for index in range(len(inputs)):
+        at = draw_positions(wanted.shape[-2:], count, generator)
+        rows = None if targets is None else rows_at(targets[index], at)
+        moments.add(inputs[index : index + 1], at, rows)
+    return separable, fit(separable, moments)
+
+
+@torch.no_grad()
+def split_rank_one(conv: nn.Conv2d) -> SeparableConv2d:
+    """The separable convolution whose product is nearest to the dense weight in the Frobenius norm.
+
+    The depthwise and the pointwise part of each channel get equal norms; the sum of a depthwise kernel is not
+    negative. The bias goes to the pointwise part; the depthwise bias, there only if `conv` has one, is zero.
+    """
+    biased = conv.bias is not None
+    separable = SeparableConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        cast("tuple[int, int]", conv.kernel_size),
+        stride=cast("tuple[int, int]", conv.stride),
+        padding=cast("str | tuple[int, int]", conv.padding),
+        dilation=cast("tuple[int, int]", conv.dilation),
+        depthwise_bias=biased,
+        bias=biased,
+        padding_mode=conv.padding_mode,
+    ).to(conv.weight.device, conv.weight.dtype)
+    slices = conv.weight.detach().double().cpu().flatten(2).transpose(0, 1)  # (in, out, k*k)
+    left, values, right = torch.linalg.svd(slices, full_matrices=False)
+    _store(separable, right[:, 0], (left[..., 0] * values[:, :1]).T)
+    if (
+        conv.bias is not None
+        and separable.depthwise.bias is not None
+        and separable.pointwise.bias is not None
+    ):
+        separable.depthwise.bias.zero_()
+        separable.pointwise.bias.copy_(conv.bias)
+    for parameter in separable.parameters():
+        parameter.requires_grad_(conv.weight.requires_grad)
+    return separable.train(conv.training)
+
+
+def merged_weight(separable: SeparableConv2d) -> Tensor:
+    """The dense weight (out, in, k, k) that a separable convolution computes with, in float64."""
+    depthwise = separable.depthwise.weight.detach().double()[:, 0]
+    pointwise = separable.pointwise.weight.detach().double()[:, :, 0, 0]
+    return torch.einsum("oc,cij->ocij", pointwise, depthwise)
+
+
+def weight_error(conv: nn.Conv2d, separable: SeparableConv2d) -> float:
+    """Relative error of the weights in the Frobenius norm, in [0, 1) after the rank-1 split."""
+    weight = conv.weight.detach().double()
+    return ratio(float((weight - merged_weight(separable)).square().sum()), float(weight.square().sum()))
+
+
+@torch.no_grad()
+def fit(
+    separable: SeparableConv2d, moments: SeparableMoments, *, ridge: float = 1e-3, rounds: int = 8
+) -> float:
+    """Refine a rank-1 split by alternating least squares on the moments gathered; return the relative error.
+
+    ridge:  lambda over the mean variance of a patch element.
+    rounds: at most so many alternations; they end when one lowers the error by less than a thousandth.
+
+    If nothing better is found, only the bias is fitted.
+    Raises ZooError if the activations are not finite.
+    """
+    problem = moments.problem(ridge)
+    kernels = moments.kernels.clone()
+    pointwise, objective = problem.solve_pointwise(kernels)
+    for _ in range(rounds if moments.whole else 0):
+        problem.improve_kernels(kernels, pointwise)
+        before = objective
+        pointwise, objective = problem.solve_pointwise(kernels)
+        if not before - objective > 1e-3 * before:
+            break
+    error, unrefined = problem.missed(kernels, pointwise), problem.missed(moments.kernels, moments.pointwise)
+    if not error < unrefined:  # the ridge term may trade the data at hand for data unseen
+        kernels, pointwise, error = moments.kernels, moments.pointwise, unrefined
+    bias = problem.best_bias(kernels, pointwise)
+    if bias is not None and separable.pointwise.bias is not None:
+        separable.pointwise.bias.copy_(bias)
+    _store(separable, kernels if moments.whole else moments.depthwise, pointwise)
+    return ratio(error, moments.wanted_power())
+
+
+@torch.no_grad()
+def _store(separable: SeparableConv2d, kernels: Tensor, pointwise: Tensor) -> None:
+    """Write kernels (in, k*k) and pointwise weights (out, in) with equal norms and no negative kernel sum."""
+    kernel_norm = kernels.norm(dim=1)
+    pointwise_norm = pointwise.norm(dim=0)
+    scale = torch.sqrt(pointwise_norm / kernel_norm)
+    # A channel that contributes nothing keeps a kernel of norm one: were both zero no gradient would flow.
+    scale = torch.where(pointwise_norm > 0, scale, 1 / kernel_norm)
+    scale = torch.where(kernels.sum(dim=1) < 0, -scale, scale)
+    separable.depthwise.weight.copy_((kernels * scale[:, None]).view_as(separable.depthwise.weight))
+    separable.pointwise.weight.copy_((pointwise / scale).view_as(separable.pointwise.weight))
+
+
+class SeparableStandIn:
+    """Fits the separable stand-in of one convolution; a :class:`zoo.surgery.reconstruction.replace.StandIn`."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._conv = cast(nn.Conv2d, layer)
+        self._separable = split_rank_one(self._conv)
+        self._moments: SeparableMoments | None = None
+
+    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        if self._moments is None:
+            self._moments = SeparableMoments(self._conv, self._separable)
+        self._moments.add(image, at, targets)
+
+    def finish(self) -> tuple[nn.Module, float] | str:
+        if self._moments is None:
+            return self._separable, weight_error(self._conv, self._separable)
+        return self._separable, fit(self._separable, self._moments)
+
+
+class SeparableMoments:
+    """Moments of a dense convolution's patches, to fit its separable stand-in on.
+
+    If the patches are too wide to hold their moments, the depthwise outputs of the rank-1 split take their place.
+    """
+
+    def __init__(self, conv: nn.Conv2d, separable: SeparableConv2d) -> None:
+        self._conv = conv
+        self.whole = fits_in_memory(1, conv.weight[0].numel())
+        self.depthwise = separable.depthwise.weight.detach().double().cpu().flatten(1)
+        self.pointwise = separable.pointwise.weight.detach().double().cpu()[:, :, 0, 0]
+        if self.whole:
+            self.kernels, weight = self.depthwise, conv.weight.flatten(1)
+        else:
+            self.kernels = torch.ones(conv.in_channels, 1, dtype=torch.float64)
+            weight = self.pointwise
+        self._moments = Moments(weight[None], conv.bias)
+
+    @torch.no_grad()
+    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Take in one image (1, in, H, W) at the flat output positions `at`.
+
+        targets: (positions, out) outputs wanted there; None for those of the dense convolution.
+        """
+        seen = patches(self._conv, image, at).float().cpu()
+        if not self.whole:
+            if targets is None:
+                targets = rows_at(self._conv(image)[0], at)
+            seen = torch.einsum("ncj,cj->nc", seen, self.depthwise.float())
+        self._moments.add(seen.flatten(1)[:, None], targets)
+
+    def wanted_power(self) -> float:
+        """Mean square of the outputs wanted, summed over channels."""
+        return self._moments.wanted_power()
+
+    def problem(self, ridge: float) -> SeparableProblem:
+        """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
+
+        Raises ZooError if the activations are not finite.
+        """
+        return SeparableProblem(self._moments.problem(ridge), self.kernels.shape[1])
+
+
+class SeparableProblem:
+    """The least squares of `reconstruction.statistics` for W^ = pointwise (out, in) * kernels (in, taps)."""
+
+    def __init__(self, problem: LeastSquares, taps: int) -> None:
+        self._problem = problem
+        self._taps = taps
+        self._channels = problem.weight.shape[2] // taps
+        self._weight, self._goal = problem.weight[0], problem.goal[0].view(-1, self._channels, taps)
+        assert problem.second is not None  # it is only asked for with data
+        assert problem.cross is not None
+        self._second = problem.second[0]
+        self._without = problem.power + float((self._weight * (problem.goal + problem.cross)[0]).sum())
+        span = range(0, len(self._second), taps)
+        self._blocks = torch.linalg.cholesky(
+            torch.stack([self._second[i : i + taps, i : i + taps] for i in span])
+        )
+
+    @staticmethod
+    def _merged(kernels: Tensor, pointwise: Tensor) -> Tensor:
+        return torch.einsum("oi,it->oit", pointwise, kernels).flatten(1)[None]
+
+    def missed(self, kernels: Tensor, pointwise: Tensor) -> float:
+        """Mean square output error on the data, summed over output channels, with the best bias."""
+        return self._problem.error(self._merged(kernels, pointwise))
+
+    def best_bias(self, kernels: Tensor, pointwise: Tensor) -> Tensor | None:
+        """The best bias (out,), or None."""
+        return self._problem.bias(self._merged(kernels, pointwise))
+
+    def solve_pointwise(self, kernels: Tensor) -> tuple[Tensor, float]:
+        """The best pointwise weight (out, in) for given kernels, none of them zero, and the objective then."""
+        columns = self._second.view(-1, self._channels, self._taps)
+        seen = torch.zeros(len(columns), self._channels, dtype=torch.float64)
+        for tap in range(self._taps):  # tap by tap, to need no second copy of the moments
+            seen.addcmul_(columns[:, :, tap], kernels[:, tap])
+        gram = torch.einsum("it,itj->ij", kernels, seen.view(self._channels, self._taps, -1))
+        goal = torch.einsum("oit,it->io", self._goal, kernels)
+        factor = torch.linalg.cholesky((gram + gram.T) / 2)
+        pointwise = torch.cholesky_solve(goal, factor).T
+        # Where the gradient in P vanishes, the terms in W^ add up to minus its product with the goal.
+        return pointwise, self._without - float((pointwise.T * goal).sum())
+
+    def improve_kernels(self, kernels: Tensor, pointwise: Tensor) -> None:
+        """One sweep over the channels, each kernel set to the best one given all others; in place.
+
+        Afterwards every kernel has norm one, which the next pointwise solution makes good.
+        """
+        weights = pointwise.T @ pointwise
+        goal = torch.einsum("oi,oit->it", pointwise, self._goal)
+        for channel in range(self._channels):
+            own = weights[channel, channel]
+            if own <= 0:
+                continue
+            rows = self._second[channel * self._taps : (channel + 1) * self._taps]
+            slope = goal[channel] - rows @ (weights[channel][:, None] * kernels).flatten()
+            step = torch.cholesky_solve(slope[:, None], self._blocks[channel]) / own
+            better = kernels[channel] + step[:, 0]
+            if bool(better.any()):  # a kernel of zeros would leave its pointwise weights undetermined
+                kernels[channel] = better
+        kernels /= kernels.norm(dim=1, keepdim=True)

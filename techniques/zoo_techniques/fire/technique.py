@@ -1,0 +1,75 @@
+"""Fire modules in place of dense convolutions, initialised from their trained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class FireConfig:
+    """which:      the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the others.
+    squeeze:    channels of the squeezing convolution over those of the output.
+    share:      share of the outputs that the 1 x 1 branch gives; the rest come from the k x k one.
+    activation: what follows the squeezing convolution.
+    transposed: replace transposed convolutions whose kernel is their stride by transposed fire modules, too.
+    refine:     fit the replacements to calibration activations, where there are any.
+    images:     calibration pictures to fit on.
+    """
+
+    which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
+    squeeze: float = option(
+        0.25, help="channels of the squeeze over those of the output", minimum=0.01, maximum=1.0
+    )
+    share: float = option(0.5, help="share of the outputs from the 1x1 branch", minimum=0.01, maximum=0.99)
+    activation: Literal["none", "relu"] = option("none", help="what follows the squeezing convolution")
+    transposed: bool = option(True, help="transposed convolutions become transposed fire modules")
+    refine: bool = option(True, help="fit the replacements to calibration activations")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+
+class Fire(Technique):
+    """Squeezes a convolution's inputs to few channels, then expands them by 1 x 1 and k x k kernels side by side."""
+
+    id: ClassVar[str] = "fire"
+    summary: ClassVar[str] = "convolutions become fire modules, initialised from the trained weights"
+    paper: ClassVar[str] = (
+        "Iandola et al., SqueezeNet, 2016; Beheshti and Johnsson, Squeeze U-Net, CVPRW 2020"
+    )
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    #: these leave no dense convolution behind, while there is one in every fire module
+    before: ClassVar[frozenset[str]] = frozenset({"depthwise", "inverted-residual"})
+    Config: ClassVar[type] = FireConfig
+    config: FireConfig
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        from zoo.surgery.candidates import candidates, chosen
+        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
+        from zoo_techniques.fire.fit import FireStandIn
+
+        config = self.config
+        able = candidates(model, context, self.id, self._reason_against)
+        return substitute(
+            model,
+            chosen(able, config.which, context, self.id),
+            lambda layer: FireStandIn(layer, config.squeeze, config.share, relu=config.activation == "relu"),
+            fitting_batches(context, config.refine, config.images),
+            context,
+            self.id,
+        )
+
+    def _reason_against(self, module: nn.Module) -> str | None:
+        from torch import nn
+
+        from zoo_techniques.fire.fit import reason_against
+
+        reason = reason_against(module, self.config.squeeze, self.config.share)
+        if reason is None and isinstance(module, nn.ConvTranspose2d) and not self.config.transposed:
+            return "transposed=false"
+        return reason

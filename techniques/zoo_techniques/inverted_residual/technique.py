@@ -1,0 +1,70 @@
+"""Inverted residual blocks in place of dense convolutions, initialised from their trained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class InvertedResidualConfig:
+    """which:      the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the others.
+    expansion:  hidden channels over input channels.
+    activation: what follows the expanding and the depthwise part.
+    residual:   add the input to the result where the stride is one and the channels are as many.
+    refine:     fit the replacements to calibration activations, where there are any.
+    images:     calibration pictures to fit on.
+    """
+
+    which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
+    expansion: float = option(2.0, help="hidden channels over input channels", minimum=0.1, maximum=16)
+    activation: Literal["none", "relu", "relu6"] = option(
+        "none", help="what follows the expanding and the depthwise part"
+    )
+    residual: bool = option(True, help="add the input to the result where the shapes allow it")
+    refine: bool = option(True, help="fit the replacements to calibration activations")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+
+class InvertedResidual(Technique):
+    """Replaces k x k convolutions by a 1 x 1 to many channels, a depthwise k x k, and a linear 1 x 1 back."""
+
+    id: ClassVar[str] = "inverted-residual"
+    summary: ClassVar[str] = (
+        "convolutions become inverted residual blocks, initialised from the trained weights"
+    )
+    paper: ClassVar[str] = "Sandler et al., MobileNetV2, CVPR 2018; Guo et al., Network Decoupling, BMVC 2018"
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    #: each of the two replaces every dense convolution, so the other would find nothing to do
+    conflicts: ClassVar[frozenset[str]] = frozenset({"depthwise"})
+    Config: ClassVar[type] = InvertedResidualConfig
+    config: InvertedResidualConfig
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        from zoo.surgery.candidates import candidates, chosen
+        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
+        from zoo_techniques.inverted_residual.fit import InvertedStandIn, reason_against
+
+        config = self.config
+        able = candidates(
+            model,
+            context,
+            self.id,
+            lambda module: reason_against(module, config.expansion, config.activation),
+        )
+        return substitute(
+            model,
+            chosen(able, config.which, context, self.id),
+            lambda layer: InvertedStandIn(
+                layer, config.expansion, config.activation, residual=config.residual
+            ),
+            fitting_batches(context, config.refine, config.images),
+            context,
+            self.id,
+        )

@@ -1,0 +1,155 @@
+"""Quantization-aware training to one QDQ file that runs whole in int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.errors import UsageError
+from zoo.options import Written, option
+
+if TYPE_CHECKING:
+    from torch import fx, nn
+
+    from zoo.quantization.prepare import Layers
+
+_LEAST_BITS, _MOST_BITS = 2, 8
+
+
+@dataclass(frozen=True)
+class LayerBits(Written):
+    """The width of the weights of all layers that `pattern` names, written ``head:8``."""
+
+    form = "pattern:bits"
+    expected = f"a layer or pattern, a colon and {_LEAST_BITS} to {_MOST_BITS} bits, such as head:8"
+
+    pattern: str
+    bits: int
+
+    @classmethod
+    def read(cls, text: str) -> LayerBits:
+        """Names of modules hold no colon, so the last one is meant."""
+        pattern, _, bits = text.rpartition(":")
+        if not pattern or not bits.isascii() or not bits.isdigit():
+            raise ValueError(f"{text} names no layer and width")
+        if not _LEAST_BITS <= int(bits[:9]) <= _MOST_BITS:
+            raise ValueError(f"{bits} bits are too few or too many")
+        return cls(pattern, int(bits))
+
+    def __str__(self) -> str:
+        return f"{self.pattern}:{self.bits}"
+
+
+@dataclass(frozen=True)
+class QatConfig:
+    """Options of `qat`.
+
+    bits:        width of activations.
+    weight_bits: width of weights; as `bits` if none.
+    observer:    how ranges are found: `lsq` learns them in training, starting from those of `mse`; `mse`
+                 takes those of least squared error; `minmax` the largest values seen; `moving-average`
+                 lets them follow the batches of training.
+    per_channel: whether each output channel's weights have a scale of their own.
+    layers:      widths of the weights of single layers, by name or pattern; of several that name one layer the
+                 last counts.
+    mixed:       instead of `weight_bits`: the average width of all weights, for which each layer gets a width
+                 from 2 to 8 bits by what rounding it alone does to the output.
+    """
+
+    bits: int = option(8, help="width of activations", unit="bit", minimum=2, maximum=8)
+    weight_bits: int | None = option(
+        None, help="width of weights, as `bits` if none", unit="bit", minimum=2, maximum=8
+    )
+    observer: Literal["lsq", "mse", "minmax", "moving-average"] = option(
+        "lsq", help="how ranges are found: learned, least squared error, largest seen, following the batches"
+    )
+    per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
+    layers: tuple[LayerBits, ...] = option(
+        (), help="widths of single layers' weights, such as [down1:8,head:6]"
+    )
+    mixed: float | None = option(
+        None, help="average width of weights, assigned by sensitivity", unit="bit", minimum=2, maximum=8
+    )
+
+    def __post_init__(self) -> None:
+        if self.mixed is not None and self.weight_bits is not None:
+            raise UsageError(
+                f"qat: mixed={self.mixed:g} assigns the widths of weights, so weight_bits={self.weight_bits} "
+                "has nothing to say.",
+                hint="Give one of them; layers=[...] fixes single layers beside either.",
+            )
+
+
+class Qat(Technique):
+    """Train with the rounding of int8 in the forward pass, so that the weights learn to live with it.
+
+    Weights are symmetric per output channel, activations symmetric per tensor. Batch norms are folded,
+    transposed convolutions lowered, concatenated tensors share a scale, the network's output stays in float.
+    """
+
+    id = "qat"
+    summary = "quantization-aware training to int8, learned or observed ranges"
+    paper = (
+        "Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only "
+        "Inference, CVPR 2018; Esser et al., Learned Step Size Quantization, ICLR 2020"
+    )
+    phase = Phase.NUMERICS
+    Config = QatConfig
+    conflicts = frozenset({"fixed-point", "ptq"})
+
+    @property
+    def precision(self) -> str:
+        """The widths of activations and weights: ``int8``, ``int8 w4``, ``int8 w4 mixed``."""
+        config: QatConfig = self.config
+        weights = config.mixed or config.weight_bits or config.bits
+        mixed = " mixed" if config.mixed is not None or config.layers else ""
+        return f"int{config.bits}" + (f" w{weights:g}{mixed}" if mixed or weights != config.bits else "")
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Insert fake quantization and set the ranges from the calibration batches."""
+        from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches, prepare
+        from zoo_techniques.qat.mixed_precision import assigned_widths, named_widths
+
+        config: QatConfig = self.config
+        batches = calibration_batches(context, self.id)
+
+        def assign(module: fx.GraphModule, layers: Layers) -> dict[str, int]:
+            given = [(each.pattern, each.bits) for each in config.layers]
+            widths = named_widths(given, layers, "qat: layers")
+            if config.mixed is None:
+                return widths
+            widths = assigned_widths(
+                module, layers, batches, config.mixed, widths, per_channel=config.per_channel
+            )
+            context.report.note(_summary(widths, layers))
+            return widths
+
+        weight_bits = config.bits if config.weight_bits is None else config.weight_bits
+        quantization = QuantizationConfig(
+            config.bits, weight_bits, config.observer, config.per_channel, assign=assign
+        )
+        module = prepare(model, context, quantization, self.id)
+        calibrate(module, batches)
+        return module
+
+    def finish(self, model: nn.Module, context: Context) -> nn.Module:
+        """Fix the scales and round the weights to their levels."""
+        from torch import fx
+
+        from zoo.quantization.prepare import freeze
+
+        assert isinstance(model, fx.GraphModule), "finish() gets what rewrite() gave"
+        return freeze(model)
+
+
+def _summary(widths: dict[str, int], layers: Layers) -> str:
+    """The average width and which layers have which, in a line."""
+    sizes = {path: layers[path].weight.numel() for path in widths}
+    average = sum(widths[path] * size for path, size in sizes.items()) / sum(sizes.values())
+    by_width = {
+        bits: [path for path in widths if widths[path] == bits]
+        for bits in sorted(set(widths.values()), reverse=True)
+    }
+    shown = "; ".join(f"{bits}: {', '.join(paths)}" for bits, paths in by_width.items())
+    return f"qat: weights of {average:.2f} bits on average; {shown}"

@@ -1,0 +1,114 @@
+"""Rectifiers in place of activations that engines do not fuse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.errors import ZooError
+from zoo.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ReluConfig:
+    """to:     what takes the place of the activations.
+    absorb: how the difference is made good: `refit` fits the weights of every layer anew, to calibration
+            activations; `double` replaces only LeakyReLU and PReLU, and exactly: the layer before computes both signs,
+            the layer after takes both; `none` does nothing.
+    relu6:  replace ReLU6 by ReLU too.
+    images: calibration pictures to fit on.
+    """
+
+    to: Literal["relu", "relu6"] = option("relu", help="what takes the place of the activations")
+    absorb: Literal["refit", "double", "none"] = option("refit", help="how the difference is made good")
+    relu6: bool = option(False, help="replace ReLU6 by ReLU too")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+    def __post_init__(self) -> None:
+        if self.to == "relu6" and (self.relu6 or self.absorb == "double"):
+            raise ValueError("to=relu6 clips, so it goes with neither relu6=true nor absorb=double")
+
+
+class Relu(Technique):
+    """Replaces LeakyReLU, SiLU, GELU and their like by ReLU, and makes good what that changes.
+
+    The file gets no smaller: what is won is that engines compute the activation with the convolution before it.
+    """
+
+    id: ClassVar[str] = "relu"
+    summary: ClassVar[str] = (
+        "activations become ReLU, which every engine fuses; the layers around are refitted"
+    )
+    paper: ClassVar[str] = (
+        "Maas et al., Rectifier Nonlinearities, 2013; Shang et al., Concatenated Rectified Linear Units, ICML 2016"
+    )
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    shrinks: ClassVar[bool] = False
+    Config: ClassVar[type] = ReluConfig
+    config: ReluConfig
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        from zoo_techniques.relu.activations import find
+
+        found = find(model, context.example_input, relu6=self.config.relu6)
+        for module in found.endings:
+            context.leave(self.id, found.modules.pop(module), "it gives the network's output")
+        for name in found.gates:
+            context.leave(self.id, name, "a gate or the range of an output, which a rectifier is not")
+        if self.config.absorb == "double":
+            return self._double(model, found.modules, found.code, context)
+        if not found.modules and not found.code:
+            return model
+        return self._replace(model, found.modules, found.code, context)
+
+    def _replace(
+        self, model: nn.Module, modules: dict[nn.Module, str], code: list[str], context: Context
+    ) -> nn.Module:
+        from zoo.surgery.candidates import candidates
+        from zoo.surgery.reconstruction.layer_refit import RefitStandIn, reason_against
+        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
+        from zoo.surgery.tracing import trace
+        from zoo_techniques.relu.activations import rectify_calls, rectify_modules
+
+        graph = None
+        if code:
+            try:
+                graph = trace(model, context.example_input)
+            except ZooError as error:
+                for name in code:
+                    context.leave(self.id, name or "the network", f"its code calls an activation: {error}")
+                if not modules:
+                    return model
+
+        def rectify(model: nn.Module) -> nn.Module:
+            if graph is not None:
+                rectify_calls(graph, self.config.to)
+                model = graph
+            return rectify_modules(model, modules, self.config.to)
+
+        batches = fitting_batches(context, self.config.absorb == "refit", self.config.images)
+        if not batches:
+            return rectify(model)
+        layers = candidates(model, context, self.id, reason_against, linear=True)
+        named = {module: name for name, module in layers.items()}
+        return substitute(model, named, RefitStandIn, batches, context, self.id, first=rectify)
+
+    def _double(
+        self, model: nn.Module, modules: dict[nn.Module, str], code: list[str], context: Context
+    ) -> nn.Module:
+        from zoo.surgery.tracing import trace
+        from zoo_techniques.relu.crelu import double
+
+        for name in code:
+            context.leave(
+                self.id, name or "the network", "its code calls an activation; only modules are doubled"
+            )
+        for module, name in modules.items():
+            reason = double(model, module, trace(model, context.example_input))
+            if reason is not None:
+                context.leave(self.id, name, reason)
+        return model

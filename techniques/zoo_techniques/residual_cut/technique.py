@@ -1,0 +1,124 @@
+"""Residual links are cut where the layers beside them can do without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.errors import UnknownIdError, UsageError, ZooError
+from zoo.options import option
+from zoo.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor, fx, nn
+
+    from zoo_techniques.residual_cut.links import Link
+
+#: pictures that links are ranked on: each link is a run of what comes after it
+_RANKING_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class ResidualCutConfig:
+    """which:  names of the blocks whose links are cut, or patterns with * and ?; none for the `count` cheapest.
+    count:  how many links to cut, those first whose cut changes the output least.
+    links:  "residual", sums around a block; "skip", concatenations from encoder to decoder; or both.
+    refine: fit the layers beside a link to calibration activations.
+    images: calibration pictures to fit on.
+    """
+
+    which: tuple[str, ...] = option((), help="names of blocks, or patterns; instead of count")
+    count: int = option(1, help="how many links to cut, the cheapest first", minimum=1)
+    links: Literal["residual", "skip", "all"] = option("residual", help="links that may be cut")
+    refine: bool = option(True, help="fit the layers beside a link to calibration activations")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+
+class ResidualCut(Technique):
+    """Cuts residual links and lets the convolutions beside them make good what they carried."""
+
+    id: ClassVar[str] = "residual-cut"
+    summary: ClassVar[str] = "residual links are cut, the convolutions beside them take over"
+    paper: ClassVar[str] = "Ding et al., RepVGG, CVPR 2021; Zagoruyko and Komodakis, DiracNets, 2017"
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    shrinks: ClassVar[bool] = False
+    Config: ClassVar[type] = ResidualCutConfig
+    config: ResidualCutConfig
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """The network without the links. Raises ZooError if it has none, UnknownIdError for a name it does not have."""
+        from zoo.surgery.fx_graph import tidy
+        from zoo.surgery.reconstruction.refit import record, refit
+        from zoo.surgery.reconstruction.replace import fitting_batches
+        from zoo.surgery.tracing import propagate_shapes, trace
+        from zoo_techniques.residual_cut.links import Cut, held_at_once, residual_links, skip_links
+
+        module = trace(model, context.example_input)
+        links = residual_links(module) if self.config.links != "skip" else []
+        links += skip_links(module) if self.config.links != "residual" else []
+        if not links:
+            kind = {"residual": "residual links", "skip": "skip links"}.get(self.config.links, "links")
+            raise ZooError(f"{self.id} finds no {kind} in {type(model).__name__} that could be cut.")
+        pictures = fitting_batches(context, True, _RANKING_IMAGES) or [context.example_input]
+        chosen = self._chosen(links, self._errors(module, links, pictures, context), context)
+        batches = fitting_batches(context, self.config.refine, self.config.images)
+        held = held_at_once(module)
+        for link in chosen:
+            cut = Cut(module, link)
+            targets = record(
+                module, [wanted.source for wanted in cut.layers.values()], batches, context, cut.view
+            )
+            cut.apply()
+            tidy(module)
+            propagate_shapes(module, context.example_input)
+            error = refit(module, cut.layers, targets, batches, context, self.id)
+            how = "taken over exactly" if link.exact else "nothing beside it could be fitted"
+            if error is not None and cut.layers:
+                how = f"refitted, {error:.1%} missed there"
+            context.report.note(f"{self.id}: {link.name} cut, {how}")
+        now = held_at_once(module)
+        context.report.note(
+            f"{self.id}: activations held at once, example input: {held / 1e6:.2f} MB before, {now / 1e6:.2f} MB now"
+        )
+        return module
+
+    def _errors(
+        self, module: fx.GraphModule, links: list[Link], pictures: list[Tensor], context: Context
+    ) -> dict[str, float]:
+        """Relative change of the output when a link is cut alone and nothing is fitted."""
+        from zoo_techniques.residual_cut.links import errors_without
+
+        tries = len(pictures) * sum(not link.exact for link in links)
+        context.report.start(f"{self.id}: try each link", tries, "tries")
+        errors = errors_without(module, links, pictures, lambda link: context.report.advance(link=link.name))
+        context.report.finish()
+        ranked = ", ".join(f"{name} {errors[name]:.1%}" for name in sorted(errors, key=errors.__getitem__))
+        context.report.note(
+            f"{self.id}: change of the output when one link is cut and nothing fitted: {ranked}"
+        )
+        return errors
+
+    def _chosen(self, links: list[Link], errors: dict[str, float], context: Context) -> list[Link]:
+        known = [link.name for link in links]
+        if self.config.which:
+            for pattern in self.config.which:
+                if not any(fnmatchcase(name, pattern) for name in known):
+                    raise UnknownIdError(
+                        f"No block with a link that could be cut is called '{pattern}'{did_you_mean(pattern, known)}",
+                        hint=f"Blocks with links: {', '.join(known)}",
+                    )
+            names = {n for n in known if any(fnmatchcase(n, pattern) for pattern in self.config.which)}
+        else:
+            if self.config.count > len(links):
+                raise UsageError(
+                    f"{self.id}: the network has {len(links)} links that could be cut, not {self.config.count}.",
+                    hint=f"Blocks with links: {', '.join(known)}",
+                )
+            names = set(sorted(known, key=errors.__getitem__)[: self.config.count])
+        for link in links:
+            if link.name not in names:
+                change = f"cut alone its link changes the output by {errors[link.name]:.1%}"
+                context.leave(self.id, link.name, change)
+        return [link for link in links if link.name in names]

@@ -1,0 +1,83 @@
+"""Dense prediction at a fraction of the resolution: space-to-depth at the input, a pixel shuffle at the output."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, InputSpec, Phase, Technique
+from zoo.errors import ZooError
+from zoo.options import option
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SpaceToDepthConfig:
+    """factor: pixels along each side of the cells that become channels.
+    detail: hand the input's pixels to the last convolution too, so that it can place edges within a cell.
+    refine: fit the layers to calibration activations: the last one to what the network gave at full resolution,
+            the others to the averages of what they gave there.
+    images: calibration pictures to fit on.
+    """
+
+    factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
+    detail: bool = option(True, help="hand the input's pixels to the last convolution too")
+    refine: bool = option(True, help="fit the layers to calibration activations at full resolution")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+
+class SpaceToDepth(Technique):
+    """Runs a network whose output is a picture on cells of pixels instead of pixels, for a fraction of the MACs."""
+
+    id: ClassVar[str] = "space-to-depth"
+    summary: ClassVar[str] = "the network runs at 1/2 or 1/4 of the resolution, between two pixel shuffles"
+    paper: ClassVar[str] = (
+        "Shi et al., Real-Time Super-Resolution with Sub-Pixel Convolution, CVPR 2016 (the shuffle)"
+    )
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    Config: ClassVar[type] = SpaceToDepthConfig
+    config: SpaceToDepthConfig
+
+    def adapt(self, spec: InputSpec) -> InputSpec:
+        """Sides become whole cells, and the net sees `factor` times as far."""
+        cell = self.config.factor * spec.multiple_of
+        height, width = (-(-side // cell) * cell for side in spec.example)
+        if spec.fixed_size and (height, width) != spec.example:
+            raise ZooError(
+                f"{self.id}: {spec.example[1]}x{spec.example[0]} is not in whole cells of {cell}, and the network "
+                "takes nothing else."
+            )
+        halo = None if spec.halo is None else spec.halo * self.config.factor
+        return dataclasses.replace(spec, multiple_of=cell, halo=halo, example=(height, width))
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
+        from zoo.surgery.reconstruction.refit import record, refit
+        from zoo.surgery.reconstruction.replace import fitting_batches
+        from zoo.surgery.tracing import propagate_shapes, trace
+        from zoo_techniques.space_to_depth.reduction import Reduced, check_output, scaling_layers
+
+        factor, cell = self.config.factor, context.architecture.input.multiple_of
+        module = trace(model, context.example_input)
+        try:
+            check_output(module)
+        except ZooError as error:
+            raise ZooError(
+                f"{self.id} cannot run {type(model).__name__} at 1/{factor}: {error.message}."
+            ) from error
+        batches = [
+            batch[:, :, : batch.shape[2] // cell * cell, : batch.shape[3] // cell * cell]
+            for batch in fitting_batches(context, self.config.refine, self.config.images)
+            if min(batch.shape[2:]) >= cell
+        ]
+        layers = scaling_layers(module, context.example_input, factor)
+        reduced = Reduced(module, factor)
+        layers = {**layers, reduced.last: reduced.wanted}
+        targets = record(module, layers, batches, context, reduced.view)
+        reduced.apply(detail=self.config.detail)
+        propagate_shapes(module, context.example_input)
+        refit(module, layers, targets, batches, context, self.id)
+        return module

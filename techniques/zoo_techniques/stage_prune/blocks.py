@@ -1,0 +1,135 @@
+"""Finding the repeated blocks of a network's stages, and taking the last ones of a stage out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.surgery.hooks import evaluating, on_device_of
+from zoo.surgery.module_tree import Place, places, replace_module
+
+
+@dataclass
+class Chain:
+    """Blocks of one module that are run one after the other, each on what the one before gave.
+
+    removable: the last of them that follow one another and give as many channels, of the same height and width,
+    as they take.
+    """
+
+    parent: str
+    blocks: list[Place] = field(default_factory=list)
+    removable: list[Place] = field(default_factory=list)
+
+    def add(self, block: Place, same: bool) -> None:
+        """The next block; `same`: it gives what it takes."""
+        if same:
+            self.removable = [*self.removable, block] if self.trailing else [block]
+        self.blocks.append(block)
+
+    @property
+    def trailing(self) -> bool:
+        """Whether the last block is one of the removable ones."""
+        return self.removable[-1:] == self.blocks[-1:]
+
+    @property
+    def spare(self) -> int:
+        """How many may go: one block stays."""
+        return min(len(self.removable), len(self.blocks) - 1)
+
+
+@dataclass(frozen=True)
+class _Call:
+    place: Place
+    given: Tensor
+    result: Tensor
+
+
+def find_chains(model: nn.Module, example: Tensor) -> list[Chain]:
+    """The chains that can spare a block, in order of execution; those within a block of another one are left out.
+
+    A block holds a convolution or linear layer. Chains whose last block can go are taken first, then those that
+    can spare one in the middle; where there are none, as in VGG, single convolutions count as blocks.
+    """
+    calls = _calls(model, example)
+    chains = _chains([call for call in calls if next(call.place.module.children(), None) is not None])
+    return (
+        _outermost([chain for chain in chains if chain.trailing])
+        or _outermost(chains)
+        or _chains([call for call in calls if isinstance(call.place.module, nn.Conv2d)], strict=False)
+    )
+
+
+def _outermost(chains: Sequence[Chain]) -> list[Chain]:
+    inside = tuple(f"{block.name}." for chain in chains for block in chain.blocks)
+    return [chain for chain in chains if not f"{chain.parent}.".startswith(inside)]
+
+
+class _Skipped(nn.Identity):
+    """In the place of a block that is gone: what else the block was given is of no use here."""
+
+    def forward(self, input: Tensor, *_: object, **__: object) -> Tensor:  # noqa: A002 - its name there
+        return input
+
+
+def remove_last(model: nn.Module, chain: Chain, count: int) -> list[str]:
+    """Take the last `count` removable blocks of a chain out; in their place nothing is computed. Their names."""
+    gone = chain.removable[len(chain.removable) - count :]
+    for place in gone:
+        replace_module(model, place.module, _Skipped())
+    return [place.name for place in gone]
+
+
+def _chains(calls: Sequence[_Call], *, strict: bool = True) -> list[Chain]:
+    """strict: blocks are given exactly what the ones before gave, with nothing between."""
+    chains: dict[str, Chain] = {}
+    found: list[Chain] = []
+    last: dict[str, _Call] = {}
+    for call in calls:
+        parent = call.place.name.rpartition(".")[0]
+        before = last.get(parent)
+        if before is None or (strict and before.result is not call.given):
+            chains[parent] = Chain(parent)
+            found.append(chains[parent])
+        same = call.given.shape == call.result.shape and call.given.dim() > 2
+        chains[parent].add(call.place, same)
+        last[parent] = call
+    return [chain for chain in found if chain.spare > 0]
+
+
+def _calls(model: nn.Module, example: Tensor) -> list[_Call]:
+    """What ran once, on one tensor, giving one tensor, and has weights; in the order in which it began."""
+    began: dict[nn.Module, int] = {}
+    done: dict[nn.Module, _Call | None] = {}
+    known: dict[nn.Module, Place] = {}
+    for place in places(model):
+        known.setdefault(place.module, place)
+
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        began.setdefault(module, len(began))
+
+    def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        given = [value for value in (*args, *kwargs.values()) if value is not None]
+        plain = len(given) == 1 and isinstance(given[0], Tensor) and isinstance(output, Tensor)
+        once = module not in done
+        done[module] = _Call(known[module], given[0], output) if plain and once else None
+
+    watched = [m for m, place in known.items() if place.name and _has_weights(m)]
+    handles: list[Any] = [m.register_forward_pre_hook(enter, with_kwargs=True) for m in watched]
+    handles += [m.register_forward_hook(leave, with_kwargs=True) for m in watched]
+    try:
+        with evaluating(model), torch.no_grad():
+            model(on_device_of(model, example))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [call for module in sorted(began, key=began.__getitem__) if (call := done.get(module)) is not None]
+
+
+def _has_weights(module: nn.Module) -> bool:
+    kinds = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    return any(isinstance(each, kinds) for each in module.modules())

@@ -1,0 +1,163 @@
+"""The resolution levels of an encoder-decoder network, and cutting off the deepest ones.
+
+A level begins where pooling or a strided convolution makes the picture smaller and ends where it has its old size
+again. Cutting it off leaves a hole that is bridged by least squares: the layers that took its result take what
+went into it instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from zoo.errors import UsageError, ZooError
+from zoo.surgery.fx_graph import Flow, area, calls_of, insert_after, joined, layer_of, shape_of, tidy
+from zoo.surgery.reconstruction.refit import refittable
+from zoo.surgery.resize import identity, input_channels, keep_inputs, take_inputs
+
+_POOLING: frozenset[object] = frozenset(
+    {functional.max_pool2d, torch.max_pool2d, functional.avg_pool2d, torch._C._nn.avg_pool2d}
+)
+_POOLING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What shall go. entry: goes into the level (an encoder's output). exit: has the same height and width again.
+
+    end: the last result of that height and width before the decoder goes on; None if it does not.
+    """
+
+    entry: fx.Node
+    exit: fx.Node
+    end: fx.Node | None
+
+
+def find_levels(module: fx.GraphModule, drop: int) -> Levels:
+    """The `drop` deepest levels of a traced network.
+
+    Raises ZooError if it is no encoder-decoder, UsageError if it has no more than `drop` levels.
+    """
+    flow = Flow(module)
+    shrinking = [node for node in flow.nodes if _shrinks(module, flow, node)]
+    result = module.graph.output_node().args[0]
+    if not shrinking or not isinstance(result, fx.Node) or not area(result):
+        raise ZooError("no stage ends with the picture at the size it began with")
+    sizes = sorted({cast(int, area(node)) for node in shrinking})
+    found: list[Levels] = []
+    for size in sizes:
+        level = _level(module, flow, [node for node in shrinking if area(node) == size], size)
+        if level is not None:
+            found.append(level)
+        if len(found) == drop:
+            return found[-1]
+    if not found:
+        raise ZooError("no stage ends with the picture at the size it began with")
+    raise UsageError(
+        f"The network has {len(found)} stages that can be dropped, not {drop}.",
+        hint=f"Write drop={len(found)} or less.",
+    )
+
+
+def _shrinks(module: fx.GraphModule, flow: Flow, node: fx.Node) -> bool:
+    """Whether a node makes the picture smaller as an encoder does; global pooling, as in an SE block, does not."""
+    sources = [s for s in flow.sources(node) if area(s)] if area(node) else []
+    if len(sources) != 1 or cast(int, area(node)) >= cast(int, area(sources[0])):
+        return False
+    layer = layer_of(module, node)
+    if layer is None:
+        return node.target in _POOLING
+    return isinstance(layer, _POOLING_MODULES) or (
+        isinstance(layer, nn.Conv2d) and max(layer.stride) > 1  # not one that only lacks padding
+    )
+
+
+def _level(module: fx.GraphModule, flow: Flow, starts: list[fx.Node], size: int) -> Levels | None:
+    before = [n for n in flow.before_all(starts) if (area(n) or 0) > size and n not in starts]
+    if not before or before[-1].op == "placeholder":
+        return None
+    entry = before[-1]
+    after = [n for n in flow.after_all(starts) if n not in starts]
+    level = next((n for n in after if area(n) == area(entry)), None)
+    if level is None or flow.depends(entry, level):
+        return None
+    return Levels(entry, level, _end(module, flow, entry, level))
+
+
+def _end(module: fx.GraphModule, flow: Flow, entry: fx.Node, level: fx.Node) -> fx.Node | None:
+    """The last node of the entry's size before the decoder goes on at a larger one."""
+    chain = flow.after_all([level])
+    same = [n for n in chain if area(n) == area(entry)]
+    beyond = next((n for n in chain if n not in same), None)
+    if beyond is None or (area(beyond) or 0) < cast(int, area(entry)):
+        return None
+    while len(same) > 1 and isinstance(layer_of(module, same[-1]), nn.Conv2d):
+        same.pop()  # it makes what a pixel shuffle or an interpolation enlarges: it is part of the next stage
+    return same[-1] if same[-1] is not level else None
+
+
+class Cut:
+    """Takes a level out of a traced network; with `decoder` also what the decoder does at the size it ends with.
+
+    Made before outputs are recorded, since a 1 x 1 convolution that changes nothing is put behind the level where
+    something else than convolutions takes its result. `consumers` are the layers that take it.
+    """
+
+    def __init__(self, module: fx.GraphModule, levels: Levels, *, decoder: bool) -> None:
+        self._module = module
+        self._entry = levels.entry
+        self._end = levels.end if decoder and levels.end is not None else levels.exit
+        found = self._consumers()
+        if found is None:
+            channels = cast(torch.Size, shape_of(self._end))[1]
+            insert_after(module, self._end, "bridge", identity(channels, like=next(module.parameters())))
+            found = self._consumers()
+        assert found is not None
+        self.consumers: dict[nn.Module, slice] = found
+
+    def _consumers(self) -> dict[nn.Module, slice] | None:
+        """The convolutions that take the result, and where it lies among their input channels."""
+        channels = cast(torch.Size, shape_of(self._end))[1]
+        found: dict[nn.Module, slice] = {}
+        for user in self._end.users:
+            if shape_of(user) is None and not joined(user):
+                continue  # it asks for the size
+            parts = joined(user)
+            takers, start = [user], 0
+            if parts is not None:
+                if self._entry not in parts or parts.count(self._end) != 1:
+                    return None
+                takers = list(user.users)
+                start = sum(cast(torch.Size, shape_of(p))[1] for p in parts[: parts.index(self._end)])
+            for taker in takers:
+                layer = layer_of(self._module, taker)
+                if layer is None or not refittable(layer) or layer.groups != 1:
+                    return None
+                if len(calls_of(self._module, layer)) != 1 or layer in found:
+                    return None
+                found[layer] = slice(start, start + channels)
+        return found or None
+
+    def apply(self) -> fx.Node:
+        """Do it; the node before the hole is returned. Layers that took the result keep their other weights."""
+        channels = cast(torch.Size, shape_of(self._entry))[1]
+        for user in list(self._end.users):
+            parts = joined(user)
+            if parts is not None:
+                parts.remove(self._end)
+                user.args = (parts, *user.args[1:])
+            else:
+                user.replace_input_with(self._end, self._entry)
+        for layer, where in self.consumers.items():
+            inputs = torch.arange(input_channels(layer))
+            kept = inputs[(inputs < where.start) | (inputs >= where.stop)]
+            if len(kept):
+                keep_inputs(layer, kept)
+            elif channels != len(inputs):
+                take_inputs(layer, channels)
+        tidy(self._module)
+        return self._entry

@@ -1,0 +1,124 @@
+"""Fewer stages: the deepest levels of a U-Net, or the last blocks of a classifier's stage, are taken out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from zoo.contracts import Context, Phase, Technique
+from zoo.errors import UnknownIdError, UsageError, ZooError
+from zoo.options import option
+from zoo.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from zoo_techniques.stage_prune.blocks import Chain
+
+
+@dataclass(frozen=True)
+class StagePruneConfig:
+    """drop:    encoder-decoder networks: how many stages go, the deepest first.
+    decoder: encoder-decoder networks: "drop" takes the last encoder stage and the first decoder stage out, so
+             that the stage above becomes the bottom; "keep" takes out only what lies below that decoder stage.
+    stage:   other networks: the module whose last blocks go, by its name; none for the deepest that can spare
+             them. Named for an encoder-decoder network, it is treated like the others.
+    blocks:  other networks: how many blocks of the stage go.
+    refine:  fit the layers after the hole to calibration activations.
+    images:  calibration pictures to fit on.
+    """
+
+    drop: int = option(1, help="stages of an encoder-decoder network to drop, the deepest first", minimum=1)
+    decoder: Literal["drop", "keep"] = option(
+        "drop", help="whether the decoder stage of the deepest level goes with its encoder stage"
+    )
+    stage: str | None = option(None, help="module whose last blocks go, by its name")
+    blocks: int = option(1, help="blocks of that module to drop", minimum=1)
+    refine: bool = option(True, help="fit the layers after the hole to calibration activations")
+    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+
+
+class StagePrune(Technique):
+    """Takes the deepest stages out and fits the layers around the hole to the trained network's activations."""
+
+    id: ClassVar[str] = "stage-prune"
+    summary: ClassVar[str] = "the deepest stages are taken out, the hole is bridged by least squares"
+    paper: ClassVar[str] = "Vaze, Xie and Namburete, Low-Memory CNNs Enabling Real-Time Ultrasound, JBHI 2020"
+    phase: ClassVar[Phase] = Phase.STRUCTURE
+    Config: ClassVar[type] = StagePruneConfig
+    config: StagePruneConfig
+
+    def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """The network without the stages. Raises ZooError if it has none to spare."""
+        from zoo.surgery.reconstruction.replace import fitting_batches
+
+        batches = fitting_batches(context, True, self.config.images)
+        if self.config.stage is not None:
+            return self._without_blocks(model, context, batches, f"stage={self.config.stage}")
+        try:
+            return self._without_levels(model, context, batches)
+        except UsageError:
+            raise
+        except ZooError as error:
+            return self._without_blocks(model, context, batches, error.message)
+
+    def _without_levels(self, model: nn.Module, context: Context, batches: list[Tensor]) -> nn.Module:
+        from zoo.surgery.reconstruction.refit import downstream, record, refit
+        from zoo.surgery.tracing import propagate_shapes, trace
+        from zoo_techniques.stage_prune.resolution_stages import Cut, find_levels
+
+        module = trace(model, context.example_input)
+        levels = find_levels(module, self.config.drop)
+        if not batches:
+            raise UsageError(f"{self.id} needs calibration data to fit what bridges the hole.")
+        if self.config.decoder == "drop" and levels.end is None:
+            context.leave(
+                self.id, str(levels.exit), "nothing but the output follows: its decoder stage stays"
+            )
+        cut = Cut(module, levels, decoder=self.config.decoder == "drop")
+        layers = downstream(module, cut.consumers)
+        if not self.config.refine:
+            layers = {layer: wanted for layer, wanted in layers.items() if layer in cut.consumers}
+        targets = record(module, layers, batches, context)
+        cut.apply()
+        propagate_shapes(module, context.example_input)
+        refit(module, layers, targets, batches, context, self.id)
+        return module
+
+    def _without_blocks(
+        self, model: nn.Module, context: Context, batches: list[Tensor], no_levels: str
+    ) -> nn.Module:
+        from zoo.surgery.reconstruction.refit import record, refit, refittable_after
+        from zoo_techniques.stage_prune.blocks import find_chains, remove_last
+
+        chain = self._chosen(find_chains(model, context.example_input), type(model).__name__, no_levels)
+        layers = refittable_after(model, chain.removable[-1].module, context.example_input)
+        batches = batches if self.config.refine else []
+        targets = record(model, layers, batches, context)
+        gone = remove_last(model, chain, self.config.blocks)
+        refit(model, layers, targets, batches, context, self.id)
+        context.report.note(f"{self.id}: took {', '.join(gone)} out")
+        return model
+
+    def _chosen(self, chains: list[Chain], network: str, no_levels: str) -> Chain:
+        """The stage to shorten."""
+        blocks, stage = self.config.blocks, self.config.stage
+        spare = {chain.parent: chain for chain in chains}
+        if not spare:
+            raise ZooError(
+                f"{self.id} finds nothing to drop in {network}: {no_levels}, "
+                "and no module holds blocks whose last one gives what it takes."
+            )
+        known = ", ".join(f"{name or 'the network'} ({chain.spare})" for name, chain in spare.items())
+        if stage is not None and stage not in spare:
+            raise UnknownIdError(
+                f"{network} has no stage '{stage}' that can spare blocks{did_you_mean(stage, spare)}",
+                hint=f"Stages, with how many blocks each can spare: {known}",
+            )
+        able = [c for name, c in spare.items() if c.spare >= blocks and stage in (None, name)]
+        if not able:
+            raise UsageError(
+                f"{self.id} cannot drop {blocks} blocks of {stage or 'one stage'} of {network}.",
+                hint=f"Stages, with how many blocks each can spare: {known}",
+            )
+        return able[-1]

@@ -1,0 +1,202 @@
+"""Networks of the user's own, `path/to/module.py:factory`: what is read of the file, refused, and recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from support.mask_folders import folder as folder
+from zoo import plugins
+from zoo.architectures.module_file import with_specs
+from zoo.artifacts.artifact import open_artifact
+from zoo.contracts import Architecture
+from zoo.errors import InputError, UnknownIdError, UsageError, ZooError
+from zoo.recipes import recipe_toml
+from zoo_cli.main import main
+
+SOURCE = """
+import torch
+from torch import nn
+from zoo.contracts import Architecture, InputSpec, OutputSpec
+
+class Net(nn.Module):
+    def __init__(self, last=torch.sigmoid):
+        super().__init__()
+        self.inside = nn.Conv2d(1, 8, 3, padding=1)
+        self.pool = nn.MaxPool2d(4)
+        self.deep = nn.Conv2d(8, 8, 3, padding=1)
+        self.up = nn.ConvTranspose2d(8, 8, 4, stride=4)
+        self.head = nn.Conv2d(16, 1, 1)
+        self.last = last
+
+    def forward(self, x):
+        skip = self.inside(x).relu()
+        deep = self.up(self.deep(self.pool(skip)).relu())
+        return self.last(self.head(torch.cat([skip, deep], 1)))
+
+def classifier():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))
+
+def breaks():
+    return 1 / 0
+
+def number():
+    return 3
+
+class Whole(Architecture):
+    id, summary, task = "whole", "with everything said", "segmentation"
+    input, output = InputSpec("gray", 1, 4, (16, 16)), OutputSpec("mask", 1, 1)
+    def build(self):
+        return Net()
+    def stages(self):
+        return ({"down": "inside"},)
+
+WEIGHT = 3
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "mynet.py"
+    path.write_text(SOURCE)
+    return path
+
+
+def own(name: str) -> Architecture:
+    return plugins.architecture(name, own_files=True)
+
+
+def test_what_the_net_takes_and_gives_is_said_by_options(source: Path) -> None:
+    made = own(f"{source}:Net(input=gray:1x32x48,output=mask:1)")
+    assert (made.task, made.input.kind, made.input.example) == ("segmentation", "gray", (32, 48))
+    assert made.input.multiple_of == 4, "found by trying"
+    assert not made.trained
+    torch.manual_seed(3)
+    first = made.build()
+    torch.manual_seed(3)
+    assert torch.equal(first.head.weight, made.build().head.weight)
+
+
+def test_the_file_may_say_it_itself(source: Path) -> None:
+    source.write_text(
+        SOURCE + 'INPUT, OUTPUT, TRAINED = "gray:1x32x32", "mask:1", True\nSTAGES = [{"down": "deep"}]\n'
+    )
+    made = own(f"{source}:Net")
+    assert (made.output.kind, made.output.scale, made.trained) == ("mask", 1, True)
+    assert made.stages() == ({"down": "deep"},)
+
+
+def test_a_factory_may_give_a_whole_architecture(source: Path) -> None:
+    made = own(f"{source}:Whole")
+    assert (made.input.example, made.stages()) == ((16, 16), ({"down": "inside"},))
+    assert type(made.build()).__name__ == "Net"
+
+
+def test_logits_are_recognised_by_their_shape(source: Path) -> None:
+    made = own(f"{source}:classifier(input=gray:1x16x16)")
+    assert (made.task, made.output.channels) == ("classification", 7)
+
+
+def test_its_name_and_identity_hold_the_digest_of_the_file(source: Path) -> None:
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    made = own(f"{source}:Net(input=gray:1x32x32,output=mask:1)")
+    assert made.id == f"module:mynet.py:Net@{digest[:12]}"
+    assert digest in made.identity()
+    assert own(made.named).identity() == made.identity()
+    source.write_text(
+        SOURCE.replace("8, 8, 3", "8, 8, 5").replace(
+            "padding=1)\n        self.up", "padding=2)\n        self.up"
+        )
+    )
+    with pytest.raises(InputError, match="not the file that the recipe was made with"):
+        own(made.named)
+    assert own(f"{source}:Net(input=gray:1x32x32,output=mask:1)").identity() != made.identity()
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        (":Net", "takes is not said"),
+        (":Net(input=gray:1x32x32)", "2x1x32x32, is not said"),
+        (":Net(input=rgb:1x32x32)", "rgb has 3 channels"),
+        (":Net(input=32)", "not KIND:CHANNELSxHEIGHTxWIDTH"),
+        (":Net(input=gray:1x32x32,output=mask:2)", "gives 2x1x32x32, 2x2x32x32 was said"),
+        (":Net(input=gray:1x30x32,output=mask:1)", "30x32 is no multiple of 4"),
+        (":Net(input=gray:1x32x32,output=mask:0)", "logits have no size"),
+        (":Net(inputs=gray:1x32x32)", "no option 'inputs'"),
+        (":classifier(input=rgb:3x16x16)", r"classifier on 2x3x16x16 failed: RuntimeError"),
+        (":breaks(input=gray:1x8x8)", r"mynet\.py, line 25: breaks failed: ZeroDivisionError"),
+        (":number(input=gray:1x8x8)", r"gives int, not a torch\.nn\.Module"),
+        (":WEIGHT", "no function or class 'WEIGHT'"),
+        (":absent", "no function or class 'absent'"),
+    ],
+)
+def test_what_is_wrong_is_said(source: Path, ending: str, text: str) -> None:
+    with pytest.raises(ZooError, match=text):
+        own(f"{source}{ending}")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("def make(:\n", r"line 1: importing failed: SyntaxError"),
+        ("import os\n\nimport no_such_module\n", r"line 3: importing failed: ModuleNotFoundError"),
+        ("raise SystemExit(3)\n", r"line 1: importing failed: SystemExit"),
+    ],
+)
+def test_a_file_that_cannot_be_executed_is_named_with_the_line(
+    tmp_path: Path, content: str, text: str
+) -> None:
+    (tmp_path / "broken.py").write_text(content)
+    with pytest.raises(InputError, match=text):
+        own(f"{tmp_path}/broken.py:make")
+    with pytest.raises(InputError, match="does not exist"):
+        own(f"{tmp_path}/absent.py:make")
+
+
+def test_a_name_from_a_download_never_executes_a_file(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("open('executed', 'w')\n")
+    for name in (f"{tmp_path}/evil.py:make", f"module:{tmp_path}/evil.py:make"):
+        with pytest.raises(UnknownIdError, match="a file of whoever named it so"):
+            plugins.architecture(name)
+    assert not Path("executed").exists()
+
+
+def test_options_of_the_command_line_become_part_of_the_name() -> None:
+    assert with_specs("a/b.py:make", "gray:1x8x8", "") == "a/b.py:make(input=gray:1x8x8)"
+    assert with_specs("b.py:make(trained=true)", "", "mask:1") == "b.py:make(trained=true,output=mask:1)"
+    assert with_specs("unet", "", "") == "unet"
+    with pytest.raises(UsageError, match="said twice"):
+        with_specs("b.py:make(input=gray:1x8x8)", "gray:1x8x8", "")
+    with pytest.raises(UsageError, match="'unet' says itself"):
+        with_specs("unet", "gray:1x8x8", "")
+
+
+def test_an_artifact_of_an_own_network_needs_the_file_no_more(source: Path, folder: Path, capsys) -> None:
+    out, data = folder / "out", f"masks(root={folder})"
+    args = ["apply", "depthwise+distill", f"{source}:Net", "--input", "gray:1x32x32", "--output", "mask:1"]
+    args += ["--data", data, "--steps", "2", "--batch", "2", "--crop", "32", "--out", str(out), "--json"]
+    assert main(args) == 0
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    made = open_artifact(out)
+    assert made.manifest.architecture == f"module:mynet.py:Net@{digest[:12]}"
+    assert digest in str(recipe_toml.read(out / "recipe.toml").architecture)
+    before, after = json.loads(capsys.readouterr().out)["files"]
+    assert after["parameters"] < before["parameters"]
+    stored = load(made.read("model.safetensors"))
+    assert {name.partition(".")[0] for name in stored} == {"inside", "deep", "up", "head"}, "no adapters"
+    source.unlink()
+    assert main(["eval", str(out), "--data", data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quality"]["dice"] == pytest.approx(after["quality"]["dice"])
+    assert main(["apply", "--recipe", str(out / "recipe.toml"), "--out", str(folder / "again")]) == 5
+
+
+def test_zoo_info_describes_an_own_network(source: Path, capsys) -> None:
+    assert main(["info", f"{source}:Whole", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["parameters"] == 80 + 584 + 1032 + 17

@@ -1,0 +1,132 @@
+"""The card of an artifact says what a reader and a model hub want to know, in forms the Hub's own client reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+
+from support import tiny
+from zoo.artifacts import open_artifact
+from zoo.artifacts.card import Figure, card_text, evaluated_on, figures_of
+from zoo.artifacts.metadata import Publication, eval_results
+from zoo.contracts import InputSpec, OutputSpec
+
+CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
+METRICS: dict[str, Any] = {
+    "baseline": "tiny (tiny weights)",
+    "figures": [
+        Figure("file_mb", "model.onnx", "MB", 2.0, 1.0, "size of the file").to_json(),
+        Figure("psnr_db", "PSNR", "dB", 27.5, 27.1, "mean over 6 images: zoo eval x --data darkroom").to_json(),
+        Figure("ssim", "SSIM", "", 0.8, 0.79, "").to_json(),
+    ],
+    "training": {"data": "darkroom(photos=[photos])"},
+    "sample": "sample.png",
+    "sample_shows": ["the dark file", "this network"],
+}  # fmt: skip
+HOME = Publication("tester/tiny-net", "tiny-net", "apache-2.0", "tester/tiny", ("tester/photos",))
+
+
+def card(publication: Publication | None = None, **changes: Any) -> ModelCard:
+    return ModelCard(card_text("tiny-net", tiny.manifest(**changes), METRICS, publication))
+
+
+def test_the_metadata_is_complete_and_read_by_the_hubs_client() -> None:
+    data = card(
+        HOME, precision="int8", recipe="stage-prune(drop=1)+zoo-extra:slim(a=[x(y)])+qat(bits=8)"
+    ).data
+    assert data.library_name == "compression-zoo"
+    assert data.license == "apache-2.0"
+    assert data.pipeline_tag == "image-to-image"
+    assert data.base_model == "tester/tiny"
+    assert data.to_dict()["base_model_relation"] == "quantized"
+    assert data.datasets == ["tester/photos"]
+    assert data.metrics == ["psnr", "ssim"]
+    assert data.tags == ["compression-zoo", "tiny", "int8", "onnx", "raw", "stage-prune", "slim", "qat"]
+    assert data.model_name == "tiny-net"
+    assert [(each.metric_type, each.metric_value) for each in data.eval_results or []] == [
+        ("psnr", 27.1),
+        ("ssim", 0.79),
+    ]
+    first = (data.eval_results or [])[0]
+    assert (first.task_type, first.dataset_type, first.dataset_split) == (
+        "image-to-image",
+        "darkroom",
+        "test",
+    )
+    assert first.dataset_name == "darkroom(photos=[photos])"
+    assert first.metric_name == "PSNR (dB)"
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    found = card(recipe="").data.to_dict()
+    assert not {"license", "base_model", "base_model_relation", "datasets"} & found.keys()
+    nothing = ModelCard(card_text("tiny-net", tiny.manifest(), {})).data.to_dict()
+    assert not {"metrics", "model-index"} & nothing.keys()
+
+
+@pytest.mark.parametrize(
+    ("output", "task", "gives"),
+    [
+        (OutputSpec("mask", 2, 1), "image-segmentation", "a mask of probabilities in 2 channels"),
+        (OutputSpec("logits", 10), "image-classification", "10 logits"),
+    ],
+)
+def test_the_task_follows_from_what_the_network_gives(output: OutputSpec, task: str, gives: str) -> None:
+    found = card(input=InputSpec("gray", 1), output=output)
+    assert found.data.pipeline_tag == task
+    assert f"takes a gray picture and gives {gives}" in found.text
+    assert "raw" not in (found.data.tags or [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yes", "no", "1e3", "0x1F", "null", "a: b", "- a", "#a", "", "'", '"', "a\\b", "~", "é", "2026-01-01"],
+)
+def test_texts_come_out_of_the_metadata_as_they_went_in(text: str) -> None:
+    row = dataclasses.replace(figures_of(METRICS)[1], name=text or "x", how=text)
+    metrics = {**METRICS, "figures": [row.to_json()]}
+    data = ModelCard(card_text(text or "x", tiny.manifest(), metrics)).data
+    assert data.model_name == (text or "x")
+    notes = yaml.safe_load(eval_results([row], "darkroom")[".eval_results/darkroom.yaml"])[0].get("notes", "")
+    assert notes == text
+
+
+def test_results_are_written_in_the_newer_form_too() -> None:
+    files = eval_results(figures_of(METRICS), evaluated_on(METRICS))
+    assert list(files) == [".eval_results/darkroom.yaml"]
+    rows = parse_eval_result_entries(yaml.safe_load(files[".eval_results/darkroom.yaml"]))
+    assert [(row.dataset_id, row.task_id, row.value) for row in rows] == [
+        ("compression-zoo/darkroom", "psnr_db", 27.1),
+        ("compression-zoo/darkroom", "ssim", 0.79),
+    ]
+    assert rows[0].notes == "mean over 6 images: zoo eval x --data darkroom"
+    assert eval_results(figures_of({}), "darkroom") == {}
+    assert eval_results(figures_of(METRICS), "") == {}
+
+
+def test_a_published_card_says_how_to_run_it_on_a_board() -> None:
+    text = card(HOME).text
+    for expected in (
+        "zoo pull tester/tiny-net@COMMIT --out tiny-net",
+        "zoo pull tiny-net\n",
+        "zoo run tiny-net IMG_0001.DNG -o pictures",
+        "![the dark file, this network](sample.png)",
+        "| PSNR | 27.5 dB | 27.1 dB |",
+        "- PSNR: mean over 6 images: zoo eval x --data darkroom",
+        tiny.FINGERPRINT,
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize("name", ["unet", "lighter-unet", "lighter-unet-int8"])
+def test_the_cards_of_the_shipped_checkpoints_would_publish(name: str) -> None:
+    artifact = open_artifact(CHECKPOINTS / name)
+    metrics = artifact.metrics()
+    data = ModelCard(card_text(name, artifact.manifest, metrics, HOME)).data
+    assert {each.metric_type for each in data.eval_results or []} == {"psnr", "ssim"}
+    assert len(eval_results(figures_of(metrics), evaluated_on(metrics))) == 1

@@ -1,0 +1,355 @@
+"""RAW files made to do harm: one that crashes, hangs or fills the decoder costs its own picture and no more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import tiny
+from support.dngs import COLORCHART, dng, frame, odd_dng
+from zoo.errors import InputError, ZooError
+from zoo.raw import subprocess_decoder
+from zoo.raw.decode import RawFrame, decode
+from zoo.raw.subprocess_decoder import PROGRAM, IsolatedDecoder, Limits
+from zoo_cli.main import main
+
+#: The real child with the faults of native code; the brightest pixel of a file says which one it triggers.
+FAULTY = PROGRAM.replace(
+    "from zoo.raw.decoder_worker import main\nmain()\n",
+    """
+import contextlib, ctypes, os, sys, time
+from zoo.raw import decoder_worker as worker
+from zoo.raw.decode import opened
+
+@contextlib.contextmanager
+def faulty(file, name):
+    with opened(file, name) as frame:
+        fault = int(frame.mosaic.max())
+        if fault == 9001: ctypes.string_at(0)
+        if fault == 9002: os.abort()
+        if fault == 9003: time.sleep(1000)
+        while fault == 9004: pass
+        if fault == 9005: hoard = bytearray(2**32)
+        if fault == 9006: raise RuntimeError("a bug")
+        if fault == 9007: os.close(int(sys.argv[-2])); time.sleep(1000)
+        if fault == 9008: os.kill(os.getpid(), 9)
+        if fault == 9009: os.write(int(sys.argv[-2]), b"x" * 2**20)
+        if fault == 9010: open(name + ".modules", "w").write(" ".join(sys.modules))
+        yield frame
+
+worker.main(faulty)
+""",
+)
+SEGFAULT, ABORT, SLEEP, SPIN, HOARD, BUG, HANGS_UP, KILLED, TALKS, LISTS = range(9001, 9011)
+NORMAL = 4000
+
+
+def shot(path: Path, brightest: int = NORMAL) -> Path:
+    pixels = frame().mosaic.copy()
+    pixels[5, 5] = brightest
+    path.write_bytes(dng(frame(mosaic=pixels)))
+    return path
+
+
+def same(one: RawFrame, other: RawFrame) -> bool:
+    described = all(
+        getattr(one, name) == getattr(other, name) for name in ("black", "white", "gains", "flip", "kind")
+    )
+    return (
+        described and np.array_equal(one.mosaic, other.mosaic) and np.array_equal(one.pattern, other.pattern)
+    )
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if int(Path(entry, "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(entry.name))
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ good files
+
+
+def test_the_child_gives_what_decoding_in_this_process_gives(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff \n.dng"))
+    odd.write_bytes(dng(frame((131, 170), np.array([[3, 2], [0, 1]]), (0, 0, 0, 0))))
+    files = [shot(tmp_path / "a.dng"), odd, *([COLORCHART] if COLORCHART.exists() else [])]
+    with IsolatedDecoder() as decoder:
+        for file in files:
+            assert same(decode(file), decoder.decode(file))
+
+
+def test_one_child_serves_a_batch_and_is_gone_after_the_last_file(tmp_path: Path) -> None:
+    dark, bright = shot(tmp_path / "a.dng"), shot(tmp_path / "b.dng", 5000)
+    with IsolatedDecoder() as decoder:
+        first = decoder.decode(dark)
+        (child,) = children_of(os.getpid())
+        second = decoder.decode(bright)
+        assert children_of(os.getpid()) == [child]
+        third = decoder.decode(dark, last=True)
+        assert children_of(os.getpid()) == []
+    assert (first.mosaic.max(), second.mosaic.max()) == (NORMAL, 5000)  # a frame outlives the child
+    assert same(first, third)
+
+
+def test_the_child_imports_nothing_but_what_decoding_needs(tmp_path: Path) -> None:
+    file = shot(tmp_path / "a.dng", LISTS)
+    with IsolatedDecoder(program=FAULTY) as decoder:
+        decoder.decode(file)
+    packages = {name.partition(".")[0] for name in Path(f"{file}.modules").read_text().split()}
+    assert {"numpy", "rawpy", "zoo"} <= packages
+    assert not packages & {
+        "torch",
+        "onnx",
+        "onnxruntime",
+        "PIL",
+        "rich",
+        "click",
+        "zoo_cli",
+        "huggingface_hub",
+    }
+
+
+def test_the_child_does_not_see_the_tokens_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    file = shot(tmp_path / "a.dng", LISTS)
+    with IsolatedDecoder(program=FAULTY) as decoder:
+        decoder.decode(file)
+        assert b"PATH=" in Path(f"/proc/{decoder.process_id}/environ").read_bytes()
+        assert b"hf_secret" not in Path(f"/proc/{decoder.process_id}/environ").read_bytes()
+
+
+# ------------------------------------------------------------------------------------------------ the decoder dies
+
+
+@pytest.fixture
+def faulty() -> Iterator[IsolatedDecoder]:
+    with IsolatedDecoder(Limits(seconds=2, memory_mb=100), FAULTY) as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (SEGFAULT, r"made the RAW decoder crash \(SIGSEGV\)"),
+        (ABORT, r"made the RAW decoder crash \(SIGABRT\)"),
+        (SLEEP, "kept the RAW decoder busy for more than 2 s; it was stopped"),
+        (SPIN, "kept the RAW decoder busy for more than"),
+        (HOARD, "made the RAW decoder fail"),
+        (BUG, "made the RAW decoder fail"),
+        (HANGS_UP, "had the RAW decoder killed"),
+        (KILLED, "had the RAW decoder killed"),
+        (TALKS, "bad.dng"),
+    ],
+)
+def test_a_file_that_takes_the_decoder_down_is_an_input_error_and_the_next_one_is_decoded(
+    tmp_path: Path, faulty: IsolatedDecoder, fault: int, message: str
+) -> None:
+    good, bad = shot(tmp_path / "good.dng"), shot(tmp_path / "bad.dng", fault)
+    assert faulty.decode(good).mosaic.max() == NORMAL
+    with pytest.raises(InputError, match=message) as caught:
+        faulty.decode(bad)
+    assert "bad.dng" in caught.value.message
+    assert caught.value.hint
+    assert faulty.decode(good).mosaic.max() == NORMAL
+
+
+def test_a_child_that_dies_between_two_files_costs_nothing(tmp_path: Path) -> None:
+    file = shot(tmp_path / "a.dng")
+    with IsolatedDecoder() as decoder:
+        decoder.decode(file)
+        (child,) = children_of(os.getpid())
+        os.kill(child, signal.SIGKILL)
+        while Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        assert decoder.decode(file).mosaic.max() == NORMAL
+
+
+def test_the_kernel_ends_a_decoder_that_uses_up_its_processor_time(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, shot(tmp_path / "a.dng", SPIN).open("rb") as file:
+        arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())]
+        child = subprocess.Popen([sys.executable, "-c", FAULTY, *arguments], pass_fds=[theirs.fileno()])
+        question = {"name": "a.dng", "seconds": 1, "memory": 2**30}
+        socket.send_fds(ours, [json.dumps(question).encode()], [file.fileno()])
+        assert child.wait(timeout=30) == -signal.SIGXCPU
+
+
+def test_a_decoder_that_does_not_start_says_why(tmp_path: Path) -> None:
+    file = shot(tmp_path / "a.dng")
+    with IsolatedDecoder(program="raise ImportError('No module named rawpy')") as decoder:
+        for _ in range(2):
+            with pytest.raises(
+                ZooError, match="RAW decoder does not start: ImportError: No module named rawpy"
+            ):
+                decoder.decode(file)
+
+
+LIES = """
+import json, os, socket, sys
+channel = socket.socket(fileno=int(sys.argv[-2]))
+channel.sendall(b"RAW\\n")
+while True:
+    message, (file,), _, _ = socket.recv_fds(channel, 65536, 1)
+    answer = {"height": 64, "width": 96, "pattern": [0, 1, 3, 2], "black": [0] * 4, "white": [9] * 4,
+              "gains": [1, 1, 1], "flip": 0}
+    lie = json.loads(os.read(file, 10**6).partition(b"LIE")[2])
+    content = json.dumps({**answer, **lie}).encode() if isinstance(lie, dict) else lie.encode()
+    channel.sendall(len(content).to_bytes(4, "little") + content + bytes(2 * 64 * 96))
+"""
+
+
+def liar(path: Path, lie: object) -> Path:
+    path.write_bytes(b"II*\0LIE" + json.dumps(lie).encode())
+    return path
+
+
+def test_the_liar_of_these_tests_is_believed_when_it_tells_the_truth(tmp_path: Path) -> None:
+    with IsolatedDecoder(program=LIES) as decoder:
+        assert decoder.decode(liar(tmp_path / "a.dng", {})).mosaic.shape == (64, 96)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"height": 65}, {"height": 1 << 40}, {"height": 60000, "width": 60000}, {"width": -1}, {"width": 0.5},
+        {"height": None}, {"pattern": []}, {"pattern": [0, 1, 3, 7]}, {"pattern": [0.5, 1, 3, 2]},
+        {"pattern": [0] * 9}, {"black": [0] * 3}, {"black": [9] * 4}, {"white": ["x"] * 4}, {"gains": [0, 1, 1]},
+        {"gains": [1, 1, 1e9]}, {"flip": 4}, {"flip": "x"}, {"error": ["a" * 60000]}, "", "[]", "{", "x" * 70000,
+    ],
+)  # fmt: skip
+def test_a_child_taken_over_by_a_file_cannot_harm_the_parent_by_what_it_answers(
+    tmp_path: Path, lie: object
+) -> None:
+    with IsolatedDecoder(Limits(seconds=0.5), LIES) as decoder, pytest.raises(InputError, match=r"a\.dng"):
+        decoder.decode(liar(tmp_path / "a.dng", lie))
+
+
+# ------------------------------------------------------------------------------------------------ real bombs
+
+
+def patched(data: bytes, **tags: int) -> bytes:
+    """A DNG with other values in tags of one number each, called t256 and so on."""
+    new = bytearray(data)
+    directory = struct.unpack_from("<I", data, 4)[0]
+    for entry in range(directory + 2, directory + 2 + 12 * data[directory], 12):
+        tag = struct.unpack_from("<H", data, entry)[0]
+        if f"t{tag}" in tags:
+            struct.pack_into("<HHII", new, entry, tag, 4, 1, tags[f"t{tag}"])
+    return bytes(new)
+
+
+@pytest.mark.parametrize("side", [15_000, 30_000, 65_535])
+def test_a_small_file_that_claims_gigabytes_is_refused_before_they_are_taken(
+    tmp_path: Path, side: int
+) -> None:
+    file = tmp_path / "bomb.dng"
+    file.write_bytes(patched(odd_dng(frame().mosaic), t256=side, t257=side))
+    with IsolatedDecoder() as decoder:
+        decoder.decode(shot(tmp_path / "good.dng"))
+        (child,) = children_of(os.getpid())
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"bomb\.dng"):
+            decoder.decode(file)
+        assert time.monotonic() - started < 30  # a millisecond, unless the machine stalls
+        for line in Path(f"/proc/{child}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                assert int(line.split()[1]) < 256 * 1024
+
+
+def test_more_memory_than_a_file_of_its_size_may_take_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.dng"
+    file.write_bytes(dng(frame((1500, 2000))))
+    with IsolatedDecoder(Limits(memory_mb=4, memory_per_byte=0)) as decoder:
+        with pytest.raises(InputError, match="claims more pixels than there is memory for"):
+            decoder.decode(file)
+        assert decoder.decode(shot(tmp_path / "small.dng")).mosaic.max() == NORMAL
+
+
+# ------------------------------------------------------------------------------------------------ zoo run
+
+
+def test_a_batch_goes_on_after_a_file_that_crashes_the_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(subprocess_decoder, "PROGRAM", FAULTY)
+    artifact = tiny.bayer_artifact(tmp_path / "artifact")
+    files = [shot(tmp_path / f"{name}.dng", brightest) for name, brightest in
+             (("a", NORMAL), ("b", SEGFAULT), ("c", NORMAL), ("d", ABORT), ("e", NORMAL))]  # fmt: skip
+    code = main(["run", str(artifact.path), *map(str, files), "-o", str(tmp_path / "out"), "--json"])
+    printed = capfd.readouterr()
+    assert code == InputError.exit_code == 5
+    report = json.loads(printed.out)
+    assert [file["ok"] for file in report["files"]] == [True, False, True, False, True]
+    assert "crash (SIGSEGV)" in report["files"][1]["error"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "c.png", "e.png"]
+    assert children_of(os.getpid()) == []
+
+
+def hanging(tmp_path: Path) -> tuple[subprocess.Popen[str], int]:
+    """`zoo run` with a decoder that hangs; the process, a group of its own, and the id of its child."""
+    artifact = tiny.bayer_artifact(tmp_path / "artifact")
+    program = (
+        f"from zoo.raw import subprocess_decoder\nsubprocess_decoder.PROGRAM = {FAULTY!r}\n"
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from zoo_cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "run", str(artifact.path), str(shot(tmp_path / "a.dng", SLEEP)),
+         "-o", str(tmp_path / "out")],
+        env={**os.environ, "ZOO_CACHE": str(tmp_path / "cache")},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (children := children_of(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)  # past its start
+    return process, children[0]
+
+
+def gone(process: int) -> bool:
+    """Whether a process ends within a few seconds; one that nobody waited for counts as ended."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_ctrl_c_ends_the_decoder_too(tmp_path: Path) -> None:
+    process, child = hanging(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.strip() == "Interrupted."
+    assert gone(child)
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_parent_that_is_killed_takes_the_decoder_with_it(tmp_path: Path) -> None:
+    process, child = hanging(tmp_path)
+    process.kill()
+    process.communicate(timeout=30)
+    assert gone(child)

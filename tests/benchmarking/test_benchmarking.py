@@ -1,0 +1,289 @@
+"""`zoo bench` compares by ratios of medians, measured in turns; loading and memory in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.fake_distributions import zoo
+from support.tiny import bayer_artifact, classifier_artifact
+from zoo import plugins
+from zoo.benchmarking import machine_peaks
+from zoo.benchmarking.cold_start import start_of
+from zoo.benchmarking.comparison import Subject, contenders_of, run_bench
+from zoo.benchmarking.energy import Meter
+from zoo.benchmarking.machine_peaks import bandwidth_gbs, peak_gmacs
+from zoo.benchmarking.op_counts import work_of
+from zoo.benchmarking.roofline import Point, draw
+from zoo.benchmarking.steps import frame_file
+from zoo.benchmarking.timing import Latency, measure, ratio
+from zoo.contracts import InputSpec, SilentReporter
+from zoo.cost import onnx_cost
+from zoo.errors import InputError, IntegrityError, UsageError, ZooError
+from zoo.export.int8_coverage import int8_report
+from zoo.raw.decode import decode
+from zoo.registry import shipped_folder
+from zoo.runner.loading import load
+
+
+@pytest.fixture(autouse=True)
+def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's limits are measured as they are, in less time."""
+    monkeypatch.setattr(machine_peaks, "_COPIED_BYTES", 2**23)
+    monkeypatch.setattr(machine_peaks, "_SECONDS", 0.01)
+
+
+class Sleeper:
+    """A session that takes a known time, and notes when it was called."""
+
+    def __init__(self, seconds: float, calls: list[float]) -> None:
+        self.seconds, self.calls = seconds, calls
+
+    def run(self, inputs):
+        self.calls.append(self.seconds)
+        time.sleep(self.seconds)
+        return inputs
+
+
+def test_sessions_take_turns_and_the_warm_up_does_not_count() -> None:
+    calls: list[float] = []
+    sessions = {"slow": Sleeper(0.1, calls), "fast": Sleeper(0.05, calls)}
+    found = measure(sessions, np.zeros(1, np.float32), rounds=4, warm_up=1)
+    assert calls == [0.1, 0.05] * 5
+    assert len(found["slow"].times) == 4
+    assert 1.5 < ratio(found["slow"], found["fast"])[0] < 2.5
+
+
+def test_a_ratio_is_that_of_the_medians_with_the_spread_over_rounds() -> None:
+    slow, fast = Latency(4, 4, 4, (2.0, 4.0, 8.0)), Latency(2, 2, 2, (2.0, 2.0, 2.0))
+    assert ratio(slow, fast) == (2.0, 1.5, 3.0)
+
+
+def test_percentiles_lie_between_the_runs() -> None:
+    latency = Latency(3, 2, 4, (5.0, 1.0, 2.0, 3.0, 4.0))
+    assert (latency.percentile(0), latency.percentile(50), latency.percentile(100)) == (1.0, 3.0, 5.0)
+    assert latency.percentile(95) == pytest.approx(4.8)
+
+
+def test_load_time_and_memory_come_from_a_fresh_process(tmp_path: Path) -> None:
+    start = start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (4, 32, 32))
+    assert start.load_ms > 0
+    assert start.first_ms > 0
+    assert 20 < start.peak_rss_mb < 200, "that of a process without torch"
+
+
+def test_a_process_that_fails_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(ZooError, match="fresh process"):
+        start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (7, 32, 32))
+
+
+def test_artifacts_are_compared_with_the_first(tmp_path: Path) -> None:
+    found = {name: bayer_artifact(tmp_path / name) for name in ("one", "two")}
+    profile = plugins.device("host")
+    subject = Subject(64, frame=(96, 64))
+    bench = run_bench(contenders_of(found, ["onnxruntime"], profile), profile, subject, rounds=3, threads=1)
+    one, two = bench.results
+    assert one.ratio == (1.0, 1.0, 1.0)
+    assert two.ratio[0] == pytest.approx(two.latency.median / one.latency.median)
+    assert one.shape == (4, 64, 64)
+    assert one.golden_psnr is not None
+    assert set(one.steps.milliseconds) == {"decode", "pack", "infer", "write"}
+    assert 0 < one.steps.beside_inference < 1
+    rate = one.work.macs / one.latency.median / 1e6
+    assert one.share_of_peak == pytest.approx(rate / bench.peaks["float32"]["onnxruntime"])
+
+
+def test_without_an_engine_named_it_is_the_one_that_runs_files(tmp_path: Path) -> None:
+    artifact, profile = bayer_artifact(tmp_path / "net"), plugins.device("host")
+    (contender,) = contenders_of({"net": artifact}, [], profile)
+    assert contender.engine == load(artifact, profile).engine
+
+
+def test_an_engine_whose_peak_cannot_be_measured_is_benched_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine_peaks, "_products", lambda arithmetic: b"no model")
+    artifact, profile, report = bayer_artifact(tmp_path / "net"), plugins.device("host"), SilentReporter()
+    contenders = contenders_of({"net": artifact}, ["onnxruntime"], profile)
+    subject = Subject(32, frame=(64, 64))
+    (result,) = run_bench(contenders, profile, subject, rounds=3, threads=1, report=report).results
+    assert result.share_of_peak is None
+    assert "onnxruntime in float32 could not be measured" in report.notes[0]
+
+
+def test_a_side_the_network_does_not_take_is_refused_with_one_it_does(tmp_path: Path) -> None:
+    profile = plugins.device("host")
+    contenders = contenders_of({"net": bayer_artifact(tmp_path / "net")}, ["onnxruntime"], profile)
+    with pytest.raises(UsageError, match="multiple of 2") as refusal:
+        run_bench(contenders, profile, Subject(33))
+    assert refusal.value.hint == "Try --side 32"
+    fixed = contenders_of({"net": classifier_artifact(tmp_path / "fixed")}, ["onnxruntime"], profile)
+    with pytest.raises(UsageError, match="64x64 only"):
+        run_bench(fixed, profile, Subject(32))
+
+
+def test_a_peak_is_what_large_products_reach_on_an_engine() -> None:
+    engine, profile = plugins.engine("onnxruntime"), plugins.device("host")
+    assert 1 < peak_gmacs(engine, "float32", profile, 1) < 10_000
+    assert 1 < peak_gmacs(engine, "int8", profile, 1) < 50_000
+    assert not int8_report(machine_peaks._products("int8")).float, "all of it is computed in int8"
+
+
+def test_the_bandwidth_counts_bytes_read_and_written() -> None:
+    assert 0.1 < bandwidth_gbs(plugins.device("host"), 1) < 2000
+
+
+@pytest.mark.parametrize("checkpoint", ["lighter-unet", "lighter-unet-int8"])
+def test_multiply_accumulates_are_those_counted_from_the_graph(checkpoint: str) -> None:
+    model = (shipped_folder(checkpoint) / "model.onnx").read_bytes()
+    assert work_of(model, (1, 4, 32, 48)).macs == onnx_cost(model, (1, 4, 32, 48)).macs
+
+
+def test_int8_moves_fewer_bytes() -> None:
+    whole, rounded = (
+        work_of((shipped_folder(name) / "model.onnx").read_bytes(), (1, 4, 64, 64))
+        for name in ("lighter-unet", "lighter-unet-int8")
+    )
+    assert whole.macs == rounded.macs
+    assert rounded.bytes < whole.bytes / 2
+
+
+def test_work_on_a_shape_the_network_does_not_take_is_an_error() -> None:
+    with pytest.raises(IntegrityError, match="does not run"):
+        work_of((shipped_folder("lighter-unet") / "model.onnx").read_bytes(), (1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("mosaic", ["bayer", "xtrans"])
+def test_a_made_raw_file_is_dark_and_decodes(tmp_path: Path, mosaic: str) -> None:
+    spec = InputSpec("packed-raw", 4 if mosaic == "bayer" else 9, mosaic=mosaic)
+    frame = decode(frame_file(spec, 132, 96, tmp_path).read_bytes())
+    assert frame.mosaic.shape == (96, 132)
+    assert 512 < frame.mosaic.mean() < 800
+
+
+def test_a_frame_smaller_than_a_network_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="64x16"):
+        frame_file(InputSpec("packed-raw", 4, multiple_of=16, mosaic="bayer"), 64, 16, tmp_path)
+
+
+def test_the_roofline_shows_each_network_under_the_roofs(tmp_path: Path) -> None:
+    from PIL import Image
+
+    path = tmp_path / "roof.png"
+    points = [Point("slow", 2.0, 10.0), Point("fast", 30.0, 200.0), Point("as fast", 30.0, 199.0)]
+    draw(points, {"int8": 800.0, "float32": 250.0}, 20.0, path)
+    with Image.open(path) as picture:
+        colours = {colour for _, colour in picture.getcolors(100_000)}
+    assert {(200, 60, 40), (30, 100, 190), (40, 140, 80)} <= colours
+
+
+def test_a_rapl_counter_that_wraps_is_followed_and_parts_are_not_added_to_the_whole(tmp_path: Path) -> None:
+    for name in ("intel-rapl:0", "intel-rapl:0:0"):
+        counter = tmp_path / "sys/class/powercap" / name
+        counter.mkdir(parents=True)
+        (counter / "max_energy_range_uj").write_text("1000000\n")
+        (counter / "energy_uj").write_text("900000\n")
+    meter = Meter(root=tmp_path)
+    for counter in (tmp_path / "sys/class/powercap").iterdir():
+        (counter / "energy_uj").write_text("400000\n")
+    assert meter.joules() == pytest.approx(0.5)
+    assert meter.sensor == "RAPL, intel-rapl:0"
+
+
+@pytest.mark.parametrize(
+    ("files", "pattern", "watts"),
+    [
+        ({"sys/rail/in_power0_input": "5000"}, "/sys/rail/in_power0_input", 5.0),
+        ({"sys/rail/in1": "5000", "sys/rail/curr1": "1500"}, "/sys/rail/in1 * /sys/rail/curr1", 7.5),
+    ],
+)
+def test_power_rails_are_sampled_over_time(
+    tmp_path: Path, files: dict[str, str], pattern: str, watts: float
+) -> None:
+    (tmp_path / "sys/rail").mkdir(parents=True)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    started = time.monotonic()
+    meter = Meter([pattern], tmp_path)
+    time.sleep(0.2)
+    meter.close()
+    joules, elapsed = meter.joules(), time.monotonic() - started
+    assert joules is not None
+    assert 0.4 * watts * 0.2 < joules <= watts * elapsed
+
+
+def test_without_a_sensor_that_is_said(tmp_path: Path) -> None:
+    meter = Meter(["/sys/none"], tmp_path)
+    assert meter.joules() is None
+    assert meter.sensor.startswith("no ")
+
+
+def test_one_artifact_alone_is_not_called_a_comparison(tmp_path: Path) -> None:
+    bayer_artifact(tmp_path / "net")
+    done = zoo(
+        "bench",
+        str(tmp_path / "net"),
+        "--engine",
+        "onnxruntime",
+        "--rounds",
+        "3",
+        "--side",
+        "32",
+        "--frame",
+        "64x64",
+    )
+    assert done.code == 0, done.err
+    assert "no comparison" in done.out
+    assert "times as fast" not in done.out
+
+
+def test_json_holds_every_figure(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        bayer_artifact(tmp_path / name)
+    done = zoo(
+        "bench", str(tmp_path / "two"), "--vs", str(tmp_path / "one"), "--engine", "onnxruntime", "--rounds", "3",
+        "--side", "32", "--frame", "64x64", "--json", "--plot", str(tmp_path / "roof.png"),
+    )  # fmt: skip
+    found = json.loads(done.out)
+    results = found["results"]
+    assert {"peak_gmacs_per_s", "bandwidth_gb_per_s", "energy_sensor"} <= set(found)
+    assert found["steps_of"] == "a made file of 64x64 pixels"
+    assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
+    assert [result["name"] for result in results] == ["one", "two"]
+    assert {
+        "median_ms", "quartiles_ms", "percentiles_ms", "load_ms", "first_ms", "peak_rss_mb", "steps_ms",
+        "beside_inference", "macs", "bytes_moved", "share_of_peak", "joules_per_run",
+    } <= set(results[1])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--frame", "1024", "no size"),
+        ("--frame", "4x1024", "between 16"),
+        ("--plot", "roof.pdf", "PNG files"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_anything_is_measured(
+    tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    bayer_artifact(tmp_path / "net")
+    done = zoo("bench", str(tmp_path / "net"), option, value)
+    assert done.code == 2
+    assert message in done.err
+    assert "Traceback" not in done.err
+
+
+def test_steps_are_measured_on_a_file_that_is_given(tmp_path: Path) -> None:
+    artifact = bayer_artifact(tmp_path / "net")
+    shot = frame_file(artifact.manifest.input, 64, 48, tmp_path)
+    profile = plugins.device("host")
+    contenders = contenders_of({"net": artifact}, ["onnxruntime"], profile)
+    bench = run_bench(contenders, profile, Subject(32, shot), rounds=3, threads=1)
+    assert bench.file == str(shot)
+    with pytest.raises(InputError, match="does not exist"):
+        run_bench(contenders, profile, Subject(32, tmp_path / "none.dng"))

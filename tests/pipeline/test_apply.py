@@ -1,0 +1,208 @@
+"""`zoo apply` from a recipe to an artifact, on a small net that a third party brings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support.interrupts import StopsAt
+from support.small_net import request, run
+from zoo import plugins
+from zoo.artifacts.artifact import open_artifact
+from zoo.artifacts.golden import check_golden
+from zoo.contracts import SilentReporter
+from zoo.errors import HonestEffectError, LegalityError, OutputError, UnknownIdError, UsageError
+from zoo.pipeline.pipeline import Outcome, apply
+from zoo.pipeline.recipe_file import with_file
+from zoo.recipes import recipe_toml
+from zoo.training.schedule import Budget
+
+# one worker for the whole module: what its fixtures make takes long
+pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("apply")]
+
+
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Outcome:
+    return run("depthwise+qat", tmp_path_factory.mktemp("apply") / "small")
+
+
+def test_two_techniques_compose_into_an_artifact_that_verifies(compressed: Outcome) -> None:
+    artifact = open_artifact(compressed.artifact)
+    artifact.verify()
+    assert artifact.manifest.recipe.startswith("depthwise(")
+    assert artifact.manifest.precision == "int8"
+    assert {"model.onnx", "model.safetensors", "golden.safetensors", "recipe.toml"} <= set(
+        artifact.manifest.files
+    )
+
+
+def test_each_stage_pays_in_the_exported_file(compressed: Outcome) -> None:
+    before, separable, quantized = compressed.files
+    assert separable.parameters < before.parameters
+    assert separable.macs < before.macs
+    assert quantized.macs == separable.macs
+    assert quantized.file_bytes < separable.file_bytes
+
+
+def test_every_convolution_but_the_last_runs_in_int8(compressed: Outcome) -> None:
+    metrics = open_artifact(compressed.artifact).metrics()
+    assert len(metrics["int8"]["float_layers"]) == 1
+    assert metrics["int8"]["share"] > 0.9
+
+
+def test_the_engine_gives_the_golden_outputs(compressed: Outcome) -> None:
+    artifact = open_artifact(compressed.artifact)
+    session = plugins.engine("onnxruntime").open(artifact.read("model.onnx"))
+    psnr = check_golden(session, artifact, "onnxruntime")
+    assert psnr is not None
+    assert psnr > 30
+
+
+def test_the_recipe_file_makes_the_same_bytes_again(compressed: Outcome, tmp_path: Path) -> None:
+    again = with_file(
+        request(None, tmp_path / "again"), recipe_toml.read(compressed.artifact / "recipe.toml")
+    )
+    outcome = apply(again, SilentReporter())
+    assert outcome is not None
+    for name in ("model.onnx", "model.safetensors", "golden.safetensors"):
+        assert (outcome.artifact / name).read_bytes() == (compressed.artifact / name).read_bytes(), name
+
+
+def test_the_sample_picture_shows_four_panels(compressed: Outcome) -> None:
+    with Image.open(compressed.artifact / "sample.png") as picture:
+        assert picture.size == (4 * 320, 320)
+        assert len(np.unique(np.asarray(picture))) > 50
+
+
+def test_the_card_states_data_steps_and_command(tmp_path: Path) -> None:
+    outcome = run(None, tmp_path / "plain", command="zoo train small-unet --steps 6")
+    card = (outcome.artifact / "README.md").read_text()
+    for text in ("zoo train small-unet --steps 6", "darkroom", "steps: 6", "PSNR"):
+        assert text in card
+
+
+def test_training_from_an_artifact_starts_where_it_ended(tmp_path: Path) -> None:
+    first = run(None, tmp_path / "first", budgets=(Budget(steps=12),))
+    second = run("qat", tmp_path / "second", weights=str(first.artifact), budgets=(Budget(steps=0),))
+    assert second.files[0].psnr == pytest.approx(first.files[-1].psnr, abs=0.05)
+    assert second.start.trained
+
+
+def test_a_runner_only_artifact_of_half_the_size_still_holds_weights_to_start_from(tmp_path: Path) -> None:
+    whole = run(None, tmp_path / "whole", budgets=(Budget(steps=12),))
+    half = run(None, tmp_path / "half", budgets=(Budget(steps=12),), half_weights=True, runner_only=True)
+    assert not (half.artifact / "model.safetensors").exists()
+    sizes = [(outcome.artifact / "model.onnx").stat().st_size for outcome in (whole, half)]
+    assert sizes[1] < 0.6 * sizes[0]
+    from_whole, from_half = (
+        run("qat", tmp_path / f"from-{name}", weights=str(tmp_path / name), budgets=(Budget(steps=0),))
+        for name in ("whole", "half")
+    )
+    assert from_half.start.trained
+    assert from_half.files[0].psnr == pytest.approx(from_whole.files[0].psnr, abs=0.01)
+
+
+def test_weights_of_another_net_are_refused(compressed: Outcome, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="do not fit"):
+        run("qat", tmp_path / "out", weights=str(compressed.artifact))
+    with pytest.raises(UnknownIdError, match="no-such"):
+        run("qat", tmp_path / "out", weights="no-such")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        ("idle", "idle changed nothing"),
+        ("masks", "masks only wrote zeros"),
+        ("shrinks-output", "shrinks-output changed the shape"),
+        ("adds", "adds bought nothing"),
+    ],
+)
+def test_a_stage_without_honest_effect_fails_by_name(recipe: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(HonestEffectError, match=text):
+        run(recipe, tmp_path / "out", budgets=(Budget(steps=0),))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_that_loses_more_quality_than_the_budget_fails_by_name(tmp_path: Path) -> None:
+    start = run(None, tmp_path / "start", budgets=(Budget(steps=80),))
+    options = {"weights": str(start.artifact), "budgets": (Budget(steps=0),)}
+    with pytest.raises(HonestEffectError, match=r"spoils lost .* dB"):
+        run("spoils", tmp_path / "out", max_loss=0.5, **options)
+    assert run("spoils", tmp_path / "out", max_loss=None, **options).artifact.is_dir()
+
+
+def test_a_training_technique_needs_no_smaller_file(tmp_path: Path) -> None:
+    outcome = run("pulls(strength=0.1)", tmp_path / "out")
+    assert outcome.files[-1].parameters == outcome.files[0].parameters
+
+
+def test_an_illegal_order_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(LegalityError, match=r"did you mean depthwise\+qat"):
+        run("qat+depthwise", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_exists_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep me")
+    with pytest.raises(OutputError, match="out"):
+        run("qat", tmp_path / "out")
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("task", ["train depthwise", "train qat"])
+def test_an_interrupted_run_goes_on_and_ends_the_same(task: str, compressed: Outcome, tmp_path: Path) -> None:
+    wanted = request("depthwise+qat", tmp_path / "out", budgets=(Budget(steps=6),))
+    with pytest.raises(KeyboardInterrupt):
+        apply(wanted, StopsAt(task))
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.work").is_dir()
+    outcome = apply(wanted, SilentReporter())
+    assert outcome is not None
+    assert not (tmp_path / "out.work").exists()
+    assert (outcome.artifact / "model.onnx").read_bytes() == (compressed.artifact / "model.onnx").read_bytes()
+
+
+def test_a_crop_the_net_cannot_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="multiple of 16"):
+        run("qat", tmp_path / "out", crop=30)
+
+
+def test_data_for_another_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="classification"):
+        run("qat", tmp_path / "out", data="photos")
+
+
+def test_budgets_must_match_the_number_of_trainings(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="trains 2 times"):
+        run("depthwise+qat", tmp_path / "out", budgets=(Budget(steps=1),) * 3)
+
+
+def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
+    def launch(out: Path, *launcher: str) -> dict:
+        command = [
+            sys.executable, *launcher, "-m", "zoo_cli", "apply", "depthwise+qat", "small-unet", "--steps", "20",
+            "--batch", "4", "--crop", "32", "--precision", "float32", "--images", "1", "--out", str(out), "--json",
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads((out / "metrics.json").read_text())
+
+    one = launch(tmp_path / "one")
+    two = launch(
+        tmp_path / "two", "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
+        "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
+    )  # fmt: skip
+    for ours, theirs in zip(one["losses"], two["losses"], strict=True):
+        assert [step for step, _ in theirs] == [step for step, _ in ours]
+        assert [loss for _, loss in theirs] == pytest.approx([loss for _, loss in ours], rel=1e-4)

@@ -1,0 +1,179 @@
+"""What is kept in the cache between runs: found again, checked when it is read, and never missed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zoo.artifacts import Artifact
+from zoo.checkpoints.listing import rests
+from zoo.devices import host
+from zoo.engines.onnxruntime import OnnxRuntimeEngine
+from zoo.engines.ort_session import runtime_version
+from zoo.engines.prepared_models import LARGEST, other_versions, prepared
+from zoo.runner.budget import footprint
+from zoo.runner.loading import load
+from zoo.storage.result_cache import Kept, outdated
+
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def cached(kind: str) -> list[Path]:
+    folder = Path(os.environ["ZOO_CACHE"], kind)
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    module = tmp_path / "code" / "module.py"
+    module.parent.mkdir()
+    module.write_text("")
+    return module
+
+
+def test_a_result_is_found_by_its_subject_alone(code: Path) -> None:
+    kept = Kept("sums", {"of": [1, 2], "shape": (3, 4)}, code)
+    assert kept.read(100) is None
+    kept.write(b"three\n")
+    assert Kept("sums", {"shape": (3, 4), "of": [1, 2]}, code).read(100) == b"three\n"
+    assert Kept("sums", {"of": [2, 2], "shape": (3, 4)}, code).read(100) is None
+    assert Kept("others", {"of": [1, 2], "shape": (3, 4)}, code).read(100) is None
+    assert kept.read(5) is None  # more than is asked for
+
+
+def test_a_change_of_the_code_makes_results_outdated(code: Path) -> None:
+    kept = Kept("sums", {"of": 1}, code)
+    kept.write(b"one")
+    assert list(outdated("sums", {"of": 1}, code)) == []
+    assert list(outdated("sums", {"of": 2}, code)) == [kept.path]
+    os.utime(code, (time.time() + 60, time.time() + 60))
+    assert Kept("sums", {"of": 1}, code).read(100) is None
+    assert list(outdated("sums", {"of": 1}, code)) == [kept.path]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[:-1] + b"X",
+        lambda content: b"",
+        lambda content: b"{}\n" + content,
+        lambda content: b"[" * 5000 + b"\n",
+        lambda content: content.replace(b'"of": 1', b'"of": 3'),
+        lambda content: b"\xff" + content,
+    ],
+)
+def test_damaged_results_are_none(damage: Any, code: Path) -> None:
+    kept = Kept("sums", {"of": 1}, code)
+    kept.write(b"one" * 1000)
+    assert kept.path is not None
+    kept.path.write_bytes(damage(kept.path.read_bytes()))
+    assert kept.read(1 << 20) is None
+    kept.write(b"two")
+    assert kept.read(100) == b"two"
+
+
+def test_without_a_place_for_a_cache_nothing_is_kept(
+    code: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
+    kept = Kept("sums", {"of": 1}, code)
+    kept.write(b"one")
+    assert kept.read(100) is None
+    assert list(outdated("sums", {}, code)) == []
+    assert prepared("0" * 64, "1", True, lambda path: pytest.fail("made for nothing"), 1) is None
+
+
+# ------------------------------------------------------------------------------------------------- networks
+
+
+def inputs() -> np.ndarray:
+    return np.random.default_rng(0).random((1, 4, 64, 64), dtype=np.float32)
+
+
+def test_a_network_is_prepared_once_and_gives_the_same_bits(bayer: Artifact) -> None:
+    expected = OnnxRuntimeEngine().open(bayer.read("model.onnx")).run(inputs())
+    assert cached("onnxruntime") == []  # by itself an engine keeps nothing
+    first = load(bayer, host()).session.run(inputs())
+    (network,) = cached("onnxruntime")
+    written = network.stat()
+    second = load(bayer, host()).session.run(inputs())
+    assert network.stat().st_mtime_ns == written.st_mtime_ns
+    assert np.array_equal(first, expected)
+    assert np.array_equal(second, expected)
+
+
+def test_the_kept_network_is_the_one_that_runs(bayer: Artifact) -> None:
+    digest = "0" * 64  # of another network, of which nothing was kept
+    engine = OnnxRuntimeEngine()
+    engine.open(bayer.read("model.onnx"), digest=digest)
+    ran = engine.open(b"never looked at", digest=digest).run(inputs())
+    assert np.array_equal(ran, engine.open(bayer.read("model.onnx")).run(inputs()))
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", None])
+def test_a_kept_network_that_does_not_load_is_passed_over(content: bytes | None, bayer: Artifact) -> None:
+    expected = load(bayer, host()).session.run(inputs())
+    (network,) = cached("onnxruntime")
+    if content is None:  # whole by its digest, and no network all the same
+        subject = json.loads(network.read_bytes().partition(b"\n")[0])["of"]
+        del subject["zoo"], subject["changed"]
+        kept = Kept("onnxruntime", subject, Path(prepared.__code__.co_filename))
+        assert kept.path == network
+        kept.write(b"no network")
+    else:
+        network.write_bytes(content)
+    assert np.array_equal(load(bayer, host()).session.run(inputs()), expected)
+
+
+def test_large_networks_are_not_kept() -> None:
+    assert prepared("0" * 64, "1", True, lambda path: pytest.fail("made"), LARGEST + 1) is None
+    assert prepared("0" * 64, "1", True, lambda path: path.write_bytes(bytes(LARGEST + 1)), 1) is None
+    assert cached("onnxruntime") == []
+
+
+def test_networks_prepared_for_another_runtime_can_be_pruned(bayer: Artifact) -> None:
+    load(bayer, host())
+    assert list(other_versions(runtime_version())) == []
+    assert rests() == []
+    version = runtime_version() + ".1"
+    assert prepared("0" * 64, version, True, lambda path: path.write_bytes(b"made"), 1) == b"made"
+    (other,) = other_versions(runtime_version())
+    assert [(each.what, each.path) for each in rests()] == [("network prepared for another version", other)]
+
+
+# -------------------------------------------------------------------------------------------- what is derived
+
+
+def test_a_checked_file_is_not_read_through_again(
+    bayer: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from zoo.onnx import check, working_set
+    from zoo.runner import budget
+
+    def known() -> float:
+        monkeypatch.setattr(check, "_passed", set())
+        monkeypatch.setattr(budget, "_known", {})
+        check.checked_model(bayer)
+        return footprint(bayer).live
+
+    live = known()
+    monkeypatch.setattr(check, "read_model", lambda data: pytest.fail("read again"))
+    monkeypatch.setattr(working_set, "read_model", lambda data: pytest.fail("read again"))
+    assert known() == live
+    for kind in ("checked", "working-set"):
+        (record,) = cached(kind)
+        shutil.copy(record, tmp_path / kind)
+        record.write_bytes(b"damaged")
+        with pytest.raises(pytest.fail.Exception, match="read again"):
+            known()
+        shutil.copy(tmp_path / kind, record)

@@ -1,0 +1,246 @@
+"""The training loop: reproducible, resumable, and exact about its budget."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from zoo.architectures.unet import UNetArchitecture
+from zoo.contracts import LossTerm, SilentReporter
+from zoo.data.darkroom import Darkroom
+from zoo.errors import IntegrityError, UsageError, ZooError
+from zoo.training.feed import Feed
+from zoo.training.loop import TrainingSettings, train
+from zoo.training.schedule import Budget, Schedule
+
+ARCHITECTURE = UNetArchitecture()
+
+
+class Tiny(nn.Module):
+    """A net of a few hundred weights with the U-Net's input and output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 12, 1))
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shuffle(self.body(x))
+
+
+def tiny() -> Tiny:
+    torch.manual_seed(1)
+    return Tiny()
+
+
+def settings(steps: int | None = 20, **options) -> TrainingSettings:
+    budget = Budget(steps=steps) if steps is not None else Budget(minutes=options.pop("minutes"))
+    return TrainingSettings(budget, batch=2, crop=16, learning_rate=1e-2, precision="float32", **options)
+
+
+def run(model: nn.Module, plan: TrainingSettings, **options):
+    return train(
+        model,
+        architecture=ARCHITECTURE,
+        dataset=Darkroom(),
+        settings=plan,
+        reporter=SilentReporter(),
+        **options,
+    )
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_training_lowers_the_loss() -> None:
+    _, result = run(tiny(), settings(200))
+    assert result.steps == 200
+    assert result.losses[-1][1] < 0.7 * result.losses[0][1]
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
+    one, _ = run(tiny(), settings())
+    two, _ = run(tiny(), settings())
+    other, _ = run(tiny(), settings(seed=3))
+    assert equal(one, two)
+    assert not equal(one, other)
+
+
+class Interrupting(SilentReporter):
+    """Presses Ctrl-C once `after` steps have been shown."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def advance(self, amount: float = 1, **figures: float | str) -> None:
+        self.left -= int(amount)
+        if self.left <= 0:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_saves_and_the_resumed_run_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    whole, _ = run(tiny(), settings(40))
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            tiny(), architecture=ARCHITECTURE, dataset=Darkroom(), settings=settings(40),
+            reporter=Interrupting(20), state=state, key="k",
+        )  # fmt: skip
+    assert state.is_file()
+    resumed, result = run(tiny(), settings(40), state=state, key="k")
+    assert result.steps == 40
+    assert equal(whole, resumed)
+
+
+def test_a_state_of_another_run_is_not_resumed(tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    run(tiny(), settings(10), state=state, key="one")
+    fresh, _ = run(tiny(), settings(20), state=state, key="two")
+    whole, _ = run(tiny(), settings(20))
+    assert equal(fresh, whole)
+
+
+def test_kill_9_leaves_a_state_that_resumes(tmp_path: Path) -> None:
+    state = tmp_path / "state.safetensors"
+    program = textwrap.dedent(f"""
+        import sys; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
+        import zoo.training.loop as loop
+        loop._SAVE_SECONDS = 0.0
+        from pathlib import Path
+        from test_training import run, settings, tiny
+        run(tiny(), settings(100_000), state=Path({str(state)!r}), key="k")
+    """)
+    child = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        deadline = time.monotonic() + 120
+        while not state.is_file():
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.3)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    _, result = run(tiny(), settings(0), state=state, key="k")
+    assert result.steps > 0
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -1])
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path, cut: int) -> None:
+    state = tmp_path / "state.safetensors"
+    run(tiny(), settings(3), state=state, key="k")
+    state.write_bytes(state.read_bytes()[:cut])
+    with pytest.raises(IntegrityError, match=r"state\.safetensors"):
+        run(tiny(), settings(3), state=state, key="k")
+
+
+def test_minutes_end_the_run_near_the_time_asked_for() -> None:
+    started = time.monotonic()
+    _, result = run(tiny(), settings(None, minutes=0.05))
+    assert result.steps > 10
+    assert time.monotonic() - started < 60
+
+
+def test_a_timed_run_is_reproduced_by_its_number_of_steps() -> None:
+    timed, result = run(tiny(), settings(None, minutes=0.03))
+    counted, _ = run(tiny(), settings(result.steps))
+    assert equal(timed, counted)
+
+
+def test_the_rate_does_not_depend_on_a_total_that_is_not_planned_yet() -> None:
+    known, unknown = Schedule(Budget(steps=1000)), Schedule(Budget(minutes=10))
+    assert [known.factor(step) for step in range(500)] == [unknown.factor(step) for step in range(500)]
+    assert known.factor(999) < 0.02
+
+
+def test_an_objective_of_a_technique_is_minimised_too() -> None:
+    def size(inputs, outputs, targets, model):
+        return model.body[0].weight.square().sum()
+
+    plain, _ = run(tiny(), settings(60))
+    pulled, _ = run(tiny(), settings(60), terms=[LossTerm("size", 1.0, size)])
+    assert pulled.body[0].weight.square().sum() < 0.5 * plain.body[0].weight.square().sum()
+
+
+class Windowed(Tiny):
+    """Holds a table of five dimensions, as attention in windows does, and one of two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, 12, 1, 1, 1))
+        self.register_buffer("table", torch.zeros(3, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.shuffle(self.body(x) * self.gain[..., 0])
+
+
+def test_a_net_with_weights_of_any_number_of_dimensions_trains() -> None:
+    torch.manual_seed(1)
+    model = Windowed()
+    run(model, settings(3), teacher=copy.deepcopy(model))
+    assert not torch.equal(model.gain, torch.ones(1, 12, 1, 1, 1))
+
+
+def test_frozen_batch_norms_keep_their_statistics() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(4), tiny())
+    before = copy.deepcopy(model[0].state_dict())
+    trained, _ = run(model, settings(5), freeze_norm=True)
+    assert torch.equal(trained[0].running_mean, before["running_mean"])
+    assert not torch.equal(trained[0].weight, before["weight"])
+
+
+def test_divergence_is_an_error_with_a_remedy() -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.body[0].weight.fill_(float("inf"))
+    with pytest.raises(ZooError, match="diverged") as caught:
+        run(model, settings(20))
+    assert "--learning-rate" in (caught.value.hint or "")
+
+
+def test_two_processes_share_each_batch_of_one() -> None:
+    def inputs(world: int, rank: int) -> list[np.ndarray]:
+        feed = Feed(
+            Darkroom(), ARCHITECTURE, size=16, batch=4, seed=0, start=3, rank=rank, world=world
+        )  # fmt: skip
+        batches = [batch.inputs.numpy() for batch in islice(feed, 2)]
+        feed.close()
+        return batches
+
+    whole, first, second = inputs(1, 0), inputs(2, 0), inputs(2, 1)
+    for batch, one, two in zip(whole, first, second, strict=True):
+        assert np.array_equal(batch, np.concatenate([one, two]))
+
+
+def test_an_error_in_the_data_reaches_the_caller() -> None:
+    class Broken(Darkroom):
+        def crops(self, *args, **options):
+            raise UsageError("no data today")
+
+    with pytest.raises(UsageError, match="no data today"):
+        train(
+            tiny(), architecture=ARCHITECTURE, dataset=Broken(), settings=settings(5), reporter=SilentReporter()
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, {"steps": 1, "minutes": 1.0}, {"steps": -1}, {"minutes": float("nan")}]
+)
+def test_impossible_budgets_are_refused(wrong: dict) -> None:
+    with pytest.raises(UsageError):
+        Budget(**wrong)

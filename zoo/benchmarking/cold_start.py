@@ -1,0 +1,79 @@
+"""Loading a network in a process of its own: how long it takes, the first run, and the memory it peaks at.
+
+``python -m zoo.benchmarking.cold_start ARTIFACT ENGINE DEVICE THREADS CHANNELS HEIGHT WIDTH`` prints them as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import ZooError
+
+_LIMIT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Start:
+    """load_ms: import of the engine and loading; first_ms: the first run; peak_rss_mb: of the whole process."""
+
+    load_ms: float
+    first_ms: float
+    peak_rss_mb: float
+
+
+def start_of(artifact: Path, engine: str, device: str, threads: int, shape: tuple[int, int, int]) -> Start:
+    """Measure in a fresh process. device: id of the profile; shape: (channels, height, width) of the input.
+
+    Raises ZooError if it fails there.
+    """
+    numbers = (str(number) for number in (threads, *shape))
+    command = [sys.executable, "-m", "zoo.benchmarking.cold_start", str(artifact), engine, device, *numbers]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise ZooError(f"{engine} did not load and run {artifact} within {_LIMIT_SECONDS} s.") from error
+    if done.returncode:
+        reason = (
+            done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+        )
+        raise ZooError(f"{engine} failed on {artifact} in a fresh process: {reason}")
+    return Start(**json.loads(done.stdout))
+
+
+def _main(arguments: list[str]) -> None:
+    import numpy as np
+
+    from zoo import plugins
+    from zoo.artifacts import open_artifact
+    from zoo.engines.opening import open_for
+    from zoo.machine.memory import peak_rss_mb
+    from zoo.onnx.check import checked_model
+
+    path, engine, device, threads, *sides = arguments
+    opened = open_artifact(Path(path), subset=True)
+    model, spec, profile = checked_model(opened), opened.manifest.input, plugins.device(device)
+    inputs = np.zeros((1, *map(int, sides)), np.float32)
+    started = time.perf_counter()
+    session = open_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
+    del model
+    loaded = time.perf_counter()
+    session.run(inputs)
+    ran = time.perf_counter()
+    sys.stdout.write(
+        json.dumps(
+            {
+                "load_ms": round((loaded - started) * 1000, 2),
+                "first_ms": round((ran - loaded) * 1000, 2),
+                "peak_rss_mb": round(peak_rss_mb(), 1),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

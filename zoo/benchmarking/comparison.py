@@ -1,0 +1,310 @@
+"""Artifacts on engines, timed in turns on one machine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import plugins
+from zoo.artifacts.artifact import Artifact
+from zoo.benchmarking.cold_start import Start, start_of
+from zoo.benchmarking.energy import Meter
+from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, peak_gmacs
+from zoo.benchmarking.op_counts import Work, work_of
+from zoo.benchmarking.steps import Steps, frame_file, measure_steps
+from zoo.benchmarking.timing import WARM_UP, Latency, measure, ratio
+from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
+from zoo.errors import MissingDependencyError, UsageError, ZooError
+from zoo.onnx.check import checked_model
+from zoo.runner.loading import Loaded, load
+from zoo.storage.atomic import open_regular
+
+if TYPE_CHECKING:
+    from zoo.contracts import FloatArray, Session
+
+#: Rounds of whole files: each takes several times as long as a run of the network.
+_FILE_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An artifact on an engine. name: how tables call it."""
+
+    name: str
+    artifact: Artifact
+    engine: str
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What it multiplies in, for the peak it is held against: narrower integers are computed as int8."""
+        return "int8" if self.artifact.manifest.precision.startswith("int") else "float32"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of a contender.
+
+    shape: (channels, height, width) of its input. ratio: how many times as long as the first contender of the bench it
+    takes, with quartiles over rounds. steps: of a whole file. work: of one run, counted in the file; None without ONNX
+    Runtime. peak: 10^9 multiply-accumulates a second that the machine reaches in its arithmetic, None if it could not
+    be measured. joules: of one run, None without a sensor. golden_psnr: dB.
+    """
+
+    contender: Contender
+    shape: tuple[int, int, int]
+    latency: Latency
+    start: Start
+    ratio: tuple[float, float, float]
+    steps: Steps
+    work: Work | None
+    peak: float | None
+    joules: float | None
+    golden_psnr: float | None
+
+    @property
+    def gmacs_per_s(self) -> float | None:
+        """10^9 multiply-accumulates a second."""
+        return self.work.macs / self.latency.median / 1e6 if self.work else None
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """The rate as a share of the peak, 0 to 1."""
+        return self.gmacs_per_s / self.peak if self.gmacs_per_s and self.peak else None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `--json`."""
+        latency, work, share = self.latency, self.work, self.share_of_peak
+        return {
+            "name": self.contender.name,
+            "engine": self.contender.engine,
+            "precision": self.contender.artifact.manifest.precision,
+            "input": list(self.shape),
+            **latency.to_json(),
+            "percentiles_ms": {str(p): round(latency.percentile(p), 3) for p in (5, 50, 90, 95, 99)},
+            "rounds": len(latency.times),
+            "load_ms": self.start.load_ms,
+            "first_ms": self.start.first_ms,
+            "peak_rss_mb": self.start.peak_rss_mb,
+            "times_as_long": [round(value, 4) for value in self.ratio],
+            **self.steps.to_json(),
+            "macs": work and work.macs,
+            "bytes_moved": work and work.bytes,
+            "share_of_peak": share and round(share, 4),
+            "joules_per_run": self.joules and round(self.joules, 4),
+            "golden_psnr_db": self.golden_psnr,
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All results of one bench, and the machine's limits.
+
+    peaks: 10^9 multiply-accumulates a second by arithmetic and engine. bandwidth: of memory, 10^9 bytes a second.
+    file: what the steps were measured on. sensor: of energy, or why there is none.
+    """
+
+    results: tuple[Result, ...]
+    peaks: Mapping[Arithmetic, Mapping[str, float]]
+    bandwidth: float
+    file: str
+    sensor: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `--json`."""
+        return {
+            "results": [result.to_json() for result in self.results],
+            "peak_gmacs_per_s": {
+                arithmetic: {engine: round(value, 1) for engine, value in by_engine.items()}
+                for arithmetic, by_engine in self.peaks.items()
+            },
+            "bandwidth_gb_per_s": round(self.bandwidth, 2),
+            "steps_of": self.file,
+            "energy_sensor": self.sensor,
+        }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What to measure on.
+
+    side: of a square input, in input-tensor pixels; 0 for each network's example size. file: for the steps of `zoo
+    run`; None for a made one of `frame`, (width, height) in pixels.
+    """
+
+    side: int = 0
+    file: Path | None = None
+    frame: tuple[int, int] = (1024, 1024)
+
+    def __str__(self) -> str:
+        width, height = self.frame
+        return str(self.file) if self.file else f"a made file of {width}x{height} pixels"
+
+
+def contenders_of(
+    artifacts: Mapping[str, Artifact], engines: Sequence[str], profile: DeviceProfile
+) -> list[Contender]:
+    """Each artifact on each engine; without engines, on the one that `zoo run` takes.
+
+    Raises UnknownIdError for an engine that does not exist, UsageError for one that cannot run here, PluginError or
+    IntegrityError if there is none.
+    """
+    for name in engines:
+        obstacle = plugins.engine(name).available()
+        if obstacle is not None:
+            raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo doctor")
+    found = {name: engines or [load(artifact, profile).engine] for name, artifact in artifacts.items()}
+    several = len(set().union(*found.values())) > 1
+    return [
+        Contender(f"{name} ({engine})" if several else name, artifact, engine)
+        for name, artifact in artifacts.items()
+        for engine in found[name]
+    ]
+
+
+def run_bench(
+    contenders: Sequence[Contender],
+    profile: DeviceProfile,
+    subject: Subject | None = None,
+    *,
+    rounds: int = 15,
+    threads: int = 0,
+    report: Reporter | None = None,
+) -> Bench:
+    """Measure: first each in a process of its own, then all in turns in this one, then whole files in turns.
+
+    An engine's `run` gives its result as an array of this process, so that work on a GPU is done when it returns.
+    Raises UsageError for a side or frame a network does not take, IntegrityError if an engine fails the golden check,
+    InputError or another error of a file that cannot be run.
+    """
+    import numpy as np
+
+    subject, report = subject or Subject(), report or SilentReporter()
+    if subject.file is not None:
+        open_regular(subject.file).close()
+    threads = threads or profile.threads
+    shapes = [_shape(each.artifact.manifest.input, subject.side) for each in contenders]
+    report.start("load", len(contenders), "files")
+    starts, loaded, works = [], {}, []
+    inputs: dict[str, FloatArray] = {}
+    for each, shape in zip(contenders, shapes, strict=True):
+        starts.append(start_of(each.artifact.path, each.engine, profile.id, threads, shape))
+        loaded[each.name] = load(each.artifact, profile, engine=each.engine, threads=threads)
+        inputs[each.name] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
+        works.append(_work(each, shape))
+        report.advance()
+    report.start("measure the machine", None)
+    peaks = _peaks(contenders, profile, threads, report)
+    bandwidth = bandwidth_gbs(profile, threads)
+    latencies, joules, sensor = _timed(loaded, inputs, rounds, profile, report)
+    steps = _steps(loaded, subject, min(rounds, _FILE_ROUNDS), report)
+    report.finish()
+    first = latencies[contenders[0].name]
+    results = [
+        Result(
+            each, shape, latencies[each.name], start, ratio(latencies[each.name], first), steps[each.name], work,
+            max(peaks[each.arithmetic].values(), default=None), joules[each.name], loaded[each.name].golden_psnr,
+        )
+        for each, shape, start, work in zip(contenders, shapes, starts, works, strict=True)
+    ]  # fmt: skip
+    return Bench(tuple(results), peaks, bandwidth, str(subject), sensor)
+
+
+def _work(contender: Contender, shape: tuple[int, int, int]) -> Work | None:
+    try:
+        return work_of(checked_model(contender.artifact), (1, *shape))
+    except MissingDependencyError:
+        return None
+
+
+def _peaks(
+    contenders: Sequence[Contender], profile: DeviceProfile, threads: int, report: Reporter
+) -> dict[Arithmetic, dict[str, float]]:
+    """Of each engine that runs the matrix products; the others are noted."""
+    peaks: dict[Arithmetic, dict[str, float]] = {each.arithmetic: {} for each in contenders}
+    for arithmetic, by_engine in peaks.items():
+        for name in dict.fromkeys(each.engine for each in contenders):
+            try:
+                by_engine[name] = peak_gmacs(plugins.engine(name), arithmetic, profile, threads)
+            except ZooError as error:
+                report.note(f"The peak of {name} in {arithmetic} could not be measured: {error.message}")
+    return peaks
+
+
+class _Metered:
+    """A session whose runs are counted in joules."""
+
+    def __init__(self, session: Session, meter: Meter) -> None:
+        self._session, self._meter = session, meter
+        self._used, self._runs = 0.0, 0
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        before = self._meter.joules()
+        outputs = self._session.run(inputs)
+        after = self._meter.joules()
+        if before is not None and after is not None:
+            self._used, self._runs = self._used + after - before, self._runs + 1
+        return outputs
+
+    @property
+    def joules(self) -> float | None:
+        """Of one run, warm-up included; None without a sensor."""
+        return self._used / self._runs if self._runs else None
+
+
+def _timed(
+    loaded: Mapping[str, Loaded],
+    inputs: Mapping[str, FloatArray],
+    rounds: int,
+    profile: DeviceProfile,
+    report: Reporter,
+) -> tuple[dict[str, Latency], dict[str, float | None], str]:
+    report.start("measure in turns", rounds + WARM_UP, "rounds")
+    meter = Meter(profile.power_sensors)
+    try:
+        sessions = {name: _Metered(each.session, meter) for name, each in loaded.items()}
+        found = measure(sessions, inputs, rounds=rounds, warm_up=WARM_UP, after_round=report.advance)
+    finally:
+        meter.close()
+    return found, {name: session.joules for name, session in sessions.items()}, meter.sensor
+
+
+def _steps(loaded: Mapping[str, Loaded], subject: Subject, rounds: int, report: Reporter) -> dict[str, Steps]:
+    report.start("run files in turns", rounds + 1, "rounds")
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            name: subject.file or frame_file(each.artifact.manifest.input, *subject.frame, Path(folder))
+            for name, each in loaded.items()
+        }
+        return measure_steps(loaded, files, rounds=rounds, after_round=report.advance)
+
+
+def _shape(spec: InputSpec, side: int) -> tuple[int, int, int]:
+    if not side:
+        return (spec.channels, *spec.example)
+    if spec.fixed_size and (side, side) != spec.example:
+        raise UsageError(
+            f"This network takes inputs of {spec.example[1]}x{spec.example[0]} only.",
+            hint="Leave --side out.",
+        )
+    if side % spec.multiple_of:
+        raise UsageError(
+            f"The side must be a multiple of {spec.multiple_of}, not {side}.",
+            hint=f"Try --side {side - side % spec.multiple_of or spec.multiple_of}",
+        )
+    return spec.channels, side, side
+
+
+def open_all(names: Sequence[str], locate: Any) -> dict[str, Artifact]:
+    """The artifacts called `names`, each by a name that is its own. Raises UsageError for one named twice."""
+    found: dict[str, Artifact] = {}
+    for name in names:
+        shown = Path(name).name
+        if shown in found:
+            raise UsageError(
+                f"{shown} is named twice.", hint="Name each artifact once; engines multiply by --engine."
+            )
+        found[shown] = locate(name)
+    return found

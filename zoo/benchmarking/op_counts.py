@@ -1,0 +1,105 @@
+"""What one run of a network takes: multiply-accumulates, and bytes read and written.
+
+Both are counted in the graph that ONNX Runtime makes of the file, by one run of its profiler: sizes in the file need
+not be known, and neither `onnx` nor torch is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import IntegrityError
+from zoo.extras import require
+from zoo.machine.processors import multiplies_unsigned
+from zoo.onnx.uint8 import for_onnxruntime
+
+#: Operators that give another view of the same bytes.
+_VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+#: Where the weight is among the inputs of an operator that multiplies and accumulates for each output value.
+_WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
+_PRODUCTS = frozenset(
+    {
+        "DynamicQuantizeMatMul", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger",
+        "MatMulIntegerToFloat", "QGemm", "QLinearMatMul",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Work:
+    """macs: multiply-accumulates of convolutions and matrix products; bytes: read and written by all operators.
+
+    Every operator of the fused graph reads its inputs, weights included, and writes its outputs once.
+    """
+
+    macs: int
+    bytes: int
+
+    @property
+    def intensity(self) -> float:
+        """Multiply-accumulates for each byte moved."""
+        return self.macs / self.bytes
+
+
+def work_of(model: bytes, shape: Sequence[int]) -> Work:
+    """Count the work of one run on an input of `shape`, (N, C, H, W).
+
+    Raises MissingDependencyError without ONNX Runtime, IntegrityError if it refuses the file or the shape.
+    """
+    macs = moved = 0
+    for node in _executed(model, shape):
+        inputs, outputs = _shapes(node["input_type_shape"]), _shapes(node["output_type_shape"])
+        operator = str(node["op_name"])
+        macs += _macs(operator, inputs, outputs)
+        if operator not in _VIEWS:
+            moved += sum(int(node[part]) for part in ("activation_size", "parameter_size", "output_size"))
+    return Work(macs, moved)
+
+
+def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]:
+    """What the profiler tells of each operator that ran."""
+    import numpy as np
+
+    runtime: Any = require("onnxruntime", "Counting what a run takes", extra="cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder, "work"))
+        # Operators are fused, but sizes stay those of the file: blocked layouts and packed weights have others.
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        try:
+            session = runtime.InferenceSession(
+                for_onnxruntime(model, unsigned=multiplies_unsigned()),
+                options,
+                providers=["CPUExecutionProvider"],
+            )
+            session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise IntegrityError(f"ONNX Runtime does not run the model on {tuple(shape)}: {error}") from error
+        events = json.loads(Path(session.end_profiling()).read_bytes())
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            yield event["args"]
+
+
+def _shapes(tensors: Sequence[Mapping[str, Sequence[int]]]) -> list[Sequence[int]]:
+    """The sizes of tensors that are given as [{"uint8": [1, 4, 64, 64]}, ...]."""
+    return [size for tensor in tensors for size in tensor.values()]
+
+
+def _macs(operator: str, inputs: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]]) -> int:
+    if operator in _WEIGHTS:
+        return prod(outputs[0]) * prod(inputs[_WEIGHTS[operator]][1:])
+    if operator == "ConvTranspose":
+        return prod(inputs[0]) * prod(inputs[1][1:])
+    if operator in _PRODUCTS:  # (..., M, K) by (K, N), whichever way the first lies in memory
+        return prod(inputs[0]) * outputs[0][-1]
+    return 0

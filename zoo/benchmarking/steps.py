@@ -1,0 +1,113 @@
+"""What each step of `zoo run` takes on one file: decode, pack, infer and write."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import UsageError
+from zoo.raw.decode import RawFrame
+from zoo.runner.job import Settings, run_files
+from zoo.storage.atomic import write_bytes_atomic
+
+if TYPE_CHECKING:
+    from zoo.contracts import InputSpec
+    from zoo.runner.loading import Loaded
+
+_BAYER = ((0, 1), (3, 2))
+_XTRANS = (
+    (1, 1, 0, 1, 1, 2), (1, 1, 2, 1, 1, 0), (2, 0, 1, 0, 2, 1), (1, 1, 2, 1, 1, 0), (1, 1, 0, 1, 1, 2),
+    (0, 2, 1, 2, 0, 1),
+)  # fmt: skip
+#: Any camera's will do: nothing is said about its colours.
+_MATRIX = ((0.6461, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2534), (-0.0416, 0.154, 0.6))
+_BLACK, _WHITE = 512, 16383
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Medians over rounds.
+
+    milliseconds: of each step. The first round, which fills caches, does not count. Decoding starts a process of its
+    own, which is included.
+    """
+
+    milliseconds: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        """Milliseconds of all steps together."""
+        return sum(self.milliseconds.values())
+
+    @property
+    def beside_inference(self) -> float:
+        """The share of the time that is not inference, 0 to 1."""
+        return 1 - self.milliseconds["infer"] / self.total
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `--json`."""
+        return {
+            "steps_ms": {name: round(value, 3) for name, value in self.milliseconds.items()},
+            "beside_inference": round(self.beside_inference, 4),
+        }
+
+
+def measure_steps(
+    loaded: Mapping[str, Loaded],
+    files: Mapping[str, Path],
+    *,
+    rounds: int = 5,
+    after_round: Callable[[], None] = lambda: None,
+) -> dict[str, Steps]:
+    """Run each artifact on its file in turns, as `zoo run` does. Raises the error of a file that fails."""
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in loaded}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(rounds + 1):
+            for name, each in loaded.items():
+                masks = each.artifact.manifest.output.channels not in (1, 3)
+                settings = Settings(Path(folder), "tiff" if masks else "png", overwrite=True)
+                (result,) = run_files(each, [files[name]], settings)
+                if result.error is not None:
+                    raise result.error
+                taken[name].append(result.steps)
+            after_round()
+    return {
+        name: Steps({step: statistics.median(each[step] for each in found[1:]) * 1000 for step in found[-1]})
+        for name, found in taken.items()
+    }
+
+
+def frame_file(spec: InputSpec, width: int, height: int, folder: Path) -> Path:
+    """A file such as `spec` describes of width x height pixels: soft shades with noise, in `folder`.
+
+    A dark DNG file for networks that take RAW, else a PNG picture. Raises UsageError for sides that are too small.
+    """
+    import numpy as np
+
+    if min(width, height) < 2 * spec.multiple_of:
+        raise UsageError(
+            f"A frame of {width}x{height} is too small for this network.", hint="Try --frame 512x512"
+        )
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    shades = 0.5 + 0.2 * np.sin(rows / 37) + 0.2 * np.sin(columns / 53)
+    shades += rng.normal(0, 0.02, shades.shape).astype(np.float32)
+    if spec.kind != "packed-raw":
+        from PIL import Image
+
+        path = folder / f"frame-{spec.kind}.png"
+        picture = (np.clip(shades, 0, 1) * 255).astype(np.uint8)
+        Image.fromarray(picture if spec.kind == "gray" else np.stack([picture] * 3, axis=-1)).save(path)
+        return path
+    from zoo.raw.dng import dng_bytes
+
+    path = folder / f"frame-{spec.mosaic}.dng"
+    mosaic = (_BLACK + shades * (_WHITE - _BLACK) / 100).astype(np.uint16)
+    pattern = np.array(_XTRANS if spec.mosaic == "xtrans" else _BAYER)
+    frame = RawFrame(mosaic, pattern, (_BLACK,) * 4, (_WHITE,) * 4, (2.0, 1.0, 1.5))
+    write_bytes_atomic(path, dng_bytes(frame, xyz_to_camera=np.array(_MATRIX)))
+    return path

@@ -1,0 +1,180 @@
+"""Notes of what was installed where: by them a pull knows that nothing is to be done without reading all bytes.
+
+A record holds, for each file, its pinned sha256 and how it looked (size, times, inode) just after its bytes had
+been verified. A file that still looks like that was not written since. What a disk does to its bytes without the
+system's knowledge shows when they are used: a runner compares the sha256 of each file each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.artifacts import FileEntry
+from zoo.checkpoints.places import record_path, records_dir
+from zoo.errors import InputError, OutputError, ZooError
+from zoo.registry import Checkpoint
+from zoo.schema import Fields, parse_json
+from zoo.storage.atomic import read_bytes, write_bytes_atomic
+
+_FORMAT = 1
+_LARGEST = 1 << 20
+_MOST_FILES = 1001
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was installed in the folder `path`.
+
+    digest:   of the whole checkpoint, see :attr:`Checkpoint.digest`.
+    registry: whose entry it was; "" if no registry lists it (unpinned).
+    source:   where the files came from.
+    files:    those that were installed, with sha256 and size.
+    looks:    of each file, when it was verified.
+    pulled:   when, in seconds since 1970.
+    used:     the same for the last use.
+    """
+
+    id: str
+    path: Path
+    digest: str
+    registry: str
+    source: str
+    files: Mapping[str, FileEntry]
+    looks: Mapping[str, str]
+    pulled: int
+    used: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the installed files together."""
+        return sum(entry.size for entry in self.files.values())
+
+    def holds(self, names: frozenset[str]) -> bool:
+        """Whether the files `names`, and no others, are there and look as they did when they were verified."""
+        return names == self.looks.keys() == _files_in(self.path) and all(
+            look_of(self.path / name) == self.looks[name] for name in names
+        )
+
+
+def make_record(wanted: Checkpoint, path: Path, names: frozenset[str], source: str) -> Record:
+    """A record of the files `names`, which have just been verified, in the folder `path`."""
+    looks = {name: look_of(path / name) for name in sorted(names)}
+    files = {name: wanted.files[name] for name in looks}
+    return Record(
+        wanted.id,
+        Path(os.path.abspath(path)),
+        wanted.digest,
+        wanted.registry,
+        source,
+        files,
+        looks,
+        int(time.time()),
+    )
+
+
+def look_of(path: Path) -> str:
+    """Size, times of the last changes and inode of a regular file; "" if there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return ""
+    if not stat.S_ISREG(found.st_mode):
+        return ""
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Names of the files in a folder and those below it."""
+    return {
+        Path(parent, name).relative_to(folder).as_posix()
+        for parent, _, names in os.walk(folder)
+        for name in names
+    }
+
+
+def write_record(record: Record) -> None:
+    """Keep a record. Where that is not possible there is none, and the next pull reads all bytes again."""
+    content = {
+        "format": _FORMAT,
+        "id": record.id,
+        "path": os.fspath(record.path),
+        "digest": record.digest,
+        "registry": record.registry,
+        "source": record.source,
+        "files": {name: dataclasses.asdict(entry) for name, entry in record.files.items()},
+        "looks": dict(record.looks),
+        "pulled": record.pulled,
+    }
+    with contextlib.suppress(OSError, OutputError):
+        path = record_path(record.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomic(path, json.dumps(content).encode())
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of what was installed in `folder`; None if there is none that can be read."""
+    return _read(record_path(folder))
+
+
+def all_records() -> Iterator[Record]:
+    """All records that can be read."""
+    try:
+        names = sorted(os.listdir(records_dir()))
+    except OSError:
+        return
+    for name in names:
+        if name.endswith(".json") and (record := _read(records_dir() / name)):
+            yield record
+
+
+def note_use(folder: Path) -> None:
+    """Note that what lies in `folder` was used, by the time of its record."""
+    with contextlib.suppress(OSError, OutputError):
+        os.utime(record_path(folder))
+
+
+def remove_record(folder: Path) -> None:
+    """Forget what was installed in `folder`."""
+    with contextlib.suppress(OSError, OutputError):
+        record_path(folder).unlink(missing_ok=True)
+
+
+def distrust(folder: Path) -> None:
+    """Have the next pull read all files in `folder` again: one of them is not what it should be."""
+    record = read_record(folder)
+    if record is not None:
+        write_record(dataclasses.replace(record, looks={}))
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        content = read_bytes(path, _LARGEST)
+        used = path.stat().st_mtime
+        fields = Fields(parse_json(content, str(path), error=InputError), str(path), error=InputError)
+        fields.check_format("record", _FORMAT)
+        files = fields.table("files").tables(most=_MOST_FILES)
+        record = Record(
+            id=fields.text("id", longest=300),
+            path=Path(fields.text("path")),
+            digest=fields.sha256("digest"),
+            registry=fields.text("registry"),
+            source=fields.text("source"),
+            files={
+                name: FileEntry(each.sha256("sha256"), each.integer("size")) for name, each in files.items()
+            },
+            looks=fields.table("looks").texts(most=_MOST_FILES, longest=200),
+            pulled=fields.integer("pulled"),
+            used=used,
+        )
+    except (ZooError, OSError):
+        return None
+    # A record moved to another name, or made for another cache, says nothing about this folder.
+    return record if record_path(record.path) == path else None

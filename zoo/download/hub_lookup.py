@@ -1,0 +1,43 @@
+"""What a pull must ask the Hub before it knows which files it wants."""
+
+from __future__ import annotations
+
+import re
+
+from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME
+from zoo.contracts import Reporter
+from zoo.download.endpoint import endpoint, token
+from zoo.download.origins import HubSource, check_online
+from zoo.download.retry import Limits
+from zoo.download.revision import MovingName, described, revision_address
+from zoo.download.web import Client
+from zoo.errors import NetworkError
+from zoo.registry import Checkpoint
+from zoo.registry.sources import COMMIT, HubAddress
+from zoo.schema import parse_json
+
+_LARGEST_ANSWER = 16 << 20
+
+
+def unpinned(address: HubAddress, limits: Limits, report: Reporter) -> Checkpoint:
+    """A checkpoint that no registry lists, with the files that its own manifest at that commit lists.
+
+    Raises NetworkError, IntegrityError.
+    """
+    check_online(f"{address.repository}@{address.commit}")
+    with Client(limits, report) as client:
+        source = HubSource(address, client)
+        content = source.read(MANIFEST_NAME, LARGEST_MANIFEST)
+    return described(address, content)
+
+
+def commit_of(moving: MovingName, limits: Limits, report: Reporter) -> str:
+    """The commit that a branch or a tag means at present. Raises NetworkError."""
+    url = revision_address(endpoint(), moving)
+    check_online(f"The commit of {moving.repository}@{moving.revision}")
+    with Client(limits, report) as client:
+        answer = parse_json(client.read(url, _LARGEST_ANSWER, token()), url, error=NetworkError)
+    commit = answer.get("sha") if isinstance(answer, dict) else None
+    if not isinstance(commit, str) or not re.fullmatch(COMMIT, commit):
+        raise NetworkError(f"{endpoint()} does not tell the commit of {moving.repository}@{moving.revision}.")
+    return commit

@@ -1,0 +1,47 @@
+"""A registry that the user names by hand, in a file or on a web server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from zoo.contracts import Reporter, SilentReporter
+from zoo.download.endpoint import redacted
+from zoo.download.retry import Limits
+from zoo.errors import IntegrityError, UsageError
+from zoo.registry import Checkpoint, checkpoints, merged, parse_registry
+from zoo.registry.registry_toml import LARGEST
+from zoo.registry.sources import check_web_address
+from zoo.storage.atomic import read_bytes
+
+
+def known_with(registry: str | None, report: Reporter | None = None) -> Mapping[str, Checkpoint]:
+    """The checkpoints of the installed, the user's own and the registry at a path or an https address.
+
+    Raises UsageError if it is neither or means something else by a known id, IntegrityError if it is damaged,
+    InputError or NetworkError if it cannot be read.
+    """
+    if registry is None:
+        return checkpoints()
+    if "://" in registry:
+        entries = _from_web(registry, report or SilentReporter())
+    else:
+        path = Path(registry).resolve()
+        entries = parse_registry(read_bytes(path, LARGEST, error=IntegrityError), str(path))
+    return merged(checkpoints(), entries)
+
+
+def _from_web(address: str, report: Reporter) -> Mapping[str, Checkpoint]:
+    if reason := check_web_address(address):
+        raise UsageError(
+            f"The registry {redacted(address)} {reason}.",
+            hint="Name a file, or an address such as https://HOST/FILE.",
+        )
+    # Imported here: most pulls need no network, and this is what starts it.
+    from zoo.download.origins import check_online
+    from zoo.download.web import Client
+
+    check_online(f"The registry {address}")
+    with Client(Limits.of_environment(), report) as client:
+        content = client.read(address, LARGEST)
+    return parse_registry(content, address, remote=True)

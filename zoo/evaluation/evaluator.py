@@ -1,0 +1,120 @@
+"""Measuring an artifact on a dataset, as `zoo eval` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo import plugins
+from zoo.artifacts.artifact import Artifact
+from zoo.checkpoints.resolver import locate_artifact
+from zoo.contracts import TASKS, Architecture, Dataset, Reporter, Sample, Session, Split
+from zoo.data.choose import choose_dataset
+from zoo.errors import UsageError
+from zoo.evaluation.measures import YARDSTICKS
+from zoo.evaluation.predict import predictor
+from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
+from zoo.onnx.check import checked_model
+
+_ALL: tuple[Split, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """seen: scenes evaluated on that the artifact was trained on."""
+
+    artifact: str
+    fingerprint: str
+    engine: str
+    quality: Quality | Agreement
+    seen: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for `--json`."""
+        return {
+            "artifact": self.artifact,
+            "fingerprint": self.fingerprint,
+            "engine": self.engine,
+            "quality": self.quality.to_json(),
+            "seen_in_training": self.seen,
+        }
+
+
+def evaluate_artifact(
+    name: str,
+    *,
+    reporter: Reporter,
+    data: str = "",
+    photos: Sequence[Path] = (),
+    split: Literal["train", "val", "test", "all"] = "test",
+    against: str | None = None,
+    images: int | None = None,
+    engine: str = "onnxruntime",
+    threads: int = 0,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure the artifact called `name`, a folder or a pulled checkpoint, on a dataset (see `choose_dataset`).
+
+    A classifier is compared with the artifact called `against`. Raises ZooError subclasses.
+    """
+    artifact = locate_artifact(name)
+    architecture = as_deployed(artifact)
+    _, dataset = choose_dataset(data, photos, architecture)
+    if split == "all":
+        dataset, split = _Everything(dataset), "test"
+    predict = predictor(_open(artifact, engine, threads), architecture)
+    quality: Quality | Agreement
+    if architecture.output.kind in YARDSTICKS:
+        quality = evaluate(
+            predict, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
+        )
+    else:
+        if against is None:
+            raise UsageError(
+                f"{name} gives logits; there are no labels to compare them with.",
+                hint="Name the artifact it should agree with:  zoo eval ... --against ARTIFACT",
+            )
+        reference = predictor(_open(locate_artifact(against), engine, threads), architecture)
+        quality = agreement(
+            predict, reference, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
+        )
+    return Evaluation(name, artifact.manifest.fingerprint, engine, quality, _seen(artifact, dataset, split))
+
+
+def as_deployed(artifact: Artifact) -> Architecture:
+    """What the manifest says of the network; neither its architecture nor a file that defines it is needed."""
+    manifest = artifact.manifest
+    deployed = Architecture()
+    deployed.id, deployed.task = manifest.architecture, TASKS[manifest.output.kind]
+    deployed.input, deployed.output = manifest.input, manifest.output
+    return deployed
+
+
+def _open(artifact: Artifact, engine: str, threads: int) -> Session:
+    return plugins.engine(engine).open(checked_model(artifact), threads=threads)
+
+
+def _seen(artifact: Artifact, dataset: Dataset, split: Split) -> list[str]:
+    training = artifact.metrics().get("training")
+    found = training if isinstance(training, dict) else {}
+    seen = found.get("trained_on", found.get("calibrated_on"))
+    return (
+        sorted({str(scene) for scene in seen} & set(dataset.scenes(split))) if isinstance(seen, list) else []
+    )
+
+
+class _Everything(Dataset):
+    """All splits of a dataset as one."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self._inner = inner
+        self.id = inner.id  # type: ignore[misc]
+
+    def scenes(self, split: Split) -> Sequence[str]:
+        return [scene for part in _ALL for scene in self._inner.scenes(part)]
+
+    def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        for part in _ALL:
+            yield from self._inner.frames(architecture, part, seed)

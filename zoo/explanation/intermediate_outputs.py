@@ -1,0 +1,111 @@
+"""Running a file in ONNX Runtime with the values before each rounding among its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
+from zoo.errors import InputError, IntegrityError
+from zoo.explanation.quantized_tensors import parse, without_rounding
+from zoo.extras import require
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from zoo.contracts import Architecture, Dataset
+
+    Values = npt.NDArray[np.float32]
+
+#: What recipes calibrate with unless told otherwise.
+_CALIBRATION_BATCH = 4
+_CALIBRATION_SIDE = 128
+
+
+class Taps:
+    """A file whose intermediate values can be read. Where one is tapped, operators around it are not fused.
+
+    With `rounding` false, activations that the file rounds pass as they are: what an observer would see.
+    """
+
+    def __init__(
+        self, data: bytes, values: Sequence[str], *, rounding: bool = True, threads: int = 0
+    ) -> None:
+        runtime = require("onnxruntime", "Explaining a file", extra="cpu")
+        from zoo.machine.processors import usable_processors
+
+        model = parse(data)
+        if not rounding:
+            without_rounding(model)
+        self._input = model.graph.input[0].name
+        self._values = tuple(values)
+        given = {self._input, *(output.name for output in model.graph.output)}
+        for name in self._values:
+            if name not in given:
+                model.graph.output.add(name=name)
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads or usable_processors()
+        try:
+            self._session = runtime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise IntegrityError(f"ONNX Runtime does not load the model: {error}") from error
+
+    def run(self, inputs: Values) -> Iterator[tuple[str, Values]]:
+        """Each tapped value for a batch (N, C, H, W), by name."""
+        wanted = [name for name in self._values if name != self._input]
+        try:
+            outputs = self._session.run(wanted, {self._input: np.ascontiguousarray(inputs)})
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            shape = "x".join(map(str, inputs.shape))
+            raise InputError(f"ONNX Runtime failed on an input of {shape}: {error}") from error
+        found = dict(zip(wanted, outputs, strict=True)) | {self._input: inputs}
+        return ((name, np.asarray(found[name], dtype=np.float32)) for name in self._values)
+
+
+def evaluation_inputs(
+    dataset: Dataset, architecture: Architecture, images: int, seed: int
+) -> Iterator[Values]:
+    """The middle of each of the first test frames, (1, C, H, W), no larger than the architecture's example.
+
+    Raises InputError if there is no test frame, or none is large enough.
+    """
+    count = 0
+    for sample in islice(dataset.frames(architecture, "test", seed), images):
+        cut = _middle(sample.inputs, architecture)
+        if cut is not None:
+            count += 1
+            yield cut[None]
+    if not count:
+        height, width = architecture.input.example
+        raise InputError(
+            f"{dataset.id} has no test image to measure on that {architecture.id} can take ({width}x{height} input).",
+            hint="Add photographs with --photos DIR, or name other data with --data.",
+        )
+
+
+def calibration_inputs(dataset: Dataset, architecture: Architecture, seed: int) -> Iterator[Values]:
+    """Training crops as recipes calibrate with, (1, C, H, W)."""
+    spec = architecture.input
+    side = min(_CALIBRATION_SIDE, *spec.example)
+    side = spec.example[0] if spec.fixed_size else max(side - side % spec.multiple_of, spec.multiple_of)
+    count = CALIBRATION_BATCHES * _CALIBRATION_BATCH
+    for sample in calibration_crops(dataset, architecture, side, seed, count):
+        yield sample.inputs[None]
+
+
+def _middle(inputs: Values, architecture: Architecture) -> Values | None:
+    spec = architecture.input
+    sides = [
+        example if spec.fixed_size else min(given, example) // spec.multiple_of * spec.multiple_of
+        for given, example in zip(inputs.shape[1:], spec.example, strict=True)
+    ]
+    if any(side == 0 or side > given for side, given in zip(sides, inputs.shape[1:], strict=True)):
+        return None
+    top, left = ((given - side) // 2 for given, side in zip(inputs.shape[1:], sides, strict=True))
+    return inputs[:, top : top + sides[0], left : left + sides[1]]

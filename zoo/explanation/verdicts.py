@@ -1,0 +1,81 @@
+"""Figures put into words: what a range wastes or cuts off, and why one range is better than another."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from zoo.explanation.report import TIE_DB
+
+if TYPE_CHECKING:
+    from zoo.explanation.report import Choice
+    from zoo.explanation.tensor_statistics import Distribution
+
+#: The few values that a range is said to be stretched for.
+_FEW = 0.001
+#: From how many bits or which share on a note is worth its line.
+_MANY_BITS = 1.5
+_MUCH = 0.5
+
+
+def notes(choice: Choice, bits: int, distribution: Distribution, *, signed: bool) -> tuple[str, ...]:
+    """What is remarkable in how one tensor is rounded; nothing if all is well."""
+    found = []
+    usual = distribution.magnitude_of(1 - _FEW)
+    outliers = math.log2(choice.range / usual) if usual > 0 and choice.range > 0 else 0.0
+    largest = max(-distribution.least, distribution.largest)
+    if outliers >= _MANY_BITS:
+        found.append(
+            f"spends {outliers:.1f} of {bits} bits on {_percent(_FEW)} of the values: range {number(choice.range)}, "
+            f"{_percent(1 - _FEW)} of them within {number(usual)}"
+        )
+        if largest < choice.range / 2:
+            found.append(f"nothing beyond {number(largest)} came at all")
+    if choice.clipping >= _MUCH:
+        found.append(
+            f"{_percent(choice.clipping)} of the error is clipping: {_percent(choice.clipped)} of the values lie "
+            f"beyond {number(choice.range)}, up to {number(largest)}"
+        )
+    if signed and distribution.least >= 0 < largest:
+        found.append("never negative, so half of its levels are idle")
+    return tuple(found)
+
+
+def why(first: Choice, second: Choice, bits: int, distribution: Distribution) -> str:
+    """Why the better of two choices is better, as a sentence."""
+    if abs(first.sqnr_db - second.sqnr_db) < TIE_DB or first.sqnr_db == second.sqnr_db:
+        return f"no difference to speak of: ranges {number(first.range)} and {number(second.range)}"
+    better, worse = (first, second) if first.sqnr_db > second.sqnr_db else (second, first)
+    beyond = distribution.share_beyond(min(better.range, worse.range))
+    if worse.range > better.range * 1.001:
+        spent = math.log2(worse.range / better.range)
+        if not better.clipped:
+            return (
+                f"{worse.label} reaches to {number(worse.range)}, yet nothing came beyond {better.label}'s "
+                f"{number(better.range)}: {spent:.1f} of its {bits} bits buy nothing"
+            )
+        return (
+            f"{worse.label} spends {spent:.1f} of {bits} bits on {_percent(beyond)} of the values: range "
+            f"{number(worse.range)}, the others within {number(better.range)}, where {better.label} clips"
+        )
+    if worse.range < better.range * 0.999:
+        return (
+            f"{worse.label} clips {_percent(worse.clipped)} of the values at {number(worse.range)}, and these make "
+            f"{_percent(worse.clipping)} of its error; {better.label} reaches to {number(better.range)}"
+        )
+    return (
+        f"the same range, {number(better.range)}; {better.label} places its steps better: "
+        "ranges by channel, or other values upstream"
+    )
+
+
+def number(value: float) -> str:
+    """Three digits."""
+    return f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    if 99 < percent < 99.995:
+        return f"{percent:.{2 if percent > 99.9 else 1}f} %"
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"

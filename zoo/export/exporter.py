@@ -1,0 +1,152 @@
+"""One ONNX file from a torch network: standard operators, pre- and post-processing inside, nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.contracts import Architecture, InputSpec
+from zoo.errors import ExportError, ZooError
+from zoo.export.decomposition import lower
+from zoo.export.dynamic_qdq import with_dynamic_nodes
+from zoo.export.qdq import OPSET, with_qdq_nodes
+from zoo.export.rewrite_rules import hasten_rules
+from zoo.export.simplify import clean
+from zoo.export.symbolic_shapes import refuse_involved_sizes
+from zoo.extras import require
+from zoo.onnx.check import check_onnx
+from zoo.storage.atomic import write_bytes_atomic
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class _Deployed(nn.Module):
+    """The network with what must happen before and after it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, architecture: Architecture) -> None:
+        super().__init__()
+        self.net = net
+        spec = architecture.input
+        self.normalises = bool(spec.mean or spec.std)
+        self.clips = architecture.output.kind == "rgb"
+        if self.normalises:
+            shape = (1, spec.channels, 1, 1)
+            mean = spec.mean or (0.0,) * spec.channels
+            std = spec.std or (1.0,) * spec.channels
+            self.register_buffer("mean", torch.tensor(mean).view(shape))
+            self.register_buffer("std", torch.tensor(std).view(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.normalises:
+            x = (x - self.mean) / self.std
+        y = cast(Tensor, self.net(x))
+        return y.clamp(0.0, 1.0) if self.clips else y
+
+
+def export_onnx(
+    model: nn.Module, architecture: Architecture, path: Path | None = None, *, half_weights: bool = False
+) -> bytes:
+    """The file's bytes, also written to `path` if one is given. `model` is not changed.
+
+    Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
+    ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to
+    [0, 1]. A network that went through quantization-aware training gives QuantizeLinear/DequantizeLinear
+    pairs around int8 weights; of any other, the initializers are named like the state dict's keys.
+    `half_weights` stores weights of float layers in float16 and computes in float32.
+    The same network gives the same bytes. Raises ExportError if torch cannot export the network, ZooError if one
+    file cannot hold it, OutputError if `path` cannot be written.
+    """
+    require("onnx", "Exporting")
+    require("onnxscript", "Exporting")
+    import onnx
+
+    net = with_qdq_nodes(with_dynamic_nodes(copy.deepcopy(model).cpu().float().eval()))
+    deployed = _Deployed(net, architecture).eval()
+    proto = _export(deployed, architecture)
+    clean(proto, architecture, prefix="net.", half_weights=half_weights)
+    try:
+        data: bytes = proto.SerializeToString(deterministic=True)
+    except Exception as error:  # protobuf's type for it depends on its version
+        raise ZooError(
+            f"{architecture.id} cannot be written as one ONNX file: {_reason(error)}.",
+            hint="Such a file has at most 2 GiB: compress the network further, or use --half-weights.",
+        ) from error
+    onnx.checker.check_model(data)
+    check_onnx(data)  # what is exported, every runner must take
+    if path is not None:
+        write_bytes_atomic(path, data)
+    return data
+
+
+def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
+    refuse_involved_sizes(deployed)
+    first: Exception | None = None
+    for height, width, axes in _varying(architecture.input):
+        example = torch.zeros(2, architecture.input.channels, height, width)
+        try:
+            with _silence(), torch.no_grad():
+                # Left to itself the exporter falls back on tracing that takes this input's branches for all.
+                graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
+                lower(graph)
+                hasten_rules()
+                program = torch.onnx.export(
+                    graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
+                    output_names=["output"], verbose=False, external_data=False,
+                )  # fmt: skip
+        except Exception as error:  # the exporter has no closed set of errors
+            first = first or error
+        else:
+            assert program is not None
+            return program.model_proto
+    assert first is not None
+    reason = _reason(first)
+    raise ExportError(f"torch cannot export {architecture.id} to ONNX: {reason}", reason=reason) from first
+
+
+def _varying(spec: InputSpec) -> Iterator[tuple[int, int, dict[int, Any]]]:
+    """Height and width of an example, and which axes vary how, for one attempt after the other."""
+    from torch.export import Dim
+
+    (height, width), multiple = spec.example, spec.multiple_of
+    if spec.fixed_size:
+        yield height, width, {0: Dim.DYNAMIC}
+        return
+    width += 2 * multiple  # sides of the same length would be taken for one and the same
+    yield height, width, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    if multiple > 1:  # sums over skip connections may need to know it
+        yield height, width, {0: Dim.DYNAMIC, 2: multiple * Dim("height"), 3: multiple * Dim("width")}
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost error; around it the exporter wraps advice for its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter talks on stdout, through warnings and through loggers; none of it is for the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(before)

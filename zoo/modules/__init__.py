@@ -1,0 +1,1 @@
+"""Building blocks that architectures and techniques share."""

@@ -1,0 +1,165 @@
+"""ONNX files from outside: what is checked before an engine, which is a large C++ program, sees one.
+
+A file that passes is well formed and whole in itself, computes with the operators of standard ONNX alone, holds the
+data that its tensors claim, and takes and gives what the manifest says. How long it computes, and how much memory
+its intermediate values take, is not known before it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import IntegrityError
+from zoo.onnx.graph import FLOAT, Graph, Tensor, Value, read_model
+from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, reason_against
+from zoo.storage.atomic import read_bytes
+from zoo.storage.result_cache import Kept
+
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
+    from zoo.contracts import InputSpec, OutputSpec
+
+#: Protobuf messages, and so ONNX files, are smaller than this.
+LARGEST_MODEL = 2**31
+_OLDEST_VERSION, _NEWEST_VERSION = 3, 14
+#: Elements of a tensor, and of one whose shape a constant gives.
+_MOST_ELEMENTS = 2**31
+#: Bits of an element of each type; those of text and complex numbers are no types of zoo's files.
+_BITS = {
+    1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 18: 8,
+    19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
+}  # fmt: skip
+#: Operators whose result has the size that an input says, and which input.
+_SIZED_BY = {"CenterCropPad": 1, "ConstantOfShape": 0, "Expand": 1, "Pad": 1, "Resize": 3, "Tile": 1}
+
+#: Digests of models that passed, with what they were held against.
+_passed: set[tuple[str, InputSpec, OutputSpec]] = set()
+_PASSED = b"passed"
+
+
+def checked_model(artifact: Artifact) -> bytes:
+    """The verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
+    data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
+    manifest = artifact.manifest
+    # Reading compared the digest: what passed for these specs before passes again.
+    subject = (manifest.files["model.onnx"].sha256, manifest.input, manifest.output)
+    if subject not in _passed:
+        specs = {"input": asdict(manifest.input), "output": asdict(manifest.output)}
+        kept = Kept("checked", {"model": subject[0], **specs}, Path(__file__))
+        if kept.read(len(_PASSED)) != _PASSED:
+            check_onnx(data, manifest.input, manifest.output)
+            kept.write(_PASSED)
+        _passed.add(subject)
+    return data
+
+
+def model_bytes(model: Path | bytes) -> bytes:
+    """A model as bytes, not checked. Raises InputError if a file cannot be read, IntegrityError if it is too large."""
+    return model if isinstance(model, bytes) else read_bytes(model, LARGEST_MODEL, error=IntegrityError)
+
+
+def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | None = None) -> None:
+    """Raise IntegrityError unless `data` is a model that an engine may be given, for a network of these specs."""
+    if len(data) >= LARGEST_MODEL:
+        raise IntegrityError(f"The model file is larger than the {LARGEST_MODEL:,} bytes ONNX allows.")
+    graph = read_model(data)
+    if not _OLDEST_VERSION <= graph.version <= _NEWEST_VERSION:
+        raise IntegrityError(
+            f"The model file is in ONNX format {graph.version}; "
+            f"zoo reads {_OLDEST_VERSION} to {_NEWEST_VERSION}."
+        )
+    if not OLDEST_OPSET <= graph.opset <= NEWEST_OPSET:
+        raise IntegrityError(
+            f"The model file uses operator set {graph.opset}; zoo reads {OLDEST_OPSET} to {NEWEST_OPSET}."
+        )
+    _check_graph(graph, graph.opset, {})
+    constants = {tensor.name for tensor in graph.initializers}
+    inputs = [value for value in graph.inputs if value.name not in constants]
+    for found, verb in ((inputs, "takes"), (graph.results, "gives")):
+        if len(found) != 1:
+            raise IntegrityError(
+                f"The model file {verb} {len(found)} tensors; zoo's files take one and give one."
+            )
+    if takes is not None:
+        sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
+        _check_value(inputs[0], "takes", [None, takes.channels, *sides])
+    if gives is not None:
+        sides = [] if gives.kind == "logits" else [None, None]
+        _check_value(graph.results[0], "gives", [None, gives.channels, *sides])
+
+
+def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
+    """The nodes and tensors of a graph and of those inside it; `outer` are the constants it sees."""
+    own = {tensor.name: tensor for tensor in graph.initializers}
+    if len(own) != len(graph.initializers):
+        raise IntegrityError("The model file is damaged: two initializers share a name.")
+    for tensor in graph.initializers:
+        _check_tensor(tensor)
+    constants = {**outer, **own}
+    for node in graph.nodes:
+        reason = reason_against(node.operator, opset)
+        if reason:
+            raise IntegrityError(f"The model file uses the operator {node.operator[:60]!a}: {reason}.")
+        for tensor in node.tensors:
+            _check_tensor(tensor)
+        if node.operator == "Constant" and node.tensors and node.outputs:
+            constants[node.outputs[0]] = node.tensors[0]
+        if node.graphs and node.operator != "If":
+            raise IntegrityError(
+                f"The model file has a graph inside {node.operator[:60]!a}, where none belongs."
+            )
+        for inner in node.graphs:
+            _check_graph(inner, opset, constants)
+        place = _SIZED_BY.get(node.operator)
+        if place is not None and place < len(node.inputs) and node.inputs[place] in constants:
+            _check_size(constants[node.inputs[place]].int64_values(), node.operator)
+
+
+def _check_size(sides: list[int], operator: str) -> None:
+    if math.prod(max(1, abs(side)) for side in sides) > _MOST_ELEMENTS:
+        raise IntegrityError(f"The model file has a {operator} to more than {_MOST_ELEMENTS:,} elements.")
+
+
+def _check_tensor(tensor: Tensor) -> None:
+    """Its data must have the size that its type and its shape say."""
+    name = f"the tensor {tensor.name[:60]!a}"
+    bits = _BITS.get(tensor.type)
+    if bits is None:
+        raise IntegrityError(f"The model file is refused: {name} is of the type {tensor.type}.")
+    count = math.prod(tensor.dims)
+    if count > _MOST_ELEMENTS:
+        raise IntegrityError(f"The model file is refused: {name} has {count:,} elements.")
+    stored = -(-count * bits // 8)  # small integers share bytes
+    if tensor.content is not None:
+        fits = tensor.content.end - tensor.content.begin == stored and not tensor.listed
+    else:
+        # Of small integers each listed number holds a byte.
+        fits = tensor.listed == (stored if bits < 8 else count)
+    if not fits:
+        raise IntegrityError(
+            f"The model file is damaged: {name} does not hold the data that its shape asks for."
+        )
+
+
+def _check_value(value: Value, verb: str, expected: list[int | None]) -> None:
+    """A float32 tensor of as many axes as expected; sides that both state must agree."""
+    dims = value.dims
+    fits = value.kind == FLOAT and dims is not None and len(dims) == len(expected)
+    if fits and dims is not None:
+        fits = all(
+            None in (side, wanted) or side == wanted for side, wanted in zip(dims, expected, strict=True)
+        )
+    if not fits:
+        raise IntegrityError(
+            f"The model file {verb} {_shape(dims)} (type {value.kind}), "
+            f"not the float32 {_shape(expected)} that the manifest states."
+        )
+
+
+def _shape(dims: list[int | None] | None) -> str:
+    if dims is None:
+        return "any shape"
+    return "(" + ", ".join("?" if side is None else str(side) for side in dims[:10]) + ")"

@@ -1,0 +1,52 @@
+"""INT4 weights as int8, for engines that compute convolutions with int8 weights in integers and with INT4 in float."""
+
+from __future__ import annotations
+
+from math import prod
+
+from zoo.errors import IntegrityError
+from zoo.onnx.graph import INT4, INT8, Graph, Tensor, encode_tensor, read_model, replace
+from zoo.onnx.protobuf import Field
+
+
+def expand(data: bytes) -> bytes:
+    """The same network with every INT4 weight as int8: the numbers are the same, and so is every result.
+
+    Raises IntegrityError if the file is damaged, keeps data outside itself, or holds operators that are not
+    standard.
+    """
+    graph = read_model(data)
+    edits = expansions(data, graph)
+    return replace(data, graph, edits) if edits else data
+
+
+def expansions(data: bytes, graph: Graph) -> dict[Field, bytes]:
+    """What to put in the places of INT4 initializers; nothing if anything but DequantizeLinear takes one of them."""
+    tensors = {tensor.name: tensor for tensor in graph.initializers if tensor.type == INT4}
+    if graph.nested or not tensors.keys().isdisjoint(graph.outputs):
+        return {}
+    for node in graph.nodes:
+        # A weight and its zero point are of one type.
+        levels = node.inputs[:1] + node.inputs[2:]
+        packed = [name in tensors for name in levels]
+        if any(packed) and not (node.operator == "DequantizeLinear" and all(packed)):
+            return {}
+    return {
+        tensor.place: encode_tensor(name, INT8, tensor.dims, as_int8(data, tensor))
+        for name, tensor in tensors.items()
+    }
+
+
+def as_int8(data: bytes, tensor: Tensor) -> bytes:
+    """The numbers of an INT4 tensor, a byte each. Raises IntegrityError if it has not the size it states."""
+    import numpy as np
+
+    place, count = tensor.content, prod(tensor.dims)
+    if place is None or place.end - place.begin != (count + 1) // 2:
+        raise IntegrityError(
+            f"The model file is damaged: '{tensor.name[:60]}' has not the size that it states."
+        )
+    packed = np.frombuffer(data[place.begin : place.end], np.uint8)
+    # The first number of a pair is in the lower half of the byte; shifting left and back extends the sign.
+    pairs = np.stack([packed << 4, packed], axis=1).view(np.int8) >> 4
+    return pairs.reshape(-1)[:count].tobytes()

@@ -1,0 +1,109 @@
+"""Cost, quality and latency of exported files, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.benchmarking.timing import ROUNDS, WARM_UP, Latency, measure
+from zoo.cost import onnx_cost
+from zoo.evaluation.measures import YARDSTICKS
+from zoo.evaluation.predict import predictor
+from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
+from zoo.onnx.check import check_onnx
+
+if TYPE_CHECKING:
+    from zoo.contracts import Engine, Reporter, Session
+    from zoo.pipeline.request import Job
+
+
+@dataclass
+class Measured:
+    """One exported file. stage: the techniques applied so far, "" for the net as it was.
+
+    parameters, macs, file_bytes: of the file, not of the torch model. quality: of the file in the engine.
+    """
+
+    stage: str
+    parameters: int
+    macs: int
+    file_bytes: int
+    quality: Quality | Agreement | None
+    latency: Latency | None = None
+
+    @property
+    def psnr(self) -> float | None:
+        """Mean PSNR in dB, if pictures were compared with their targets."""
+        return self._mean("psnr_db")
+
+    @property
+    def dice(self) -> float | None:
+        """Mean Dice coefficient in [0, 1], if masks were compared with their targets."""
+        return self._mean("dice")
+
+    def _mean(self, key: str) -> float | None:
+        known = isinstance(self.quality, Quality) and any(m.key == key for m in self.quality.measures)
+        return self.quality.mean(key) if isinstance(self.quality, Quality) and known else None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary for metrics.json and `--json`."""
+        return {
+            "stage": self.stage,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "file_bytes": self.file_bytes,
+            "quality": self.quality.to_json() if self.quality else None,
+            "latency": self.latency.to_json() if self.latency else None,
+        }
+
+
+class Meter:
+    """Measures the files of one run; keeps their sessions for timing them in turns at the end."""
+
+    def __init__(self, job: Job, engine: Engine, reporter: Reporter) -> None:
+        self._job = job
+        self._engine = engine
+        self._reporter = reporter
+        self._sessions: dict[str, Session] = {}
+        self.files: list[Measured] = []
+
+    def add(self, stage: str, model: bytes) -> Measured:
+        """Measure everything but latency. Raises IntegrityError for a file that no runner would take."""
+        spec = self._job.architecture.input
+        check_onnx(model, spec, self._job.architecture.output)
+        cost = onnx_cost(model, (1, spec.channels, *spec.example))
+        session = self._engine.open(model, threads=self._job.request.threads)
+        reference = next(iter(self._sessions.values()), session)
+        self._sessions[stage] = session
+        measured = Measured(stage, cost.parameters, cost.macs, len(model), self._quality(session, reference))
+        self.files.append(measured)
+        return measured
+
+    def session(self, stage: str) -> Session:
+        """The open session of a file measured before."""
+        return self._sessions[stage]
+
+    def time(self) -> None:
+        """Time all files on the example size, interleaved."""
+        spec = self._job.architecture.input
+        inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
+        self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
+        latencies = measure(self._sessions, inputs, after_round=self._reporter.advance)
+        self._reporter.finish()
+        for file in self.files:
+            file.latency = latencies[file.stage]
+
+    def _quality(self, session: Session, reference: Session) -> Quality | Agreement:
+        job = self._job
+        ours = predictor(session, job.architecture)
+        if job.architecture.output.kind in YARDSTICKS:
+            return evaluate(
+                ours, job.dataset, job.architecture, split="test", reporter=self._reporter,
+                limit=job.request.images,
+            )  # fmt: skip
+        return agreement(
+            ours, predictor(reference, job.architecture), job.dataset, job.architecture, split="test",
+            reporter=self._reporter, limit=job.request.images,
+        )  # fmt: skip

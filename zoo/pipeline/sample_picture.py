@@ -1,0 +1,73 @@
+"""A picture of what a net does: its input, what came out before the recipe and after it, and what was wanted."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.evaluation.predict import predictor
+
+if TYPE_CHECKING:
+    from zoo.contracts import FloatArray
+    from zoo.pipeline.measure import Meter
+    from zoo.pipeline.request import Job
+
+#: side of each panel in pixels
+_SIDE = 320
+
+
+def panels_of(job: Job) -> list[str]:
+    """What the panels of :func:`sample_picture` show, from left to right."""
+    spec = job.architecture.input
+    first = [] if spec.mosaic == "xtrans" else ["the dark file amplified" if spec.mosaic else "the input"]
+    wanted = "the photograph" if job.architecture.output.kind == "rgb" else "the label"
+    return [*first, *(["before"] if job.recipe else []), "this network", wanted]
+
+
+def sample_picture(job: Job, meter: Meter) -> bytes:
+    """PNG bytes: the middle of the first test image, three or four panels side by side."""
+    from PIL import Image
+
+    sample = next(iter(job.dataset.frames(job.architecture, "test")))
+    first, last = meter.files[0].stage, meter.files[-1].stage
+    panels = []
+    if job.architecture.input.mosaic == "bayer":
+        panels.append(_amplified(sample.inputs, job.architecture.output.scale))
+    elif job.architecture.input.mosaic is None:
+        panels.append(_enlarged(sample.inputs, job.architecture.output.scale))
+    if job.recipe:
+        panels.append(predictor(meter.session(first), job.architecture)(sample.inputs))
+    panels.append(predictor(meter.session(last), job.architecture)(sample.inputs))
+    if sample.target is not None:
+        panels.append(sample.target)
+    strip = np.concatenate([_middle(_in_colour(panel)) for panel in panels], axis=2)
+    pixels = np.rint(strip.transpose(1, 2, 0) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _amplified(inputs: FloatArray, scale: int) -> FloatArray:
+    """Packed Bayer input as a picture: red, mean of the greens, blue, with a display curve."""
+    rgb = np.stack([inputs[0], (inputs[1] + inputs[3]) / 2, inputs[2]]) ** np.float32(1 / 2.2)
+    return _enlarged(rgb, scale)
+
+
+def _enlarged(picture: FloatArray, scale: int) -> FloatArray:
+    return np.asarray(picture.repeat(scale, axis=1).repeat(scale, axis=2), dtype=np.float32)
+
+
+def _in_colour(panel: FloatArray) -> FloatArray:
+    """(C, H, W) as (3, H, W): gray for one channel, the first three of more, black where there are only two."""
+    if len(panel) == 1:
+        return panel.repeat(3, axis=0)
+    return np.concatenate([panel[:3], np.zeros_like(panel[: max(0, 3 - len(panel))])])
+
+
+def _middle(panel: FloatArray) -> FloatArray:
+    height, width = panel.shape[1:]
+    side = min(_SIDE, height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return np.clip(panel[:, top : top + side, left : left + side], 0, 1)

@@ -1,0 +1,34 @@
+"""Plugins: architectures, techniques, datasets, engines and devices, found by entry point and loaded by id."""
+
+from __future__ import annotations
+
+from zoo.plugins.discovery import GROUPS, Plugin
+from zoo.plugins.loader import (
+    OWN_FILE,
+    architecture,
+    dataset,
+    device,
+    engine,
+    find,
+    label,
+    load,
+    load_plugin,
+    resolve,
+    technique,
+)
+
+__all__ = [
+    "GROUPS",
+    "OWN_FILE",
+    "Plugin",
+    "architecture",
+    "dataset",
+    "device",
+    "engine",
+    "find",
+    "label",
+    "load",
+    "load_plugin",
+    "resolve",
+    "technique",
+]

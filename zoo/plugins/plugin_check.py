@@ -1,0 +1,172 @@
+"""The state of every installed plugin: whether it could be used, and if not, why.
+
+Plugins of third parties are imported in a child process: one that hangs, crashes or ends the process costs its
+own standing and no other's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from zoo.errors import ContractVersionError, MissingDependencyError, ZooError
+from zoo.plugins import label, load_plugin
+from zoo.plugins.discovery import Plugin, discover
+
+
+class State(str, Enum):
+    """What became of a plugin."""
+
+    OK = "ok"
+    UNCHECKED = "not checked"  #: installed and well-formed; not imported
+    OFF = "off"  #: switched off by ZOO_PLUGINS
+    BROKEN = "broken"
+    DUPLICATE = "duplicate"  #: two distributions claim the id; usable as distribution:id
+    WRONG_CONTRACT = "wrong contract"
+    UNAVAILABLE = "unavailable"  #: it needs a package of an extra that is not installed
+
+
+#: States that somebody should do something about.
+FAULTS = frozenset({State.BROKEN, State.DUPLICATE, State.WRONG_CONTRACT})
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A plugin, its state, and the reason where the state needs one."""
+
+    plugin: Plugin
+    state: State
+    reason: str = ""
+
+
+#: Seconds that importing a plugin may take; PyTorch, which many import, takes half of them on a small board.
+PATIENCE = 60.0
+#: What the child runs; it writes a line for each plugin, and what plugins write goes to standard error.
+_PROGRAM = (
+    "import json, sys\n"
+    "sys.path[:] = json.loads(sys.argv[1])\n"
+    "from zoo.plugins.plugin_check import load_all\n"
+    "load_all(sys.argv[2])\n"
+)  # fmt: skip
+
+
+def survey(*, load: bool = False, kind: str | None = None) -> tuple[Standing, ...]:
+    """The standing of every installed plugin, of a `kind` (a key of GROUPS) or of all.
+
+    With `load` each one is imported, otherwise none is.
+    """
+    plugins = tuple(plugin for plugin in discover() if kind in (None, plugin.kind))
+    usable = [plugin for plugin in plugins if not plugin.off and not plugin.problem]
+    claims = Counter((plugin.kind, plugin.id) for plugin in usable)
+    faults: dict[Plugin, Standing | None] = {}
+    if load:
+        faults = {plugin: _loaded(plugin) for plugin in usable if plugin.builtin}
+        faults |= _loaded_apart([plugin for plugin in usable if not plugin.builtin])
+    return tuple(
+        _standing(plugin, claims[plugin.kind, plugin.id] > 1, plugins, faults, load) for plugin in plugins
+    )
+
+
+def _standing(
+    plugin: Plugin,
+    duplicate: bool,
+    plugins: tuple[Plugin, ...],
+    faults: Mapping[Plugin, Standing | None],
+    load: bool,
+) -> Standing:
+    if plugin.off:
+        return Standing(plugin, State.OFF, "switched off by ZOO_PLUGINS")
+    if plugin.problem:
+        return Standing(plugin, State.BROKEN, plugin.problem)
+    if fault := faults.get(plugin):
+        return fault
+    if duplicate:
+        rivals = (each for each in plugins if (each.kind, each.id) == (plugin.kind, plugin.id))
+        others = ", ".join(each.distribution for each in rivals if each.distribution != plugin.distribution)
+        return Standing(plugin, State.DUPLICATE, f"also claimed by {others}; choose with {plugin.full_id}")
+    return Standing(plugin, State.OK if load else State.UNCHECKED)
+
+
+# ----------------------------------------------------------------------------------------------- loading
+
+
+def _loaded(plugin: Plugin) -> Standing | None:
+    """Import a plugin: what is wrong with it, None if nothing is."""
+    try:
+        load_plugin(plugin)
+    except ZooError as error:
+        state = State.UNAVAILABLE if isinstance(error, MissingDependencyError) else State.BROKEN
+        if isinstance(error, ContractVersionError):
+            state = State.WRONG_CONTRACT
+        return Standing(plugin, state, error.message.removeprefix(label(plugin)).lstrip())
+    return None
+
+
+def load_all(plugins: str) -> None:
+    """In the child: import each plugin of a JSON list, and write its state and the reason on a line of its own."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for described in json.loads(plugins):
+        fault = _loaded(Plugin(**described))
+        answers.write(json.dumps([fault.state, fault.reason] if fault else None) + "\n")
+        answers.flush()
+    os._exit(0)  # what plugins left behind, threads for instance, is not waited for
+
+
+def _loaded_apart(plugins: Sequence[Plugin]) -> dict[Plugin, Standing | None]:
+    """Import plugins in a child process, and in another one those that come after one that ended the first."""
+    found: dict[Plugin, Standing | None] = {}
+    while len(found) < len(plugins):
+        rest = plugins[len(found) :]
+        described = json.dumps([dataclasses.asdict(plugin) for plugin in rest])
+        with subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), described],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        ) as child:
+            try:
+                for plugin, line in zip(rest, _lines(child), strict=False):
+                    fault = json.loads(line)
+                    found[plugin] = Standing(plugin, State(fault[0]), str(fault[1])) if fault else None
+                late = child.poll() is None and len(found) < len(plugins)
+            finally:
+                child.kill()
+        if len(found) < len(plugins):
+            culprit = plugins[len(found)]
+            found[culprit] = Standing(culprit, State.BROKEN, _end(child.returncode, late))
+    return found
+
+
+def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """What the child writes, line by line, until it ends or falls silent for longer than one import may take."""
+    assert child.stdout is not None
+    pending = b""
+    deadline = time.monotonic() + PATIENCE
+    while select.select([child.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        part = os.read(child.stdout.fileno(), 1 << 16)
+        if not part:
+            child.wait()
+            return
+        *lines, pending = (pending + part).split(b"\n")
+        yield from lines
+        if lines:
+            deadline = time.monotonic() + PATIENCE
+
+
+def _end(status: int, late: bool) -> str:
+    """What a plugin did to the child."""
+    if late:
+        return f"cannot be loaded: its import takes more than {PATIENCE:.0f} s"
+    if status < 0:
+        return f"cannot be loaded: its import crashes Python ({signal.Signals(-status).name})"
+    return f"cannot be loaded: it ends the program at once, with exit status {status}"

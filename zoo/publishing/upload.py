@@ -1,0 +1,74 @@
+"""Sending files to the Hub ahead of the commit that is to hold them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.publishing.client import talking, xet_in_use
+from zoo.storage.atomic import reading
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+    from zoo.contracts import Reporter
+    from zoo.publishing.bundle import Piece
+
+
+def upload(
+    api: HfApi, repository: str, pieces: Iterable[Piece], report: Reporter, opened: contextlib.ExitStack
+) -> list[Any]:
+    """Send what is large, and give the operations for the commit; small files go with that.
+
+    opened: closes, after the commit, the files that it still reads. Raises NetworkError, InputError.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    operations = []
+    for piece in pieces:
+        if isinstance(piece.source, bytes):
+            operation, told = CommitOperationAdd(piece.name, piece.source), None
+        elif xet_in_use():  # which reads files itself, and would not take a stream
+            operation, told = CommitOperationAdd(piece.name, str(piece.source)), None
+        else:
+            with reading(piece.source):
+                told = opened.enter_context(_Told(piece.source, report))
+                operation = CommitOperationAdd(piece.name, told)  # reads it, for its sha256
+        with talking(f"uploading {piece.name} to {repository}"):
+            if told:
+                told.telling = True
+            # One after the other: an interrupt is then met at once, and no thread outlives it.
+            api.preupload_lfs_files(repository, [operation], free_memory=False)
+            if told:
+                told.telling = False
+        report.advance(piece.entry.size - (told.told if told else 0))
+        operations.append(operation)
+    return operations
+
+
+class _Told(io.BufferedReader):
+    """A file that tells a reporter how much of it was read, and takes it back when it is read again."""
+
+    def __init__(self, path: Path, report: Reporter) -> None:
+        super().__init__(io.FileIO(path))
+        self._report = report
+        self.telling = False
+        self.told = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        self._tell()
+        return content
+
+    def seek(self, target: int, whence: int = 0, /) -> int:
+        place = super().seek(target, whence)
+        self._tell()
+        return place
+
+    def _tell(self) -> None:
+        if self.telling:
+            self._report.advance(self.tell() - self.told)
+            self.told = self.tell()

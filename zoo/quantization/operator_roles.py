@@ -1,0 +1,152 @@
+"""What each node of a traced graph is to quantization."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, cast
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from zoo.quantization.fold import ShiftedRelu
+from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument
+from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+
+
+class Kind(Enum):
+    """How a node's values relate to its inputs' levels."""
+
+    #: not a floating-point tensor: shapes, indices
+    NOTHING = "nothing"
+    #: the network's input, or a constant
+    SOURCE = "source"
+    #: a convolution or linear layer with fake-quantized weights
+    WEIGHTED = "weighted"
+    #: computed in int8, with levels of its own for the result
+    INTEGER = "integer"
+    #: the result's values are among its input's: max-pooling, reshaping
+    PASS = "pass"
+    #: rectification: rounding before or after it comes to the same
+    RECTIFY = "rectify"
+    #: concatenation: all inputs and the result share their levels
+    JOIN = "join"
+    #: engines compute it in float
+    FLOAT = "float"
+
+
+_PASS_MODULES = (
+    nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Flatten,
+    nn.Unflatten, nn.Identity, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+    nn.UpsamplingNearest2d, Pad, DepthToSpace,
+)  # fmt: skip
+_PASS_FUNCTIONS: frozenset[Any] = frozenset(
+    {
+        F.max_pool2d, torch.max_pool2d, F.adaptive_max_pool2d, F.pixel_shuffle, F.pixel_unshuffle,
+        F.channel_shuffle, torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze,
+        torch.unsqueeze, torch.chunk, torch.split, torch.unbind, torch.narrow, torch.roll, torch.flip, operator.getitem,
+    }
+)  # fmt: skip
+_PASS_METHODS = frozenset(
+    {
+        "flatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "contiguous", "chunk",
+        "split", "unbind", "narrow", "roll", "flip", "expand", "repeat", "clone",
+    }
+)  # fmt: skip
+_INTEGER_MODULES = (nn.LeakyReLU, nn.Sigmoid, nn.AvgPool2d, GlobalAveragePool)
+_INTEGER_FUNCTIONS: frozenset[Any] = frozenset({F.leaky_relu, torch.sigmoid, F.sigmoid, F.avg_pool2d})
+_PAIRWISE: frozenset[Any] = frozenset({operator.add, operator.mul, torch.add, torch.mul, "add", "mul"})
+_JOIN: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.concatenate})
+
+
+def is_float_tensor(node: fx.Node) -> bool:
+    """Whether the node's value is a floating-point tensor, or a sequence of them."""
+    meta = node.meta.get("tensor_meta")
+    if isinstance(meta, (tuple, list)) and not hasattr(meta, "dtype"):
+        return bool(meta) and all(getattr(m, "dtype", None) and m.dtype.is_floating_point for m in meta)
+    return meta is not None and meta.dtype.is_floating_point
+
+
+def gives_sequence(node: fx.Node) -> bool:
+    """Whether the node gives several tensors (chunk, split)."""
+    return not hasattr(node.meta.get("tensor_meta"), "dtype")
+
+
+def kind_of(node: fx.Node, module: fx.GraphModule) -> Kind:
+    """What `node` is; its shapes must have been propagated."""
+    if node.op == "output" or not is_float_tensor(node):
+        return Kind.NOTHING
+    if node.op in ("placeholder", "get_attr"):
+        return Kind.SOURCE
+    if node.op == "call_module":
+        return _kind_of_module(module.get_submodule(str(node.target)))
+    if node.op == "call_method":
+        if node.target in _PASS_METHODS:
+            return Kind.PASS
+        return _kind_of_function(str(node.target), node, module)
+    return _kind_of_function(node.target, node, module)
+
+
+def _kind_of_module(child: nn.Module) -> Kind:
+    if isinstance(child, (QuantConv2d, QuantLinear)):
+        return Kind.WEIGHTED
+    if isinstance(child, nn.ReLU) or (isinstance(child, nn.Hardtanh) and child.min_val == 0):
+        return Kind.RECTIFY  # ReLU6 is a Hardtanh
+    if isinstance(child, ShiftedRelu):
+        return Kind.RECTIFY
+    if isinstance(child, _INTEGER_MODULES):
+        return Kind.INTEGER
+    if isinstance(child, _PASS_MODULES) or (isinstance(child, nn.Upsample) and child.mode == "nearest"):
+        return Kind.PASS
+    return Kind.FLOAT
+
+
+def _kind_of_function(target: str | Callable[..., Any], node: fx.Node, module: fx.GraphModule) -> Kind:
+    if target in _PASS_FUNCTIONS:
+        source = node.args[0]
+        whole = isinstance(source, fx.Node) and gives_sequence(source)
+        from_float = whole and kind_of(cast(fx.Node, source), module) is Kind.FLOAT
+        return Kind.FLOAT if from_float else Kind.PASS
+    if target in _JOIN:
+        return Kind.JOIN
+    if target in (F.relu, torch.relu, F.relu6, "relu"):
+        return Kind.RECTIFY
+    if target in (torch.clamp, torch.clip, "clamp", "clip") and argument(node, 1, "min") == 0:
+        return Kind.RECTIFY
+    if target is F.hardtanh and argument(node, 1, "min_val") == 0:
+        return Kind.RECTIFY
+    if target in _PAIRWISE:
+        # Engines take two activations; a learned constant would have to be stored in int8 for each of them.
+        tensors = [
+            a for a in node.args if isinstance(a, fx.Node) and is_float_tensor(a) and a.op != "get_attr"
+        ]
+        return Kind.INTEGER if len(tensors) == 2 and not node.kwargs else Kind.FLOAT
+    if target in _INTEGER_FUNCTIONS or target == "sigmoid":
+        return Kind.INTEGER
+    if target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest":
+        return Kind.PASS
+    if target is F.pad and node.kwargs.get("value", 0) in (0, None) and len(node.args) < 4:
+        return Kind.PASS
+    return Kind.FLOAT
+
+
+def is_nonnegative(node: fx.Node, module: fx.GraphModule) -> bool:
+    """Whether the values of `node` cannot be less than 0."""
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), (nn.ReLU, nn.Hardtanh, nn.Sigmoid)) and (
+            kind_of(node, module) is not Kind.FLOAT
+        )
+    return kind_of(node, module) is Kind.RECTIFY or node.target in (torch.sigmoid, F.sigmoid, "sigmoid")
+
+
+def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:
+    """The largest value a rectification lets pass; None if there is no bound."""
+    if node.op == "call_module":
+        child = module.get_submodule(str(node.target))
+        return float(child.max_val) if isinstance(child, nn.Hardtanh) else None
+    if node.target is F.relu6:
+        return 6.0
+    largest = argument(node, 2, "max_val" if node.target is F.hardtanh else "max")
+    return float(largest) if isinstance(largest, (int, float)) else None

@@ -1,0 +1,58 @@
+"""Decoding files in the background, in the child process of :mod:`zoo.raw.subprocess_decoder`."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from zoo.raw.subprocess_decoder import IsolatedDecoder
+
+if TYPE_CHECKING:
+    from zoo.raw.decode import RawFrame
+
+
+class DecoderAhead:
+    """Decodes one file while the one before is worked on; a context manager.
+
+    One thread speaks with the child for all files, for the kernel ends the child with the thread that started it.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = IsolatedDecoder()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._next: tuple[Path, Future[RawFrame]] | None = None
+
+    def __enter__(self) -> DecoderAhead:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._decoder.abort()  # what is still decoded then is wanted by nobody
+        self._thread.shutdown()
+        self._decoder.close()
+
+    def start(self) -> None:
+        """Have the child started, which takes a while, before it is known whether and which file it is to decode."""
+        self._thread.submit(self._decoder.start)
+
+    def begin(self, path: Path, *, last: bool = False) -> None:
+        """Have a file decoded; the child ends afterwards if it is the `last`, or if its memory is needed."""
+        self._next = path, self._thread.submit(self._decoder.decode, path, last=last)
+
+    def take(self, path: Path, *, last: bool = False) -> RawFrame:
+        """The frame of a file, which is decoded now unless that was begun. Raises what decoding it raises."""
+        if self._next is None or self._next[0] != path:
+            self.begin(path, last=last)
+        assert self._next is not None
+        future = self._next[1]
+        try:
+            return future.result()
+        finally:
+            self._next = None
+
+    def end_child(self) -> None:
+        """Give back the child's memory; the next file starts another."""
+        self._thread.submit(self._decoder.close).result()

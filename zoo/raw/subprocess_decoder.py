@@ -1,0 +1,257 @@
+"""Decoding the RAW files of strangers in a child process, which a file may crash, hang or fill.
+
+LibRaw is C++ with a history of overflows. One child serves a whole batch; after a crash the next file gets a new
+one. The pixels come back through a socket, from LibRaw's memory into the array that they stay in: for 24 megapixels
+that takes half the time of memory that both processes map, whose pages the kernel clears and maps one by one.
+The child is no sandbox against code that runs in it: see docs/security.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from zoo.errors import InputError, ZooError
+from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw
+from zoo.raw.decoder_worker import READY
+from zoo.schema import Fields, parse_json
+
+#: What the child runs. It takes over this process's path of modules, and looks at nothing else for them.
+PROGRAM = (
+    "import json, sys\n"
+    "sys.path[:] = json.loads(sys.argv[1])\n"
+    "from zoo.raw.decoder_worker import main\n"
+    "main()\n"
+)  # fmt: skip
+#: The rest of the environment, with the tokens that may be in it, is none of the child's business.
+_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+_START_SECONDS = 60
+#: For a child that stopped answering to end by itself, so that its exit status tells why.
+_GRACE_SECONDS = 1
+_LARGEST_ANSWER = 1 << 16
+_LARGEST_TEXT = 10_000
+_LARGEST_SIDE = 1 << 16
+_TOO_LONG = "kept the RAW decoder busy for more than"
+_ADVICE = "It is damaged, or made to do harm. If other programs open it, report it with the camera's name."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decoding a file may take: a base, and a share for each byte of the file.
+
+    LibRaw holds two bytes a pixel and what it needs for decompression; a camera's best leaves a quarter of a byte.
+    """
+
+    seconds: float = 30
+    seconds_per_mb: float = 1
+    memory_mb: int = 512
+    memory_per_byte: int = 16
+    most_memory_mb: int = 3072
+
+    def seconds_for(self, size: int) -> float:
+        """Seconds, of the clock and of the processor, for a file of `size` bytes."""
+        return self.seconds + self.seconds_per_mb * size / 2**20
+
+    def memory_for(self, size: int) -> int:
+        """Bytes of address space for a file of `size` bytes, beyond what the child has when it is idle."""
+        return min(self.memory_mb * 2**20 + self.memory_per_byte * size, self.most_memory_mb * 2**20)
+
+
+class IsolatedDecoder:
+    """Decodes RAW files in a child process, which is started by the first file; a context manager.
+
+    The kernel (Linux) kills the child when the thread that started it ends.
+    """
+
+    def __init__(self, limits: Limits | None = None, program: str | None = None) -> None:
+        self._limits = limits or Limits()
+        self._program = program or PROGRAM
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+
+    def __enter__(self) -> IsolatedDecoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the child, None if there is none."""
+        return None if self._process is None else self._process.pid
+
+    def close(self) -> None:
+        """End the child, whatever it does; the next file starts another."""
+        self._end()
+
+    def abort(self) -> None:
+        """Kill the child from another thread, which ends its file with an error."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def start(self) -> None:
+        """Start the child before its first file. Raises ZooError if that cannot be done."""
+        self._running()
+
+    def decode(self, path: Path, *, last: bool = False) -> RawFrame:
+        """Read a RAW file as :func:`zoo.raw.decode.decode` does; the child ends afterwards if it is the `last`.
+
+        Raises InputError also for a file that crashes the decoder, or takes more time or memory than a file
+        of its size may; ZooError if the child cannot be started.
+        """
+        with open_raw(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            seconds = self._limits.seconds_for(size)
+            memory = self._limits.memory_for(size)
+            question = json.dumps({"name": str(path), "seconds": math.ceil(seconds), "memory": memory})
+            channel = self._running()
+            try:
+                deadline = time.monotonic() + seconds
+                channel.settimeout(seconds)
+                socket.send_fds(channel, [question.encode()], [stream.fileno()])
+                frame = _receive(channel, deadline, str(path), memory)
+            except TimeoutError:
+                self._end()
+                raise InputError(
+                    f"{path} {_TOO_LONG} {seconds:.0f} s; it was stopped.", hint=_ADVICE
+                ) from None
+            except OSError:
+                raise InputError(f"{path} {_fate(self._end(_GRACE_SECONDS))}.", hint=_ADVICE) from None
+            except _Refused as error:
+                raise InputError(error.message, hint=error.hint) from None
+            except InputError as error:  # an answer that makes no sense
+                self._end()
+                raise InputError(error.message, hint=_ADVICE) from None
+            except BaseException:  # Ctrl-C: a child in the middle of an answer is of no more use
+                self._end()
+                raise
+        if last:
+            self._end()
+        return frame
+
+    def _running(self) -> socket.socket:
+        """The socket of a child that is alive and ready."""
+        if self._channel is not None and self._process is not None and self._process.poll() is None:
+            return self._channel
+        self._end()
+        self._channel, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        # More threads would only cost memory: nothing is computed there by a library that has them.
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-I", "-S", "-c", self._program, json.dumps(sys.path)]
+        with theirs, tempfile.TemporaryFile() as errors:
+            try:
+                self._process = subprocess.Popen(
+                    [*command, str(theirs.fileno()), str(os.getpid())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                )
+                theirs.close()
+                _fill(self._channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
+            except OSError as error:
+                self._end(_GRACE_SECONDS)
+                errors.seek(0)
+                said = errors.read(_LARGEST_ANSWER).decode(errors="replace").strip() or str(error)
+                raise ZooError(f"The RAW decoder does not start: {said.splitlines()[-1][:300]}") from error
+        return self._channel
+
+    def _end(self, grace: float = 0.0) -> int:
+        """Kill the child, if there is one and it has not ended in `grace` seconds; its exit status."""
+        status = 0
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(grace)
+            self._process.kill()
+            status = self._process.wait()
+            self._process = None
+        return status
+
+
+class _Refused(InputError):
+    """What the child found wrong with a file; it can take another."""
+
+
+def _fill(channel: socket.socket, buffer: bytearray | memoryview, deadline: float) -> None:
+    """Receive as many bytes as the buffer has. Raises OSError if the child ends first or the time is over."""
+    rest = memoryview(buffer)
+    while rest:
+        channel.settimeout(max(0.001, deadline - time.monotonic()))
+        count = channel.recv_into(rest)
+        if not count:
+            raise ConnectionError("it ended")
+        rest = rest[count:]
+
+
+def _fate(status: int) -> str:
+    """What happened to the child, as the second half of a sentence about the file."""
+    if status == -signal.SIGXCPU:
+        return f"{_TOO_LONG} the seconds it may"
+    if status == -signal.SIGKILL:
+        return "had the RAW decoder killed, which mostly means that memory ran out"
+    if status < 0:
+        return f"made the RAW decoder crash ({signal.Signals(-status).name})"
+    return "made the RAW decoder fail"
+
+
+def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> RawFrame:
+    """The answer: a description and the pixels, of at most `most` bytes. Nothing that is said is believed."""
+    import numpy as np
+
+    length = bytearray(len(READY))
+    _fill(channel, length, deadline)
+    answer = bytearray(min(int.from_bytes(length, "little"), _LARGEST_ANSWER))
+    _fill(channel, answer, deadline)
+    source = f"The RAW decoder's answer to {name}"
+    fields = Fields(parse_json(bytes(answer), source, error=InputError), source, error=InputError)
+    if "error" in fields:
+        raise _Refused(
+            str(fields.get("error"))[:_LARGEST_TEXT], hint=str(fields.get("hint", ""))[:_LARGEST_TEXT]
+        )
+    height = fields.integer("height", least=1, most=_LARGEST_SIDE)
+    width = fields.integer("width", least=1, most=_LARGEST_SIDE)
+    pattern = fields.numbers("pattern", longest=36)
+    black, white = fields.numbers("black", longest=4), fields.numbers("white", longest=4)
+    gains = fields.numbers("gains", longest=3)
+    flip = fields.integer("flip", most=max(FLIPS))
+    fits = (
+        2 * height * width <= most
+        and len(pattern) in (4, 36)
+        and set(pattern) <= {0, 1, 2, 3}
+        and (len(black), len(white), len(gains)) == (4, 4, 3)
+        and all(0 <= low < high for low, high in zip(black, white, strict=True))
+        and all(1 / LARGEST_GAIN <= gain <= LARGEST_GAIN for gain in gains)
+        and flip in FLIPS
+    )
+    if not fits:
+        fields.refuse("does not fit together")
+    mosaic = np.empty((height, width), dtype=np.uint16)
+    _fill(channel, mosaic.data.cast("B"), deadline)
+    side = 2 if len(pattern) == 4 else 6
+    return RawFrame(
+        mosaic=mosaic,
+        pattern=np.array(pattern, dtype=np.int64).reshape(side, side),
+        black=(black[0], black[1], black[2], black[3]),
+        white=(white[0], white[1], white[2], white[3]),
+        gains=(gains[0], gains[1], gains[2]),
+        flip=flip,
+    )

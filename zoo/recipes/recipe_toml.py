@@ -1,0 +1,205 @@
+"""A recipe as a TOML file, with what else a compression needs::
+
+    architecture = "unet"
+    steps = 600
+
+    [[stage]]
+    technique = "depthwise"
+
+    [stage.options]
+    which = "all"
+
+Option values stay text, as in the one-line form: ``w = 0.10`` is read as ``0.10``. The file is written by the
+few lines below and not by a package, because the packages that write TOML turn numbers into their own
+spelling, and strings, integers, floats and lists of them are all that a recipe holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zoo.errors import RecipeError
+from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage, Text
+from zoo.schema import Fields, parse_toml
+from zoo.storage.atomic import read_bytes, write_bytes_atomic
+
+T = TypeVar("T")
+
+#: Bytes of a recipe file; far beyond any that a machine could run.
+MAX_SIZE = 1 << 20
+
+_LARGEST = 2**53
+#: Spellings that TOML reads back as the same text.
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,14}")
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30}([eE][+-]?[0-9]{1,4})?|[eE][+-]?[0-9]{1,4})")
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """What a recipe file holds; None for what it leaves to the command line or the defaults.
+
+    steps: of all training, or of each training stage. minutes: budget of training.
+    data: a dataset as ``darkroom(photos=DIR)``. weights: path or checkpoint id.
+    batch, crop, learning_rate, precision, half_weights: see :class:`zoo.pipeline.request.Request`.
+    """
+
+    recipe: Recipe
+    architecture: str | None = None
+    seed: int | None = None
+    steps: tuple[int, ...] | None = None
+    minutes: float | None = None
+    data: str | None = None
+    weights: str | None = None
+    batch: int | None = None
+    crop: int | None = None
+    learning_rate: float | None = None
+    precision: str | None = None
+    half_weights: bool | None = None
+
+
+def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
+    """Read the TOML form. Raises RecipeError naming `source` and the place in it."""
+    raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    if len(raw) > MAX_SIZE:
+        raise RecipeError(f"{source} has {len(raw)} bytes; at most {MAX_SIZE} are read.")
+    top = Fields(parse_toml(raw, source, error=RecipeError, parse_float=_Exact), source, error=RecipeError)
+    stages = tuple(_stage(each) for each in top.list_of_tables("stage", most=MAX_STAGES))
+    if not stages:
+        top.refuse("has no stage; each technique is one [[stage]] table")
+    found = RecipeFile(
+        recipe=Recipe(stages),
+        architecture=_given(top, "architecture", top.text),
+        seed=_given(top, "seed", top.integer),
+        steps=_given(top, "steps", functools.partial(_steps, top)),
+        minutes=_given(top, "minutes", functools.partial(top.number, least=0, most=1e9)),
+        data=_given(top, "data", top.text),
+        weights=_given(top, "weights", top.text),
+        batch=_given(top, "batch", functools.partial(top.integer, least=1, most=1 << 16)),
+        crop=_given(top, "crop", functools.partial(top.integer, least=1, most=1 << 16)),
+        learning_rate=_given(top, "learning_rate", functools.partial(top.number, least=0, most=1e3)),
+        precision=_given(top, "precision", top.text),
+        half_weights=_given(top, "half_weights", top.boolean),
+    )
+    top.close()
+    return found
+
+
+def dumps(form: RecipeFile) -> str:
+    """The TOML form, which loads to an equal object. Raises RecipeError for what TOML cannot hold."""
+    lines = [
+        f"{field.name} = {_literal(getattr(form, field.name))}"
+        for field in fields(form)
+        if field.name != "recipe" and getattr(form, field.name) is not None
+    ]
+    for stage in form.recipe:
+        lines += ["", "[[stage]]", f"technique = {_string(stage.technique)}"]
+        if stage.options:
+            lines += ["", "[stage.options]"]
+            lines += [f"{name} = {_text_literal(value)}" for name, value in stage.options]
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def read(path: Path) -> RecipeFile:
+    """Read a recipe file. Raises InputError if it cannot be read, RecipeError if its content is wrong."""
+    return loads(read_bytes(path, MAX_SIZE), str(path))
+
+
+def write(path: Path, form: RecipeFile) -> None:
+    """Write a recipe file atomically. Raises OutputError if it cannot be written."""
+    write_bytes_atomic(path, dumps(form).encode("utf-8"))
+
+
+# --------------------------------------------------------------------------------------------------- details
+
+
+class _Exact(float):
+    """A float that remembers how it was written."""
+
+    text: str
+
+    def __new__(cls, text: str) -> _Exact:
+        self = super().__new__(cls, text)
+        self.text = text.replace("_", "")
+        return self
+
+
+def _stage(table: Fields) -> Stage:
+    technique = table.text("technique", longest=200)
+    options = table.table("options", {})
+    values = tuple((name, _value(options, name)) for name in options)
+    table.close()
+    try:
+        return Stage(technique, values)
+    except RecipeError as error:
+        table.refuse(f"is wrong: {error.message.splitlines()[0].rstrip('.')}")
+
+
+def _value(options: Fields, name: str) -> Text:
+    value = options.get(name)
+    if isinstance(value, list):
+        return tuple(_scalar(options, name, item) for item in value)
+    return _scalar(options, name, value)
+
+
+def _scalar(options: Fields, name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, _Exact):
+        return value.text
+    if not isinstance(value, int) or abs(value) > _LARGEST:
+        options.refuse("must be text, a number, true or false, or a list of these", name)
+    return str(value)
+
+
+def _given(table: Fields, key: str, read: Callable[[str], T]) -> T | None:
+    return None if table.get(key, None) is None else read(key)
+
+
+def _steps(table: Fields, key: str) -> tuple[int, ...]:
+    value = table.get(key)
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(type(item) is int and 0 <= item <= _LARGEST for item in values):
+        table.refuse("must be a whole number, or a list of one for each training", key)
+    return tuple(values)
+
+
+def _literal(value: str | int | float | tuple[int, ...]) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return repr(list(value)) if len(value) != 1 else repr(value[0])
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"A recipe file cannot hold the number {value}.")
+    return repr(value)
+
+
+def _text_literal(value: Text) -> str:
+    if not isinstance(value, str):
+        return f"[{', '.join(map(_text_literal, value))}]"
+    bare = _INTEGER.fullmatch(value) or _FLOAT.fullmatch(value) or value in ("true", "false")
+    return value if bare else _string(value)
+
+
+def _string(text: str) -> str:
+    escaped = "".join(map(_escaped, text))
+    return f'"{escaped}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if "\ud800" <= character <= "\udfff":
+        raise RecipeError(f"A recipe file cannot hold the lone surrogate {character!a}.")
+    if character.isprintable():
+        return character
+    return f"\\U{ord(character):08x}"

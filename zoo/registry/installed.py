@@ -1,0 +1,38 @@
+"""What of the catalogue is part of this installation: inside the package (wheel), or beside it (source tree)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.errors import IntegrityError
+
+PACKAGE = Path(__file__).resolve().parent
+_REINSTALL = "Install it again:  pip install --force-reinstall compression-zoo"
+
+
+def registry_file() -> Path:
+    """The registry.toml of this installation. Raises IntegrityError if it is not there."""
+    path = _part("registry.toml")
+    if not path.is_file():
+        raise IntegrityError(
+            f"This installation has no registry.toml (looked in {PACKAGE} and {PACKAGE.parents[1]}).",
+            hint=_REINSTALL,
+        )
+    return path
+
+
+def shipped_folder(name: str) -> Path:
+    """The folder of a checkpoint that is part of this installation. Raises IntegrityError if it is not there."""
+    folder = _part("checkpoints") / name
+    if not folder.is_dir():
+        raise IntegrityError(
+            f"The checkpoint {name} should be part of this installation, but {folder} is missing.",
+            hint=_REINSTALL,
+        )
+    return folder
+
+
+def _part(name: str) -> Path:
+    """Inside the package of a wheel; in a source tree, beside the packages."""
+    inside = PACKAGE / name
+    return inside if inside.exists() else PACKAGE.parents[1] / name

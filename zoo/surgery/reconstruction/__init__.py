@@ -1,0 +1,1 @@
+"""Fitting replaced layers to the activations of the original network."""

@@ -1,0 +1,86 @@
+"""Truncating a weight read as a matrix, in the metric of the inputs it will see.
+
+Weights are (groups, out, a * b): the indices `a` go into the first of two factors, the `left` indices `b` stay for
+the second, W^[o, a, b] = sum over r of B[o, r, b] A[r, a].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from zoo.surgery.reconstruction.statistics import root
+
+
+def leading_rows(matrix: Tensor, metric: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Rows A (groups, any, a) whose first r span the best r-dimensional inputs for matrix (groups, m, a).
+
+    With B free, |(matrix - B A) metric^1/2|^2 is least. Also the energy that each row adds, largest first.
+    """
+    weighted = matrix if metric is None else matrix @ metric
+    if matrix.shape[1] <= matrix.shape[2]:
+        energy, left = torch.linalg.eigh(weighted @ matrix.transpose(1, 2))
+        rows = left.flip(2).transpose(1, 2) @ matrix
+    else:
+        gram = matrix.transpose(1, 2) @ matrix
+        if metric is None:
+            energy, right = torch.linalg.eigh(gram)
+            rows = right.flip(2).transpose(1, 2)
+        else:
+            factor = root(metric)
+            energy, right = torch.linalg.eigh(factor.transpose(1, 2) @ gram @ factor)
+            rows = torch.linalg.solve_triangular(
+                factor, right.flip(2).transpose(1, 2), upper=False, left=False
+            )
+    return rows, energy.flip(1).clamp_min(0)
+
+
+def split_metric(second: Tensor | None, left: int) -> tuple[Tensor | None, Tensor | None]:
+    """S (groups, a * b, a * b) as S_a (x) S_b, b being `left` indices: the mean blocks along each side.
+
+    The mean of the diagonal of S_b is one.
+    """
+    if second is None or left == 1:
+        return second, None
+    a = second.shape[1] // left
+    blocks = second.view(-1, a, left, a, left)
+    outer = torch.diagonal(blocks, dim1=1, dim2=3).mean(-1)
+    outer = outer / torch.diagonal(outer, dim1=1, dim2=2).mean(-1)[:, None, None]
+    return torch.diagonal(blocks, dim1=2, dim2=4).mean(-1), outer
+
+
+def unfolded(weight: Tensor, left: int, metric: Tensor | None) -> Tensor:
+    """(groups, out, a * b) as (groups, out * b, a), the indices b weighted by the root of `metric`."""
+    groups, outputs = weight.shape[:2]
+    slices = weight.view(groups, outputs, -1, left)
+    if metric is not None:
+        slices = slices @ root(metric)[:, None]
+    return slices.transpose(2, 3).reshape(groups, outputs * left, -1)
+
+
+def fold(second: Tensor, first: Tensor) -> Tensor:
+    """W^ (groups, out, a * b) of B (groups, out, r * b) and A (groups, r, a)."""
+    rank = first.shape[1]
+    slices = second.view(*second.shape[:2], rank, -1)
+    return torch.einsum("gorb,gra->goab", slices, first).flatten(2)
+
+
+def balanced(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The same product, the weights into and out of each channel between two layers having equal norms."""
+    balanced_weights = list(weights)
+    for index in range(len(weights) - 1):
+        first, second = balanced_weights[index : index + 2]
+        rank = first.shape[1]
+        slices = second.reshape(*second.shape[:2], rank, -1)
+        into, out = first.norm(dim=2), slices.square().sum((1, 3)).sqrt()
+        scale = torch.where((into > 0) & (out > 0), (out / into).sqrt(), 1.0)
+        balanced_weights[index] = first * scale[..., None]
+        balanced_weights[index + 1] = (slices / scale[:, None, :, None]).flatten(2)
+    return tuple(balanced_weights)
+
+
+def deviation(rows: Tensor, second: Tensor | None) -> Tensor:
+    """Standard deviation of rows @ x, for rows (any, n) and the covariance of x; one where it is zero."""
+    seen = rows if second is None else rows @ second
+    spread = (seen * rows).sum(1).clamp_min(0).sqrt()
+    return torch.where(spread > 0, spread, 1.0)

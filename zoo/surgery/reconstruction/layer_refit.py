@@ -1,0 +1,57 @@
+"""The weights of a layer fitted anew to inputs that are no longer what they were.
+
+Unlike other stand-ins this one is the same kind of layer: the best W^ and bias over the moments of its patches, with
+a ridge term that pulls towards the trained weight.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from zoo.surgery.reconstruction.patches import Layer, dense_weight, patches, store_dense_weight
+from zoo.surgery.reconstruction.statistics import Moments, fits_in_memory, ratio
+
+_RIDGE = 3e-2
+
+
+def reason_against(layer: nn.Module) -> str | None:
+    """Why a layer cannot be fitted anew; None if it can."""
+    if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
+        return f"not refitted: {type(layer).__name__} is not a plain Conv2d, ConvTranspose2d or Linear"
+    assert isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
+    groups, _, inputs, taps = dense_weight(layer).shape
+    if not fits_in_memory(groups, inputs * taps):
+        return f"not refitted: its patches of {inputs * taps} numbers are too wide"
+    return None
+
+
+class RefitStandIn:
+    """Fits a layer anew; a :class:`zoo.surgery.reconstruction.replace.StandIn`. Without data the layer stays as it is.
+
+    ridge: the pull towards the trained weight, over the mean variance of a patch element.
+    """
+
+    def __init__(self, layer: Layer, ridge: float = _RIDGE) -> None:
+        self._layer, self._ridge = layer, ridge
+        self._moments = Moments(dense_weight(layer).flatten(2), layer.bias)
+
+    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        seen = patches(self._layer, image, at).float().cpu()
+        self._moments.add(seen.reshape(len(seen), len(dense_weight(self._layer)), -1), targets)
+
+    @torch.no_grad()
+    def finish(self) -> tuple[nn.Module, float]:
+        new, moments = copy.deepcopy(self._layer), self._moments
+        if not moments.count:
+            return new, 0.0
+        width = dense_weight(new)[0, 0].numel()
+        problem = moments.problem(self._ridge * max(1.0, width / moments.count))
+        best = problem.best()
+        store_dense_weight(new, best)
+        bias = problem.bias(best)
+        if bias is not None and new.bias is not None:
+            new.bias.copy_(bias)
+        return new, ratio(problem.error(best), moments.wanted_power())

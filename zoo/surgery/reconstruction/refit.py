@@ -1,0 +1,150 @@
+"""Fitting the layers of a changed network to what the original one gave there, by linear least squares.
+
+Removing channels, stages or links leaves layers whose inputs are no longer what they were trained for. Each is
+fitted, in the order in which the network runs them, to what the *original* network gave at that layer, from what
+the *changed* network feeds into it: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural
+Networks", ICCV 2017; Luo, Wu and Lin, "ThiNet", ICCV 2017; asymmetric as in Zhang et al., "Accelerating Very Deep
+Convolutional Networks for Classification and Detection", TPAMI 2016. Unlike
+:mod:`zoo.surgery.reconstruction.replace` the layers keep their form; only their numbers change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from torch import Tensor, fx, nn
+
+from zoo.contracts import Context
+from zoo.surgery.fx_graph import layer_of
+from zoo.surgery.hooks import evaluating, inputs_of, watch
+from zoo.surgery.module_tree import names_of
+from zoo.surgery.reconstruction.layer_refit import RefitStandIn, reason_against
+from zoo.surgery.reconstruction.patches import Layer
+from zoo.surgery.reconstruction.replace import Targets
+
+#: lambda over the mean variance of a patch element: white input that stands for the data not seen
+RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a layer shall give.
+
+    name: for reports. source: the layer of the original network whose recorded outputs are wanted.
+    channels: which of that layer's output channels, in the order of the layer's own; None for all.
+    """
+
+    name: str
+    source: nn.Module
+    channels: Tensor | None = None
+
+
+def refittable(layer: nn.Module) -> bool:
+    """Whether least squares can fit a layer: a plain convolution, transposed or not, of moderate size.
+
+    Linear layers are left out: a picture gives one or a few positions, too few to fit hundreds of numbers to.
+    """
+    return not isinstance(layer, nn.Linear) and reason_against(layer) is None
+
+
+def record(
+    model: nn.Module,
+    layers: Iterable[nn.Module],
+    batches: Sequence[Tensor],
+    context: Context,
+    view: Callable[[nn.Module, Tensor], Tensor] | None = None,
+) -> Targets:
+    """What the layers of the original network give, at positions drawn with the context's seed.
+
+    view: called with a layer and its output, gives what is wanted of it instead.
+    """
+    with evaluating(model):
+        return Targets(model, _calls(model, layers, context.example_input), batches, context.seed, view)
+
+
+def refit(
+    model: nn.Module,
+    layers: Mapping[nn.Module, Wanted],
+    targets: Targets,
+    batches: Sequence[Tensor],
+    context: Context,
+    technique: str,
+) -> float | None:
+    """Fit each of `layers` of the changed network, in order of execution; the last one's relative error.
+
+    None if there are no batches or no layers that the network calls. `targets` are those of :func:`record` on
+    the same batches. Raises ZooError if the activations are not finite.
+    """
+    if not batches:
+        return None
+    error = None
+    with evaluating(model):
+        calls = _calls(model, layers, context.example_input)
+        context.report.start(technique, len(calls))
+        for layer, times in calls.items():
+            error = _fit(model, cast(Layer, layer), layers[layer], times, targets, batches)
+            context.report.advance(layer=layers[layer].name, error=round(error, 4))
+        context.report.finish()
+    return error
+
+
+def _calls(model: nn.Module, layers: Iterable[nn.Module], example: Tensor) -> dict[nn.Module, int]:
+    """How often the network calls each layer, in order of execution."""
+    calls: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, given: Tensor, output: Tensor) -> None:
+        calls[module] = calls.get(module, 0) + 1
+
+    watch(model, layers, example, count)
+    return calls
+
+
+def _fit(
+    model: nn.Module, layer: Layer, wanted: Wanted, times: int, targets: Targets, batches: Sequence[Tensor]
+) -> float:
+    fitting = RefitStandIn(layer, RIDGE)
+    for index, batch in enumerate(batches):
+        given = inputs_of(model, layer, batch, times)
+        for inputs, recorded in zip(given, targets.of(wanted.source, index), strict=False):
+            for image, (at, rows) in zip(inputs, recorded, strict=True):
+                fitting.add(image[None], at, rows if wanted.channels is None else rows[:, wanted.channels])
+    fitted, error = fitting.finish()
+    layer.load_state_dict(fitted.state_dict())
+    return error
+
+
+def downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> dict[nn.Module, Wanted]:
+    """The layers of a traced network that can be fitted and depend on what `starts` give, themselves included."""
+    starts = set(starts)
+    reached: set[fx.Node] = set()
+    layers: dict[nn.Module, Wanted] = {}
+    for node in module.graph.nodes:
+        layer = layer_of(module, node)
+        if layer in starts or any(source in reached for source in node.all_input_nodes):
+            reached.add(node)
+            if layer is not None and refittable(layer):
+                layers[layer] = Wanted(str(node.target), layer)
+    return layers
+
+
+def refittable_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn.Module, Wanted]:
+    """The layers that can be fitted and run for the first time after the module `last` has run."""
+    layers = {m: Wanted(all_names[0], m) for m, all_names in names_of(model).items() if refittable(m)}
+    order: list[nn.Module] = []
+    inside = set(last.modules())
+
+    def keep(module: nn.Module, given: Tensor, output: Tensor) -> None:
+        order.append(module)
+
+    with evaluating(model):
+        watch(
+            model,
+            [*layers, *(m for m in inside if isinstance(m, nn.Conv2d) and m not in layers)],
+            example,
+            keep,
+        )
+    ends = [index for index, module in enumerate(order) if module in inside]
+    after = order[ends[-1] + 1 :] if ends else []
+    return {m: layers[m] for m in after if m in layers and m not in order[: len(order) - len(after)]}

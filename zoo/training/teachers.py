@@ -1,0 +1,115 @@
+"""Networks to learn from, by the name of a checkpoint, an artifact or an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo import plugins
+from zoo.contracts import Architecture
+from zoo.errors import UnknownIdError, UsageError, ZooError
+from zoo.onnx.check import checked_model
+from zoo.registry import checkpoints
+from zoo.training.inputs import denormalise
+from zoo.training.weights import find_artifact, misfit, put_weights, read_weights, state_digest
+
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import Artifact
+    from zoo.contracts import InputSpec, OutputSpec, Session
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network in eval mode, for inputs as `input` says, normalised.
+
+    blocks: names of its stages' modules, see `features_of` in the room of distill. sha256: of its weights.
+    readable: whether it has layers to look at; a network that the engine runs has none.
+    """
+
+    net: nn.Module
+    input: InputSpec
+    output: OutputSpec
+    blocks: tuple[str, ...]
+    sha256: str
+    readable: bool = True
+
+
+def load_teacher(name: str) -> Teacher:
+    """The teacher called `name`: a checkpoint's id or an artifact folder, or an architecture that brings weights.
+
+    An artifact of which the weights do not fit its architecture, because a recipe changed the structure or the
+    arithmetic, is run by the engine instead. Raises UnknownIdError if nothing is called so, UsageError for an
+    architecture without trained weights.
+    """
+    if Path(name).is_dir() or name in checkpoints():
+        return _of_artifact(find_artifact(name), name)
+    try:
+        architecture = plugins.architecture(name, own_files=True)
+    except UnknownIdError as error:
+        raise UnknownIdError(
+            f"No checkpoint, artifact folder or architecture is called '{name[:100]}'.",
+            hint="See what there is:  zoo list checkpoints",
+        ) from error
+    if not architecture.trained:
+        raise UsageError(
+            f"The architecture '{name}' has no trained weights that could teach anything.",
+            hint=f"Train it first, and name the artifact:  zoo train {name} --out DIR  then teacher=DIR",
+        )
+    net = _built(architecture)
+    return Teacher(
+        net, architecture.input, architecture.output, block_names(architecture.stages()),
+        state_digest(net.state_dict()),
+    )  # fmt: skip
+
+
+def block_names(stages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The modules of stages that end in a feature: the way down, and the way up behind the skip."""
+    return tuple(stage[side] for stage in stages for side in ("down", "join") if side in stage)
+
+
+def _of_artifact(artifact: Artifact, name: str) -> Teacher:
+    manifest = artifact.manifest
+    state = read_weights(artifact)
+    # a checkpoint may be called after the architecture that it has become: lighter-unet
+    for candidate in (manifest.architecture, name):
+        try:
+            architecture = plugins.architecture(candidate)
+        except ZooError:
+            continue  # a third party's that is not installed, a file of its maker's, a folder
+        net = _built(architecture)
+        if not misfit(net, state):
+            put_weights(net, state)
+            blocks = block_names(architecture.stages())
+            return Teacher(net, manifest.input, manifest.output, blocks, state_digest(state))
+    session = plugins.engine("onnxruntime").open(checked_model(artifact))
+    return Teacher(
+        ExportedNet(session, manifest.input), manifest.input, manifest.output, (), state_digest(state),
+        readable=False,
+    )  # fmt: skip
+
+
+def _built(architecture: Architecture) -> nn.Module:
+    with torch.random.fork_rng():  # what is trained draws the same numbers with and without a teacher
+        return architecture.build().eval()
+
+
+class ExportedNet(nn.Module):
+    """A model.onnx in an engine, as a module without gradients. (N, C, H, W), normalised, -> its output."""
+
+    def __init__(self, session: Session, spec: InputSpec) -> None:
+        super().__init__()
+        self._session = session
+        self._spec = spec
+
+    def forward(self, x: Tensor) -> Tensor:
+        raw = denormalise(x.detach().float(), self._spec)  # the file normalises by itself
+        outputs = self._session.run(raw.cpu().contiguous().numpy())
+        return torch.from_numpy(outputs).to(x.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ExportedNet:
+        return self  # it has no state, and sessions cannot be copied

@@ -1,0 +1,126 @@
+"""The trained weights a recipe starts from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.artifacts.artifact import Artifact, open_artifact
+from zoo.artifacts.safetensors_check import checked_tensors
+from zoo.checkpoints.resolver import pulled_folder
+from zoo.errors import UsageError
+from zoo.extras import require
+from zoo.onnx.check import checked_model
+from zoo.registry import PACKAGE_SOURCE, checkpoints, shipped_folder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from zoo.contracts import Architecture
+
+
+_COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class StartWeights:
+    """label: for reports. sha256: of the weights, "" if random. trained: whether they were trained."""
+
+    label: str
+    sha256: str
+    trained: bool
+
+
+def load_start(model: nn.Module, architecture: Architecture, name: str) -> StartWeights:
+    """Put the weights called `name` into `model`.
+
+    "auto" takes those that the architecture brings itself, or the shipped checkpoint of its id, if there is one;
+    "none" keeps what `model` has; anything else is the id of a shipped or pulled checkpoint, or an artifact folder.
+    Raises UsageError if the layers differ.
+    """
+    if name == "none":
+        return StartWeights("random", "", trained=False)
+    if name == "auto":
+        if architecture.trained:
+            return StartWeights("its own", state_digest(model.state_dict()), trained=True)
+        if architecture.id not in _shipped():
+            return StartWeights("random", "", trained=False)
+        name = architecture.id
+    state = read_weights(find_artifact(name))
+    reason = misfit(model, state)
+    if reason:
+        raise UsageError(
+            f"The weights of {name} do not fit {architecture.id}: {reason}.",
+            hint="Name the architecture they were made for, or train from scratch with --weights none.",
+        )
+    put_weights(model, state)
+    return StartWeights(name, state_digest(state), trained=True)
+
+
+def find_artifact(name: str) -> Artifact:
+    """The artifact folder called `name`, or the shipped or pulled checkpoint of that id. Raises UnknownIdError."""
+    if name in _shipped():
+        return open_artifact(shipped_folder(name))
+    return open_artifact(Path(name) if Path(name).is_dir() else pulled_folder(name))
+
+
+def _shipped() -> set[str]:
+    return {each.id for each in checkpoints().values() if PACKAGE_SOURCE in each.sources}
+
+
+def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    """Why `state` does not fit `model`, "" if it does. What batch norms count is not needed."""
+    wanted = model.state_dict()
+    missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTER))
+    wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
+    if not (missing or wrong):
+        return ""
+    return (
+        f"{len(missing)} tensors are missing and {len(wrong)} have another shape, for instance "
+        f"{(missing or wrong)[0]}"
+    )
+
+
+def put_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put a state that fits into `model`."""
+    wanted = model.state_dict()
+    model.load_state_dict(
+        {key: state[key].to(old.dtype) if key in state else old for key, old in wanted.items()}
+    )
+
+
+def read_weights(artifact: Artifact) -> dict[str, torch.Tensor]:
+    """The weights of an artifact: its model.safetensors, or, without one, the tensors inside model.onnx."""
+    from safetensors.torch import load
+
+    if "model.safetensors" in artifact.manifest.files:
+        source = str(artifact.path / "model.safetensors")
+        return load(checked_tensors(artifact.read("model.safetensors"), source))
+    return _onnx_weights(checked_model(artifact))
+
+
+def _onnx_weights(model: bytes) -> dict[str, torch.Tensor]:
+    """The initializers of a float network, which are called like the state dict's keys."""
+    import numpy as np
+    import torch
+
+    onnx = require("onnx", "Reading weights from model.onnx")
+    graph = onnx.load_model_from_string(model).graph
+    return {
+        tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor)))
+        for tensor in graph.initializer
+    }
+
+
+def state_digest(state: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        digest.update(f"{key}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
