@@ -48,6 +48,7 @@ _BASES: dict[str, type] = {
     "engines": Engine,
     "datasets": Dataset,
 }
+_CONTRACTS = frozenset(_BASES.values())
 #: Attributes that a class of each kind must have of its own.
 _REQUIRED = {
     "architectures": ("build",),
@@ -237,9 +238,9 @@ def _broken(plugin: Plugin, reason: str) -> PluginError:
 def _check_contract_version(plugin: Plugin, loaded: Any) -> None:
     stated = getattr(loaded, "contract", None)
     if isinstance(loaded, type) and not plugin.builtin:
-        # the value inherited from our base class is today's version, not the one the plugin was written for
+        # The value inherited from our base class is today's version, not the one the plugin was written for.
         owner = next((base for base in loaded.__mro__ if "contract" in vars(base)), object)
-        stated = None if owner.__module__ == Technique.__module__ else stated
+        stated = None if owner in _CONTRACTS else stated
     if stated is None:
         raise ContractVersionError(
             f"{label(plugin)} does not say which contract version it was written for; "

@@ -1,0 +1,45 @@
+"""What an architecture, a technique, a dataset, an engine and a device profile are.
+
+These are the contracts between zoo and every plugin, built-in or not. They import neither torch nor numpy:
+discovery and legality work without them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo.contracts.architecture import TASKS, Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts.contract_version import CONTRACT_VERSION
+from zoo.contracts.dataset import Dataset, Sample, Split
+from zoo.contracts.device import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
+from zoo.contracts.engine import Engine, Session
+from zoo.contracts.reporter import Reporter, SilentReporter
+from zoo.contracts.technique import Context, LeftAlone, LossTerm, Phase, Technique
+
+if TYPE_CHECKING:
+    from zoo.contracts.dataset import FloatArray as FloatArray
+
+__all__ = [
+    "CONTRACT_VERSION",
+    "GAP_OPERATORS",
+    "TASKS",
+    "Architecture",
+    "Context",
+    "Dataset",
+    "DeviceProfile",
+    "Engine",
+    "Execution",
+    "InputSpec",
+    "KernelGap",
+    "LeftAlone",
+    "LossTerm",
+    "OutputSpec",
+    "Phase",
+    "Reporter",
+    "Sample",
+    "Session",
+    "SilentReporter",
+    "Split",
+    "Task",
+    "Technique",
+]

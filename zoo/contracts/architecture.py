@@ -1,0 +1,101 @@
+"""What an architecture is: a named network and what one must know to compress it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from zoo.contracts.contract_version import CONTRACT_VERSION
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Task = Literal["raw-to-rgb", "segmentation", "classification"]
+#: The task of a network by the kind of its output.
+TASKS: Mapping[str, Task] = {"rgb": "raw-to-rgb", "mask": "segmentation", "logits": "classification"}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network takes in.
+
+    kind:        "packed-raw" (amplified sensor data, one channel per colour-filter position), "rgb" or "gray".
+    channels:    channels of the network's input tensor (N, channels, H, W), float32 in [0, 1].
+    multiple_of: H and W must be multiples of this.
+    example:     (H, W) of the input tensor used for tracing and for the cost figures.
+    fixed_size:  True if only `example` is accepted.
+    mosaic:      "bayer" (2x2 cell, 4 channels), "xtrans" (6x6 cell, 9 channels) or None.
+    white_balance: True if the camera's white-balance gains are applied to the packed data.
+    mean, std:   normalisation per channel, done inside the exported graph; empty for none.
+    halo:        packed-raw: input pixels on each side of a tile that its output depends on, when tiles
+                 start at multiples of `multiple_of`; None if unknown.
+    target_level: packed-raw: mean of the green channel after amplification that the network is used to;
+                 None if unknown.
+    """
+
+    kind: Literal["packed-raw", "rgb", "gray"]
+    channels: int
+    multiple_of: int = 1
+    example: tuple[int, int] = (256, 256)
+    fixed_size: bool = False
+    mosaic: Literal["bayer", "xtrans"] | None = None
+    white_balance: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    halo: int | None = None
+    target_level: float | None = None
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """What a network gives.
+
+    kind:     "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "mask"
+              (N, channels, scale*H, scale*W), probabilities in [0, 1], the sigmoid inside the net; or "logits".
+    channels: channels (or classes) of the output.
+    scale:    output pixels per input pixel along each side; 0 for outputs that are not images.
+    """
+
+    kind: Literal["rgb", "mask", "logits"]
+    channels: int
+    scale: int = 0
+
+
+class Architecture:
+    """A named builder of an `nn.Module` plus what one must know to compress it.
+
+    A subclass sets the class attributes and implements :meth:`build`. A *family* (``timm:resnet18``) sets
+    ``family = True`` and is constructed with the part after the colon; it sets specs in ``__init__``.
+    """
+
+    contract: ClassVar[int] = CONTRACT_VERSION
+    family: ClassVar[bool] = False
+    #: whether :meth:`build` gives trained weights, which it finds by itself
+    trained: bool = False
+    #: what a recipe file calls it, where that is not what the user typed
+    named: str = ""
+    id: str
+    summary: str
+    paper: str = ""
+    task: Task
+    input: InputSpec
+    output: OutputSpec
+
+    def __init__(self, member: str | None = None) -> None:
+        self.member = member
+
+    def build(self) -> nn.Module:
+        """A freshly initialised network in float32; initialisation follows torch's global seed."""
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        """What its networks depend on beyond its name and version, such as a digest of a file; "" for nothing.
+
+        It is part of the fingerprint.
+        """
+        return ""
+
+    def stages(self) -> Sequence[Mapping[str, Any]]:
+        """Names of the modules of each stage, outermost first: {"down": ..., "up": ...}. May be empty."""
+        return ()
