@@ -12,7 +12,8 @@ import pytest
 
 from support import tiny
 from zoo.artifacts import Artifact, GoldenCheck, open_artifact, write_artifact
-from zoo.artifacts.card import Figure, card_text, figures_of, format_number
+from zoo.artifacts.card import card_text
+from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.artifacts.golden import check_golden, golden_bytes, psnr, read_golden
 from zoo.errors import IntegrityError, OutputError, UnknownIdError
 

@@ -12,7 +12,8 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from support import tiny
 from zoo.artifacts import open_artifact
-from zoo.artifacts.card import Figure, card_text, evaluated_on, figures_of
+from zoo.artifacts.card import card_text, evaluated_on
+from zoo.artifacts.figures import Figure, figures_of
 from zoo.artifacts.metadata import Publication, eval_results
 from zoo.contracts import InputSpec, OutputSpec
 

@@ -15,7 +15,7 @@ from support import tiny
 from support.installation import install
 from zoo import registry
 from zoo.artifacts import open_artifact, write_artifact
-from zoo.artifacts.card import Figure
+from zoo.artifacts.figures import Figure
 from zoo.errors import IntegrityError, UnknownIdError, UsageError, ZooError
 from zoo.registry import checkpoint, checkpoints, entry_for, installed, parse_registry, shipped_folder
 

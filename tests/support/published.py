@@ -13,7 +13,7 @@ from PIL import Image
 from support import tiny
 from support.loopback_hub import LoopbackHub
 from zoo.artifacts import Artifact, write_artifact
-from zoo.artifacts.card import Figure
+from zoo.artifacts.figures import Figure
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.publishing.bundle import parcel
 from zoo.publishing.destination import Request

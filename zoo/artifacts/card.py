@@ -4,7 +4,7 @@ Everything in it comes from zoo.json and metrics.json. Of the latter these keys 
 
 command:  the command line that made the artifact.
 baseline: what the column "before" stands for.
-figures:  list of tables with key, name, unit, before (or null), after, how; see :class:`Figure`.
+figures:  list of tables with key, name, unit, before (or null), after, how; see zoo.artifacts.figures.Figure.
 sample:   name of a picture in the artifact; sample_shows: what its panels show, from left to right.
 training: table of what went into it: data, steps, hours, seed, device, ...
 notes:    list of sentences.
@@ -12,58 +12,14 @@ notes:    list of sentences.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.artifacts.manifest import Manifest
 from zoo.artifacts.metadata import Publication, front_matter
-from zoo.errors import IntegrityError
-from zoo.schema import Fields
 
-_MOST_FIGURES = 100
 _INSTALL = "pip install 'compression-zoo[cpu]'"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number, before and after the recipe.
-
-    key: identifier such as "psnr_db". unit: "" for plain counts. before: None if there is nothing to compare
-    with. how: how it was measured, with the command where there is one.
-    """
-
-    key: str
-    name: str
-    unit: str
-    before: float | None
-    after: float
-    how: str
-
-    def to_json(self) -> dict[str, Any]:
-        """A row of metrics.json's `figures`."""
-        return dataclasses.asdict(self)
-
-
-def figures_of(metrics: Mapping[str, Any]) -> list[Figure]:
-    """The figures of metrics.json. Raises IntegrityError if they are not as they should be."""
-    found = []
-    rows = Fields(dict(metrics), "metrics.json", error=IntegrityError).list_of_tables(
-        "figures", most=_MOST_FIGURES
-    )
-    for row in rows:
-        figure = Figure(
-            key=row.text("key", pattern="[a-z][a-z0-9_]*", longest=50),
-            name=row.text("name", longest=100),
-            unit=row.text("unit", "", longest=20),
-            before=None if row.get("before", None) is None else row.number("before", least=-1e15, most=1e15),
-            after=row.number("after", least=-1e15, most=1e15),
-            how=row.text("how", ""),
-        )
-        row.close()
-        found.append(figure)
-    return found
 
 
 def card_text(
@@ -92,16 +48,6 @@ def evaluated_on(metrics: Mapping[str, Any]) -> str:
     training = metrics.get("training")
     data = training.get("data") if isinstance(training, Mapping) else None
     return data if isinstance(data, str) and data.isprintable() and len(data) <= 500 else ""
-
-
-def format_number(value: float | None, unit: str = "") -> str:
-    """A number as a reader likes it: 1,513,812; 1.999 G; 28.88 dB; and a dash for None."""
-    if value is None:
-        return "-"
-    if unit == "" and value == int(value):
-        return f"{int(value):,}"
-    shown = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-    return f"{shown} {unit}".rstrip()
 
 
 def _what(manifest: Manifest) -> str:

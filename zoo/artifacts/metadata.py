@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.artifacts.card import Figure
+    from zoo.artifacts.figures import Figure
     from zoo.artifacts.manifest import Manifest
 
 LIBRARY = "compression-zoo"

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from zoo.artifacts.artifact import write_artifact
-from zoo.artifacts.card import Figure, card_text
+from zoo.artifacts.card import card_text
+from zoo.artifacts.figures import Figure
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.artifacts.manifest import GoldenCheck, Manifest
 from zoo.evaluation.measures import YARDSTICKS

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.artifacts import Artifact, FileEntry
-from zoo.artifacts.card import card_text, evaluated_on, figures_of
+from zoo.artifacts.card import card_text, evaluated_on
+from zoo.artifacts.figures import figures_of
 from zoo.artifacts.manifest import CARD_NAME, MANIFEST_NAME, MODEL_NAME, Manifest, parse_manifest
 from zoo.artifacts.metadata import EVAL_RESULTS, Publication, eval_results
 from zoo.download.endpoint import tells_a_token

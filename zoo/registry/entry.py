@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from zoo.artifacts import Artifact, FileEntry
-from zoo.artifacts.card import figures_of
+from zoo.artifacts.figures import figures_of
 from zoo.artifacts.manifest import MANIFEST_NAME
 from zoo.errors import IntegrityError, UsageError
 from zoo.registry.registry_toml import FORMAT, PACKAGE_SOURCE, parse_registry

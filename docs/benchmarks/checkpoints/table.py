@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.artifacts import open_artifact
-from zoo.artifacts.card import Figure, figures_of
+from zoo.artifacts.figures import Figure, figures_of
 from zoo.registry import checkpoints, shipped_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -21,7 +21,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from support import tiny
-from zoo.artifacts.card import card_text, figures_of
+from zoo.artifacts.card import card_text
+from zoo.artifacts.figures import figures_of
 from zoo.artifacts.golden import golden_bytes
 from zoo.artifacts.manifest import parse_manifest
 from zoo.artifacts.metadata import Publication, eval_results
