@@ -14,7 +14,7 @@ from zoo.plugins import find, load_plugin
 from zoo.recipes import canonical, legality
 from zoo.recipes.legality import Relation, relation
 from zoo.testing import attempt
-from zoo.testing.checks import GOLDEN_PSNR
+from zoo.testing.techniques import GOLDEN_PSNR
 
 BUILTIN: list[type[Technique]] = [load_plugin(each) for each in find("techniques") if each.builtin]
 PAIRS = [(first, second) for first in BUILTIN for second in BUILTIN]

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import copy
 import functools
-import subprocess
-import sys
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from zoo import plugins
-from zoo.contracts import CONTRACT_VERSION, Architecture, Dataset, Phase, SilentReporter, Technique
+from zoo.contracts import Architecture, Dataset, Phase, SilentReporter, Technique
 from zoo.cost import onnx_cost
-from zoo.errors import LegalityError, UnknownIdError, ZooError
+from zoo.errors import LegalityError, ZooError
 from zoo.export.exporter import export_onnx
-from zoo.options import format_options, options_of, parse_options
 from zoo.plugins.discovery import discover
 from zoo.recipes import legality
-from zoo.recipes.grammar import Stage, parse_stage
+from zoo.testing.declarations import OptionChecks, refusal_of
 from zoo.testing.trial import Trial, attempt, rewrite
 from zoo.testing.workbench import Inert
 
@@ -49,20 +45,17 @@ def technique_checks(
     return type(f"Test{technique.__name__}", (TechniqueChecks,), attributes)
 
 
-class TechniqueChecks:
+class TechniqueChecks(OptionChecks):
     """One test for each promise. Use :func:`technique_checks` to make a class of it for a technique."""
 
     technique: ClassVar[type[Technique]]
-    options: ClassVar[dict[str, Any]]
     architecture: ClassVar[Architecture | None]
     dataset: ClassVar[Dataset | None]
     done: ClassVar[Trial | None] = None
 
     @classmethod
-    def made(cls) -> Technique:
-        """A configured instance."""
-        technique = cls.technique
-        return technique(parse_options(technique.id, technique.Config, cls.options))
+    def subject(cls) -> type[Technique]:
+        return cls.technique
 
     @classmethod
     def trial(cls) -> Trial:
@@ -73,51 +66,8 @@ class TechniqueChecks:
 
     # ------------------------------------------------------------------------------------- declarations
 
-    def test_it_states_the_contract_it_was_written_for(self) -> None:
-        assert "contract" in vars(self.technique) or self.technique.__module__.startswith(
-            "zoo_techniques."
-        ), f"state it in the class itself:  contract = {CONTRACT_VERSION}"
-        assert self.technique.contract == CONTRACT_VERSION
-
-    def test_it_has_an_id_a_summary_and_a_phase(self) -> None:
-        assert self.technique.id
+    def test_it_has_a_phase(self) -> None:
         assert isinstance(self.technique.phase, Phase)
-        summary = self.technique.summary
-        assert summary.strip() == summary != ""
-        assert "\n" not in summary, "the summary is one line"
-
-    def test_it_is_constructible_without_options(self) -> None:
-        required = [each.name for each in options_of(self.technique.Config) if each.required]
-        assert set(required) <= set(self.options), f"{required} need defaults"
-        if not required:
-            assert isinstance(self.technique().config, self.technique.Config)
-
-    def test_options_come_back_from_their_text(self) -> None:
-        technique = self.made()
-        written = str(Stage.of(technique.id, format_options(technique.config)))
-        read: Any = parse_options(technique.id, technique.Config, parse_stage(written).option_map)
-        assert read == technique.config
-
-    def test_every_option_is_explained(self) -> None:
-        bare = [each.name for each in options_of(self.technique.Config) if not each.help]
-        assert not bare, f"give {bare} a help text:  zoo.options.option(default, help=...)"
-
-    def test_an_unknown_option_is_refused_by_name(self) -> None:
-        given = {**self.options, "no_such_option": "1"}
-        refusal = _refusal_of(lambda: parse_options(self.technique.id, self.technique.Config, given))
-        assert isinstance(refusal, UnknownIdError), "it was accepted"
-        assert "no_such_option" in refusal.message
-        assert refusal.hint, "the next command to type is missing"
-
-    def test_importing_it_is_cheap(self) -> None:
-        code = (
-            f"import sys, {self.technique.__module__}\n"
-            "print(*sorted({'torch', 'timm', 'onnx', 'skimage'} & sys.modules.keys()))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-        )
-        assert not done.stdout.split(), f"import these inside the methods: {done.stdout.strip()}"
 
     def test_it_combines_with_every_installed_technique_or_says_why_not(self) -> None:
         for plugin in discover():
@@ -128,7 +78,7 @@ class TechniqueChecks:
             except ZooError:
                 continue  # broken plugins are somebody else's
             for pair in ((self.technique, other), (other, self.technique)):
-                refusal = _refusal_of(functools.partial(legality.check, pair))
+                refusal = refusal_of(functools.partial(legality.check, pair))
                 assert refusal is None or isinstance(refusal, LegalityError)
                 assert refusal is None or all(each.id in refusal.message for each in pair)
 
@@ -166,7 +116,7 @@ class TechniqueChecks:
     def test_a_net_with_nothing_to_do_is_refused_by_name(self) -> None:
         if self.technique.phase is Phase.TRAINING:
             return  # an objective applies to any net
-        refusal = _refusal_of(lambda: rewrite(self.made(), Inert(), self.dataset))
+        refusal = refusal_of(lambda: rewrite(self.made(), Inert(), self.dataset))
         assert refusal is not None, "it claimed to have compressed a net without layers"
         assert self.technique.id in refusal.message
 
@@ -192,15 +142,6 @@ class TechniqueChecks:
         rewrite(self.made(), self.architecture, self.dataset, report=SilentReporter())
         captured = capfd.readouterr()
         assert captured.out + captured.err == "", "techniques print nothing; they call context.report"
-
-
-def _refusal_of(work: Callable[[], object]) -> ZooError | None:
-    """The error that `work` is refused with, None if it is not."""
-    try:
-        work()
-    except ZooError as error:
-        return error
-    return None
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
