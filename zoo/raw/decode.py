@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from zoo.errors import InputError
+from zoo.raw.black_levels import BlackLevels, read_black_levels
 from zoo.raw.native import native_messages
 from zoo.raw.plausible import DAMAGED, check_picture
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
@@ -118,7 +119,7 @@ def opened(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
     with contextlib.ExitStack() as stack:
         with native_messages() as messages, _explained(name):
             raw = stack.enter_context(rawpy.imread(source))
-            frame = _frame(raw, name)
+            frame = _frame(raw, name, _black_levels(source, name))
         for message in messages:
             # Other native code may have written lines of its own meanwhile.
             if _DAMAGE.search(message):
@@ -158,10 +159,20 @@ def _explained(name: str) -> Iterator[None]:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=DAMAGED) from error
 
 
-def _frame(raw: Any, name: str) -> RawFrame:
+def _black_levels(source: str | BinaryIO, name: str) -> BlackLevels | None:
+    """What the file states itself, where LibRaw does not report all of it."""
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(open(source, "rb")) if isinstance(source, str) else source
+        levels = read_black_levels(stream, name)
+    return None if levels is None or levels.per_color else levels
+
+
+def _frame(raw: Any, name: str, stated: BlackLevels | None) -> RawFrame:
     pattern = _pattern(raw, name)
     mosaic = raw.raw_image_visible
     black, white = _levels(raw)
+    if stated is not None:
+        black = [stated.flatten(mosaic, name)] * 4
     check_picture(mosaic, pattern, black, white, name)
     return RawFrame(
         mosaic=mosaic,
