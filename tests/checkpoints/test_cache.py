@@ -18,7 +18,7 @@ from support.pulling import REPOSITORY, World, artifact_files, registry_text, wo
 from zoo import registry
 from zoo.checkpoints.places import lock_path, partial_path, record_path
 from zoo.errors import IntegrityError, OutputError
-from zoo.storage.file_lock import holding
+from zoo.storage.file_lock import file_lock
 from zoo_cli.main import main
 
 Run = Callable[..., Any]
@@ -164,7 +164,7 @@ def test_prune_removes_partial_files_but_none_that_is_being_fetched(here: World,
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"begun")
     busy = partial_path(here.checkpoint.files["model.onnx"].sha256)
-    with holding(lock_path("f" * 64)):
+    with file_lock(lock_path("f" * 64)):
         with busy.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             assert len(run("cache", "list", "--json")["others"]) == 1
@@ -176,7 +176,7 @@ def test_prune_removes_partial_files_but_none_that_is_being_fetched(here: World,
 
 def test_a_checkpoint_that_is_being_pulled_is_not_pruned(here: World, run: Run) -> None:
     folder = here.pull(known=None).path
-    with holding(lock_path(here.checkpoint.digest)):
+    with file_lock(lock_path(here.checkpoint.digest)):
         assert run("cache", "prune", "--unused", "0", "--json")["removed"] == []
         assert folder.exists()
     assert len(run("cache", "prune", "--unused", "0", "--json")["removed"]) == 1

@@ -15,7 +15,7 @@ import pytest
 from support.loopback_hub import LoopbackHub
 from support.pulling import World, contents, registry_text, world
 from zoo import plugins
-from zoo.checkpoints.listing import rests
+from zoo.checkpoints.listing import leftovers
 from zoo.checkpoints.places import cached_path
 from zoo.checkpoints.pruning import remove, verify
 from zoo.checkpoints.records import make_record, write_record
@@ -246,7 +246,7 @@ def test_whichever_write_fails_the_old_version_stays_and_the_error_names_the_pat
         assert here.pull(out=out, known=known).fresh == (error is not None)
         assert here.is_right(target)
         if disk.struck.startswith(("unlink", "rmdir")):  # what could not be removed is left to prune
-            assert all(remove(rest) for rest in rests())
+            assert all(remove(each) for each in leftovers())
         here.assert_no_orphans()
     assert not disk.struck
     assert {"open", "write", "fsync", "mkdir", "link"} <= struck

@@ -12,7 +12,7 @@ import pytest
 from support import fake_distributions, tiny
 from support.dngs import dng, frame
 from zoo import plugins
-from zoo.checkpoints.listing import rests
+from zoo.checkpoints.listing import leftovers
 from zoo.contracts import InputSpec
 from zoo.devices import host
 from zoo.engines import tensorrt
@@ -189,11 +189,11 @@ def test_who_needs_an_engine_that_is_being_built_waits_for_it() -> None:
 
 def test_what_a_kill_left_and_engines_for_other_versions_are_named_to_be_pruned() -> None:
     built_engine(b"model", {}, TensorRtEngine().version(), build)
-    assert rests() == []
+    assert leftovers() == []
     built_engine(b"model", {}, "7.1", build)
     (engines_folder() / ".killed.tmp").mkdir()
     (engines_folder() / "unknown").mkdir()
-    found = {each.path.name for each in rests()}
+    found = {each.path.name for each in leftovers()}
     assert {".killed.tmp", "unknown"} < found
     assert len(found) == 3
 

@@ -18,9 +18,9 @@ from support.pulling import Notes, contents
 from zoo import registry
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.download import pull
-from zoo.download.named_registry import known_with
+from zoo.download.named_registry import load_registries
 from zoo.errors import InputError, IntegrityError, NetworkError, UnknownIdError, UsageError
-from zoo.registry import checkpoints, merged, parse_registry
+from zoo.registry import checkpoints, merge, parse_registry
 from zoo.registry.sources import check_source
 
 COMMIT = "0123456789" * 4
@@ -79,7 +79,7 @@ def test_the_users_own_registry_counts_after_the_installed_one(
 def test_an_id_is_not_taken_over_by_another_registry(package: Path, tmp_path: Path) -> None:
     rival = registry_at(tmp_path / "rival.toml", entry("small-unet"))
     with pytest.raises(UsageError) as caught:
-        known_with(str(rival))
+        load_registries(str(rival))
     assert str(package / "registry.toml") in caught.value.message
     assert str(rival) in caught.value.message
     assert "Give it another id" in (caught.value.hint or "")
@@ -88,14 +88,14 @@ def test_an_id_is_not_taken_over_by_another_registry(package: Path, tmp_path: Pa
 def test_a_registry_with_the_same_pins_adds_its_sources(package: Path, tmp_path: Path) -> None:
     text = (package / "registry.toml").read_text().replace('"package"', '"package", "file:/mirror"')
     (tmp_path / "mirror.toml").write_text(text)
-    known = known_with(str(tmp_path / "mirror.toml"))
+    known = load_registries(str(tmp_path / "mirror.toml"))
     assert known["small-unet"].sources == ("package", "file:/mirror")
     assert known["small-unet"].registry == str(package / "registry.toml")
 
 
 def test_merging_changes_neither_registry(package: Path) -> None:
     more = parse_registry(("format = 1\n" + entry("mine")).encode(), "r.toml")
-    assert list(merged(checkpoints(), more)) == ["small-unet", "mine"]
+    assert list(merge(checkpoints(), more)) == ["small-unet", "mine"]
     assert list(checkpoints()) == ["small-unet"]
 
 
@@ -110,7 +110,7 @@ def test_an_id_like_a_built_in_one_is_announced_with_where_it_is_from(package: P
     fork = registry_at(tmp_path / "fork.toml", entry("small-unets"))
     notes = Notes()
     with pytest.raises(InputError):
-        pull("small-unets", known=known_with(str(fork)), report=notes)
+        pull("small-unets", known=load_registries(str(fork)), report=notes)
     assert notes.notes[0] == f"small-unets is from the registry {fork}; did you mean 'small-unet'?"
 
 
@@ -139,7 +139,7 @@ def test_what_was_pulled_from_a_registry_named_by_hand_is_found_without_it(
     registry_file.write_text(text.replace('"package"', f'"file:{shipped}"'))
     with pytest.raises(UnknownIdError, match="elsewhere"):
         locate_artifact("elsewhere")
-    pulled = pull("elsewhere", known=known_with(str(registry_file)))
+    pulled = pull("elsewhere", known=load_registries(str(registry_file)))
     assert locate_artifact("elsewhere").path == pulled.path
 
 
@@ -249,18 +249,18 @@ def test_a_registry_comes_from_a_web_server_and_may_not_name_folders_of_this_mac
         "/large.toml": b"#" * (1 << 20) + b"\n#",
         "/page.html": b"<!doctype html>",
     }
-    assert known_with(f"{shelf}/good.toml")["far"].registry == f"{shelf}/good.toml"
+    assert load_registries(f"{shelf}/good.toml")["far"].registry == f"{shelf}/good.toml"
     with pytest.raises(IntegrityError, match="named by a registry that is not on it"):
-        known_with(f"{shelf}/local.toml")
+        load_registries(f"{shelf}/local.toml")
     with pytest.raises(IntegrityError, match="larger than the 1,048,576 bytes"):
-        known_with(f"{shelf}/large.toml")
+        load_registries(f"{shelf}/large.toml")
     with pytest.raises(IntegrityError, match="not valid TOML"):
-        known_with(f"{shelf}/page.html")
+        load_registries(f"{shelf}/page.html")
     with pytest.raises(NetworkError, match="404"):
-        known_with(f"{shelf}/none.toml")
+        load_registries(f"{shelf}/none.toml")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(NetworkError, match="HF_HUB_OFFLINE"):
-        known_with(f"{shelf}/good.toml")
+        load_registries(f"{shelf}/good.toml")
 
 
 @pytest.mark.parametrize(
@@ -274,16 +274,16 @@ def test_a_registry_comes_from_a_web_server_and_may_not_name_folders_of_this_mac
 )
 def test_a_registry_is_not_fetched_from_anywhere(package: Path, address: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        known_with(address)
+        load_registries(address)
     assert "secret" not in str(caught.value)
 
 
 def test_a_registry_file_that_cannot_be_read_is_named(package: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.toml"):
-        known_with(str(tmp_path / "none.toml"))
+        load_registries(str(tmp_path / "none.toml"))
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(IntegrityError, match="not valid TOML"):
-        known_with(str(tmp_path / "bad.toml"))
+        load_registries(str(tmp_path / "bad.toml"))
 
 
 def test_the_list_is_filtered_by_device_size_and_architecture(tmp_path: Path) -> None:

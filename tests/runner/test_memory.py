@@ -158,10 +158,10 @@ def test_the_working_set_of_the_checkpoints_is_what_was_traced(name: str, live: 
 
 
 @pytest.mark.parametrize("limit", [200, 300, 500, 2000])
-@pytest.mark.parametrize("lies", [False, True])
-def test_a_tiling_keeps_to_its_limit_and_uses_it(bayer: Artifact, limit: int, lies: bool) -> None:
+@pytest.mark.parametrize("rotated", [False, True])
+def test_a_tiling_keeps_to_its_limit_and_uses_it(bayer: Artifact, limit: int, rotated: bool) -> None:
     need = footprint(bayer)
-    shot = Frame(2000, 3000, 24_000_000, lies)
+    shot = Frame(2000, 3000, 24_000_000, rotated)
     reserve = need.reserve(need.most_pixels(limit * MB))
     plan = need.plan(shot, "png", limit * MB, reserve)
     assert need.need(shot, plan, "png", reserve).planned <= limit * MB

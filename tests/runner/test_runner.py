@@ -28,7 +28,7 @@ from zoo.errors import IntegrityError, PluginError, UsageError
 from zoo.raw.pack import pack
 from zoo.registry import checkpoints
 from zoo.runner.loading import load
-from zoo.storage.result_cache import Kept
+from zoo.storage.result_cache import ResultCache
 from zoo_cli.main import main
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -362,9 +362,9 @@ def test_the_golden_check_is_made_once(bayer: Artifact, tmp_path: Path) -> None:
     def say(psnr: float) -> None:
         subject = json.loads(record.read_bytes().partition(b"\n")[0])["of"]
         del subject["zoo"], subject["changed"]
-        kept = Kept("golden", subject, Path(engines.__file__), Path(onnx.__file__))
-        assert kept.path == record
-        kept.write(json.dumps({"psnr_db": psnr}).encode())
+        cache = ResultCache("golden", subject, Path(engines.__file__), Path(onnx.__file__))
+        assert cache.path == record
+        cache.write(json.dumps({"psnr_db": psnr}).encode())
 
     say(77.5)
     assert load(bayer, host()).golden_psnr == 77.5

@@ -1,4 +1,4 @@
-"""What is kept in the cache between runs: found again, checked when it is read, and never missed."""
+"""Results kept between runs: found again, checked when they are read, and never needed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from zoo.artifacts import Artifact
-from zoo.checkpoints.listing import rests
+from zoo.checkpoints.listing import leftovers
 from zoo.devices import host
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.engines.ort_session import runtime_version
 from zoo.engines.prepared_models import LARGEST, other_versions, prepared
 from zoo.runner.budget import footprint
 from zoo.runner.loading import load
-from zoo.storage.result_cache import Kept, outdated
+from zoo.storage.result_cache import ResultCache, outdated
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -40,23 +40,23 @@ def code(tmp_path: Path) -> Path:
 
 
 def test_a_result_is_found_by_its_subject_alone(code: Path) -> None:
-    kept = Kept("sums", {"of": [1, 2], "shape": (3, 4)}, code)
-    assert kept.read(100) is None
-    kept.write(b"three\n")
-    assert Kept("sums", {"shape": (3, 4), "of": [1, 2]}, code).read(100) == b"three\n"
-    assert Kept("sums", {"of": [2, 2], "shape": (3, 4)}, code).read(100) is None
-    assert Kept("others", {"of": [1, 2], "shape": (3, 4)}, code).read(100) is None
-    assert kept.read(5) is None  # more than is asked for
+    cache = ResultCache("sums", {"of": [1, 2], "shape": (3, 4)}, code)
+    assert cache.read(100) is None
+    cache.write(b"three\n")
+    assert ResultCache("sums", {"shape": (3, 4), "of": [1, 2]}, code).read(100) == b"three\n"
+    assert ResultCache("sums", {"of": [2, 2], "shape": (3, 4)}, code).read(100) is None
+    assert ResultCache("others", {"of": [1, 2], "shape": (3, 4)}, code).read(100) is None
+    assert cache.read(5) is None  # more than is asked for
 
 
 def test_a_change_of_the_code_makes_results_outdated(code: Path) -> None:
-    kept = Kept("sums", {"of": 1}, code)
-    kept.write(b"one")
+    cache = ResultCache("sums", {"of": 1}, code)
+    cache.write(b"one")
     assert list(outdated("sums", {"of": 1}, code)) == []
-    assert list(outdated("sums", {"of": 2}, code)) == [kept.path]
+    assert list(outdated("sums", {"of": 2}, code)) == [cache.path]
     os.utime(code, (time.time() + 60, time.time() + 60))
-    assert Kept("sums", {"of": 1}, code).read(100) is None
-    assert list(outdated("sums", {"of": 1}, code)) == [kept.path]
+    assert ResultCache("sums", {"of": 1}, code).read(100) is None
+    assert list(outdated("sums", {"of": 1}, code)) == [cache.path]
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_change_of_the_code_makes_results_outdated(code: Path) -> None:
     ],
 )
 def test_damaged_results_are_none(damage: Any, code: Path) -> None:
-    kept = Kept("sums", {"of": 1}, code)
-    kept.write(b"one" * 1000)
-    assert kept.path is not None
-    kept.path.write_bytes(damage(kept.path.read_bytes()))
-    assert kept.read(1 << 20) is None
-    kept.write(b"two")
-    assert kept.read(100) == b"two"
+    cache = ResultCache("sums", {"of": 1}, code)
+    cache.write(b"one" * 1000)
+    assert cache.path is not None
+    cache.path.write_bytes(damage(cache.path.read_bytes()))
+    assert cache.read(1 << 20) is None
+    cache.write(b"two")
+    assert cache.read(100) == b"two"
 
 
 def test_without_a_place_for_a_cache_nothing_is_kept(
@@ -86,9 +86,9 @@ def test_without_a_place_for_a_cache_nothing_is_kept(
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
-    kept = Kept("sums", {"of": 1}, code)
-    kept.write(b"one")
-    assert kept.read(100) is None
+    cache = ResultCache("sums", {"of": 1}, code)
+    cache.write(b"one")
+    assert cache.read(100) is None
     assert list(outdated("sums", {}, code)) == []
     assert prepared("0" * 64, "1", True, lambda path: pytest.fail("made for nothing"), 1) is None
 
@@ -113,7 +113,7 @@ def test_a_network_is_prepared_once_and_gives_the_same_bits(bayer: Artifact) -> 
 
 
 def test_the_kept_network_is_the_one_that_runs(bayer: Artifact) -> None:
-    digest = "0" * 64  # of another network, of which nothing was kept
+    digest = "0" * 64  # of another network, for which nothing was cached
     engine = OnnxRuntimeEngine()
     engine.open(bayer.read("model.onnx"), digest=digest)
     ran = engine.open(b"never looked at", digest=digest).run(inputs())
@@ -127,9 +127,9 @@ def test_a_kept_network_that_does_not_load_is_passed_over(content: bytes | None,
     if content is None:  # whole by its digest, and no network all the same
         subject = json.loads(network.read_bytes().partition(b"\n")[0])["of"]
         del subject["zoo"], subject["changed"]
-        kept = Kept("onnxruntime", subject, Path(prepared.__code__.co_filename))
-        assert kept.path == network
-        kept.write(b"no network")
+        cache = ResultCache("onnxruntime", subject, Path(prepared.__code__.co_filename))
+        assert cache.path == network
+        cache.write(b"no network")
     else:
         network.write_bytes(content)
     assert np.array_equal(load(bayer, host()).session.run(inputs()), expected)
@@ -144,11 +144,13 @@ def test_large_networks_are_not_kept() -> None:
 def test_networks_prepared_for_another_runtime_can_be_pruned(bayer: Artifact) -> None:
     load(bayer, host())
     assert list(other_versions(runtime_version())) == []
-    assert rests() == []
+    assert leftovers() == []
     version = runtime_version() + ".1"
     assert prepared("0" * 64, version, True, lambda path: path.write_bytes(b"made"), 1) == b"made"
     (other,) = other_versions(runtime_version())
-    assert [(each.what, each.path) for each in rests()] == [("network prepared for another version", other)]
+    assert [(each.what, each.path) for each in leftovers()] == [
+        ("network prepared for another version", other)
+    ]
 
 
 # -------------------------------------------------------------------------------------------- what is derived

@@ -108,8 +108,8 @@ class World:
             "from pathlib import Path\n"
             "from zoo.download import pull\n"
             "from zoo.download.retry import Limits\n"
-            "from zoo.download.named_registry import known_with\n"
-            f"known = known_with({str(self.registry)!r})\n"
+            "from zoo.download.named_registry import load_registries\n"
+            f"known = load_registries({str(self.registry)!r})\n"
             f"QUICK = {QUICK!r}\n"
         )
         return subprocess.Popen(

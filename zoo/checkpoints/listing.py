@@ -1,8 +1,7 @@
-"""What is in the cache."""
+"""The contents of the cache: checkpoints, and leftovers that can be removed."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,7 @@ from pathlib import Path
 from zoo.artifacts import FileEntry, open_artifact
 from zoo.checkpoints.places import INSTALLED, cached_path
 from zoo.checkpoints.records import read_record
-from zoo.engines.ort_session import runtime_version
-from zoo.engines.prepared_models import other_versions
-from zoo.engines.tensorrt import TensorRtEngine
-from zoo.engines.tensorrt_cache import outdated
+from zoo.engines.leftovers import cached_leftovers
 from zoo.errors import ZooError
 from zoo.registry import Checkpoint, checkpoints
 from zoo.storage.cache_dir import cache_dir
@@ -22,14 +18,16 @@ from zoo.storage.flock import try_lock
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedCheckpoint:
     """A checkpoint in the cache.
 
-    id:       with "@COMMIT" for one of the Hub that no registry lists.
-    registry: whose entry it is; "" if none lists it (unpinned), None if it is not known whence it came.
-    current:  whether a registry that counts now lists exactly these bytes.
-    whole:    False if only what a device needs was fetched.
-    size:     bytes. used: seconds since 1970, None if unknown.
+    Attributes:
+        id: With "@COMMIT" for one of the Hub that no registry lists.
+        registry: Whose entry it is; "" if none lists it (unpinned), None if its origin is unknown.
+        current: Whether a registry that counts lists exactly these bytes now.
+        whole: False if only what a device needs was fetched.
+        size: In bytes.
+        used: When it was last used, in seconds since 1970; None if unknown.
     """
 
     id: str
@@ -47,37 +45,38 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """Something else in the cache that takes room: a partial download, a damaged checkpoint, what a kill left."""
+class Leftover:
+    """Something else in the cache that can be removed, such as a partial download or a damaged checkpoint.
+
+    Attributes:
+        what: A description of its kind.
+        size: In bytes.
+    """
 
     what: str
     path: Path
     size: int
 
 
-def kept() -> list[Kept]:
-    """The checkpoints in the cache, by id. Raises OutputError if there is no place for a cache."""
+def cached_checkpoints() -> list[CachedCheckpoint]:
+    """Return the checkpoints in the cache, by id. Raises OutputError if there is no place for a cache."""
     listed = {cached_path(each): each for each in checkpoints().values()}
     return sorted(
-        (_kept(folder, listed) for folder in _installed()), key=lambda each: (each.id, str(each.path))
+        (_described(folder, listed) for folder in _installed()), key=lambda each: (each.id, str(each.path))
     )
 
 
-def rests() -> list[Rest]:
-    """Whatever else lies in the cache and can go, as nobody is using it."""
+def leftovers() -> list[Leftover]:
+    """Return whatever else is in the cache and not in use by any process, so that it can be removed."""
     root = cache_dir()
     found = [
-        *(
-            Rest("partial download", path, _size(path))
-            for path in _entries(root / "partial")
-            if is_idle(path)
-        ),
-        *(Rest("damaged checkpoint", path, _size(path)) for path in _entries(root / "quarantine")),
-        *(Rest("left by a kill", path, _size(path)) for path in _entries(root / "trash")),
-        *(Rest("left by a kill", path, _size(path)) for path in _abandoned(root)),
-        *_made_by_others(),
+        *(("partial download", path) for path in _entries(root / "partial") if is_idle(path)),
+        *(("damaged checkpoint", path) for path in _entries(root / "quarantine")),
+        *(("left by a kill", path) for path in _entries(root / "trash")),
+        *(("left by a kill", path) for path in _abandoned(root)),
+        *cached_leftovers(),
     ]
-    return sorted(found, key=lambda each: (each.what, str(each.path)))
+    return [Leftover(what, path, _size(path)) for what, path in sorted(found)]
 
 
 # --------------------------------------------------------------------------------------------------- details
@@ -94,11 +93,11 @@ def _installed() -> Iterator[Path]:
         yield from level
 
 
-def _kept(folder: Path, listed: Mapping[Path, Checkpoint]) -> Kept:
+def _described(folder: Path, listed: Mapping[Path, Checkpoint]) -> CachedCheckpoint:
     record, entry = read_record(folder), listed.get(folder)
     registry = entry.registry if entry else record.registry if record else None
     known: Mapping[str, FileEntry] = entry.files if entry else record.files if record else {}
-    return Kept(
+    return CachedCheckpoint(
         id=entry.id if entry else record.id if record else _id_by_place(folder),
         path=folder,
         registry=registry,
@@ -137,16 +136,6 @@ def _abandoned(root: Path) -> Iterator[Path]:
             if path.name.startswith(".") and path.suffix == ".tmp" and is_idle(path):
                 yield path
     yield from (path for path in _entries(root / "locks") if is_idle(path))
-
-
-def _made_by_others() -> Iterator[Rest]:
-    """What engines must make anew; nothing where that cannot be told, as ONNX Runtime is not there."""
-    with contextlib.suppress(ZooError):
-        for path in outdated(TensorRtEngine().version):
-            yield Rest("TensorRT engine for another version", path, _size(path))
-    with contextlib.suppress(ZooError):
-        for path in other_versions(runtime_version()):
-            yield Rest("network prepared for another version", path, _size(path))
 
 
 def is_idle(path: Path) -> bool:

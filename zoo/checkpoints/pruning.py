@@ -1,4 +1,4 @@
-"""Keeping the cache in order: what of it is damaged, and what may go."""
+"""Keeping the cache in order: finding what is damaged, and removing what is not needed."""
 
 from __future__ import annotations
 
@@ -12,79 +12,81 @@ from pathlib import Path
 
 from zoo.artifacts import open_artifact
 from zoo.artifacts.manifest import MANIFEST_NAME
-from zoo.checkpoints.listing import Kept, Rest, kept, rests
+from zoo.checkpoints.listing import CachedCheckpoint, Leftover, cached_checkpoints, leftovers
 from zoo.checkpoints.places import cached_path, lock_path
 from zoo.checkpoints.records import all_records, make_record, read_record, remove_record, write_record
 from zoo.errors import IntegrityError, ZooError
 from zoo.registry import Checkpoint, checkpoints
 from zoo.storage.atomic import sha256_of, writing
 from zoo.storage.cache_dir import cache_dir
-from zoo.storage.file_lock import attempt, holding, release
+from zoo.storage.file_lock import file_lock, release, try_acquire
 
 _DAY = 86_400
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedCheckpoint:
     """A checkpoint whose files were all read.
 
-    problem: what is wrong with it, "" for nothing. moved: where it lies now, if it is damaged.
+    Attributes:
+        problem: What is wrong with it; "" if nothing is.
+        moved: Where it is now, if it is damaged.
     """
 
-    kept: Kept
+    cached: CachedCheckpoint
     problem: str = ""
     moved: Path | None = None
 
 
-def verify(advance: Callable[[int], None] = lambda size: None) -> list[Checked]:
+def verify(advance: Callable[[int], None] = lambda size: None) -> list[CheckedCheckpoint]:
     """Read every file of every checkpoint in the cache; a damaged one is moved to the quarantine.
 
     advance: told the bytes of each checkpoint that was read. Raises OutputError if one cannot be moved.
     """
     listed = {cached_path(each): each for each in checkpoints().values()}
     result = []
-    for each in kept():
+    for each in cached_checkpoints():
         entry = listed.get(each.path)
         if problem := _problem(each.path, entry):
             # A pull may have been replacing it meanwhile: only what is still damaged without one is.
-            with holding(_lock_of(each.path)):
+            with file_lock(_lock_of(each.path)):
                 problem = _problem(each.path, entry)
                 moved = _set_aside(each.path, "quarantine") if problem else None
-        result.append(Checked(each, problem, moved if problem else None))
+        result.append(CheckedCheckpoint(each, problem, moved if problem else None))
         advance(each.size)
     return result
 
 
-def prunable(unused_days: float | None = None) -> list[Kept | Rest]:
+def prunable(unused_days: float | None = None) -> list[CachedCheckpoint | Leftover]:
     """What can go: partial downloads, damaged and unlisted checkpoints, and versions that a newer one replaced.
 
     unused_days: also checkpoints that were not used for so many days. A checkpoint without a record that no
     registry lists counts as unlisted; one that was pulled by its commit or from a registry named by hand does not.
     """
-    found: list[Kept | Rest] = []
+    found: list[CachedCheckpoint | Leftover] = []
     ids = checkpoints().keys()
-    for each in kept():
+    for each in cached_checkpoints():
         superseded = not each.current and each.id in ids
         old = unused_days is not None and time.time() - (each.used or 0) >= unused_days * _DAY
         if each.registry is None or superseded or old:
             found.append(each)
-    return [*found, *rests()]
+    return [*found, *leftovers()]
 
 
-def remove(item: Kept | Rest) -> bool:
+def remove(item: CachedCheckpoint | Leftover) -> bool:
     """Remove something from the cache in one step; False if a pull is at work on it. Raises OutputError."""
-    if isinstance(item, Kept):
+    if isinstance(item, CachedCheckpoint):
         lock = _lock_of(item.path)
     elif item.path.is_dir():
         return _delete(item.path)
     else:
         lock = item.path
-    descriptor = attempt(lock)
+    descriptor = try_acquire(lock)
     if descriptor is None:
         return False
     try:
         # A file that nobody holds is its own lock, and goes with it.
-        return isinstance(item, Rest) or _delete(_set_aside(item.path, "trash"))
+        return isinstance(item, Leftover) or _delete(_set_aside(item.path, "trash"))
     finally:
         release(lock, descriptor)
 

@@ -1,8 +1,8 @@
-"""Notes of what was installed where: by them a pull knows that nothing is to be done without reading all bytes.
+"""Records of what was installed where, so that a pull can tell without reading all bytes that nothing is to be done.
 
-A record holds, for each file, its pinned sha256 and how it looked (size, times, inode) just after its bytes had
-been verified. A file that still looks like that was not written since. What a disk does to its bytes without the
-system's knowledge shows when they are used: a runner compares the sha256 of each file each time.
+A record holds, for each file, its pinned sha256 and its fingerprint (size, times, inode) just after its bytes were
+verified. A file whose fingerprint is the same was not written since. Damage by the disk leaves the fingerprint as it
+is and shows when the file is used: a runner compares the sha256 of each file each time.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ _MOST_FILES = 1001
 class Record:
     """What was installed in the folder `path`.
 
-    digest:   of the whole checkpoint, see :attr:`Checkpoint.digest`.
-    registry: whose entry it was; "" if no registry lists it (unpinned).
-    source:   where the files came from.
-    files:    those that were installed, with sha256 and size.
-    looks:    of each file, when it was verified.
-    pulled:   when, in seconds since 1970.
-    used:     the same for the last use.
+    Attributes:
+        digest: Of the whole checkpoint, see :attr:`Checkpoint.digest`.
+        registry: Whose entry it was; "" if no registry lists it (unpinned).
+        source: Where the files came from.
+        files: Those that were installed, with sha256 and size.
+        fingerprints: Of each file when it was verified, see :func:`file_fingerprint`.
+        pulled: When it was installed, in seconds since 1970.
+        used: When it was last used, in seconds since 1970.
     """
 
     id: str
@@ -48,7 +49,7 @@ class Record:
     registry: str
     source: str
     files: Mapping[str, FileEntry]
-    looks: Mapping[str, str]
+    fingerprints: Mapping[str, str]
     pulled: int
     used: float = 0.0
 
@@ -58,16 +59,16 @@ class Record:
         return sum(entry.size for entry in self.files.values())
 
     def holds(self, names: frozenset[str]) -> bool:
-        """Whether the files `names`, and no others, are there and look as they did when they were verified."""
-        return names == self.looks.keys() == _files_in(self.path) and all(
-            look_of(self.path / name) == self.looks[name] for name in names
+        """Whether the files `names`, and no others, are there with the fingerprints they had when verified."""
+        return names == self.fingerprints.keys() == _files_in(self.path) and all(
+            file_fingerprint(self.path / name) == self.fingerprints[name] for name in names
         )
 
 
 def make_record(wanted: Checkpoint, path: Path, names: frozenset[str], source: str) -> Record:
     """A record of the files `names`, which have just been verified, in the folder `path`."""
-    looks = {name: look_of(path / name) for name in sorted(names)}
-    files = {name: wanted.files[name] for name in looks}
+    fingerprints = {name: file_fingerprint(path / name) for name in sorted(names)}
+    files = {name: wanted.files[name] for name in fingerprints}
     return Record(
         wanted.id,
         Path(os.path.abspath(path)),
@@ -75,13 +76,13 @@ def make_record(wanted: Checkpoint, path: Path, names: frozenset[str], source: s
         wanted.registry,
         source,
         files,
-        looks,
+        fingerprints,
         int(time.time()),
     )
 
 
-def look_of(path: Path) -> str:
-    """Size, times of the last changes and inode of a regular file; "" if there is none."""
+def file_fingerprint(path: Path) -> str:
+    """Return size, times of the last changes and inode of a regular file; "" if there is none."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -110,7 +111,7 @@ def write_record(record: Record) -> None:
         "registry": record.registry,
         "source": record.source,
         "files": {name: dataclasses.asdict(entry) for name, entry in record.files.items()},
-        "looks": dict(record.looks),
+        "looks": dict(record.fingerprints),
         "pulled": record.pulled,
     }
     with contextlib.suppress(OSError, OutputError):
@@ -151,7 +152,7 @@ def distrust(folder: Path) -> None:
     """Have the next pull read all files in `folder` again: one of them is not what it should be."""
     record = read_record(folder)
     if record is not None:
-        write_record(dataclasses.replace(record, looks={}))
+        write_record(dataclasses.replace(record, fingerprints={}))
 
 
 def _read(path: Path) -> Record | None:
@@ -170,7 +171,7 @@ def _read(path: Path) -> Record | None:
             files={
                 name: FileEntry(each.sha256("sha256"), each.integer("size")) for name, each in files.items()
             },
-            looks=fields.table("looks").texts(most=_MOST_FILES, longest=200),
+            fingerprints=fields.table("looks").texts(most=_MOST_FILES, longest=200),
             pulled=fields.integer("pulled"),
             used=used,
         )

@@ -9,14 +9,14 @@ from zoo.contracts import Reporter, SilentReporter
 from zoo.download.endpoint import redacted
 from zoo.download.retry import Limits
 from zoo.errors import IntegrityError, UsageError
-from zoo.registry import Checkpoint, checkpoints, merged, parse_registry
+from zoo.registry import Checkpoint, checkpoints, merge, parse_registry
 from zoo.registry.registry_toml import LARGEST
 from zoo.registry.sources import check_web_address
 from zoo.storage.atomic import read_bytes
 
 
-def known_with(registry: str | None, report: Reporter | None = None) -> Mapping[str, Checkpoint]:
-    """The checkpoints of the installed, the user's own and the registry at a path or an https address.
+def load_registries(registry: str | None, report: Reporter | None = None) -> Mapping[str, Checkpoint]:
+    """Return the checkpoints of the installed registry, the user's own, and the one at a path or an https address.
 
     Raises UsageError if it is neither or means something else by a known id, IntegrityError if it is damaged,
     InputError or NetworkError if it cannot be read.
@@ -28,7 +28,7 @@ def known_with(registry: str | None, report: Reporter | None = None) -> Mapping[
     else:
         path = Path(registry).resolve()
         entries = parse_registry(read_bytes(path, LARGEST, error=IntegrityError), str(path))
-    return merged(checkpoints(), entries)
+    return merge(checkpoints(), entries)
 
 
 def _from_web(address: str, report: Reporter) -> Mapping[str, Checkpoint]:

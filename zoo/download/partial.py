@@ -14,7 +14,7 @@ from types import TracebackType
 from zoo.artifacts import FileEntry
 from zoo.checkpoints.places import partial_path
 from zoo.storage.atomic import CHUNK, open_regular, reading, writing
-from zoo.storage.file_lock import attempt, release, wait_for
+from zoo.storage.file_lock import acquire, release, try_acquire
 
 _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS)
 
@@ -38,7 +38,7 @@ class Partial:
 
     def _start(self) -> None:
         """Take over what is there; start anew if it cannot be the beginning of this file."""
-        self._descriptor = wait_for(self.path, self._waiting)
+        self._descriptor = acquire(self.path, self._waiting)
         self.size, self._digest = 0, hashlib.sha256()
         with writing(self.path):
             mode = os.fstat(self._descriptor)
@@ -129,6 +129,6 @@ def remove_leftover(path: Path) -> None:
     """Remove a partial file or a lock that a killed pull left, unless another process is at work with it."""
     if os.path.lexists(path):
         with contextlib.suppress(OSError):
-            descriptor = attempt(path)
+            descriptor = try_acquire(path)
             if descriptor is not None:
                 release(path, descriptor)

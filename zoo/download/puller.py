@@ -19,7 +19,7 @@ from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
 from zoo.registry import Checkpoint, checkpoints
 from zoo.registry.sources import HubAddress
 from zoo.storage.atomic import read_bytes, reading, sha256_of, writing
-from zoo.storage.file_lock import holding
+from zoo.storage.file_lock import file_lock
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def pull(
         return Pulled(wanted, target, files, fresh=False)
     if out is not None:
         _check_free(target, wanted)
-    with holding(
+    with file_lock(
         lock_path(wanted.digest),
         waiting=lambda: report.note(f"Another process is pulling {wanted.id}; waiting for it."),
     ):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from zoo.artifacts import FileEntry
 from zoo.artifacts.manifest import MANIFEST_NAME, parse_manifest
 from zoo.errors import UnknownIdError, UsageError
-from zoo.registry import Checkpoint, find
+from zoo.registry import Checkpoint, find_checkpoint
 from zoo.registry.registries import built_in
 from zoo.registry.sources import COMMIT, REPOSITORY, HubAddress, hub_address
 from zoo.suggest import did_you_mean
@@ -43,7 +43,7 @@ def requested(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAdd
             return MovingName(plain, revision or "main")
         address = HubAddress(plain, revision)
         return next((each for each in known.values() if address in _addresses(each)), address)
-    entry = find(plain, known)
+    entry = find_checkpoint(plain, known)
     if at and not _is_revision(entry, revision):
         raise UsageError(
             f"The registry {entry.registry} pins '{plain}' at {_revisions(entry)}, not at '{revision[:100]}'.",

@@ -14,7 +14,7 @@ from typing import Any
 
 from zoo import onnx
 from zoo.machine.processors import machine
-from zoo.storage.result_cache import Kept, outdated
+from zoo.storage.result_cache import ResultCache, outdated
 
 _KIND = "onnxruntime"
 #: What rewrites a network before it is prepared lies in zoo.onnx.
@@ -33,9 +33,9 @@ def prepared(
     """
     if size > LARGEST:
         return None
-    kept = Kept(_KIND, {"model": digest, "unsigned": unsigned, **_here(version)}, *_CODE)
-    known = kept.read(LARGEST)
-    if known is not None or not kept.writable:
+    cache = ResultCache(_KIND, {"model": digest, "unsigned": unsigned, **_here(version)}, *_CODE)
+    known = cache.read(LARGEST)
+    if known is not None or not cache.writable:
         return known
     with tempfile.TemporaryDirectory(prefix="zoo-prepared-") as folder:
         path = Path(folder) / "model.onnx"
@@ -43,7 +43,7 @@ def prepared(
         if path.stat().st_size > LARGEST:
             return None
         made = path.read_bytes()
-    kept.write(made)
+    cache.write(made)
     return made
 
 

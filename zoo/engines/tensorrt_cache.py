@@ -19,7 +19,7 @@ from zoo.errors import ZooError
 from zoo.machine.nvidia import gpu_identity
 from zoo.storage.atomic import write_bytes_atomic, writing
 from zoo.storage.cache_dir import cache_dir
-from zoo.storage.file_lock import attempt, holding, release
+from zoo.storage.file_lock import file_lock, release, try_acquire
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def built_engine(
     subject = {"version": version, "gpu": gpu_identity(root), "options": dict(options)}
     folder = engines_folder() / _key(data, subject)
     building = folder.with_name(f".{folder.name}.tmp")
-    with holding(lock_of(folder)):
+    with file_lock(lock_of(folder)):
         if folder.is_dir():
             try:
                 os.utime(folder)
@@ -84,7 +84,7 @@ def outdated(version: Callable[[], str], *, root: Path = Path("/")) -> Iterator[
         return
     for path in (path for path in paths if path.suffix == ".tmp"):
         lock = path.with_suffix(".lock")
-        descriptor = attempt(lock)
+        descriptor = try_acquire(lock)
         if descriptor is not None:
             release(lock, descriptor)
             yield path

@@ -16,7 +16,7 @@ from zoo.errors import IntegrityError
 from zoo.onnx.graph import FLOAT, Graph, Tensor, Value, read_model
 from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, reason_against
 from zoo.storage.atomic import read_bytes
-from zoo.storage.result_cache import Kept
+from zoo.storage.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -48,10 +48,10 @@ def checked_model(artifact: Artifact) -> bytes:
     subject = (manifest.files["model.onnx"].sha256, manifest.input, manifest.output)
     if subject not in _passed:
         specs = {"input": asdict(manifest.input), "output": asdict(manifest.output)}
-        kept = Kept("checked", {"model": subject[0], **specs}, Path(__file__))
-        if kept.read(len(_PASSED)) != _PASSED:
+        cache = ResultCache("checked", {"model": subject[0], **specs}, Path(__file__))
+        if cache.read(len(_PASSED)) != _PASSED:
             check_onnx(data, manifest.input, manifest.output)
-            kept.write(_PASSED)
+            cache.write(_PASSED)
         _passed.add(subject)
     return data
 

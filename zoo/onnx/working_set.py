@@ -19,7 +19,7 @@ from zoo.errors import InputError
 from zoo.onnx.check import checked_model
 from zoo.onnx.graph import FLOAT, Graph, Node, Tensor, read_model
 from zoo.onnx.protobuf import Reader
-from zoo.storage.result_cache import Kept
+from zoo.storage.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -67,13 +67,13 @@ def working_set_of(artifact: Artifact) -> WorkingSet:
     """Of an artifact's network, derived once and kept. Raises IntegrityError for a file that no engine may be given."""
     channels = artifact.manifest.input.channels
     subject = {"model": artifact.manifest.files[MODEL_NAME].sha256, "channels": channels}
-    kept = Kept("working-set", subject, Path(__file__))
-    known = kept.read_table(_LARGEST_RECORD)
+    cache = ResultCache("working-set", subject, Path(__file__))
+    known = cache.read_table(_LARGEST_RECORD)
     if known is not None:
         with contextlib.suppress(InputError):
             return WorkingSet(known.number("live", least=0, most=1e12), known.boolean("integer"))
     found = working_set(checked_model(artifact), channels)
-    kept.write_table(dataclasses.asdict(found))
+    cache.write_table(dataclasses.asdict(found))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.registry.entry import entry_for
 from zoo.registry.installed import shipped_folder
-from zoo.registry.registries import checkpoint, checkpoints, find, merged
+from zoo.registry.registries import checkpoint, checkpoints, find_checkpoint, merge
 from zoo.registry.registry_toml import FORMAT, PACKAGE_SOURCE, Checkpoint, parse_registry
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "checkpoint",
     "checkpoints",
     "entry_for",
-    "find",
-    "merged",
+    "find_checkpoint",
+    "merge",
     "parse_registry",
     "shipped_folder",
 ]

@@ -30,15 +30,15 @@ def checkpoints() -> Mapping[str, Checkpoint]:
     """
     known: Mapping[str, Checkpoint] = _read(registry_file())
     own = users_file()
-    return known if own is None else merged(known, _read(own))
+    return known if own is None else merge(known, _read(own))
 
 
 def checkpoint(name: str) -> Checkpoint:
     """The checkpoint called `name`. Raises UnknownIdError, with the name that was probably meant."""
-    return find(name, checkpoints())
+    return find_checkpoint(name, checkpoints())
 
 
-def find(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
+def find_checkpoint(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
     """The checkpoint of `known` called `name`. Raises UnknownIdError, with the name that was probably meant."""
     if name not in known:
         raise UnknownIdError(
@@ -75,7 +75,7 @@ def users_file() -> Path | None:
     return path.resolve() if path.is_file() else None
 
 
-def merged(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Mapping[str, Checkpoint]:
+def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Mapping[str, Checkpoint]:
     """The entries of two registries. Raises UsageError if they pin different bytes under one id."""
     result = dict(known)
     for name, entry in more.items():

@@ -53,15 +53,19 @@ _WRITER = 14 * MB
 
 @dataclass(frozen=True)
 class Frame:
-    """A file as it is planned for.
+    """What the memory plan needs to know of a file.
 
-    height, width: as the network sees it. pixels: of the RAW mosaic; 0 for a picture. lies: whether it is turned.
+    Attributes:
+        height: Rows as the network sees them.
+        width: Columns as the network sees them.
+        pixels: Of the RAW mosaic; 0 for a picture.
+        rotated: Whether the picture is turned by 90 degrees when it is written.
     """
 
     height: int
     width: int
     pixels: int = 0
-    lies: bool = False
+    rotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,8 @@ class Footprint:
     def need(self, frame: Frame, plan: Plan, picture: Format, reserve: int) -> Need:
         """What computing a frame in these tiles takes."""
         output = self.manifest.output
-        side = plan.columns if frame.lies else plan.rows
-        strip = max(span.stop - span.start for span in side) * (plan.height if frame.lies else plan.width)
+        side = plan.columns if frame.rotated else plan.rows
+        strip = max(span.stop - span.start for span in side) * (plan.height if frame.rotated else plan.width)
         if needs_whole(output.channels):
             strip = 2 * plan.height * plan.width  # all of it, and once more by channel
         tile = plan.largest

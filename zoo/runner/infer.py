@@ -23,7 +23,7 @@ _AT_ONCE = 1 << 17
 _ROWS_AT_ONCE = 64
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """What tiles are taken from: :class:`zoo.raw.pack.Packed` or :class:`zoo.raw.pack.Packer`."""
 
     @property
@@ -62,7 +62,7 @@ class Canvas:
     how it is to be turned, as LibRaw numbers it.
     """
 
-    source: Source
+    source: InputSource
     scale: int
     channels: int
     largest: int = 255
@@ -79,10 +79,10 @@ class Canvas:
     def size(self) -> tuple[int, int]:
         """Width and height when it is upright."""
         height, width = self.sides
-        return (height, width) if self.lies else (width, height)
+        return (height, width) if self.rotated else (width, height)
 
     @property
-    def lies(self) -> bool:
+    def rotated(self) -> bool:
         """Whether its columns become its rows."""
         return _TURNS[self.flip] % 2 == 1
 
@@ -96,10 +96,10 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
     """
     turns = _TURNS[canvas.flip]
     backwards = turns in (1, 2)
-    outer, inner = (plan.columns, plan.rows) if canvas.lies else (plan.rows, plan.columns)
+    outer, inner = (plan.columns, plan.rows) if canvas.rotated else (plan.rows, plan.columns)
     place = _places(canvas)
     for span in reversed(outer) if backwards else outer:
-        tiles = [(across, span) if canvas.lies else (span, across) for across in inner]
+        tiles = [(across, span) if canvas.rotated else (span, across) for across in inner]
         whole = [place(*tile) for tile in tiles]
         rows, columns = (max(at[side].stop for at, _ in whole) for side in (0, 1))
         first_row, first_column = (min(at[side].start for at, _ in whole) for side in (0, 1))
@@ -175,7 +175,7 @@ def _place(span: Span, scale: int, added: int, size: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start + offset, stop + offset)
 
 
-def window(source: Source, row: Span, column: Span) -> npt.NDArray[np.float32]:
+def window(source: InputSource, row: Span, column: Span) -> npt.NDArray[np.float32]:
     """The input of a tile, (1, C, h, w). Beyond the frame's lower and right edge it is mirrored."""
     rows, columns = _mirrored(source.shape[0], row), _mirrored(source.shape[1], column)
     inside = column.last <= source.shape[1]

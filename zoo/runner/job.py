@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.artifacts.manifest import Manifest
-    from zoo.runner.infer import Canvas, Source
+    from zoo.runner.infer import Canvas, InputSource
 
 #: A tiling that leaves room for decoding the next file meanwhile may take this much longer.
 _FOR_DECODING_AHEAD = 1.05
@@ -219,7 +219,7 @@ class _Batch:
         """One file. following: the next one, if there is one."""
         from zoo.runner.infer import Canvas, infer
 
-        source: Source
+        source: InputSource
         if self._manifest.input.kind == "packed-raw":
             source, flip = self._raw(result, last=not following)
         else:
@@ -235,7 +235,7 @@ class _Batch:
         result.steps["write"] = time.perf_counter() - started - result.steps["infer"]
         result.size = canvas.size
 
-    def _raw(self, result: FileResult, *, last: bool) -> tuple[Source, int]:
+    def _raw(self, result: FileResult, *, last: bool) -> tuple[InputSource, int]:
         """A RAW file as the network takes it, a part at a time, and how the picture is to be turned."""
         from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
         from zoo.raw.pack import packer
@@ -253,7 +253,7 @@ class _Batch:
         """The tiling. Has the next file decoded if there is room for that; else the decoder may have to go."""
         source, picture, most = canvas.source, self._settings.format, self._most
         raw = self._manifest.input.kind == "packed-raw"
-        frame = Frame(*source.shape, source.height * source.width if raw else 0, canvas.lies)
+        frame = Frame(*source.shape, source.height * source.width if raw else 0, canvas.rotated)
 
         def within(limit: int) -> tuple[Plan, Need]:
             plan = self._need.plan(frame, picture, limit, self._reserve, self._tile)
@@ -287,7 +287,7 @@ def _timed_parts(result: FileResult, parts: Iterator[npt.NDArray[Any]]) -> Itera
         del part
 
 
-def _packed_picture(result: FileResult, manifest: Manifest) -> Source:
+def _packed_picture(result: FileResult, manifest: Manifest) -> InputSource:
     """A picture as the network takes it, whole and upright."""
     from zoo.images.pixels import as_input, read_pixels
     from zoo.raw.pack import Packed

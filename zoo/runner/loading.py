@@ -15,7 +15,7 @@ from zoo.engines.opening import blaming, open_for
 from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
 from zoo.machine.processors import machine
 from zoo.onnx.check import checked_model
-from zoo.storage.result_cache import Kept
+from zoo.storage.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -150,13 +150,13 @@ class _GoldenRecord:
             "machine": machine(),
         }
         # Engines rewrite files when they load them: a change of theirs needs a new check.
-        self._kept = Kept("golden", subject, Path(engines.__file__), Path(onnx.__file__))
+        self._cache = ResultCache("golden", subject, Path(engines.__file__), Path(onnx.__file__))
 
     def raise_if_refused(self) -> None:
         """Raise IntegrityError if the engine failed this very check before."""
         known = self._known()
         if isinstance(known, str):
-            raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._kept.path}")
+            raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._cache.path}")
 
     def psnr(self, session: Session) -> float | None:
         """In dB, from the record or by checking. Raises IntegrityError, which is recorded, if it is too low."""
@@ -166,14 +166,14 @@ class _GoldenRecord:
         try:
             psnr = check_golden(session, self._artifact, self._by)
         except IntegrityError as error:
-            self._kept.write_table({"refused": error.message})
+            self._cache.write_table({"refused": error.message})
             raise
-        self._kept.write_table({"psnr_db": psnr})
+        self._cache.write_table({"psnr_db": psnr})
         return psnr
 
     def _known(self) -> float | str | None:
         """The PSNR recorded, or why the engine was refused; None if neither is known."""
-        fields = None if self._golden is None else self._kept.read_table(_LARGEST_RECORD)
+        fields = None if self._golden is None else self._cache.read_table(_LARGEST_RECORD)
         if self._golden is None or fields is None:
             return None
         try:

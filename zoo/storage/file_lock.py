@@ -1,4 +1,4 @@
-"""One process at a time: the others wait, and go on at once if it dies."""
+"""A lock held by one process at a time; the others wait, and go on at once if that process dies."""
 
 from __future__ import annotations
 
@@ -16,23 +16,28 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def holding(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the lock `path` during the body, after waiting for it if need be; nothing is left of it afterwards.
+def file_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock `path` during the body; the file is removed afterwards.
 
-    waiting: called once if another process holds it. Raises OutputError if it cannot be made.
+    Args:
+        path: The lock file, which is made if it does not exist.
+        waiting: Called once if another process holds the lock.
+
+    Raises:
+        OutputError: The file cannot be made.
     """
-    descriptor = wait_for(path, waiting)
+    descriptor = acquire(path, waiting)
     try:
         yield
     finally:
         release(path, descriptor)
 
 
-def wait_for(path: Path, waiting: Callable[[], None] = lambda: None) -> int:
-    """An open descriptor that holds the lock of the file `path`, which is made if need be."""
+def acquire(path: Path, waiting: Callable[[], None] = lambda: None) -> int:
+    """Wait for the lock of the file `path`, which is made if need be; return a descriptor that holds it."""
     waited = False
     while True:
-        descriptor = attempt(path)
+        descriptor = try_acquire(path)
         if descriptor is not None:
             return descriptor
         if not waited:
@@ -41,8 +46,8 @@ def wait_for(path: Path, waiting: Callable[[], None] = lambda: None) -> int:
         time.sleep(_POLL)
 
 
-def attempt(path: Path) -> int | None:
-    """The same without waiting: None if another process holds it, or just gave it up."""
+def try_acquire(path: Path) -> int | None:
+    """Acquire without waiting; return None if another process holds the lock, or just gave it up."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, _FLAGS, 0o666)

@@ -1,4 +1,4 @@
-"""What was computed once, kept in the cache together with what it was made from."""
+"""Results that were computed once, kept in the cache together with what they were made from."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ _SUFFIX = ".kept"
 _LARGEST_HEADER = 10_000
 
 
-class Kept:
-    """One result of a kind, found again by its subject: all that it depends on, this version of zoo included.
+class ResultCache:
+    """One result of a kind, found again by its subject: everything it depends on, this version of zoo included.
 
-    A file of the cache holds the subject and the digest of the result in its first line, then the result. Where
-    there is no place for a cache, or it cannot be written, nothing is kept, and no error raised.
+    A file of the cache holds the subject and the digest of the result in its first line, then the result. If there
+    is no place for a cache or it cannot be written, nothing is kept and no error is raised.
     """
 
     def __init__(self, kind: str, subject: Mapping[str, Any], *code: Path) -> None:
-        """kind: names a folder of the cache. code: modules; a change of any beside them makes results outdated."""
+        """Find the file of a result; nothing is read yet.
+
+        Args:
+            kind: Name of a folder of the cache.
+            subject: Everything the result depends on, as JSON can write it.
+            code: Modules the result depends on; a change of any module in their folders makes it outdated.
+        """
         text = json.dumps({**subject, **_version(*code)}, sort_keys=True)
         self._subject = json.loads(text)  # as it is read back
         key = hashlib.sha256(text.encode()).hexdigest()
@@ -37,7 +43,7 @@ class Kept:
             self.path = cache_dir() / kind / (key[:32] + _SUFFIX)
 
     def read(self, most: int) -> bytes | None:
-        """The result; None if there is none, or it is damaged or has more than `most` bytes."""
+        """Return the result; None if there is none, it is damaged, or it has more than `most` bytes."""
         if self.path is None:
             return None
         try:
@@ -52,7 +58,7 @@ class Kept:
         return result if whole and len(result) <= most else None
 
     def read_table(self, most: int) -> Fields | None:
-        """The result that :meth:`write_table` kept; None as :meth:`read` says."""
+        """Return the result that :meth:`write_table` kept; None in the cases that :meth:`read` names."""
         content, source = self.read(most), str(self.path)
         if content is None:
             return None
@@ -63,7 +69,7 @@ class Kept:
 
     @property
     def writable(self) -> bool:
-        """Whether a result could be kept, as far as that shows; makes the folder."""
+        """Whether a result can be kept, as far as the folder's permissions show; makes the folder."""
         if self.path is None:
             return False
         with contextlib.suppress(OSError):
@@ -71,7 +77,7 @@ class Kept:
         return os.access(self.path.parent, os.W_OK)
 
     def write(self, result: bytes) -> None:
-        """Keep a result in the place of what was kept."""
+        """Keep a result, replacing an earlier one."""
         if self.path is None or not self.writable:
             return
         header = {"of": self._subject, "sha256": hashlib.sha256(result).hexdigest()}
@@ -80,12 +86,12 @@ class Kept:
             write_bytes_atomic(self.path, json.dumps(header).encode() + b"\n" + result)
 
     def write_table(self, result: Mapping[str, Any]) -> None:
-        """Keep a table of JSON in the place of what was kept."""
+        """Keep a table that JSON can write, replacing an earlier one."""
         self.write(json.dumps(result).encode())
 
 
 def outdated(kind: str, current: Mapping[str, Any], *code: Path) -> Iterator[Path]:
-    """Files of a kind whose subject says otherwise than `current`, or that another version of zoo made."""
+    """Yield the files of a kind whose subject differs from `current`, or that another version of zoo made."""
     expected = {**current, **_version(*code)}
     try:
         paths = sorted((cache_dir() / kind).glob("*" + _SUFFIX))

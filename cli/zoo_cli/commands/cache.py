@@ -12,7 +12,7 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, sca
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.checkpoints.listing import Kept, Rest
+    from zoo.checkpoints.listing import CachedCheckpoint, Leftover
 
 
 @click.group(name="cache")
@@ -24,10 +24,10 @@ def command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """List the checkpoints in the cache with their sizes and when they were last used."""
-    from zoo.checkpoints.listing import kept, rests
+    from zoo.checkpoints.listing import cached_checkpoints, leftovers
     from zoo.storage.cache_dir import cache_dir
 
-    checkpoints, others = kept(), rests()
+    checkpoints, others = cached_checkpoints(), leftovers()
     if as_json:
         print_json(
             {
@@ -62,27 +62,30 @@ def verify(as_json: bool) -> None:
 
     The exit code is 4 if any was damaged.
     """
-    from zoo.checkpoints.listing import kept
+    from zoo.checkpoints.listing import cached_checkpoints
     from zoo.checkpoints.pruning import verify
 
     with progress() as reporter:
-        reporter.start("verify", sum(each.size for each in kept()), "B")
+        reporter.start("verify", sum(each.size for each in cached_checkpoints()), "B")
         checked = verify(reporter.advance)
         reporter.finish()
     damaged = [each for each in checked if each.problem]
     if as_json:
         print_json(
-            [{**_record(each.kept), "problem": each.problem or None, "moved": each.moved} for each in checked]
+            [
+                {**_record(each.cached), "problem": each.problem or None, "moved": each.moved}
+                for each in checked
+            ]
         )
     else:
         for each in damaged:
-            print_text(f"{each.kept.id}: {each.problem}", f"  It was moved to {each.moved}")
+            print_text(f"{each.cached.id}: {each.problem}", f"  It was moved to {each.moved}")
         print_text(f"{len(checked) - len(damaged)} of {len(checked)} checkpoints are whole.")
     if damaged:
-        names = ", ".join(each.kept.id for each in damaged[:5])
+        names = ", ".join(each.cached.id for each in damaged[:5])
         raise IntegrityError(
             f"{len(damaged)} checkpoints in the cache are damaged: {names}.",
-            hint=f"Fetch again what you need:  zoo pull {damaged[0].kept.id}",
+            hint=f"Fetch again what you need:  zoo pull {damaged[0].cached.id}",
         )
 
 
@@ -110,7 +113,7 @@ def prune(unused: float | None, dry_run: bool, as_json: bool) -> None:
     print_text(f"{done} {len(removed)} things, {scaled(size, 'B')}.")
 
 
-def _record(each: Kept) -> dict[str, object]:
+def _record(each: CachedCheckpoint) -> dict[str, object]:
     return {
         "id": each.id,
         "path": each.path,
@@ -123,12 +126,12 @@ def _record(each: Kept) -> dict[str, object]:
     }
 
 
-def _removed(item: Kept | Rest) -> dict[str, object]:
+def _removed(item: CachedCheckpoint | Leftover) -> dict[str, object]:
     what = getattr(item, "what", None) or f"checkpoint {getattr(item, 'id', '')}"
     return {"what": what, "path": item.path, "size": item.size}
 
 
-def _origin(each: Kept) -> str:
+def _origin(each: CachedCheckpoint) -> str:
     from zoo.registry.installed import registry_file
 
     if each.registry is None:

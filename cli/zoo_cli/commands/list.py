@@ -70,11 +70,11 @@ def command(
 def _chosen(
     registry: str | None, device: str | None, max_mb: float | None, arch: str | None
 ) -> Sequence[Checkpoint]:
-    from zoo.download.named_registry import known_with
+    from zoo.download.named_registry import load_registries
 
     return [
         each
-        for each in known_with(registry).values()
+        for each in load_registries(registry).values()
         if (device is None or device in each.devices)
         and (max_mb is None or each.size <= max_mb * 1e6)
         and (arch is None or arch in (each.architecture, each.architecture.partition(":")[0]))

@@ -30,11 +30,11 @@ def command(name: str, device: str | None, out: Path | None, registry: str | Non
     NAMESPACE/NAME@COMMIT for anything on the Hub that no registry lists.
     """
     from zoo.download import pull
-    from zoo.download.named_registry import known_with
+    from zoo.download.named_registry import load_registries
 
     with quiet_stdout(as_json), progress() as reporter:
         profile = _profile(device) if device else None
-        known = known_with(registry, reporter)
+        known = load_registries(registry, reporter)
         pulled = pull(name, out, device=profile, known=known, report=reporter)
     if as_json:
         print_json(_record(pulled))
