@@ -85,10 +85,14 @@ class MissingDependencyError(ZooError):
     exit_code = 6
 
 
-class HonestEffectError(ZooError):
+class NoEffectError(ZooError):
     """A stage changed nothing, only wrote zeros, or lost more quality than the budget allows."""
 
     exit_code = 7
+
+
+#: The name that plugins written earlier catch it by.
+HonestEffectError = NoEffectError
 
 
 class OutputError(ZooError):

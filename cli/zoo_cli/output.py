@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from zoo.formatting import table_lines
 from zoo.stdio import stdout_to_stderr
 
 _LONG_TABLE = 60
@@ -65,43 +66,7 @@ def print_table(
     if sys.stdout.isatty() and len(cells) <= _LONG_TABLE:
         _print_rich(columns, cells, title, to_right)
         return
-    widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    if title:
-        print_text(title)
-    for line in [list(columns), *cells]:
-        padded = (
-            cell.rjust(width) if column in to_right else cell.ljust(width)
-            for column, cell, width in zip(columns, line, widths, strict=True)
-        )
-        print_text("  ".join(padded).rstrip())
-
-
-def integer(value: float | None) -> str:
-    """``1,513,812``."""
-    return "" if value is None else f"{value:,.0f}"
-
-
-def scaled(value: float | None, unit: str = "") -> str:
-    """Four digits with a decimal prefix: ``1.999 G``, ``6.055 MB`` for the unit "B"."""
-    if value is None:
-        return ""
-    for prefix, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= factor:
-            return f"{value / factor:.4g} {prefix}{unit}"
-    return f"{value:.4g} {unit}".rstrip()
-
-
-def seconds(value: float | None) -> str:
-    """A duration: ``41.2 ms``, ``3.21 s``, ``2:35``, ``1:02:35``."""
-    if value is None:
-        return ""
-    if value < 1:
-        return f"{value * 1e3:.3g} ms"
-    if value < 60:
-        return f"{value:.3g} s"
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    print_text(*([title] if title else []), *table_lines(columns, cells, right=to_right))
 
 
 # --------------------------------------------------------------------------------------------------- details

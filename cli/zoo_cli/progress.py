@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Reporter, SilentReporter
-from zoo_cli.output import scaled, seconds
+from zoo.formatting import scaled, seconds
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -18,7 +18,7 @@ from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
 from zoo.artifacts.golden import check_golden
 from zoo.contracts import SilentReporter
-from zoo.errors import HonestEffectError, LegalityError, OutputError, UnknownIdError, UsageError
+from zoo.errors import LegalityError, NoEffectError, OutputError, UnknownIdError, UsageError
 from zoo.pipeline.pipeline import Outcome, apply
 from zoo.pipeline.recipe_file import with_file
 from zoo.recipes import recipe_toml
@@ -126,7 +126,7 @@ def test_weights_of_another_net_are_refused(compressed: Outcome, tmp_path: Path)
     ],
 )
 def test_a_stage_without_honest_effect_fails_by_name(recipe: str, text: str, tmp_path: Path) -> None:
-    with pytest.raises(HonestEffectError, match=text):
+    with pytest.raises(NoEffectError, match=text):
         run(recipe, tmp_path / "out", budgets=(Budget(steps=0),))
     assert not (tmp_path / "out").exists()
 
@@ -134,7 +134,7 @@ def test_a_stage_without_honest_effect_fails_by_name(recipe: str, text: str, tmp
 def test_a_stage_that_loses_more_quality_than_the_budget_fails_by_name(tmp_path: Path) -> None:
     start = run(None, tmp_path / "start", budgets=(Budget(steps=80),))
     options = {"weights": str(start.artifact), "budgets": (Budget(steps=0),)}
-    with pytest.raises(HonestEffectError, match=r"spoils lost .* dB"):
+    with pytest.raises(NoEffectError, match=r"spoils lost .* dB"):
         run("spoils", tmp_path / "out", max_loss=0.5, **options)
     assert run("spoils", tmp_path / "out", max_loss=None, **options).artifact.is_dir()
 

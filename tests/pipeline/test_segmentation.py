@@ -17,7 +17,7 @@ from support.mask_folders import label, picture
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import OutputSpec, SilentReporter
-from zoo.errors import HonestEffectError
+from zoo.errors import NoEffectError
 from zoo.evaluation.evaluator import evaluate_artifact
 from zoo.evaluation.measures import MASKS, compare_masks
 from zoo.evaluation.quality import Quality, Score
@@ -166,9 +166,7 @@ def test_points_of_dice_are_the_budget_of_a_stage(folder: Path, tmp_path: Path) 
     stage, start = Stage((plugins.technique("depthwise"),)), StartWeights("its own", "", trained=True)
     _check_loss(wanted, stage, measured(0.90), measured(0.881), start)
     _check_loss(wanted, stage, measured(0.90), measured(0.1), StartWeights("random", "", trained=False))
-    with pytest.raises(
-        HonestEffectError, match=r"depthwise lost 2\.50 points of Dice \(0\.9000 to 0\.8750\)"
-    ):
+    with pytest.raises(NoEffectError, match=r"depthwise lost 2\.50 points of Dice \(0\.9000 to 0\.8750\)"):
         _check_loss(wanted, stage, measured(0.90), measured(0.875), start)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from zoo.cost import model_cost
-from zoo.errors import HonestEffectError
+from zoo.errors import NoEffectError
 
 if TYPE_CHECKING:
     from zoo.contracts import Technique
@@ -44,15 +44,15 @@ def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
 
 
 def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, adds_objective: bool) -> None:
-    """Raise HonestEffectError if `technique` changed nothing, only wrote zeros, or broke the output."""
+    """Raise NoEffectError if `technique` changed nothing, only wrote zeros, or broke the output."""
     name = technique.id
     if before.outputs.shape != after.outputs.shape:
-        raise HonestEffectError(
+        raise NoEffectError(
             f"{name} changed the shape of the output from {tuple(before.outputs.shape)} "
             f"to {tuple(after.outputs.shape)}."
         )
     if not torch.isfinite(after.outputs).all():
-        raise HonestEffectError(f"After {name} the net no longer gives finite numbers.")
+        raise NoEffectError(f"After {name} the net no longer gives finite numbers.")
     same_structure = (before.parameters, before.macs, before.kinds) == (
         after.parameters,
         after.macs,
@@ -61,12 +61,12 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
     if not same_structure or adds_objective:
         return
     if torch.equal(before.outputs, after.outputs) and before.nonzero == after.nonzero:
-        raise HonestEffectError(
+        raise NoEffectError(
             f"{name} changed nothing: same layers, same numbers, same output.",
             hint=f"Leave it out, or see what it needs:  zoo info {name}",
         )
     if after.nonzero < before.nonzero:
-        raise HonestEffectError(
+        raise NoEffectError(
             f"{name} only wrote zeros: {before.nonzero - after.nonzero:,} weights are zero now, yet the file would be "
             "as large and the engine as slow as before.",
             hint="A pruning technique has to remove channels or blocks, not mask them.",

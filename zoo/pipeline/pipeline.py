@@ -17,7 +17,7 @@ from torch import nn
 
 from zoo import plugins
 from zoo.contracts import Phase, Reporter
-from zoo.errors import HonestEffectError, UsageError
+from zoo.errors import NoEffectError, UsageError
 from zoo.evaluation.quality import Quality
 from zoo.pipeline.artifact_writer import write_outcome
 from zoo.pipeline.device_target import Target, advise
@@ -181,7 +181,7 @@ def _check_loss(
     had, has = before.quality.mean(measure.key), after.quality.mean(measure.key)
     lost = (had - has) * measure.steps
     if lost > request.max_loss:
-        raise HonestEffectError(
+        raise NoEffectError(
             f"{stage.name} lost {lost:.2f} {measure.budget} ({measure.show(had)} to {measure.show(has)}); "
             f"the budget is {request.max_loss:g}.",
             hint=f"Train longer, or allow more: --max-loss {math.ceil(lost)}. The training so far is kept.",
@@ -193,7 +193,7 @@ def _check_smaller(job: Job, files: list[Measured]) -> None:
     promised = [t.id for t in job.techniques if t.shrinks and t.phase is not Phase.TRAINING]
     first, last = files[0], files[-1]
     if promised and last.file_bytes >= first.file_bytes and last.macs >= first.macs:
-        raise HonestEffectError(
+        raise NoEffectError(
             f"{'+'.join(promised)} bought nothing: the exported file has {last.file_bytes:,} bytes and {last.macs:,} "
             f"MACs, the original {first.file_bytes:,} and {first.macs:,}."
         )

@@ -13,6 +13,7 @@ from zoo.plugins.loader import (
     label,
     load,
     load_plugin,
+    make_technique,
     resolve,
     technique,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "label",
     "load",
     "load_plugin",
+    "make_technique",
     "resolve",
     "technique",
 ]

@@ -147,6 +147,12 @@ def technique(name: str, options: Mapping[str, Text] | None = None) -> Technique
     return made
 
 
+def make_technique(plugin: Plugin, cls: type[Technique], options: Mapping[str, Text]) -> Technique:
+    """A technique whose class is loaded already, with its options. Raises as :func:`technique` does."""
+    made: Technique = _made(plugin, cls, options)
+    return made
+
+
 def dataset(name: str, options: Mapping[str, Text] | None = None) -> Dataset:
     """A dataset with its options given as text. Raises UsageError for options that do not fit."""
     made: Dataset = _configured("datasets", name, options)
@@ -171,8 +177,11 @@ def device(name: str) -> DeviceProfile:
 
 def _configured(kind: str, name: str, options: Mapping[str, Text] | None) -> Any:
     plugin = resolve(kind, name)
-    cls = load_plugin(plugin)
-    config = parse_options(plugin.id, cls.Config, options or {})
+    return _made(plugin, load_plugin(plugin), options or {})
+
+
+def _made(plugin: Plugin, cls: Any, options: Mapping[str, Text]) -> Any:
+    config = parse_options(plugin.id, cls.Config, options)
     return _guarded(plugin, lambda: cls(config))
 
 
@@ -322,6 +331,7 @@ __all__ = [
     "label",
     "load",
     "load_plugin",
+    "make_technique",
     "resolve",
     "technique",
 ]

@@ -6,10 +6,27 @@ from dataclasses import dataclass
 
 from zoo import plugins
 from zoo.contracts import Technique
-from zoo.options import format_options
+from zoo.options import Text, format_options
 from zoo.plugins.discovery import Plugin
 from zoo.recipes import legality
 from zoo.recipes.grammar import Recipe, Stage, parse
+
+
+@dataclass(frozen=True)
+class LoadedRecipe:
+    """A legal recipe with the classes of its techniques, whose options are still text.
+
+    plugins, classes: what each stage of `recipe` names, in order.
+    """
+
+    recipe: Recipe
+    plugins: tuple[Plugin, ...]
+    classes: tuple[type[Technique], ...]
+
+    @property
+    def options(self) -> tuple[dict[str, Text], ...]:
+        """The options of each stage, as written."""
+        return tuple(stage.option_map for stage in self.recipe)
 
 
 @dataclass(frozen=True)
@@ -33,21 +50,31 @@ class ResolvedRecipe:
         return {plugin.distribution: plugin.version for plugin in self.plugins}
 
 
+def load(recipe: str | Recipe) -> LoadedRecipe:
+    """Parse a recipe, load its techniques and check that it is legal; torch is not imported for it.
+
+    Raises RecipeError, UnknownIdError, PluginError or LegalityError.
+    """
+    written = parse(recipe) if isinstance(recipe, str) else recipe
+    found = tuple(plugins.resolve("techniques", stage.technique) for stage in written)
+    classes = tuple(plugins.load_plugin(plugin) for plugin in found)
+    legality.check(classes, written)
+    return LoadedRecipe(written, found, classes)
+
+
+def configure(loaded: LoadedRecipe) -> ResolvedRecipe:
+    """Make the techniques of a loaded recipe with their options. Raises UsageError for options that do not fit."""
+    techniques = tuple(map(plugins.make_technique, loaded.plugins, loaded.classes, loaded.options))
+    stages = tuple(map(canonical_stage, loaded.plugins, techniques))
+    return ResolvedRecipe(Recipe(stages), techniques, loaded.plugins)
+
+
 def resolve(recipe: str | Recipe) -> ResolvedRecipe:
     """Parse, load, check the legality and type the options of a recipe.
 
     Raises RecipeError, UnknownIdError, PluginError, LegalityError or UsageError; no work is done before.
     """
-    written = parse(recipe) if isinstance(recipe, str) else recipe
-    found = tuple(plugins.resolve("techniques", stage.technique) for stage in written)
-    classes = [plugins.load_plugin(plugin) for plugin in found]
-    legality.check(classes, written)
-    techniques = tuple(
-        plugins.technique(plugin.full_id, stage.option_map)
-        for plugin, stage in zip(found, written, strict=True)
-    )
-    stages = tuple(map(canonical_stage, found, techniques))
-    return ResolvedRecipe(Recipe(stages), techniques, found)
+    return configure(load(recipe))
 
 
 def canonical(recipe: str | Recipe) -> str:

@@ -81,7 +81,7 @@ def attempt(
 
     Without techniques the net is trained as it is, and exported.
 
-    Raises LegalityError for an illegal order, HonestEffectError for a technique that changes nothing, and
+    Raises LegalityError for an illegal order, NoEffectError for a technique that changes nothing, and
     whatever ZooError a technique, the training or the exporter raises.
     """
     legality.check([type(technique) for technique in techniques])

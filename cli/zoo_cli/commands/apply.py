@@ -12,16 +12,8 @@ import click
 
 from zoo.errors import UsageError
 from zoo.extras import require
-from zoo_cli.output import (
-    integer,
-    json_option,
-    print_json,
-    print_table,
-    print_text,
-    quiet_stdout,
-    scaled,
-    seconds,
-)
+from zoo.formatting import integer, scaled, seconds
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.errors import IntegrityError
-from zoo_cli.output import json_option, print_json, print_table, print_text, scaled
+from zoo.formatting import scaled
+from zoo_cli.output import json_option, print_json, print_table, print_text
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import click
 
 from zoo import plugins
 from zoo.errors import MissingDependencyError, UnknownIdError
+from zoo.formatting import integer, scaled
 from zoo.options import Option, format_value, options_of
 from zoo.plugins.discovery import GROUPS, discover
 from zoo.suggest import did_you_mean
-from zoo_cli.output import integer, json_option, print_json, print_table, print_text, quiet_stdout, scaled
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 Record = dict[str, Any]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.errors import UsageError
+from zoo.formatting import scaled
 from zoo.plugins.discovery import GROUPS
 from zoo.plugins.plugin_check import survey
 from zoo_cli.commands.plugins import as_record
-from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option, scaled
+from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option
 
 if TYPE_CHECKING:
     from zoo.registry import Checkpoint

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.errors import ZooError
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout, seconds
+from zoo.formatting import seconds
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:

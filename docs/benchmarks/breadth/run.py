@@ -150,7 +150,7 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
     itself when what its layers give hardly changes, and that is not enough); failed (anything else).
     """
     from zoo.cost import onnx_cost
-    from zoo.errors import HonestEffectError, IntegrityError, PluginError, ZooError
+    from zoo.errors import IntegrityError, NoEffectError, PluginError, ZooError
     from zoo.testing.trial import attempt, rewrite
 
     names = recipe.split("+") if recipe else []
@@ -169,7 +169,7 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
     # Of the technique's own making, or a file that no engine loads.
     except (PluginError, IntegrityError) as error:
         return {"outcome": "failed", "why": error.message}
-    except HonestEffectError as error:
+    except NoEffectError as error:
         # What broke the network or wrote zeros is caught by the same check, and is a failure.
         return {
             "outcome": "nothing" if "changed nothing" in error.message else "failed",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.errors import HonestEffectError
+from zoo.errors import NoEffectError
 from zoo.testing import technique_checks
 from zoo.testing.trial import rewrite
 from zoo_small_kernels.small_kernels import SmallKernels, SmallKernelsConfig, _Fit
@@ -36,5 +36,5 @@ def test_the_share_bounds_what_is_replaced() -> None:
 
 
 def test_a_share_too_small_for_any_convolution_is_refused() -> None:
-    with pytest.raises(HonestEffectError, match="no convolution"):
+    with pytest.raises(NoEffectError, match="no convolution"):
         rewrite(SmallKernels(SmallKernelsConfig(share=0.001)))

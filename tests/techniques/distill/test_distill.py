@@ -21,7 +21,7 @@ from zoo.architectures.unet import UNetArchitecture
 from zoo.architectures.unet_module import UNet
 from zoo.artifacts import write_artifact
 from zoo.contracts import InputSpec, LossTerm, OutputSpec, SilentReporter
-from zoo.errors import HonestEffectError, UnknownIdError, UsageError
+from zoo.errors import NoEffectError, UnknownIdError, UsageError
 from zoo.export.exporter import export_onnx
 from zoo.pipeline.pipeline import _fingerprint
 from zoo.pipeline.request import resolve
@@ -288,7 +288,7 @@ def test_features_are_followed_into_the_quantized_net() -> None:
 
 
 def test_without_any_weight_it_changes_nothing_and_says_so() -> None:
-    with pytest.raises(HonestEffectError, match="distill changed nothing"):
+    with pytest.raises(NoEffectError, match="distill changed nothing"):
         attempt([Distill(DistillConfig(output=0, features=0))], Small())
 
 

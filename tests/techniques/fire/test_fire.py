@@ -12,7 +12,7 @@ from support.rewriting import context, mean_error, odd_net, reasons, rewritten, 
 from support.small_net import run
 from zoo.artifacts.artifact import open_artifact
 from zoo.cost import model_cost
-from zoo.errors import HonestEffectError, UsageError
+from zoo.errors import NoEffectError, UsageError
 from zoo.modules.fire import Fire, TransposedFire
 from zoo.options import parse_options
 from zoo.quantization.lowering import DepthToSpace, as_pointwise
@@ -140,7 +140,7 @@ def test_what_cannot_become_a_fire_module_is_named_with_the_reason() -> None:
 def test_nothing_dense_left_fails_by_name() -> None:
     from zoo.testing.workbench import Inert
 
-    with pytest.raises(HonestEffectError, match="fire changed nothing"):
+    with pytest.raises(NoEffectError, match="fire changed nothing"):
         rewrite(FireTechnique(), Inert())
 
 

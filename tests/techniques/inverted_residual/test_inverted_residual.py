@@ -8,7 +8,7 @@ from torch import nn
 
 from support.rewriting import context, mean_error, odd_net, reasons, rewritten, smooth
 from zoo.cost import model_cost
-from zoo.errors import HonestEffectError
+from zoo.errors import NoEffectError
 from zoo.modules.inverted_residual import InvertedResidual
 from zoo.testing.trial import rewrite
 from zoo.testing.workbench import Inert
@@ -157,5 +157,5 @@ def test_what_cannot_become_a_block_is_named_with_the_reason() -> None:
 
 
 def test_nothing_dense_left_fails_by_name() -> None:
-    with pytest.raises(HonestEffectError, match="inverted-residual changed nothing"):
+    with pytest.raises(NoEffectError, match="inverted-residual changed nothing"):
         rewrite(Technique(), Inert())

@@ -8,7 +8,7 @@ from torch import nn
 
 from support.rewriting import context, mean_error, odd_net, reasons, rewritten, smooth
 from zoo.cost import model_cost
-from zoo.errors import HonestEffectError, UsageError
+from zoo.errors import NoEffectError, UsageError
 from zoo.options import parse_options
 from zoo.surgery.reconstruction import statistics
 from zoo.surgery.reconstruction.patches import dense_weight, groups_of, output_size, patches
@@ -189,5 +189,5 @@ def test_energy_and_rank_together_are_refused() -> None:
 
 
 def test_nothing_to_factorize_fails_by_name() -> None:
-    with pytest.raises(HonestEffectError, match="low-rank changed nothing"):
+    with pytest.raises(NoEffectError, match="low-rank changed nothing"):
         rewrite(LowRank(LowRankConfig(min_parameters=1_000_000)))

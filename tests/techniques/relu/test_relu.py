@@ -12,7 +12,7 @@ from torch.nn import functional
 from support.rewriting import context, mean_error, odd_net, reasons, rewritten, smooth
 from zoo.architectures.timm_models import TimmArchitecture
 from zoo.cost import model_cost
-from zoo.errors import HonestEffectError, UsageError
+from zoo.errors import NoEffectError, UsageError
 from zoo.options import parse_options
 from zoo.testing.trial import attempt, rewrite
 from zoo.testing.workbench import Inert
@@ -194,7 +194,7 @@ def test_relu_and_qat_run_in_onnx_runtime() -> None:
 
 
 def test_nothing_to_replace_fails_by_name() -> None:
-    with pytest.raises(HonestEffectError, match="relu changed nothing"):
+    with pytest.raises(NoEffectError, match="relu changed nothing"):
         rewrite(Relu(), Inert())
 
 

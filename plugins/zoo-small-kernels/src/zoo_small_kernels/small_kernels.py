@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Context, Phase, Technique
-from zoo.errors import HonestEffectError
+from zoo.errors import NoEffectError
 from zoo.options import option
 
 # torch is imported inside the functions: recipes are checked, and `zoo list` answers, without it.
@@ -64,7 +64,7 @@ class SmallKernels(Technique):
             model = replace_module(model, layer, small)
             replaced += 1
         if not replaced:
-            raise HonestEffectError(
+            raise NoEffectError(
                 f"{self.id} found no convolution with at most {self.config.share:.0%} of the weights to replace.",
                 hint=f"Allow more:  {self.id}(share=1)",
             )
