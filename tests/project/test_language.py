@@ -15,7 +15,16 @@ from zoo_cli.main import COMMANDS, cli
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Pages and packages that keep to the glossary.
-CLEAN_PAGES = ["README.md"]
+CLEAN_PAGES = [
+    "README.md",
+    "docs/index.md",
+    "docs/getting-started.md",
+    "docs/recipes.md",
+    "docs/running.md",
+    "docs/pulling.md",
+    "docs/data.md",
+    "docs/evaluation.md",
+]
 CLEAN_SOURCES: list[str] = []
 CLEAN_HELP: list[str] = []
 
