@@ -24,6 +24,10 @@ CLEAN_PAGES = [
     "docs/pulling.md",
     "docs/data.md",
     "docs/evaluation.md",
+    "docs/plugins.md",
+    "docs/devices.md",
+    "docs/training.md",
+    "docs/measuring.md",
 ]
 CLEAN_SOURCES: list[str] = []
 CLEAN_HELP: list[str] = []
