@@ -40,7 +40,7 @@ CLEAN_HELP: list[str] = []
 
 #: What is not written, as a regular expression, and what to write.
 FORBIDDEN = {
-    r"(?<!there )\b(is|are) no (?!more|less|worse|different|(larg|small|fast|slow|long|bett|few|new|low|high|cheap|wid)er\b)(?=\w)": "is not a, has no",
+    r"(?<!there )\b(is|are) no (?!more|less|longer|\w+er than\b)(?=\w)": "is not a, has no",
     r"\banew\b": "again",
     r"\b(whence|thereof|whereof|wherein|therein)\b": "where ... from, of it, in which",
     r"\bshall\b": "should, must",
