@@ -20,14 +20,21 @@ LINE_INTERVAL = 10.0
 
 @contextlib.contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Reporter]:
-    """A reporter for the time of one command; with `quiet` it shows nothing."""
+    """A reporter for the time of one command; with `quiet` it shows notes only."""
     if quiet:
-        yield SilentReporter()
+        yield NoteReporter()
     elif sys.stderr.isatty():
         with _rich_progress() as bars:
             yield BarReporter(bars)
     else:
         yield LineReporter()
+
+
+class NoteReporter(SilentReporter):
+    """Prints notes, and nothing about the progress of tasks."""
+
+    def note(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class BarReporter:
@@ -56,19 +63,17 @@ class BarReporter:
             self._task = None
 
 
-class LineReporter:
+class LineReporter(NoteReporter):
     """Prints a line when a task starts, every LINE_INTERVAL seconds, and when it is done."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._task = ""
         self._total: float | None = None
         self._unit = "steps"
         self._done = 0.0
         self._figures: dict[str, float | str] = {}
         self._started = self._printed = 0.0
-
-    def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201
 
     def start(self, task: str, total: float | None, unit: str = "steps") -> None:
         self.finish()

@@ -390,20 +390,21 @@ def test_an_engine_that_is_not_there_is_told_so(bayer: Artifact) -> None:
 # --------------------------------------------------------------------------------------- checkpoints
 
 
-def test_a_checkpoint_is_run_by_its_id_once_pulled(
+def test_a_checkpoint_is_run_by_its_id_shipped_or_pulled(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shot: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     install(monkeypatch, tmp_path / "i", tiny.bayer_artifact(tmp_path / "small-unet"))
     try:
         assert zoo("run", "smal-unet", shot, "-o", tmp_path / "out") == 2
         assert "did you mean 'small-unet'" in capfd.readouterr().err
-        assert zoo("run", "small-unet", shot, "-o", tmp_path / "out") == 2
-        assert "zoo pull small-unet" in capfd.readouterr().err
+        assert zoo("run", "small-unet", shot, "-o", tmp_path / "out") == 0
+        assert "small-unet: the checkpoint of this installation in" in capfd.readouterr().err
         assert zoo("pull", "small-unet", "--json") == 0
         assert json.loads(capfd.readouterr().out)["fresh"] is True
         assert zoo("pull", "small-unet") == 0
         assert "Already there" in capfd.readouterr().out
-        assert zoo("run", "small-unet", shot, "-o", tmp_path / "out") == 0
+        assert zoo("run", "small-unet", shot, "-o", tmp_path / "again") == 0
+        assert "small-unet: the pulled checkpoint in" in capfd.readouterr().err
         assert zoo("pull", "small-unet", "--out", tmp_path / "copy") == 0
         assert zoo("run", tmp_path / "copy", shot, "-o", tmp_path / "out", "--overwrite") == 0
     finally:

@@ -55,11 +55,11 @@ def evaluate_artifact(
     threads: int = 0,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure the artifact called `name`, a folder or a pulled checkpoint, on a dataset (see `choose_dataset`).
+    """Measure the artifact called `name`, a folder or a checkpoint, on a dataset (see `choose_dataset`).
 
     A classifier is compared with the artifact called `against`. Raises ZooError subclasses.
     """
-    artifact = locate_artifact(name)
+    artifact = locate_artifact(name, report=reporter)
     architecture = as_deployed(artifact)
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
@@ -76,7 +76,7 @@ def evaluate_artifact(
                 f"{name} gives logits; there are no labels to compare them with.",
                 hint="Name the artifact it should agree with:  zoo eval ... --against ARTIFACT",
             )
-        reference = predictor(_open(locate_artifact(against), engine, threads), architecture)
+        reference = predictor(_open(locate_artifact(against, report=reporter), engine, threads), architecture)
         quality = agreement(
             predict, reference, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
         )

@@ -45,10 +45,12 @@ def explain_artifact(
     if compare and against:
         raise UsageError("Give either --compare or --against, not both.")
     rules = parse_rules(compare) if compare else ()
-    subject = Subject(name, locate_artifact(name), pattern=pattern, rules=rules, threads=threads)
+    artifact = locate_artifact(name, report=reporter)
+    subject = Subject(name, artifact, pattern=pattern, rules=rules, threads=threads)
     subjects = [subject]
     if against:
-        subjects.append(Subject(against, locate_artifact(against), pattern=pattern, threads=threads))
+        other = locate_artifact(against, report=reporter)
+        subjects.append(Subject(against, other, pattern=pattern, threads=threads))
     architecture = as_deployed(subject.artifact)
     data, dataset = choose_dataset(data, photos, architecture)
     if rules:

@@ -1,4 +1,4 @@
-"""The catalogue: the published checkpoints, with the exact bytes each consists of (registry.toml)."""
+"""The registry: the published checkpoints, with the exact bytes each consists of (registry.toml)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the catalogue is part of this installation: inside the package (wheel), or beside it (source tree)."""
+"""The registry and the checkpoints of this installation: inside the package (wheel) or beside it (source tree)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from zoo.errors import IntegrityError
 
 PACKAGE = Path(__file__).resolve().parent
-_REINSTALL = "Install it again:  pip install --force-reinstall compression-zoo"
+REINSTALL = "Install it again:  pip install --force-reinstall compression-zoo"
 
 
 def registry_file() -> Path:
@@ -16,7 +16,7 @@ def registry_file() -> Path:
     if not path.is_file():
         raise IntegrityError(
             f"This installation has no registry.toml (looked in {PACKAGE} and {PACKAGE.parents[1]}).",
-            hint=_REINSTALL,
+            hint=REINSTALL,
         )
     return path
 
@@ -27,7 +27,7 @@ def shipped_folder(name: str) -> Path:
     if not folder.is_dir():
         raise IntegrityError(
             f"The checkpoint {name} should be part of this installation, but {folder} is missing.",
-            hint=_REINSTALL,
+            hint=REINSTALL,
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""The registries that count, as one catalogue: the installed one, the user's own, and those named by hand.
+"""The registries that count, as one: the installed one, the user's own, and those named by hand.
 
 An id means one set of bytes. Two registries may both list a checkpoint, if they pin the same bytes; then the
 sources of the later one are tried after those of the first. Anything else is refused, with both files named.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo import plugins
+from zoo.artifacts.artifact import open_artifact
+from zoo.checkpoints.resolver import find_location
 from zoo.contracts import Architecture
 from zoo.errors import UnknownIdError, UsageError, ZooError
 from zoo.onnx.check import checked_model
-from zoo.registry import checkpoints
 from zoo.training.inputs import denormalise
-from zoo.training.weights import find_artifact, misfit, put_weights, read_weights, state_digest
+from zoo.training.weights import misfit, put_weights, read_weights, state_digest
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -40,14 +40,15 @@ class Teacher:
 
 
 def load_teacher(name: str) -> Teacher:
-    """The teacher called `name`: a checkpoint's id or an artifact folder, or an architecture that brings weights.
+    """Return the teacher called `name`: an artifact, or else an architecture that brings trained weights.
 
-    An artifact of which the weights do not fit its architecture, because a recipe changed the structure or the
-    arithmetic, is run by the engine instead. Raises UnknownIdError if nothing is called so, UsageError for an
-    architecture without trained weights.
+    The artifact is looked up as :mod:`zoo.checkpoints.resolver` says. One whose weights do not fit its architecture,
+    because a recipe changed the structure or the arithmetic, is run by the engine instead. Raises UnknownIdError if
+    nothing is called so, UsageError for an architecture without trained weights.
     """
-    if Path(name).is_dir() or name in checkpoints():
-        return _of_artifact(find_artifact(name), name)
+    found = find_location(name)
+    if found is not None:
+        return _of_artifact(open_artifact(found.path), name)
     try:
         architecture = plugins.architecture(name, own_files=True)
     except UnknownIdError as error:

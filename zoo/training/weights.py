@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.artifacts.artifact import Artifact, open_artifact
+from zoo.artifacts.artifact import open_artifact
 from zoo.artifacts.safetensors_check import checked_tensors
-from zoo.checkpoints.resolver import pulled_folder
+from zoo.checkpoints.resolver import find_shipped, locate_artifact
 from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.onnx.check import checked_model
-from zoo.registry import PACKAGE_SOURCE, checkpoints, shipped_folder
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from zoo.artifacts.artifact import Artifact
     from zoo.contracts import Architecture
 
 
@@ -38,19 +37,22 @@ class StartWeights:
 def load_start(model: nn.Module, architecture: Architecture, name: str) -> StartWeights:
     """Put the weights called `name` into `model`.
 
-    "auto" takes those that the architecture brings itself, or the shipped checkpoint of its id, if there is one;
-    "none" keeps what `model` has; anything else is the id of a shipped or pulled checkpoint, or an artifact folder.
-    Raises UsageError if the layers differ.
+    "auto" takes those that the architecture brings itself, or the checkpoint of its id that is part of this
+    installation, if there is one; "none" keeps what `model` has; any other name is looked up as
+    :mod:`zoo.checkpoints.resolver` says. Raises UsageError if the layers differ.
     """
     if name == "none":
         return StartWeights("random", "", trained=False)
     if name == "auto":
         if architecture.trained:
             return StartWeights("its own", state_digest(model.state_dict()), trained=True)
-        if architecture.id not in _shipped():
+        shipped = find_shipped(architecture.id)
+        if shipped is None:
             return StartWeights("random", "", trained=False)
-        name = architecture.id
-    state = read_weights(find_artifact(name))
+        name, artifact = architecture.id, open_artifact(shipped)
+    else:
+        artifact = locate_artifact(name, subset=False)
+    state = read_weights(artifact)
     reason = misfit(model, state)
     if reason:
         raise UsageError(
@@ -59,17 +61,6 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
         )
     put_weights(model, state)
     return StartWeights(name, state_digest(state), trained=True)
-
-
-def find_artifact(name: str) -> Artifact:
-    """The artifact folder called `name`, or the shipped or pulled checkpoint of that id. Raises UnknownIdError."""
-    if name in _shipped():
-        return open_artifact(shipped_folder(name))
-    return open_artifact(Path(name) if Path(name).is_dir() else pulled_folder(name))
-
-
-def _shipped() -> set[str]:
-    return {each.id for each in checkpoints().values() if PACKAGE_SOURCE in each.sources}
 
 
 def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def command(
     names = ((vs,) if vs else ()) + tuple(name for name in artifacts if name != vs)
     with quiet_stdout(as_json), progress() as reporter:
         profile = plugins.device(device)
-        found = open_all(names, locate_artifact)
+        found = open_all(names, functools.partial(locate_artifact, report=reporter))
         contenders = contenders_of(found, engines, profile)
         subject = Subject(side, file, frame)
         bench = run_bench(contenders, profile, subject, rounds=rounds, threads=threads, report=reporter)

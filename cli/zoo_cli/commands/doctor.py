@@ -6,6 +6,7 @@ import click
 
 from zoo.doctor import State, examine
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.progress import progress
 
 
 @click.command()
@@ -24,13 +25,13 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 def command(artifact: str | None, megapixels: float, device: str, as_json: bool) -> None:
     """Look at board, memory, swap, power mode, packages and engines; say what helps.
 
-    Given an ARTIFACT, a folder or the id of a pulled checkpoint, also say whether running it fits in memory.
+    Given an ARTIFACT, a folder or the id of a checkpoint, also say whether running it fits in memory.
     Exits with 1 if something will not work.
     """
     from zoo.checkpoints.resolver import locate_artifact
 
-    with quiet_stdout(as_json):
-        found = None if artifact is None else locate_artifact(artifact)
+    with quiet_stdout(as_json), progress(quiet=True) as reporter:
+        found = None if artifact is None else locate_artifact(artifact, report=reporter)
         findings = examine(device, artifact=found, megapixels=megapixels)
     if as_json:
         print_json({"findings": [finding.to_json() for finding in findings]})

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Of simulated noise.")
 @json_option
 def command(artifact: str, as_json: bool, **options: Any) -> None:
-    """Measure ARTIFACT, a folder or the id of a pulled checkpoint, as the engine runs it."""
+    """Measure ARTIFACT, a folder or the id of a checkpoint, as the engine runs it."""
     require("skimage", "Measuring quality")
     from zoo.evaluation.evaluator import evaluate_artifact
 

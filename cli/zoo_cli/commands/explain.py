@@ -47,7 +47,7 @@ _MOST_REASONS = 8
 def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> None:
     """Print scale, zero point, range, clipped share and error of each quantized tensor of ARTIFACT.
 
-    ARTIFACT is a folder or the id of a pulled checkpoint. The values are those before each rounding, as ONNX
+    ARTIFACT is a folder or the id of a checkpoint. The values are those before each rounding, as ONNX
     Runtime computes them on test images. With --compare or --against, two ways to round are measured side by
     side: ranges that two observers choose on calibration crops, or those of another artifact.
     """

@@ -103,7 +103,7 @@ def command(
     resume: bool,
     as_json: bool,
 ) -> None:
-    """Run ARTIFACT, a folder or the id of a pulled checkpoint, on FILES.
+    """Run ARTIFACT, a folder or the id of a checkpoint, on FILES.
 
     Networks for RAW files, and those that make pictures or masks of pictures, write one for each file into the
     folder given by -o; classifiers take photographs and print the five highest classes. A file that cannot be
@@ -131,7 +131,7 @@ def command(
         started = time.perf_counter()
         return_freed_memory()
         profile = plugins.device(device)
-        found = locate_artifact(artifact)
+        found = locate_artifact(artifact, report=reporter)
         settings = Settings(
             out, format_, ratio, tile, overwrite, resume, usual_limit(profile) if memory is None else memory
         )
