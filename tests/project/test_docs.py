@@ -18,13 +18,13 @@ import pytest
 from support import fake_distributions
 from zoo import errors, plugins
 from zoo.artifacts.manifest import Manifest
-from zoo.contracts import CONTRACT_VERSION, InputSpec
+from zoo.contracts import CONTRACT_VERSION, DeviceProfile, InputSpec, KernelGap, OutputSpec
 from zoo.options import format_value, options_of, parse_options
 from zoo.plugins.plugin_check import State
 from zoo.recipes import canonical, recipe_toml
 from zoo.recipes.grammar import parse_stage
-from zoo.registry import checkpoint, parse_registry
-from zoo.schema import parse_toml
+from zoo.registry import Checkpoint, checkpoint, parse_registry
+from zoo.schema import keys_of, parse_toml
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -279,16 +279,25 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
     assert {kind.exit_code for kind in every} == {kind.exit_code for kind in kinds}
 
 
-def test_the_manifest_and_its_input_are_described_key_by_key() -> None:
-    page = read("docs/artifact.md")
-    for name in [*Manifest.__dataclass_fields__, *InputSpec.__dataclass_fields__]:
-        assert f"`{name}`" in page, name
-
-
-def test_the_keys_of_a_recipe_file_are_described() -> None:
-    page = read("docs/recipes.md")
-    for name in recipe_toml.RecipeFile.__dataclass_fields__:
-        assert name == "recipe" or f"`{name}`" in page, name
+@pytest.mark.parametrize(
+    ("page", "place", "keys"),
+    [
+        ("artifact", "created_with", ("format", *keys_of(Manifest))),
+        ("artifact", "target_level", keys_of(InputSpec)),
+        ("artifact", "scale", keys_of(OutputSpec)),
+        ("registry", "figures", ("format", *keys_of(Checkpoint, "id", "registry"))),
+        ("devices", "memory_mb", ("format", *keys_of(DeviceProfile, "contract", "reserve_mb"))),
+        ("devices", "remedy", keys_of(KernelGap)),
+        ("recipes", "weights", ("steps", *keys_of(recipe_toml.RecipeFile, "recipe", "steps"))),
+    ],
+)
+def test_the_keys_of_a_file_are_those_of_its_table(page: str, place: str, keys: tuple[str, ...]) -> None:
+    """`place` is a key that only this table of the page has in its first column."""
+    tables = re.findall(r"(?:^\|.*\n)+", read(f"docs/{page}.md"), re.MULTILINE)
+    columns = [" ".join(row.split("|")[1] for row in table.splitlines()) for table in tables]
+    described = [re.findall(r"`([^`]+)`", column) for column in columns]
+    (found,) = [names for names in described if place in names]
+    assert sorted(name for name in found if not name.startswith("[")) == sorted(keys)
 
 
 def test_the_plugin_page_knows_states_groups_and_contract() -> None:

@@ -190,7 +190,7 @@ def test_sources_are_of_the_documented_forms_only(source: str, reason: str | Non
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ('devices = { "Jetson" = "x" }', "no id of a device"),
+        ('devices = { "Jetson" = "x" }', "holds the key 'Jetson'"),
         ('devices = { "jetson" = 3 }', "must be text"),
         ('tag = "a b"', "does not look"),
         ('tag = "../x"', "does not look"),

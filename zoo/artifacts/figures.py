@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from zoo.errors import IntegrityError
-from zoo.schema import Fields
+from zoo.limits import Limits
+from zoo.schema import StrictTable, read
 
 _MOST_FIGURES = 100
+_VALUE = Limits(-1e15, 1e15)
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class Figure:
         how: How it was measured, with the command where there is one.
     """
 
-    key: str
-    name: str
-    unit: str
-    before: float | None
-    after: float
+    key: Annotated[str, Limits(most=50, pattern="[a-z][a-z0-9_]*")]
+    name: Annotated[str, Limits(most=100)]
+    unit: Annotated[str, Limits(most=20)]
+    before: Annotated[float | None, _VALUE]
+    after: Annotated[float, _VALUE]
     how: str
 
     def to_json(self) -> dict[str, Any]:
@@ -44,22 +46,8 @@ def figures_of(metrics: Mapping[str, Any]) -> list[Figure]:
     Raises:
         IntegrityError: The figures are malformed.
     """
-    found = []
-    rows = Fields(dict(metrics), "metrics.json", error=IntegrityError).list_of_tables(
-        "figures", most=_MOST_FIGURES
-    )
-    for row in rows:
-        figure = Figure(
-            key=row.text("key", pattern="[a-z][a-z0-9_]*", longest=50),
-            name=row.text("name", longest=100),
-            unit=row.text("unit", "", longest=20),
-            before=None if row.get("before", None) is None else row.number("before", least=-1e15, most=1e15),
-            after=row.number("after", least=-1e15, most=1e15),
-            how=row.text("how", ""),
-        )
-        row.close()
-        found.append(figure)
-    return found
+    table = StrictTable(dict(metrics), "metrics.json", error=IntegrityError)
+    return [read(Figure, row) for row in table.list_of_tables("figures", most=_MOST_FIGURES)]
 
 
 def format_number(value: float | None, unit: str = "") -> str:

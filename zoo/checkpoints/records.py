@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from zoo.artifacts import FileEntry
 from zoo.checkpoints.places import record_path, records_dir
 from zoo.errors import InputError, OutputError, ZooError
+from zoo.limits import Key, Limits, Sha256
 from zoo.registry import Checkpoint
-from zoo.schema import Fields, parse_json
+from zoo.schema import StrictTable, parse_json, read
 from zoo.storage.atomic import read_bytes, write_bytes_atomic
 
 _FORMAT = 1
@@ -43,13 +45,15 @@ class Record:
         used: When it was last used, in seconds since 1970.
     """
 
-    id: str
+    id: Annotated[str, Limits(most=300)]
     path: Path
-    digest: str
+    digest: Sha256
     registry: str
     source: str
-    files: Mapping[str, FileEntry]
-    fingerprints: Mapping[str, str]
+    files: Annotated[Mapping[str, FileEntry], Limits(most=_MOST_FILES)]
+    fingerprints: Annotated[
+        Mapping[str, Annotated[str, Limits(most=200)]], Key("looks"), Limits(most=_MOST_FILES)
+    ]
     pulled: int
     used: float = 0.0
 
@@ -103,17 +107,9 @@ def _files_in(folder: Path) -> set[str]:
 
 def write_record(record: Record) -> None:
     """Keep a record. Where that is not possible there is none, and the next pull reads all bytes again."""
-    content = {
-        "format": _FORMAT,
-        "id": record.id,
-        "path": os.fspath(record.path),
-        "digest": record.digest,
-        "registry": record.registry,
-        "source": record.source,
-        "files": {name: dataclasses.asdict(entry) for name, entry in record.files.items()},
-        "looks": dict(record.fingerprints),
-        "pulled": record.pulled,
-    }
+    content = {"format": _FORMAT, **dataclasses.asdict(record), "path": os.fspath(record.path)}
+    content["looks"] = content.pop("fingerprints")
+    del content["used"]  # the time of the file says it
     with contextlib.suppress(OSError, OutputError):
         path = record_path(record.path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,22 +155,9 @@ def _read(path: Path) -> Record | None:
     try:
         content = read_bytes(path, _LARGEST)
         used = path.stat().st_mtime
-        fields = Fields(parse_json(content, str(path), error=InputError), str(path), error=InputError)
-        fields.check_format("record", _FORMAT)
-        files = fields.table("files").tables(most=_MOST_FILES)
-        record = Record(
-            id=fields.text("id", longest=300),
-            path=Path(fields.text("path")),
-            digest=fields.sha256("digest"),
-            registry=fields.text("registry"),
-            source=fields.text("source"),
-            files={
-                name: FileEntry(each.sha256("sha256"), each.integer("size")) for name, each in files.items()
-            },
-            fingerprints=fields.table("looks").texts(most=_MOST_FILES, longest=200),
-            pulled=fields.integer("pulled"),
-            used=used,
-        )
+        table = StrictTable(parse_json(content, str(path), error=InputError), str(path), error=InputError)
+        table.check_format("record", _FORMAT)
+        record = read(Record, table, path=Path(table.text("path")), used=used)
     except (ZooError, OSError):
         return None
     # A record moved to another name, or made for another cache, says nothing about this folder.

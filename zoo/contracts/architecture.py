@@ -1,17 +1,18 @@
 """What an architecture is: a named network and what one must know to compress it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
+from zoo.limits import Key, Limits
 
 if TYPE_CHECKING:
     from torch import nn
 
 Task = Literal["raw-to-rgb", "segmentation", "classification"]
+#: The most pixels of a side of an image.
+LARGEST_SIDE = 1 << 16
 #: The task of a network by the kind of its output.
 TASKS: Mapping[str, Task] = {"rgb": "raw-to-rgb", "mask": "segmentation", "logits": "classification"}
 
@@ -35,16 +36,16 @@ class InputSpec:
     """
 
     kind: Literal["packed-raw", "rgb", "gray"]
-    channels: int
-    multiple_of: int = 1
-    example: tuple[int, int] = (256, 256)
+    channels: Annotated[int, Limits(1, 1024)]
+    multiple_of: Annotated[int, Limits(1, 1024)] = 1
+    example: Annotated[tuple[int, int], Limits(1, LARGEST_SIDE), Key(required=True)] = (256, 256)
     fixed_size: bool = False
     mosaic: Literal["bayer", "xtrans"] | None = None
     white_balance: bool = False
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    halo: int | None = None
-    target_level: float | None = None
+    mean: Annotated[tuple[float, ...], Limits(most=1024)] = ()
+    std: Annotated[tuple[float, ...], Limits(most=1024)] = ()
+    halo: Annotated[int | None, Limits(0, LARGEST_SIDE)] = None
+    target_level: Annotated[float | None, Limits(0.001, 1)] = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class OutputSpec:
     """
 
     kind: Literal["rgb", "mask", "logits"]
-    channels: int
-    scale: int = 0
+    channels: Annotated[int, Limits(1, 1 << 20)]
+    scale: Annotated[int, Limits(0, 64)] = 0
 
 
 class Architecture:
@@ -85,7 +86,7 @@ class Architecture:
     def __init__(self, member: str | None = None) -> None:
         self.member = member
 
-    def build(self) -> nn.Module:
+    def build(self) -> "nn.Module":
         """A freshly initialised network in float32; initialisation follows torch's global seed."""
         raise NotImplementedError
 

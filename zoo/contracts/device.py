@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
+from zoo.limits import PLUGIN_ID, Key, Limits
 
 Execution = Literal["sequential", "parallel"]
+#: The numeric types that a profile may name.
+PRECISIONS = ("int4", "int8", "float16", "bfloat16", "float32")
 #: What a :class:`KernelGap` may say of a net's layers.
 GAP_OPERATORS = ("concat", "conv", "depthwise", "grouped", "leaky-relu", "silu", "transposed")
 
@@ -28,15 +31,19 @@ class KernelGap:
     what: str
     effect: str
     source: str
-    precision: str = ""
-    operators: tuple[str, ...] = ()
-    remedy: str = ""
-    multiple: int = 0
+    precision: Annotated[str, Limits(choices=PRECISIONS)] = ""
+    operators: Annotated[tuple[Annotated[str, Limits(choices=GAP_OPERATORS)], ...], Limits(most=50)] = ()
+    remedy: Annotated[str, Limits(pattern=f"({PLUGIN_ID})?")] = ""
+    multiple: Annotated[int, Limits(0, 1024)] = 0
 
     @property
     def readable(self) -> bool:
         """Whether a program can tell what it concerns."""
         return bool(self.precision or self.operators or self.multiple)
+
+
+_Id = Annotated[str, Limits(pattern=PLUGIN_ID)]
+_Words = Annotated[str, Limits(most=200)]
 
 
 @dataclass(frozen=True)
@@ -62,22 +69,26 @@ class DeviceProfile:
     sources:       where the figures come from, by the name of the field.
     """
 
-    id: str
-    summary: str
-    memory_mb: int
-    precisions: tuple[str, ...]
-    engines: tuple[str, ...]
+    id: _Id
+    summary: _Words
+    memory_mb: Annotated[int, Limits(16, 1 << 24)]
+    precisions: Annotated[tuple[Annotated[str, Limits(choices=PRECISIONS)], ...], Limits(1, 50)]
+    engines: Annotated[tuple[_Id, ...], Limits(1, 50)]
     contract: int = CONTRACT_VERSION
-    processor: str = ""
-    gpu: str = ""
-    bandwidth_gbs: float | None = None
-    int8_tops: float | None = None
-    threads: int = 0
+    processor: _Words = ""
+    gpu: _Words = ""
+    bandwidth_gbs: Annotated[float | None, Limits(0, 1e6)] = None
+    int8_tops: Annotated[float | None, Limits(0, 1e6)] = None
+    threads: Annotated[int, Limits(0, 1024)] = 0
     arena: bool = True
     reserve_mb: int = 0
     execution: Execution = "sequential"
-    power_modes: tuple[float, ...] = ()
-    power_sensors: tuple[str, ...] = ()
-    software: Mapping[str, str] = field(default_factory=dict)
-    gaps: tuple[KernelGap, ...] = ()
-    sources: Mapping[str, str] = field(default_factory=dict)
+    power_modes: Annotated[tuple[float, ...], Limits(most=20)] = ()
+    power_sensors: Annotated[tuple[Annotated[str, Limits(most=300, pattern=".+")], ...], Limits(most=50)] = ()
+    software: Annotated[Mapping[str, Annotated[str, Limits(most=50)]], Limits(most=20)] = field(
+        default_factory=dict
+    )
+    gaps: Annotated[tuple[KernelGap, ...], Key("gap"), Limits(most=50)] = ()
+    sources: Annotated[Mapping[str, Annotated[str, Limits(most=500)]], Limits(most=50)] = field(
+        default_factory=dict
+    )

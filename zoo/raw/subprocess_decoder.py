@@ -25,7 +25,7 @@ from types import TracebackType
 from zoo.errors import InputError, ZooError
 from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw
 from zoo.raw.decoder_worker import READY
-from zoo.schema import Fields, parse_json
+from zoo.schema import StrictTable, parse_json
 
 #: What the child runs. It takes over this process's path of modules, and looks at nothing else for them.
 PROGRAM = (
@@ -222,7 +222,7 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
     answer = bytearray(min(int.from_bytes(length, "little"), _LARGEST_ANSWER))
     _fill(channel, answer, deadline)
     source = f"The RAW decoder's answer to {name}"
-    fields = Fields(parse_json(bytes(answer), source, error=InputError), source, error=InputError)
+    fields = StrictTable(parse_json(bytes(answer), source, error=InputError), source, error=InputError)
     if "error" in fields:
         raise _Refused(
             str(fields.get("error"))[:_LARGEST_TEXT], hint=str(fields.get("hint", ""))[:_LARGEST_TEXT]

@@ -16,20 +16,18 @@ spelling, and strings, integers, floats and lists of them are all that a recipe 
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 from zoo.errors import RecipeError
+from zoo.limits import Limits
 from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage, Text
-from zoo.schema import Fields, parse_toml
+from zoo.schema import StrictTable, parse_toml
+from zoo.schema import read as read_table
 from zoo.storage.atomic import read_bytes, write_bytes_atomic
-
-T = TypeVar("T")
 
 #: Bytes of a recipe file; far beyond any that a machine could run.
 MAX_SIZE = 1 << 20
@@ -53,12 +51,12 @@ class RecipeFile:
     architecture: str | None = None
     seed: int | None = None
     steps: tuple[int, ...] | None = None
-    minutes: float | None = None
+    minutes: Annotated[float | None, Limits(0, 1e9)] = None
     data: str | None = None
     weights: str | None = None
-    batch: int | None = None
-    crop: int | None = None
-    learning_rate: float | None = None
+    batch: Annotated[int | None, Limits(1, 1 << 16)] = None
+    crop: Annotated[int | None, Limits(1, 1 << 16)] = None
+    learning_rate: Annotated[float | None, Limits(0, 1e3)] = None
     precision: str | None = None
     half_weights: bool | None = None
 
@@ -68,26 +66,13 @@ def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
     raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(raw) > MAX_SIZE:
         raise RecipeError(f"{source} has {len(raw)} bytes; at most {MAX_SIZE} are read.")
-    top = Fields(parse_toml(raw, source, error=RecipeError, parse_float=_Exact), source, error=RecipeError)
+    top = StrictTable(
+        parse_toml(raw, source, error=RecipeError, parse_float=_Exact), source, error=RecipeError
+    )
     stages = tuple(_stage(each) for each in top.list_of_tables("stage", most=MAX_STAGES))
     if not stages:
         top.refuse("has no stage; each technique is one [[stage]] table")
-    found = RecipeFile(
-        recipe=Recipe(stages),
-        architecture=_given(top, "architecture", top.text),
-        seed=_given(top, "seed", top.integer),
-        steps=_given(top, "steps", functools.partial(_steps, top)),
-        minutes=_given(top, "minutes", functools.partial(top.number, least=0, most=1e9)),
-        data=_given(top, "data", top.text),
-        weights=_given(top, "weights", top.text),
-        batch=_given(top, "batch", functools.partial(top.integer, least=1, most=1 << 16)),
-        crop=_given(top, "crop", functools.partial(top.integer, least=1, most=1 << 16)),
-        learning_rate=_given(top, "learning_rate", functools.partial(top.number, least=0, most=1e3)),
-        precision=_given(top, "precision", top.text),
-        half_weights=_given(top, "half_weights", top.boolean),
-    )
-    top.close()
-    return found
+    return read_table(RecipeFile, top, recipe=Recipe(stages), steps=_steps(top))
 
 
 def dumps(form: RecipeFile) -> str:
@@ -129,7 +114,7 @@ class _Exact(float):
         return self
 
 
-def _stage(table: Fields) -> Stage:
+def _stage(table: StrictTable) -> Stage:
     technique = table.text("technique", longest=200)
     options = table.table("options", {})
     values = tuple((name, _value(options, name)) for name in options)
@@ -140,14 +125,14 @@ def _stage(table: Fields) -> Stage:
         table.refuse(f"is wrong: {error.message.splitlines()[0].rstrip('.')}")
 
 
-def _value(options: Fields, name: str) -> Text:
+def _value(options: StrictTable, name: str) -> Text:
     value = options.get(name)
     if isinstance(value, list):
         return tuple(_scalar(options, name, item) for item in value)
     return _scalar(options, name, value)
 
 
-def _scalar(options: Fields, name: str, value: Any) -> str:
+def _scalar(options: StrictTable, name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -159,15 +144,13 @@ def _scalar(options: Fields, name: str, value: Any) -> str:
     return str(value)
 
 
-def _given(table: Fields, key: str, read: Callable[[str], T]) -> T | None:
-    return None if table.get(key, None) is None else read(key)
-
-
-def _steps(table: Fields, key: str) -> tuple[int, ...]:
-    value = table.get(key)
+def _steps(table: StrictTable) -> tuple[int, ...] | None:
+    value = table.get("steps", None)
+    if value is None:
+        return None
     values = value if isinstance(value, list) else [value]
     if not values or not all(type(item) is int and 0 <= item <= _LARGEST for item in values):
-        table.refuse("must be a whole number, or a list of one for each training", key)
+        table.refuse("must be a whole number, or a list of one for each training", "steps")
     return tuple(values)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from zoo.artifacts import FileEntry
-from zoo.artifacts.manifest import ARCHITECTURE, FINGERPRINT, MANIFEST_NAME, file_entries
+from zoo.artifacts.manifest import MANIFEST_NAME, ArchitectureId, Files, Fingerprint, check_file_names
 from zoo.errors import IntegrityError
+from zoo.limits import PLUGIN_ID, Limits
 from zoo.registry.sources import PACKAGE_SOURCE, check_source
-from zoo.schema import Fields, parse_toml
+from zoo.schema import StrictTable, parse_toml, read
 
 #: The version of registry.toml that this program writes, and the newest it reads.
 FORMAT = 1
@@ -19,10 +19,8 @@ FORMAT = 1
 LARGEST = 1 << 20
 ID = r"[a-z][a-z0-9-]{1,63}"
 TAG = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_DEVICE = r"[a-z][a-z0-9-]{1,31}"
 _MOST_CHECKPOINTS = 10_000
-_MOST_SOURCES = 20
-_MOST_DEVICES = 100
+_DeviceId = Annotated[str, Limits(pattern=PLUGIN_ID)]
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,19 @@ class Checkpoint:
     """
 
     id: str
-    summary: str
-    architecture: str
+    summary: Annotated[str, Limits(most=500)]
+    architecture: ArchitectureId
     recipe: str
-    fingerprint: str
-    sources: tuple[str, ...]
-    files: Mapping[str, FileEntry]
-    figures: Mapping[str, float | str] = field(default_factory=dict)
-    devices: Mapping[str, str] = field(default_factory=dict)
-    tag: str = ""
+    fingerprint: Fingerprint
+    sources: Annotated[tuple[Annotated[str, Limits(most=500, pattern=".+")], ...], Limits(1, 20)]
+    files: Files
+    figures: Annotated[Mapping[str, Annotated[float | str, Limits(most=1000)]], Limits(most=50)] = field(
+        default_factory=dict
+    )
+    devices: Annotated[Mapping[_DeviceId, Annotated[str, Limits(most=200)]], Limits(most=100)] = field(
+        default_factory=dict
+    )
+    tag: Annotated[str, Limits(most=100, pattern=f"({TAG})?")] = ""
     registry: str = ""
 
     @property
@@ -71,51 +73,22 @@ def parse_registry(content: bytes, source: str, *, remote: bool = False) -> dict
 
     Raises IntegrityError for anything that is not exactly as it should be.
     """
-    fields = Fields(parse_toml(content, source, error=IntegrityError), source, error=IntegrityError)
-    fields.check_format("registry", FORMAT)
-    tables = fields.table("checkpoint", {}).tables(most=_MOST_CHECKPOINTS)
-    fields.close()
-    return {name: _checkpoint(name, table, source, remote) for name, table in tables.items()}
+    table = StrictTable(parse_toml(content, source, error=IntegrityError), source, error=IntegrityError)
+    table.check_format("registry", FORMAT)
+    entries = table.table("checkpoint", {}).tables(most=_MOST_CHECKPOINTS, pattern=ID)
+    table.close()
+    return {name: _checkpoint(name, entry, source, remote) for name, entry in entries.items()}
 
 
-def _checkpoint(name: str, fields: Fields, registry: str, remote: bool) -> Checkpoint:
-    fields.check_text(name, "the id", pattern=ID)
-    result = Checkpoint(
-        id=name,
-        summary=fields.text("summary", longest=500),
-        architecture=fields.text("architecture", pattern=ARCHITECTURE, longest=150),
-        recipe=fields.text("recipe"),
-        fingerprint=fields.text("fingerprint", pattern=FINGERPRINT),
-        sources=_sources(fields, remote),
-        files=file_entries(fields.table("files")),
-        figures=fields.table("figures", {}).values(most=50),
-        devices=_devices(fields.table("devices", {})),
-        tag=fields.text("tag", "", pattern=f"({TAG})?", longest=100),
-        registry=registry,
-    )
-    fields.close()
+def _checkpoint(name: str, table: StrictTable, registry: str, remote: bool) -> Checkpoint:
+    result = read(Checkpoint, table, id=name, registry=registry)
+    for source in result.sources:
+        if reason := check_source(source, remote=remote):
+            table.refuse(f"holds {ascii(source)[:100]}, which {reason}", "sources")
+    check_file_names(table, result.files)
     if MANIFEST_NAME not in result.files:
-        fields.refuse(f"lists no {MANIFEST_NAME}", "files")
+        table.refuse(f"lists no {MANIFEST_NAME}", "files")
     return result
-
-
-def _sources(fields: Fields, remote: bool) -> tuple[str, ...]:
-    found = fields.get("sources")
-    if not isinstance(found, list) or not 1 <= len(found) <= _MOST_SOURCES:
-        fields.refuse(f"must be a list of 1 to {_MOST_SOURCES} places", "sources")
-    for each in found:
-        fields.check_text(each, "sources", pattern=".+", longest=500)
-        if reason := check_source(each, remote=remote):
-            fields.refuse(f"holds {ascii(each)[:100]}, which {reason}", "sources")
-    return tuple(found)
-
-
-def _devices(fields: Fields) -> dict[str, str]:
-    found = fields.texts(most=_MOST_DEVICES, longest=200)
-    for device in found:
-        if not re.fullmatch(_DEVICE, device):
-            fields.refuse(f"holds {ascii(device)[:80]}, which is no id of a device")
-    return found
 
 
 __all__ = ["FORMAT", "ID", "LARGEST", "PACKAGE_SOURCE", "TAG", "Checkpoint", "parse_registry"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError, OutputError
-from zoo.schema import Fields, parse_json
+from zoo.schema import StrictTable, parse_json
 from zoo.storage.atomic import open_regular, reading, write_bytes_atomic
 from zoo.storage.cache_dir import cache_dir
 from zoo.version import __version__
@@ -57,13 +57,13 @@ class ResultCache:
             return None
         return result if whole and len(result) <= most else None
 
-    def read_table(self, most: int) -> Fields | None:
+    def read_table(self, most: int) -> StrictTable | None:
         """Return the result that :meth:`write_table` kept; None in the cases that :meth:`read` names."""
         content, source = self.read(most), str(self.path)
         if content is None:
             return None
         try:
-            return Fields(parse_json(content, source, error=InputError), source, error=InputError)
+            return StrictTable(parse_json(content, source, error=InputError), source, error=InputError)
         except InputError:
             return None
 
