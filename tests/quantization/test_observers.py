@@ -198,3 +198,14 @@ def test_nothing_but_zeros_gives_no_range(observer: str, values: np.ndarray) -> 
 def test_one_value_alone_is_its_range(observer: str) -> None:
     seen = magnitudes(np.array([0.0, -0.25, np.nan]))
     assert seen.range(observer, LEVELS) == pytest.approx(0.25, rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 0.9])
+def test_entropy_cuts_off_outliers_alone_where_values_stay_away_from_zero(share: float) -> None:
+    """Bright images: few values near the darkest one, and all others far above it."""
+    random = np.random.default_rng(0)
+    dark = np.full(int(100_000 * share), 0.39)
+    bright = random.normal(0.9, 0.03, 100_000 - len(dark)).clip(0.8, 1)
+    seen = Magnitudes()
+    seen.add(np.concatenate([dark, bright]).astype(np.float32)[None])
+    assert seen.range("entropy", 127) >= np.quantile(bright, 0.98)

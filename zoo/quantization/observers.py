@@ -26,6 +26,8 @@ TINY = 1e-12
 PERCENTILE = 99.99
 #: How fast `moving-average` forgets, once this many pictures' inverse were seen.
 MOMENTUM = 0.01
+#: Share of the values that `entropy` may cut off.
+_MOST_BEYOND = 0.01
 #: Bins between the ranges that `entropy` tries.
 _STRIDE = 4
 
@@ -113,11 +115,17 @@ class Magnitudes:
 
         The reference is the histogram cut at the range, all that lies beyond it added to its last bin; what
         quantization leaves of it has the bins of each level levelled out. Magnitudes of 0 are left out.
+
+        The divergence ignores how much was moved to the last bin: a range that holds a few values at its end agrees
+        perfectly with itself, and everything beyond it is lost. So only outliers may lie beyond.
         """
         counts = self._without_zeros()
         used = int(np.flatnonzero(counts)[-1]) + 1
         width, best, best_divergence = self.limit / BINS, self.largest, float("inf")
+        beyond = 1 - counts.cumsum() / counts.sum()
         for size in [*range(levels + 1, used, _STRIDE), used] if used > levels else ():
+            if beyond[size - 1] > _MOST_BEYOND:
+                continue
             divergence = _divergence(counts, size, levels + 1)
             if divergence < best_divergence:
                 best, best_divergence = min(self.largest, size * width), divergence
