@@ -255,7 +255,7 @@ def test_every_operator_with_an_int8_form_runs_in_it() -> None:
     ).eval()  # fmt: skip
     x = pictures(3)
     module, where = quantized(net, x)
-    assert [left.layer for left in where.left_alone] == ["k"]
+    assert [left.layer for left in where.skipped_layers] == ["k"]
     data = export_onnx(freeze(module.eval()), Raw())
     report = int8_report(data)
     assert sorted(report.int8) == list("abcdefgijk")
@@ -403,7 +403,7 @@ def test_timm_networks_run_whole_in_int8(name: str) -> None:
     expected = net.eval()(x)
     technique = Qat()
     module = technique.finish(technique.rewrite(net, where), where)
-    assert len(where.left_alone) == 1, "the classifier"
+    assert len(where.skipped_layers) == 1, "the classifier"
     data = export_onnx(module, Classifier())
     report = int8_report(data)
     assert not report.float

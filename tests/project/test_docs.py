@@ -200,7 +200,7 @@ def test_the_example_plugin_works(tmp_path: Path) -> None:
         "net = plugins.technique('lowrank', {'share': '0.25'}).rewrite(net, context)\n"
         "assert sum(p.numel() for p in net[0].parameters()) == 12 * (64 + 48) + 48\n"
         "assert torch.allclose(net(x), before, atol=1e-3), (net(x) - before).abs().max()\n"
-        "assert [each.layer for each in context.left_alone] == ['2']\n"
+        "assert [each.layer for each in context.skipped_layers] == ['2']\n"
     )
     done = fake_distributions.python("-c", program, path=(tmp_path,))
     assert done.code == 0, done.err

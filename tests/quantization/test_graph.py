@@ -15,7 +15,7 @@ from support.quantized import SmallUNet, pictures, quantized
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import ShiftedRelu, fold_batch_norms
-from zoo.quantization.lowering import DepthToSpace, as_pointwise, lower
+from zoo.quantization.lowering import DepthToSpace, as_pointwise, lower_operators
 from zoo.quantization.quantized_layers import QuantConv2d
 from zoo.surgery.tracing import propagate_shapes, trace
 
@@ -39,7 +39,7 @@ def prepared(net: nn.Module, x: Tensor) -> tuple[fx.GraphModule, list[tuple[str,
     module = trace(net, x)
     fold_batch_norms(module, lambda *what: left.append(what))
     propagate_shapes(module, x)
-    lower(module, lambda *what: left.append(what))
+    lower_operators(module, lambda *what: left.append(what))
     return module, left
 
 
@@ -321,7 +321,7 @@ def test_a_relu6_that_shares_its_scale_with_other_values_still_clips() -> None:
 
 def test_the_output_of_the_network_is_not_rounded() -> None:
     module, where = quantized(SmallUNet().build(), pictures(1))
-    assert [left.layer for left in where.left_alone] == ["head"]
+    assert [left.layer for left in where.skipped_layers] == ["head"]
     nodes = list(module.graph.nodes)
     assert [str(node.target) for node in nodes[-3:]] == ["head", "shuffle", "output"]
     assert isinstance(module.head, QuantConv2d)
@@ -345,7 +345,7 @@ def test_operators_without_an_int8_form_are_reported_and_stay_between_quantizers
 
     net = Function(compute, one=nn.Conv2d(4, 4, 1), two=nn.Conv2d(4, 4, 1), swish=nn.Hardswish())
     module, where = quantized(net, pictures(1))
-    assert {left.layer for left in where.left_alone} == {"swish", "softmax", "two"}
+    assert {left.layer for left in where.skipped_layers} == {"swish", "softmax", "two"}
     assert owner_of(module, "one") is not owner_of(module, "softmax")
 
 
@@ -356,8 +356,8 @@ def test_layers_that_change_their_weights_are_left_float_and_do_not_pull_others_
     x = pictures(2)
     expected = randomised(net)(x)
     module, where = quantized(net, x)
-    assert [left.layer for left in where.left_alone] == ["2", "4"]
-    assert "StdConv2d" in where.left_alone[0].reason
+    assert [left.layer for left in where.skipped_layers] == ["2", "4"]
+    assert "StdConv2d" in where.skipped_layers[0].reason
     assert (module(x) - expected).std() < 0.02 * expected.std()
     assert owner_of(module, "_1") is owner_of(module, "_0")
 

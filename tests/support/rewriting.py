@@ -32,7 +32,7 @@ def rewritten(technique: Technique, model: nn.Module, data: Tensor, *, fitted: b
 
 def reasons(ctx: Context) -> dict[str, str]:
     """What was left alone, and why."""
-    return {left.layer: left.reason for left in ctx.left_alone}
+    return {left.layer: left.reason for left in ctx.skipped_layers}
 
 
 def mean_error(net: nn.Module, dense: nn.Module, inputs: Tensor) -> float:

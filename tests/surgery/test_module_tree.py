@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UnknownIdError
-from zoo.surgery.module_tree import names_of, places, replace_module, replace_named
+from zoo.surgery.module_tree import module_slots, names_of, replace_module, replace_named
 
 
 def net() -> nn.Module:
@@ -23,7 +23,7 @@ def net() -> nn.Module:
 
 def test_every_place_is_met_in_order_with_its_parent() -> None:
     root = net()
-    found = list(places(root))
+    found = list(module_slots(root))
     assert [place.name for place in found] == [
         "", "left", "left.0", "left.1", "right", "right.parts", "right.parts.0", "right.parts.1",
         "right.named", "right.named.it",

@@ -10,10 +10,10 @@ from zoo.surgery.reconstruction.patches import (
     as_images,
     dense_weight,
     draw_positions,
+    extract_patches,
     groups_of,
     output_size,
-    patches,
-    rows_at,
+    pixels_at,
     store_dense_weight,
 )
 
@@ -53,10 +53,10 @@ def test_patches_times_the_weight_are_the_output(name: str) -> None:
     assert output_size(layer, *image.shape[2:]) == tuple(wanted.shape[2:])
     at = draw_positions(wanted.shape[2:], 23, torch.Generator().manual_seed(1))
     groups = groups_of(layer)
-    seen = patches(layer, image, at).reshape(len(at), groups, -1)
+    seen = extract_patches(layer, image, at).reshape(len(at), groups, -1)
     weight = dense_weight(layer).flatten(2)
     computed = torch.einsum("ngf,gof->ngo", seen, weight).flatten(1) + layer.bias
-    torch.testing.assert_close(computed, rows_at(wanted[0], at), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(computed, pixels_at(wanted[0], at), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", LAYERS)

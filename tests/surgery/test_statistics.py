@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.surgery.reconstruction.statistics import LeastSquares, Moments
+from zoo.surgery.reconstruction.statistics import ActivationStatistics, LeastSquares
 
 
 def fitted(
@@ -14,10 +14,10 @@ def fitted(
     """The problem and its best weight; the trained layer has weights of about one."""
     torch.manual_seed(1)
     weight = torch.randn(1, targets.shape[1], features.shape[1])
-    moments = Moments(weight, torch.zeros(targets.shape[1]) if bias else None)
+    moments = ActivationStatistics(weight, torch.zeros(targets.shape[1]) if bias else None)
     moments.add(features[:, None], targets)
     problem = moments.problem(0.03)
-    return problem, problem.best()
+    return problem, problem.solution()
 
 
 @pytest.mark.parametrize("deviation", [1e-7, 1e-6, 1e-5])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 WIDTHS = (64, 128, 256, 256)
 
 
-class Block(nn.Sequential):
+class FixedPointUNetBlock(nn.Sequential):
     """Twice: 3 x 3 convolution, ReLU, batch norm. (N, in, H, W) -> (N, out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -33,17 +33,17 @@ class FixedPointUNet(nn.Module):
     def __init__(self, in_channels: int = 1, widths: tuple[int, int, int, int] = WIDTHS) -> None:
         super().__init__()
         first, second, third, bottom = widths
-        self.down1 = Block(in_channels, first)
-        self.down2 = Block(first, second)
-        self.down3 = Block(second, third)
+        self.down1 = FixedPointUNetBlock(in_channels, first)
+        self.down2 = FixedPointUNetBlock(first, second)
+        self.down3 = FixedPointUNetBlock(second, third)
         self.pool = nn.MaxPool2d(2)
-        self.bottom = Block(third, bottom)
+        self.bottom = FixedPointUNetBlock(third, bottom)
         self.up3 = nn.Upsample(scale_factor=2, mode="bilinear")
-        self.join3 = Block(bottom + third, third)
+        self.join3 = FixedPointUNetBlock(bottom + third, third)
         self.up2 = nn.Upsample(scale_factor=2, mode="bilinear")
-        self.join2 = Block(third + second, second)
+        self.join2 = FixedPointUNetBlock(third + second, second)
         self.up1 = nn.Upsample(scale_factor=2, mode="bilinear")
-        self.join1 = Block(second + first, first)
+        self.join1 = FixedPointUNetBlock(second + first, first)
         self.head = nn.Conv2d(first, 1, 3, padding=1)
         self.sigmoid = nn.Sigmoid()
 

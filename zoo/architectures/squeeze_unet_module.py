@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.modules.fire import Fire, TransposedFire
+from zoo.modules.fire import FireModule, TransposedFireModule
 
 #: squeeze and expand channels of the fires of each stage below the first; a fire gives twice the expand channels
 _FIRES = ((32, 64), (48, 128), (64, 256), (80, 512))
@@ -30,9 +30,9 @@ def _convs(in_channels: int, width: int) -> nn.Sequential:
 def _fires(in_channels: int, squeeze: int, expand: int) -> nn.Sequential:
     return nn.Sequential(
         OrderedDict(
-            fire1=Fire(in_channels, squeeze, expand, activation=nn.ReLU()),
+            fire1=FireModule(in_channels, squeeze, expand, activation=nn.ReLU()),
             act1=nn.ReLU(),
-            fire2=Fire(2 * expand, squeeze, expand, activation=nn.ReLU()),
+            fire2=FireModule(2 * expand, squeeze, expand, activation=nn.ReLU()),
             act2=nn.ReLU(),
         )
     )
@@ -54,11 +54,11 @@ class SqueezeUNet(nn.Module):
         self.down4 = _fires(256, *_FIRES[2])
         self.bottom = _fires(512, *_FIRES[3])
         self.pool = nn.MaxPool2d(2)
-        self.up4 = TransposedFire(1024, *_TRANSPOSED[0], activation=nn.ReLU())
+        self.up4 = TransposedFireModule(1024, *_TRANSPOSED[0], activation=nn.ReLU())
         self.join4 = _fires(1024, *_FIRES[2])
-        self.up3 = TransposedFire(512, *_TRANSPOSED[1], activation=nn.ReLU())
+        self.up3 = TransposedFireModule(512, *_TRANSPOSED[1], activation=nn.ReLU())
         self.join3 = _fires(512, *_FIRES[1])
-        self.up2 = TransposedFire(256, *_TRANSPOSED[2], activation=nn.ReLU())
+        self.up2 = TransposedFireModule(256, *_TRANSPOSED[2], activation=nn.ReLU())
         self.join2 = _fires(256, *_FIRES[0])
         self.up1 = nn.ConvTranspose2d(128, 64, 2, stride=2)
         self.join1 = _convs(128, 64)

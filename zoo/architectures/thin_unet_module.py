@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.modules.separable import SeparableConv2d
 
 
-class Block(nn.Sequential):
+class ThinUNetBlock(nn.Sequential):
     """3 x 3 convolutions with ReLU, then a batch norm. (N, in, H, W) -> (N, width, H, W).
 
     A separable convolution has one bias, after its pointwise part.
@@ -47,12 +47,12 @@ class ThinUNet(nn.Module):
         super().__init__()
         for stage in range(1, self.STAGES + 1):
             first = in_channels if stage == 1 else width
-            self.add_module(f"down{stage}", Block(first, width, separable=separable))
+            self.add_module(f"down{stage}", ThinUNetBlock(first, width, separable=separable))
         self.pool = nn.MaxPool2d(2)
-        self.bottom = Block(width, width, separable=separable, convs=bottom_convs)
+        self.bottom = ThinUNetBlock(width, width, separable=separable, convs=bottom_convs)
         for stage in range(self.STAGES, 0, -1):
             self.add_module(f"up{stage}", nn.Upsample(scale_factor=2, mode="nearest"))
-            self.add_module(f"join{stage}", Block(2 * width, width, separable=separable))
+            self.add_module(f"join{stage}", ThinUNetBlock(2 * width, width, separable=separable))
         self.head = nn.Conv2d(width, 1, 1)
         self.sigmoid = nn.Sigmoid()
 

@@ -26,8 +26,8 @@ class Phase(str, Enum):
 
 
 @dataclass(frozen=True)
-class LeftAlone:
-    """A layer a technique did not touch, and why."""
+class SkippedLayer:
+    """A layer that a technique did not change, and why."""
 
     technique: str
     layer: str
@@ -68,11 +68,27 @@ class Context:
     teacher: nn.Module | None = None
     seed: int = 0
     report: Reporter = field(default_factory=SilentReporter)
-    left_alone: list[LeftAlone] = field(default_factory=list)
+    skipped_layers: list[SkippedLayer] = field(default_factory=list)
+
+    def skip_layer(self, technique: str, layer: str, reason: str) -> None:
+        """Record a layer that `technique` does not change. Never skip one silently."""
+        self.skipped_layers.append(SkippedLayer(technique, layer, reason))
 
     def leave(self, technique: str, layer: str, reason: str) -> None:
-        """Record a layer that `technique` leaves as it is. Never skip one silently."""
-        self.left_alone.append(LeftAlone(technique, layer, reason))
+        """Call :meth:`skip_layer`; the former name, which contract 1 keeps."""
+        self.skip_layer(technique, layer, reason)
+
+    @property
+    def left_alone(self) -> list[SkippedLayer]:
+        """Return `skipped_layers`; the former name, which contract 1 keeps."""
+        return self.skipped_layers
+
+
+#: The former name of :class:`SkippedLayer`, which contract 1 keeps.
+LeftAlone = SkippedLayer
+
+#: Attributes of :class:`Technique` that were renamed: former name, name. Contract 1 keeps both.
+_RENAMED = (("adapt", "adapt_input"), ("shrinks", "must_shrink"), ("retrains", "needs_training"))
 
 
 class Technique:
@@ -84,8 +100,8 @@ class Technique:
     after:      ids of techniques it must come after.
     conflicts:  ids it can never share a recipe with.
     repeatable: whether it may appear twice in one recipe.
-    retrains:   whether the net is trained after the rewrite; False for post-training methods.
-    shrinks:    whether the exported file must have fewer bytes or fewer multiplications afterwards; False for
+    needs_training: whether the network is trained after the rewrite; False for post-training methods.
+    must_shrink: whether the exported file must have fewer bytes or fewer multiplications afterwards; False for
                 what makes a graph easier to run without either.
 
     Implement what is needed of :meth:`rewrite`, :meth:`objective`, :meth:`finish`; inherit the rest.
@@ -102,8 +118,17 @@ class Technique:
     after: ClassVar[frozenset[str]] = frozenset()
     conflicts: ClassVar[frozenset[str]] = frozenset()
     repeatable: ClassVar[bool] = False
-    retrains: ClassVar[bool] = True
-    shrinks: ClassVar[bool] = True
+    needs_training: ClassVar[bool] = True
+    must_shrink: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let what a class says under a former name hold under the present one, and the other way round."""
+        super().__init_subclass__(**options)
+        for pair in _RENAMED:
+            nearest = next(owner for owner in cls.__mro__ if not vars(owner).keys().isdisjoint(pair))
+            said = next(vars(nearest)[name] for name in reversed(pair) if name in vars(nearest))
+            for name in pair:
+                setattr(cls, name, said)
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -120,7 +145,7 @@ class Technique:
         """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells."""
         return ""
 
-    def adapt(self, spec: InputSpec) -> InputSpec:
+    def adapt_input(self, spec: InputSpec) -> InputSpec:
         """What the net takes in after the rewrite: never less than `spec` asks for, but sides may have to be
         multiples of more, and tiles may need a wider border. Asked before any work is done.
         """
@@ -137,3 +162,7 @@ class Technique:
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """What happens after training: fold, freeze, bake scales."""
         return model
+
+    adapt = adapt_input
+    shrinks = must_shrink
+    retrains = needs_training

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fixed_point import FixedPoint, to_fixed_point
+from zoo.quantization.fixed_point import FixedPointQuantizer, to_fixed_point
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.surgery.module_tree import replace_named
@@ -62,7 +62,7 @@ class _QuantizeDequantize(nn.Module):
 class _PublishedFixedPoint(_QuantizeDequantize):
     """The published fixed-point function, in float, and a pair for what computes with its values."""
 
-    def __init__(self, owner: FixedPoint) -> None:
+    def __init__(self, owner: FixedPointQuantizer) -> None:
         super().__init__(owner, clip=False)
         self.ibits, self.fbits, self.limit = owner.ibits, owner.fbits, owner.limit
 
@@ -170,8 +170,8 @@ def with_qdq_nodes(model: nn.Module) -> nn.Module:
     return model
 
 
-def _truncates(quantizer: FakeQuantize) -> TypeGuard[FixedPoint]:
-    return isinstance(quantizer, FixedPoint) and quantizer.format == "paper"
+def _truncates(quantizer: FakeQuantize) -> TypeGuard[FixedPointQuantizer]:
+    return isinstance(quantizer, FixedPointQuantizer) and quantizer.format == "paper"
 
 
 def _exported(quantizer: FakeQuantize) -> _QuantizeDequantize:

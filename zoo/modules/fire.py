@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Fire(nn.Module):
+class FireModule(nn.Module):
     """A 1 x 1 convolution to few channels, then a 1 x 1 and a k x k one side by side, concatenated.
 
     (N, in, H, W) -> (N, first + second, H', W'). Stride, padding and dilation belong to the expanding part; the
@@ -49,7 +49,7 @@ class Fire(nn.Module):
         return torch.cat([self.expand1(x), self.expand3(x)], dim=1)
 
 
-class TransposedFire(nn.Module):
+class TransposedFireModule(nn.Module):
     """The fire module that up-samples: 1 x 1 to few channels, then transposed 1 x 1 and k x k, concatenated.
 
     (N, in, H, W) -> (N, first + second, k*H, k*W). The stride is the kernel's size; the transposed 1 x 1 branch
@@ -58,7 +58,7 @@ class TransposedFire(nn.Module):
     Paper: Beheshti and Johnsson, "Squeeze U-Net: A Memory and Energy Efficient Image Segmentation Network",
     CVPR Workshops 2020.
 
-    squeeze, expand, activation: as in :class:`Fire`.
+    squeeze, expand, activation: as in :class:`FireModule`.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidualBlock(nn.Module):
     """A 1 x 1 convolution to many channels, a depthwise k x k one, a linear 1 x 1 one back to few.
 
     (N, in, H, W) -> (N, out, H', W'). Stride, padding and dilation belong to the depthwise part. There is no

@@ -190,7 +190,7 @@ def _check_loss(
 
 def _check_smaller(job: Job, files: list[Measured]) -> None:
     """What says that it shrinks a net must pay in the exported file, in bytes or in multiplications."""
-    promised = [t.id for t in job.techniques if t.shrinks and t.phase is not Phase.TRAINING]
+    promised = [t.id for t in job.techniques if t.must_shrink and t.phase is not Phase.TRAINING]
     first, last = files[0], files[-1]
     if promised and last.file_bytes >= first.file_bytes and last.macs >= first.macs:
         raise NoEffectError(

@@ -110,7 +110,7 @@ def adapted(architecture: Architecture, techniques: Sequence[Technique]) -> Arch
     """The architecture with an input that suits it before and after each of the techniques; a copy."""
     suited = copy.copy(architecture)
     for technique in techniques:
-        suited.input = technique.adapt(suited.input)
+        suited.input = technique.adapt_input(suited.input)
     return suited
 
 

@@ -44,7 +44,7 @@ class Stage:
     @property
     def trains(self) -> bool:
         """Whether training follows the rewrites: not if all of them are post-training methods."""
-        return not self.techniques or any(technique.retrains for technique in self.techniques)
+        return not self.techniques or any(technique.needs_training for technique in self.techniques)
 
 
 def stages_of(techniques: Iterable[Technique]) -> list[Stage]:
@@ -137,7 +137,7 @@ class StageRunner:
 
     def left_alone(self) -> list[dict[str, str]]:
         """Layers no technique could handle, with the reason."""
-        return [asdict(layer) for layer in self.context.left_alone]
+        return [asdict(layer) for layer in self.context.skipped_layers]
 
 
 @contextmanager

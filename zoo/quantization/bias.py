@@ -15,18 +15,18 @@ from torch import Tensor, fx, nn
 
 from zoo.quantization.dynamic import DynamicRound
 from zoo.quantization.fake_quant import FakeQuantize
-from zoo.quantization.fold import Leave
+from zoo.quantization.fold import SkipLayer
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 
 _Layer = QuantConv2d | QuantLinear
 
 
-def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], leave: Leave) -> int:
+def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], skip_layer: SkipLayer) -> int:
     """Add to each layer's bias the mean, by channel, of what rounding takes from its result; how many were done.
 
     module: calibrated and in eval mode. batches: (N, C, H, W) each. The layers are corrected in the order in
     which the network runs them, each on inputs that carry the error of rounding and the corrections so far.
-    A layer without bias gets one. Layers called more than once are left, through ``leave(layer, reason)``.
+    A layer without bias gets one. Layers called more than once are left, through ``skip_layer(layer, reason)``.
     """
     device = next(module.parameters()).device
     batches = [batch.to(device) for batch in batches]
@@ -38,7 +38,7 @@ def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], leave: Lea
             if count == 1:
                 layers[path] = layer
             else:
-                leave(path, f"called {count} times: its bias is not corrected")
+                skip_layer(path, f"called {count} times: its bias is not corrected")
     with torch.no_grad():
         wanted = _means_without_rounding(module, layers, batches)
         _walk(module, layers, batches, wanted)

@@ -78,7 +78,7 @@ class _Scaled(FakeQuantize):
             super().set_range(largest)
 
 
-class FixedPoint(_Scaled):
+class FixedPointQuantizer(_Scaled):
     """Numbers of `ibits` bits before the point and `fbits` after it, times a scale.
 
     `saturate`: the nearest multiple of 2^-fbits, the outermost ones for what lies beyond; two's complement in
@@ -182,7 +182,7 @@ class _Signs(_Scaled):
         raise NotImplementedError
 
 
-class Binary(_Signs):
+class BinaryQuantizer(_Signs):
     """w becomes a * sign(w), where a is the mean of |w|: the nearest such numbers (Rastegari et al., 2016)."""
 
     def __init__(self, scaling: Scaling, *, channels: int | None = None) -> None:
@@ -196,7 +196,7 @@ class Binary(_Signs):
         return torch.where(weight < 0, -1.0, 1.0)
 
 
-class Ternary(_Signs):
+class TernaryQuantizer(_Signs):
     """w becomes a * sign(w) where |w| > d and 0 elsewhere; d = 0.7 mean|w|, a the mean of |w| beyond d (Li et al.)."""
 
     def __init__(self, scaling: Scaling, *, channels: int | None = None) -> None:

@@ -18,7 +18,7 @@ _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
-Leave = Callable[[str, str], None]
+SkipLayer = Callable[[str, str], None]
 
 
 class ShiftedRelu(nn.Module):
@@ -64,14 +64,14 @@ def is_plain(layer: nn.Module) -> bool:
     return False
 
 
-def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
+def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
     """Fold every batch norm that follows a layer of its own; returns how many.
 
     The scale of one that follows a layer and its ReLU goes into the layer, the shift into a
     :class:`ShiftedRelu`. One that follows something else becomes a 1 x 1 depthwise convolution, which integers
     can compute too.
     One without running statistics depends on its batch, and is left and reported through
-    ``leave(layer, reason)``. Exact up to rounding, in eval mode.
+    ``skip_layer(layer, reason)``. Exact up to rounding, in eval mode.
     """
     _split_fused_activations(module)
     calls = Counter(node.target for node in module.graph.nodes if node.op == "call_module")
@@ -83,7 +83,7 @@ def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
         if not isinstance(norm, _BATCH_NORMS):
             continue
         if norm.running_mean is None or norm.running_var is None:
-            leave(node.target, "batch norm without running statistics depends on the batch")
+            skip_layer(node.target, "batch norm without running statistics depends on the batch")
             continue
         before = node.args[0]
         relu = before if len(before.users) == 1 and before.args and _is_relu(before, module) else None
@@ -108,7 +108,7 @@ def fold_batch_norms(module: fx.GraphModule, leave: Leave) -> int:
         elif isinstance(norm, nn.BatchNorm2d):
             replace_named(module, node.target, _as_depthwise(scale, shift))
         else:
-            leave(node.target, "batch norm that follows no convolution")
+            skip_layer(node.target, "batch norm that follows no convolution")
             continue
         folded += 1
     module.delete_all_unused_submodules()

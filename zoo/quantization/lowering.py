@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from zoo.quantization.fold import Leave
+from zoo.quantization.fold import SkipLayer
 from zoo.surgery.module_tree import replace_named
 
 
@@ -55,7 +55,7 @@ class Pad(nn.Module):
         return F.pad(x, self.amounts, self.mode)
 
 
-def lower(module: fx.GraphModule, leave: Leave) -> None:
+def lower_operators(module: fx.GraphModule, skip_layer: SkipLayer) -> None:
     """Rewrite what has an equivalent that runs in int8. Weights are taken over, never initialised afresh.
 
     - ``ConvTranspose2d`` whose stride is its kernel, or larger: a 1 x 1 convolution and a :class:`DepthToSpace`;
@@ -65,7 +65,7 @@ def lower(module: fx.GraphModule, leave: Leave) -> None:
     - the mean over height and width, adaptive average pooling to 1 x 1: global average pooling;
     - dropout and identities vanish.
 
-    Transposed convolutions of other forms stay as they are and are reported through ``leave(layer, reason)``.
+    Transposed convolutions of other forms stay as they are and are reported through ``skip_layer(layer, reason)``.
     """
     for node in list(module.graph.nodes):
         if node.op == "call_module":
@@ -73,7 +73,7 @@ def lower(module: fx.GraphModule, leave: Leave) -> None:
             if isinstance(child, (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)):
                 _bypass(module, node)
             elif isinstance(child, nn.ConvTranspose2d):
-                _lower_transposed(module, node, child, leave)
+                _lower_transposed(module, node, child, skip_layer)
             elif type(child) is nn.Conv2d and child.padding_mode != "zeros":
                 _lower_padding(module, node, child)
             elif isinstance(child, nn.PixelShuffle):
@@ -102,7 +102,9 @@ def _bypass(module: fx.GraphModule, node: fx.Node) -> None:
     module.graph.erase_node(node)
 
 
-def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTranspose2d, leave: Leave) -> None:
+def _lower_transposed(
+    module: fx.GraphModule, node: fx.Node, conv: nn.ConvTranspose2d, skip_layer: SkipLayer
+) -> None:
     size, kernel = conv.stride[0], conv.kernel_size[0]
     plain = (
         tuple(conv.kernel_size) == (kernel, kernel)
@@ -113,7 +115,9 @@ def _lower_transposed(module: fx.GraphModule, node: fx.Node, conv: nn.ConvTransp
         and conv.groups == 1
     )
     if not plain or len(node.args) != 1 or node.kwargs:
-        leave(str(node.target), "transposed convolution whose windows overlap; engines compute it in float")
+        skip_layer(
+            str(node.target), "transposed convolution whose windows overlap; engines compute it in float"
+        )
         return
     if size > 1:
         name = f"{node.target}_shuffle"

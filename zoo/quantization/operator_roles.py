@@ -16,7 +16,7 @@ from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argu
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 
 
-class Kind(Enum):
+class OperatorRole(Enum):
     """How a node's values relate to its inputs' levels."""
 
     #: not a floating-point tensor: shapes, indices
@@ -74,71 +74,77 @@ def gives_sequence(node: fx.Node) -> bool:
     return not hasattr(node.meta.get("tensor_meta"), "dtype")
 
 
-def kind_of(node: fx.Node, module: fx.GraphModule) -> Kind:
+def role_of(node: fx.Node, module: fx.GraphModule) -> OperatorRole:
     """What `node` is; its shapes must have been propagated."""
     if node.op == "output" or not is_float_tensor(node):
-        return Kind.NOTHING
+        return OperatorRole.NOTHING
     if node.op in ("placeholder", "get_attr"):
-        return Kind.SOURCE
+        return OperatorRole.SOURCE
     if node.op == "call_module":
         return _kind_of_module(module.get_submodule(str(node.target)))
     if node.op == "call_method":
         if node.target in _PASS_METHODS:
-            return Kind.PASS
+            return OperatorRole.PASS
         return _kind_of_function(str(node.target), node, module)
     return _kind_of_function(node.target, node, module)
 
 
-def _kind_of_module(child: nn.Module) -> Kind:
+def _kind_of_module(child: nn.Module) -> OperatorRole:
     if isinstance(child, (QuantConv2d, QuantLinear)):
-        return Kind.WEIGHTED
+        return OperatorRole.WEIGHTED
     if isinstance(child, nn.ReLU) or (isinstance(child, nn.Hardtanh) and child.min_val == 0):
-        return Kind.RECTIFY  # ReLU6 is a Hardtanh
+        return OperatorRole.RECTIFY  # ReLU6 is a Hardtanh
     if isinstance(child, ShiftedRelu):
-        return Kind.RECTIFY
+        return OperatorRole.RECTIFY
     if isinstance(child, _INTEGER_MODULES):
-        return Kind.INTEGER
+        return OperatorRole.INTEGER
     if isinstance(child, _PASS_MODULES) or (isinstance(child, nn.Upsample) and child.mode == "nearest"):
-        return Kind.PASS
-    return Kind.FLOAT
+        return OperatorRole.PASS
+    return OperatorRole.FLOAT
 
 
-def _kind_of_function(target: str | Callable[..., Any], node: fx.Node, module: fx.GraphModule) -> Kind:
+def _kind_of_function(
+    target: str | Callable[..., Any], node: fx.Node, module: fx.GraphModule
+) -> OperatorRole:
     if target in _PASS_FUNCTIONS:
         source = node.args[0]
         whole = isinstance(source, fx.Node) and gives_sequence(source)
-        from_float = whole and kind_of(cast(fx.Node, source), module) is Kind.FLOAT
-        return Kind.FLOAT if from_float else Kind.PASS
+        from_float = whole and role_of(cast(fx.Node, source), module) is OperatorRole.FLOAT
+        return OperatorRole.FLOAT if from_float else OperatorRole.PASS
     if target in _JOIN:
-        return Kind.JOIN
+        return OperatorRole.JOIN
     if target in (F.relu, torch.relu, F.relu6, "relu"):
-        return Kind.RECTIFY
+        return OperatorRole.RECTIFY
     if target in (torch.clamp, torch.clip, "clamp", "clip") and argument(node, 1, "min") == 0:
-        return Kind.RECTIFY
+        return OperatorRole.RECTIFY
     if target is F.hardtanh and argument(node, 1, "min_val") == 0:
-        return Kind.RECTIFY
+        return OperatorRole.RECTIFY
     if target in _PAIRWISE:
         # Engines take two activations; a learned constant would have to be stored in int8 for each of them.
         tensors = [
             a for a in node.args if isinstance(a, fx.Node) and is_float_tensor(a) and a.op != "get_attr"
         ]
-        return Kind.INTEGER if len(tensors) == 2 and not node.kwargs else Kind.FLOAT
+        return OperatorRole.INTEGER if len(tensors) == 2 and not node.kwargs else OperatorRole.FLOAT
     if target in _INTEGER_FUNCTIONS or target == "sigmoid":
-        return Kind.INTEGER
+        return OperatorRole.INTEGER
     if target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest":
-        return Kind.PASS
+        return OperatorRole.PASS
     if target is F.pad and node.kwargs.get("value", 0) in (0, None) and len(node.args) < 4:
-        return Kind.PASS
-    return Kind.FLOAT
+        return OperatorRole.PASS
+    return OperatorRole.FLOAT
 
 
 def is_nonnegative(node: fx.Node, module: fx.GraphModule) -> bool:
     """Whether the values of `node` cannot be less than 0."""
     if node.op == "call_module":
         return isinstance(module.get_submodule(str(node.target)), (nn.ReLU, nn.Hardtanh, nn.Sigmoid)) and (
-            kind_of(node, module) is not Kind.FLOAT
+            role_of(node, module) is not OperatorRole.FLOAT
         )
-    return kind_of(node, module) is Kind.RECTIFY or node.target in (torch.sigmoid, F.sigmoid, "sigmoid")
+    return role_of(node, module) is OperatorRole.RECTIFY or node.target in (
+        torch.sigmoid,
+        F.sigmoid,
+        "sigmoid",
+    )
 
 
 def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:

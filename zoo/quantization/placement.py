@@ -10,19 +10,19 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import Leave, is_plain
+from zoo.quantization.fold import SkipLayer, is_plain
 from zoo.quantization.lowering import Pad
-from zoo.quantization.operator_roles import Kind, gives_sequence, is_nonnegative, kind_of, upper_bound
+from zoo.quantization.operator_roles import OperatorRole, gives_sequence, is_nonnegative, role_of, upper_bound
 
 #: Kinds whose result shares the levels of what went in.
-_SHARING = (Kind.PASS, Kind.RECTIFY, Kind.JOIN)
+_SHARING = (OperatorRole.PASS, OperatorRole.RECTIFY, OperatorRole.JOIN)
 #: Kinds that engines compute in int8 once inputs and result are quantized.
-_COMPUTING = (Kind.WEIGHTED, Kind.INTEGER)
+_COMPUTING = (OperatorRole.WEIGHTED, OperatorRole.INTEGER)
 
 QUANTIZERS = "quantizers"
 
 
-class Make(Protocol):
+class QuantizerFactory(Protocol):
     """Makes a quantizer for tensors that share a scale."""
 
     def __call__(self, *, nonnegative: bool) -> FakeQuantize: ...
@@ -30,7 +30,7 @@ class Make(Protocol):
 
 @dataclass
 class _Plan:
-    kinds: dict[fx.Node, Kind]
+    kinds: dict[fx.Node, OperatorRole]
     #: nodes between the last weighted layers and the output: they stay in float
     tail: set[fx.Node]
     #: the last weighted layers; their inputs are quantized, their results are not
@@ -47,16 +47,16 @@ class _Plan:
         self.group[self.root(other)] = self.root(one)
 
 
-def place(module: fx.GraphModule, make: Make, leave: Leave) -> int:
+def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer: SkipLayer) -> int:
     """Insert quantizers made by `make` into the graph; returns how many scales there are.
 
     Inputs and results of everything engines compute in int8 are quantized. Pass-through operators and
     concatenations share the scale of their inputs. A rectification is left to fuse with the operator before
     it: the quantizer comes after it. The output of the network stays in float, since 8 bits would cost image
-    networks several dB. What else stays in float is reported through ``leave(layer, reason)``.
+    networks several dB. What else stays in float is reported through ``skip_layer(layer, reason)``.
     """
     plan = _plan(module)
-    _report(module, plan, leave)
+    _report(module, plan, skip_layer)
     needed = {plan.root(node) for node in plan.group if _needs(node, plan)}
     sites = [
         (node, plan.root(node), _rounds(node, plan, module))
@@ -89,17 +89,17 @@ def place(module: fx.GraphModule, make: Make, leave: Leave) -> int:
 
 def _plan(module: fx.GraphModule) -> _Plan:
     nodes = list(module.graph.nodes)
-    kinds = {node: kind_of(node, module) for node in nodes}
-    plan = _Plan(kinds, set(), set(), {n: n for n, kind in kinds.items() if kind is not Kind.NOTHING})
+    kinds = {node: role_of(node, module) for node in nodes}
+    plan = _Plan(kinds, set(), set(), {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING})
     for node in reversed(nodes):
         ends = plan.tail | {module.graph.output_node()}
         users = {user for user in node.users if user in plan.group or user.op == "output"}
-        if node not in plan.group or kinds[node] is Kind.SOURCE or not users or not users <= ends:
+        if node not in plan.group or kinds[node] is OperatorRole.SOURCE or not users or not users <= ends:
             continue
-        if kinds[node] is Kind.FLOAT and _has_weights(node, module):
+        if kinds[node] is OperatorRole.FLOAT and _has_weights(node, module):
             continue  # the end of the integer part lies before it
-        is_average = kinds[node] is Kind.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
-        (plan.last if kinds[node] is Kind.WEIGHTED or is_average else plan.tail).add(node)
+        is_average = kinds[node] is OperatorRole.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
+        (plan.last if kinds[node] is OperatorRole.WEIGHTED or is_average else plan.tail).add(node)
     for node in plan.group:
         if kinds[node] in _SHARING and node not in plan.tail:
             for source in _tensors(node, plan):
@@ -133,12 +133,12 @@ def _needs(node: fx.Node, plan: _Plan) -> bool:
 
 def _only_rectified(node: fx.Node, plan: _Plan) -> bool:
     users = list(node.users)
-    return len(users) == 1 and plan.kinds.get(users[0]) is Kind.RECTIFY and users[0] not in plan.tail
+    return len(users) == 1 and plan.kinds.get(users[0]) is OperatorRole.RECTIFY and users[0] not in plan.tail
 
 
 def _rounds(node: fx.Node, plan: _Plan, module: fx.GraphModule) -> bool:
     """Whether the values of `node` lie between levels, so that they must be rounded."""
-    if plan.kinds[node] is Kind.RECTIFY:
+    if plan.kinds[node] is OperatorRole.RECTIFY:
         source = next(_tensors(node, plan))
         clips = not _is_plain_relu(node, module)
         return clips or (plan.kinds[source] not in _SHARING and _only_rectified(source, plan))
@@ -156,7 +156,7 @@ def _limits(
     """
     bounds: dict[fx.Node, list[float | None]] = {}
     for node, root in rounded:
-        clips = plan.kinds[node] is Kind.RECTIFY and not _is_plain_relu(node, module)
+        clips = plan.kinds[node] is OperatorRole.RECTIFY and not _is_plain_relu(node, module)
         bounds.setdefault(root, []).append(upper_bound(node, module) if clips else None)
     limits = {}
     for root, found in bounds.items():
@@ -182,7 +182,7 @@ def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Pla
 
     def follows(user: fx.Node) -> bool:
         # Float operators at the network's end (a global residual) take its input as it is.
-        return plan.kinds[node] is not Kind.SOURCE or (user not in plan.tail and user.op != "output")
+        return plan.kinds[node] is not OperatorRole.SOURCE or (user not in plan.tail and user.op != "output")
 
     node.replace_all_uses_with(new, delete_user_cb=follows)
     new.args = (node,)
@@ -194,15 +194,21 @@ def _was_kept(node: fx.Node, module: fx.GraphModule) -> bool:
     return isinstance(layer, (nn.Conv2d, nn.Linear)) and is_plain(layer)
 
 
-def _report(module: fx.GraphModule, plan: _Plan, leave: Leave) -> None:
+def _report(module: fx.GraphModule, plan: _Plan, skip_layer: SkipLayer) -> None:
     for node in module.graph.nodes:
         name = str(node.target) if node.op == "call_module" else node.name
         if node in plan.last:
-            leave(name, "gives the network's output, which is not rounded to 8 bits")
-        elif plan.kinds.get(node) is Kind.FLOAT and node not in plan.tail and not _was_kept(node, module):
+            skip_layer(name, "gives the network's output, which is not rounded to 8 bits")
+        elif (
+            plan.kinds.get(node) is OperatorRole.FLOAT
+            and node not in plan.tail
+            and not _was_kept(node, module)
+        ):
             what = type(module.get_submodule(name)).__name__ if node.op == "call_module" else node.target
-            leave(name, f"{getattr(what, '__name__', what)} has no int8 form that all engines run")
+            skip_layer(name, f"{getattr(what, '__name__', what)} has no int8 form that all engines run")
         elif isinstance(node.target, str) and node.op == "call_module":
             child = module.get_submodule(node.target)
             if isinstance(child, Pad) and child.mode != "constant":
-                leave(name, f"{child.mode} padding is done before the convolution, by an operator of its own")
+                skip_layer(
+                    name, f"{child.mode} padding is done before the convolution, by an operator of its own"
+                )

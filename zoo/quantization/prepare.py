@@ -13,10 +13,10 @@ from torch import Tensor, fx, nn
 from zoo.contracts import Context
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import Leave, fold_batch_norms, is_plain
-from zoo.quantization.lowering import lower
+from zoo.quantization.fold import SkipLayer, fold_batch_norms, is_plain
+from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
-from zoo.quantization.placement import place
+from zoo.quantization.placement import place_quantizers
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.surgery.module_tree import replace_named
 from zoo.surgery.tracing import propagate_shapes, trace
@@ -85,27 +85,27 @@ def prepare(
     """A graph of `model` with batch norms folded, operators lowered and quantizers inserted.
 
     The graph takes over the model's parameters under the names they have. Scales are not set yet: call
-    :func:`calibrate`, or load a state dict. What stays in float goes to ``context.leave(technique, ...)``.
+    :func:`calibrate`, or load a state dict. What stays in float goes to ``context.skip_layer(technique, ...)``.
     Raises ZooError if torch.fx cannot trace the network, or nothing in it can be quantized.
     """
     scheme = scheme or QuantizationConfig()
-    leave = partial(context.leave, technique)
-    module = with_quantized_weights(model, context, scheme, leave)
+    skip_layer = partial(context.skip_layer, technique)
+    module = quantize_weights(model, context, scheme, skip_layer)
     if not scheme.weights_only:
-        place(module, scheme.activation, leave)
+        place_quantizers(module, scheme.activation, skip_layer)
     parameter = next(module.parameters())
     return module.to(parameter.device)
 
 
-def with_quantized_weights(
-    model: nn.Module, context: Context, scheme: Scheme, leave: Leave
+def quantize_weights(
+    model: nn.Module, context: Context, scheme: Scheme, skip_layer: SkipLayer
 ) -> fx.GraphModule:
     """The first half of :func:`prepare`: everything but the quantizers of activations."""
     module = trace(model, context.example_input)
-    fold_batch_norms(module, leave)
+    fold_batch_norms(module, skip_layer)
     propagate_shapes(module, context.example_input)
-    lower(module, leave)
-    if not _quantize_weights(module, scheme, leave):
+    lower_operators(module, skip_layer)
+    if not _quantize_weights(module, scheme, skip_layer):
         kept = "; every layer stays in float, as the options say" if weighted_layers(module) else ""
         raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize{kept}.")
     propagate_shapes(module, context.example_input)
@@ -122,13 +122,13 @@ def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:
     return layers
 
 
-def _quantize_weights(module: fx.GraphModule, scheme: Scheme, leave: Leave) -> int:
+def _quantize_weights(module: fx.GraphModule, scheme: Scheme, skip_layer: SkipLayer) -> int:
     layers = weighted_layers(module)
     count = 0
     for path, quantizer in scheme.weights(module, layers).items():
         layer = layers[path]
         if quantizer is None:
-            leave(path, "stays in float, as the options say")
+            skip_layer(path, "stays in float, as the options say")
             continue
         quantizer = quantizer.to(layer.weight.device)
         quantizer.observe_weight(layer.weight)

@@ -15,17 +15,17 @@ from zoo.surgery.module_tree import names_of
 Which = Literal["all", "first", "second"]
 
 
-def candidates(
+def find_candidates(
     model: nn.Module,
     context: Context,
     technique: str,
-    reason_against: Callable[[nn.Module], str | None],
+    unsupported_reason: Callable[[nn.Module], str | None],
     *,
     linear: bool = False,
 ) -> dict[str, nn.Module]:
     """The convolutions (and linear layers, if `linear`) that may be replaced, by their first names.
 
-    reason_against: called with each, says why it cannot or need not be replaced; None if it can.
+    unsupported_reason: called with each, says why it cannot or need not be replaced; None if it can.
 
     Every layer that is left out is named to `context`. Beside the technique's own reasons these keep a layer as
     it is: parameters shared with another one, hooks, weights that are not finite real numbers.
@@ -40,18 +40,18 @@ def candidates(
     for module, name in names.items():
         if not isinstance(module, kinds):
             continue
-        reason = reason_against(module) or unusable(module)
+        reason = unsupported_reason(module) or unusable_weight_reason(module)
         others = [o for p in module.parameters(recurse=False) for o in owners[id(p)] if o != name]
         if reason is None and others:
             reason = f"it shares its parameters with '{others[0]}'"
         if reason is None:
             able[name] = module
         else:
-            context.leave(technique, name, reason)
+            context.skip_layer(technique, name, reason)
     return able
 
 
-def unusable(layer: nn.Module) -> str | None:
+def unusable_weight_reason(layer: nn.Module) -> str | None:
     """Why nothing can be computed from the weight of a layer that has one, or None."""
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
         return "it has hooks, which may compute its weight"
@@ -61,12 +61,12 @@ def unusable(layer: nn.Module) -> str | None:
     return None
 
 
-def own_parameters(layer: nn.Module) -> set[str]:
+def parameter_names(layer: nn.Module) -> set[str]:
     """The attributes of a layer that are parameters."""
     return {name for name, value in layer._parameters.items() if value is not None}
 
 
-def with_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> set[int]:
+def find_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> set[int]:
     """Ids of the modules of which a parameter belongs to another one too, or is used past a module of `kinds`."""
     owners: dict[int, set[int]] = {}
     for each in module.modules():
@@ -82,24 +82,24 @@ def with_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module],
     return shared
 
 
-def chosen(
+def select_candidates(
     able: dict[str, nn.Module], which: Which, context: Context, technique: str
 ) -> dict[nn.Module, str]:
     """The candidates that `which` names, with their names.
 
-    "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ...; see :func:`blocks`.
+    "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ...; see :func:`group_by_block`.
     """
     taken = {}
-    for block in blocks(able):
+    for block in group_by_block(able):
         for index, name in enumerate(block):
             if which in ("all", ("first", "second")[index % 2]):
                 taken[able[name]] = name
             else:
-                context.leave(technique, name, f"which={which}")
+                context.skip_layer(technique, name, f"which={which}")
     return taken
 
 
-def blocks(names: Iterable[str]) -> list[list[str]]:
+def group_by_block(names: Iterable[str]) -> list[list[str]]:
     """Dotted names grouped by the innermost module that contains at least two of them, in the given order.
 
     >>> blocks(["stem", "a.conv1", "a.conv2", "b.conv1.conv", "b.conv2.conv"])

@@ -10,8 +10,8 @@ import torch
 from torch import fx, nn
 
 #: Ways to write the sum of two tensors and their concatenation.
-SUMS: frozenset[Any] = frozenset({operator.add, operator.iadd, torch.add, "add", "add_"})
-JOINS: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.concatenate})
+SUM_OPERATORS: frozenset[Any] = frozenset({operator.add, operator.iadd, torch.add, "add", "add_"})
+CONCAT_OPERATORS: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.concatenate})
 
 
 def shape_of(node: fx.Node) -> torch.Size | None:
@@ -20,7 +20,7 @@ def shape_of(node: fx.Node) -> torch.Size | None:
     return cast(torch.Size, meta.shape) if meta is not None and hasattr(meta, "dtype") else None
 
 
-def area(node: fx.Node) -> int | None:
+def area_of(node: fx.Node) -> int | None:
     """H * W of a node that gives (N, C, H, W), else None."""
     shape = shape_of(node)
     return int(shape[2] * shape[3]) if shape is not None and len(shape) == 4 else None
@@ -36,9 +36,9 @@ def calls_of(module: fx.GraphModule, layer: nn.Module) -> list[fx.Node]:
     return [node for node in module.graph.nodes if layer_of(module, node) is layer]
 
 
-def joined(node: fx.Node) -> list[fx.Node] | None:
+def concatenated_inputs(node: fx.Node) -> list[fx.Node] | None:
     """The tensors that a node concatenates along the channels; None for any other node."""
-    if node.op != "call_function" or node.target not in JOINS or not node.args:
+    if node.op != "call_function" or node.target not in CONCAT_OPERATORS or not node.args:
         return None
     axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
     parts = node.args[0]
@@ -50,9 +50,9 @@ def joined(node: fx.Node) -> list[fx.Node] | None:
     return cast("list[fx.Node]", list(parts))
 
 
-def summed(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
+def summed_inputs(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     """The two tensors of one shape that a node adds; None for any other node."""
-    if node.op not in ("call_function", "call_method") or node.target not in SUMS:
+    if node.op not in ("call_function", "call_method") or node.target not in SUM_OPERATORS:
         return None
     if len(node.args) != 2 or node.kwargs or not all(isinstance(arg, fx.Node) for arg in node.args):
         return None
@@ -61,7 +61,7 @@ def summed(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     return (first, second) if shape is not None and shape == shape_of(second) else None
 
 
-class Flow:
+class DataFlow:
     """Which nodes every path of data from the input to a node, or from it to the output, goes through.
 
     Nodes that do not depend on the input's values (weights, sizes) are no part of it.
@@ -106,24 +106,24 @@ class Flow:
         """The nodes whose data a node takes."""
         return self._sources[node]
 
-    def before_all(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+    def common_dominators(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """The nodes, in order, that every path from the input to any of `nodes` goes through."""
         return self._unpacked(_intersection(self._before[node] for node in nodes))
 
-    def after_all(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+    def common_post_dominators(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """The nodes, in order, that every path from any of `nodes` to the output goes through."""
         return self._unpacked(_intersection(self._after[node] for node in nodes))
 
-    def depends(self, node: fx.Node, on: fx.Node) -> bool:
+    def depends_on(self, node: fx.Node, source: fx.Node) -> bool:
         """Whether data flows from `on` to `node`; a node depends on itself."""
-        return bool(self._upstream[node] >> self._index[on] & 1)
+        return bool(self._upstream[node] >> self._index[source] & 1)
 
     def between(self, start: fx.Node, end: fx.Node) -> list[fx.Node]:
         """The nodes on the paths from `start` to `end`, both excluded, in order."""
         return [
             node
             for node in self.nodes
-            if node not in (start, end) and self.depends(node, start) and self.depends(end, node)
+            if node not in (start, end) and self.depends_on(node, start) and self.depends_on(end, node)
         ]
 
 
@@ -144,7 +144,7 @@ def _gives_data(node: fx.Node) -> bool:
     )
 
 
-def tidy(module: fx.GraphModule) -> None:
+def clean_up_graph(module: fx.GraphModule) -> None:
     """Drop nodes that nothing uses and the modules only they called, and compile the rest."""
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
@@ -152,7 +152,7 @@ def tidy(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def fresh_name(module: fx.GraphModule, wanted: str) -> str:
+def unused_name(module: fx.GraphModule, wanted: str) -> str:
     """`wanted`, or with a number behind, so that no module is called so yet."""
     name, number = wanted, 1
     while any(name == known for known, _ in module.named_modules()):
@@ -163,7 +163,7 @@ def fresh_name(module: fx.GraphModule, wanted: str) -> str:
 
 def insert_after(module: fx.GraphModule, node: fx.Node, name: str, layer: nn.Module) -> fx.Node:
     """Call a new module on what `node` gives; all users of `node` take its result."""
-    name = fresh_name(module, name)
+    name = unused_name(module, name)
     module.add_submodule(name, layer)
     with module.graph.inserting_after(node):
         new = module.graph.call_module(name, (node,))

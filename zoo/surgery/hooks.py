@@ -58,7 +58,7 @@ def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher
 
 
 @contextmanager
-def read_elsewhere(layers: Iterable[nn.Module]) -> Iterator[set[nn.Module]]:
+def detect_external_reads(layers: Iterable[nn.Module]) -> Iterator[set[nn.Module]]:
     """The layers whose parameters are read by other code than their own, while the body runs; complete at its end."""
     found: set[nn.Module] = set()
     kinds = {layer: type(layer) for layer in layers}
@@ -90,7 +90,7 @@ def _observed(kind: type[nn.Module], found: set[nn.Module]) -> type[nn.Module]:
     return type(kind.__name__, (kind,), {"__call__": call, "__getattr__": read})
 
 
-def inputs_of(model: nn.Module, module: nn.Module, batch: Tensor, calls: int) -> list[Tensor]:
+def record_inputs(model: nn.Module, module: nn.Module, batch: Tensor, calls: int) -> list[Tensor]:
     """What `module` is given at its first `calls` calls; the network is not run further than that."""
     inputs: list[Tensor] = []
 

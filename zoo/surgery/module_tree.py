@@ -17,7 +17,7 @@ _GEOMETRY = (
 
 
 @dataclass(frozen=True)
-class Place:
+class ModuleSlot:
     """Where a module hangs: `parent.attribute is module`; the root has no parent and the empty name."""
 
     name: str
@@ -26,7 +26,7 @@ class Place:
     attribute: str
 
 
-def places(root: nn.Module) -> Iterator[Place]:
+def module_slots(root: nn.Module) -> Iterator[ModuleSlot]:
     """Every place of every module, in definition order.
 
     A module registered at two places is met twice, with both names. Replacing modules while walking changes
@@ -35,13 +35,13 @@ def places(root: nn.Module) -> Iterator[Place]:
     modules = dict(root.named_modules(remove_duplicate=False))
     for name, module in modules.items():
         parent, _, attribute = name.rpartition(".")
-        yield Place(name, module, modules[parent] if name else None, attribute)
+        yield ModuleSlot(name, module, modules[parent] if name else None, attribute)
 
 
 def names_of(root: nn.Module) -> dict[nn.Module, list[str]]:
     """All names of each module, in definition order of its first name."""
     names: dict[nn.Module, list[str]] = {}
-    for place in places(root):
+    for place in module_slots(root):
         names.setdefault(place.module, []).append(place.name)
     return names
 
@@ -55,7 +55,7 @@ def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module
     for name in _GEOMETRY:
         if hasattr(old, name) and not hasattr(new, name):
             setattr(new, name, getattr(old, name))
-    for place in places(root):
+    for place in module_slots(root):
         if place.module is old and place.parent is not None:
             setattr(place.parent, place.attribute, new)
     return new if root is old else root
@@ -66,8 +66,8 @@ def replace_named(root: nn.Module, name: str, new: nn.Module) -> nn.Module:
 
     Raises UnknownIdError, with the nearest name, if there is none.
     """
-    for place in places(root):
+    for place in module_slots(root):
         if place.name == name:
             return replace_module(root, place.module, new)
-    known = [place.name for place in places(root) if place.name]
+    known = [place.name for place in module_slots(root) if place.name]
     raise UnknownIdError(f"The network has no module '{name}'{did_you_mean(name, known)}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 #: Layers of which inputs or outputs can be dropped.
-WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
+WEIGHTED_LAYERS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
@@ -91,7 +91,7 @@ def keep_features(layer: nn.Module, index: Tensor) -> None:
         layer.num_parameters = len(index)
 
 
-def take_inputs(layer: nn.Module, channels: int) -> None:
+def reset_inputs(layer: nn.Module, channels: int) -> None:
     """Let a layer without groups take another number of channels; its weights are zeros, to be fitted."""
     old = cast(Tensor, layer.weight)
     axis = 0 if isinstance(layer, _TRANSPOSED) else 1
@@ -101,7 +101,7 @@ def take_inputs(layer: nn.Module, channels: int) -> None:
     setattr(layer, "in_features" if isinstance(layer, nn.Linear) else "in_channels", channels)
 
 
-def identity(channels: int, *, like: Tensor) -> nn.Conv2d:
+def identity_conv(channels: int, *, like: Tensor) -> nn.Conv2d:
     """A 1 x 1 convolution that gives what it takes."""
     conv = nn.Conv2d(channels, channels, 1)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from torch import nn
 
 from zoo import plugins
 from zoo.artifacts.golden import psnr
-from zoo.contracts import Architecture, Dataset, LeftAlone, Reporter, SilentReporter, Technique
+from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
 from zoo.export.exporter import export_onnx
 from zoo.options import format_options
 from zoo.pipeline.request import Job, Request, adapted
@@ -38,7 +38,7 @@ class Trial:
 
     original: the net before. finished: the net the file was made from, in eval mode. exported: the bytes of
     model.onnx. agreement: PSNR in dB between the file in ONNX Runtime and the finished net, the lowest over
-    inputs of two sizes. left_alone: what the techniques reported.
+    inputs of two sizes. skipped_layers: what the techniques reported.
     """
 
     architecture: Architecture
@@ -46,7 +46,12 @@ class Trial:
     finished: nn.Module
     exported: bytes
     agreement: float
-    left_alone: tuple[LeftAlone, ...]
+    skipped_layers: tuple[SkippedLayer, ...]
+
+    @property
+    def left_alone(self) -> tuple[SkippedLayer, ...]:
+        """Return `skipped_layers`; the former name, which contract 1 keeps."""
+        return self.skipped_layers
 
     def computed(self, inputs: FloatArray) -> FloatArray:
         """What the finished net, not the file, gives for inputs (N, C, H, W) in the range that the file takes."""
@@ -105,7 +110,7 @@ def attempt(
         model,
         exported,
         _agreement(runner.job, model, exported),
-        tuple(runner.context.left_alone),
+        tuple(runner.context.skipped_layers),
     )
 
 

@@ -185,7 +185,7 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
         "parameters": cost.parameters,
         "macs": cost.macs,
         "bytes": len(trial.exported),
-        "left_alone": len(trial.left_alone),
+        "left_alone": len(trial.skipped_layers),
     }
     idle = all((record[key] == before.get(key)) for key in ("parameters", "macs", "bytes"))
     if not record["agreement_db"] >= GOLDEN_PSNR:
@@ -196,7 +196,7 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
             "why": f"the file agrees to {trial.agreement:.1f} dB, and the network with itself to {steady:.1f} dB "
             f"when its layers give {NUDGE:g} more or less",
         }
-    elif any(t.shrinks and t.phase.value != "training" for t in techniques):
+    elif any(t.must_shrink and t.phase.value != "training" for t in techniques):
         if idle:
             record |= {"outcome": "failed", "why": "silent no-op"}
         elif record["bytes"] >= before["bytes"] and record["macs"] >= before["macs"]:

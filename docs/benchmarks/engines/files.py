@@ -18,7 +18,7 @@ from zoo.contracts import Context
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.export.exporter import export_onnx
-from zoo.quantization.lowering import lower
+from zoo.quantization.lowering import lower_operators
 from zoo.surgery.tracing import propagate_shapes, trace
 from zoo.training.weights import load_start
 
@@ -105,7 +105,7 @@ def _onnxruntime(path: Path, crops: _Crops, _: Path) -> None:
     context = Context(architecture, torch.from_numpy(crops.batches()[0][:1]))
     module = trace(copy.deepcopy(_trained()), context.example_input)
     propagate_shapes(module, context.example_input)
-    lower(module, partial(context.leave, "ptq"))
+    lower_operators(module, partial(context.skip_layer, "ptq"))
     rewritten = path.with_name("unet-float32-rewritten.onnx")
     export_onnx(module, architecture, rewritten)
     quantize_static(

@@ -12,8 +12,8 @@ from zoo.options import option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zoo.surgery.dependency.channel_graph import Channels
-    from zoo_techniques.channel_prune.selection import Group
+    from zoo.surgery.dependency.channel_graph import ChannelDependencies
+    from zoo_techniques.channel_prune.selection import Pool
 
 
 @dataclass(frozen=True)
@@ -69,67 +69,80 @@ class ChannelPrune(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The same network with fewer channels. Raises ZooError if none can be removed."""
         from zoo.cost import model_cost
-        from zoo.surgery.dependency.channel_graph import Channels
-        from zoo.surgery.reconstruction.refit import Wanted, downstream, record, refit
+        from zoo.surgery.dependency.channel_graph import ChannelDependencies
+        from zoo.surgery.dependency.removal import remove_groups
+        from zoo.surgery.reconstruction.refit import (
+            RefitTarget,
+            record_outputs,
+            refit_layers,
+            targets_downstream,
+        )
         from zoo.surgery.reconstruction.replace import fitting_batches
         from zoo.surgery.tracing import trace
-        from zoo_techniques.channel_prune.selection import groups_of, multiplications, remove
+        from zoo_techniques.channel_prune.selection import count_macs, find_pools
 
         batches = fitting_batches(context, True, self.config.images)
         module = trace(model, context.example_input)
-        channels = Channels(module)
-        groups = groups_of(channels)
-        if not groups:
+        dependencies = ChannelDependencies(module)
+        pools = find_pools(dependencies)
+        if not pools:
             raise ZooError(f"{self.id} finds no channels in {type(model).__name__} that can be removed.")
-        self._report(channels, context)
-        importance = self._importance(channels, model, batches, context)
+        self._report(dependencies, context)
+        importance = self._importance(dependencies, model, batches, context)
         total = model_cost(model, context.example_input).macs
-        others = total - multiplications(channels)  # of layers whose channels all stay
-        removed = self._removed(channels, groups, importance, total, others)
-        left = (others + multiplications(channels, removed)) / max(total, 1)
+        others = total - count_macs(dependencies)  # of layers whose channels all stay
+        removed = self._removed(dependencies, pools, importance, total, others)
+        left = (others + count_macs(dependencies, removed)) / max(total, 1)
         fitted = batches if self.config.refine else []
         changed = [
-            r.owner for r in channels.roles.values() if any(channels.root(x) in removed for x in r.labels)
+            r.owner
+            for r in dependencies.slices.values()
+            if any(dependencies.root(x) in removed for x in r.labels)
         ]
-        layers = downstream(module, changed)
-        targets = record(model, layers, fitted, context)
-        kept = remove(model, module, channels, removed)
-        refit(
+        layers = targets_downstream(module, changed)
+        targets = record_outputs(model, layers, fitted, context)
+        kept = remove_groups(model, dependencies, removed)
+        refit_layers(
             model,
-            {layer: Wanted(wanted.name, layer, kept.get(layer)) for layer, wanted in layers.items()},
+            {layer: RefitTarget(wanted.name, layer, kept.get(layer)) for layer, wanted in layers.items()},
             targets,
             fitted,
             context,
             self.id,
         )
-        units = sum(len(group.units) for group in groups)
+        groups = sum(len(pool.groups) for pool in pools)
         context.report.note(
-            f"{self.id}: {len(removed)} of {units} channels removed, {left:.0%} of the multiplications stay"
+            f"{self.id}: {len(removed)} of {groups} channels removed, {left:.0%} of the multiplications stay"
         )
         return model
 
     def _removed(
-        self, channels: Channels, groups: list[Group], importance: dict[int, float], total: int, others: int
+        self,
+        dependencies: ChannelDependencies,
+        pools: list[Pool],
+        importance: dict[int, float],
+        total: int,
+        others: int,
     ) -> set[int]:
         """What goes; with `macs` the smallest ratio that reaches it."""
-        from zoo_techniques.channel_prune.selection import choose, choose_within, multiplications
+        from zoo_techniques.channel_prune.selection import choose, choose_within, count_macs
 
         config = self.config
 
         def at(ratio: float) -> set[int]:
-            return choose(groups, importance, ratio, globally=config.scope == "net", round_to=config.round_to)
+            return choose(pools, importance, ratio, globally=config.scope == "net", round_to=config.round_to)
 
         if config.macs is None:
             removed = at(0.5 if config.ratio is None else config.ratio)
         else:
-            least = (others + multiplications(channels, at(1.0))) / max(total, 1)
+            least = (others + count_macs(dependencies, at(1.0))) / max(total, 1)
             if least > config.macs:
                 raise UsageError(
                     f"{self.id} cannot bring the network down to {config.macs:g} of its multiplications; "
                     f"{least:.2f} are left when every layer that can be cut has a tenth of its channels.",
                     hint=f"Write macs={least + 0.01:.2f} or more.",
                 )
-            removed = choose_within(channels, config.macs * total - others, groups, at)
+            removed = choose_within(dependencies, config.macs * total - others, pools, at)
         if not removed:
             raise UsageError(
                 f"{self.id} would remove nothing: the network's layers have too few channels for this ratio.",
@@ -138,7 +151,7 @@ class ChannelPrune(Technique):
         return removed
 
     def _importance(
-        self, channels: Channels, model: nn.Module, batches: list[Tensor], context: Context
+        self, dependencies: ChannelDependencies, model: nn.Module, batches: list[Tensor], context: Context
     ) -> dict[int, float]:
         from zoo_techniques.channel_prune import selection as rank
 
@@ -149,23 +162,23 @@ class ChannelPrune(Technique):
             )
             kind = "l2"
         if kind == "output":
-            return rank.by_contribution(channels, model, batches)
+            return rank.by_contribution(dependencies, model, batches)
         if kind == "taylor":
-            return rank.by_gradient(channels, model, batches, context.seed)
+            return rank.by_gradient(dependencies, model, batches, context.seed)
         if kind == "bn":
-            found = rank.by_scale(channels)
+            found = rank.by_scale(dependencies)
             if not found:
                 raise UsageError(
                     f"{type(model).__name__} has no batch norm to rank channels by.",
                     hint=f"Rank by something else:  {self.id}(importance=output)",
                 )
             return found
-        return rank.by_norm(channels, 1 if kind == "l1" else 2)
+        return rank.by_norm(dependencies, 1 if kind == "l1" else 2)
 
-    def _report(self, channels: Channels, context: Context) -> None:
+    def _report(self, dependencies: ChannelDependencies, context: Context) -> None:
         """Name every layer all of whose outputs have to stay."""
-        for role in channels.roles.values():
-            if role.kind == "out" and all(channels.pinned(label) for label in role.labels):
-                context.leave(self.id, role.name, "something that takes its channels needs all of them")
-        for name, reason in channels.reasons.items():
-            context.leave(self.id, name, reason)
+        for part in dependencies.slices.values():
+            if part.kind == "out" and all(dependencies.is_frozen(label) for label in part.labels):
+                context.skip_layer(self.id, part.name, "something that takes its channels needs all of them")
+        for name, reason in dependencies.reasons.items():
+            context.skip_layer(self.id, name, reason)

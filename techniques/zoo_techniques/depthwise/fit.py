@@ -24,8 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.modules.separable import SeparableConv2d
-from zoo.surgery.reconstruction.patches import Layer, draw_positions, patches, rows_at
-from zoo.surgery.reconstruction.statistics import LeastSquares, Moments, fits_in_memory, ratio
+from zoo.surgery.reconstruction.patches import Layer, draw_positions, extract_patches, pixels_at
+from zoo.surgery.reconstruction.statistics import (
+    ActivationStatistics,
+    LeastSquares,
+    fits_in_memory,
+    relative_error,
+)
 
 
 def separate(
@@ -49,16 +54,16 @@ def separate(
     separable = split_rank_one(conv)
     if inputs is None:
         return separable, weight_error(conv, separable)
-    moments = SeparableMoments(conv, separable)
+    moments = SeparableStatistics(conv, separable)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         wanted = conv(inputs) if targets is None else targets
     count = max(1, positions // len(inputs))
     for index in range(len(inputs)):
         at = draw_positions(wanted.shape[-2:], count, generator)
-        rows = None if targets is None else rows_at(targets[index], at)
+        rows = None if targets is None else pixels_at(targets[index], at)
         moments.add(inputs[index : index + 1], at, rows)
-    return separable, fit(separable, moments)
+    return separable, refine_split(separable, moments)
 
 
 @torch.no_grad()
@@ -105,12 +110,14 @@ def merged_weight(separable: SeparableConv2d) -> Tensor:
 def weight_error(conv: nn.Conv2d, separable: SeparableConv2d) -> float:
     """Relative error of the weights in the Frobenius norm, in [0, 1) after the rank-1 split."""
     weight = conv.weight.detach().double()
-    return ratio(float((weight - merged_weight(separable)).square().sum()), float(weight.square().sum()))
+    return relative_error(
+        float((weight - merged_weight(separable)).square().sum()), float(weight.square().sum())
+    )
 
 
 @torch.no_grad()
-def fit(
-    separable: SeparableConv2d, moments: SeparableMoments, *, ridge: float = 1e-3, rounds: int = 8
+def refine_split(
+    separable: SeparableConv2d, moments: SeparableStatistics, *, ridge: float = 1e-3, rounds: int = 8
 ) -> float:
     """Refine a rank-1 split by alternating least squares on the moments gathered; return the relative error.
 
@@ -136,7 +143,7 @@ def fit(
     if bias is not None and separable.pointwise.bias is not None:
         separable.pointwise.bias.copy_(bias)
     _store(separable, kernels if moments.whole else moments.depthwise, pointwise)
-    return ratio(error, moments.wanted_power())
+    return relative_error(error, moments.target_power())
 
 
 @torch.no_grad()
@@ -152,26 +159,26 @@ def _store(separable: SeparableConv2d, kernels: Tensor, pointwise: Tensor) -> No
     separable.pointwise.weight.copy_((pointwise / scale).view_as(separable.pointwise.weight))
 
 
-class SeparableStandIn:
-    """Fits the separable stand-in of one convolution; a :class:`zoo.surgery.reconstruction.replace.StandIn`."""
+class SeparableReplacement:
+    """Fit the separable form of one convolution; a :class:`zoo.surgery.reconstruction.LayerReplacement`."""
 
     def __init__(self, layer: Layer) -> None:
         self._conv = cast(nn.Conv2d, layer)
         self._separable = split_rank_one(self._conv)
-        self._moments: SeparableMoments | None = None
+        self._moments: SeparableStatistics | None = None
 
-    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
         if self._moments is None:
-            self._moments = SeparableMoments(self._conv, self._separable)
+            self._moments = SeparableStatistics(self._conv, self._separable)
         self._moments.add(image, at, targets)
 
-    def finish(self) -> tuple[nn.Module, float] | str:
+    def build(self) -> tuple[nn.Module, float] | str:
         if self._moments is None:
             return self._separable, weight_error(self._conv, self._separable)
-        return self._separable, fit(self._separable, self._moments)
+        return self._separable, refine_split(self._separable, self._moments)
 
 
-class SeparableMoments:
+class SeparableStatistics:
     """Moments of a dense convolution's patches, to fit its separable stand-in on.
 
     If the patches are too wide to hold their moments, the depthwise outputs of the rank-1 split take their place.
@@ -187,7 +194,7 @@ class SeparableMoments:
         else:
             self.kernels = torch.ones(conv.in_channels, 1, dtype=torch.float64)
             weight = self.pointwise
-        self._moments = Moments(weight[None], conv.bias)
+        self._moments = ActivationStatistics(weight[None], conv.bias)
 
     @torch.no_grad()
     def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
@@ -195,16 +202,16 @@ class SeparableMoments:
 
         targets: (positions, out) outputs wanted there; None for those of the dense convolution.
         """
-        seen = patches(self._conv, image, at).float().cpu()
+        seen = extract_patches(self._conv, image, at).float().cpu()
         if not self.whole:
             if targets is None:
-                targets = rows_at(self._conv(image)[0], at)
+                targets = pixels_at(self._conv(image)[0], at)
             seen = torch.einsum("ncj,cj->nc", seen, self.depthwise.float())
         self._moments.add(seen.flatten(1)[:, None], targets)
 
-    def wanted_power(self) -> float:
+    def target_power(self) -> float:
         """Mean square of the outputs wanted, summed over channels."""
-        return self._moments.wanted_power()
+        return self._moments.target_power()
 
     def problem(self, ridge: float) -> SeparableProblem:
         """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.

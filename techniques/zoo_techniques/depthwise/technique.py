@@ -45,21 +45,21 @@ class Depthwise(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         from zoo.modules.separable import SeparableConv2d
-        from zoo.surgery.candidates import candidates, chosen
-        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
-        from zoo_techniques.depthwise.fit import SeparableStandIn
+        from zoo.surgery.candidates import find_candidates, select_candidates
+        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo_techniques.depthwise.fit import SeparableReplacement
 
-        able = candidates(model, context, self.id, self._reason_against)
-        layers = chosen(able, self.config.which, context, self.id)
+        able = find_candidates(model, context, self.id, self._unsupported_reason)
+        layers = select_candidates(able, self.config.which, context, self.id)
         batches = fitting_batches(context, self.config.refine, self.config.images)
         before = set(model.modules())
-        model = substitute(model, layers, SeparableStandIn, batches, context, self.id)
+        model = replace_layers(model, layers, SeparableReplacement, batches, context, self.id)
         for module in model.modules() if self.config.bias == "pointwise" else ():
             if isinstance(module, SeparableConv2d) and module not in before:
                 module.fold_bias()
         return model
 
-    def _reason_against(self, module: nn.Module) -> str | None:
+    def _unsupported_reason(self, module: nn.Module) -> str | None:
         """Why a convolution cannot or need not be replaced; None if it can."""
         import math
 

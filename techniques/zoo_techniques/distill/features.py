@@ -54,7 +54,7 @@ def features_of(model: nn.Module, example: Tensor, blocks: Iterable[str] = ()) -
     return [each for feature in calls for each in found if _rest(each) == _rest(feature)]
 
 
-def paired(ours: Sequence[Feature], theirs: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
+def pair_features(ours: Sequence[Feature], theirs: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
     """Features of two nets that stand for the same: those of blocks of one name, or else of one resolution.
 
     By resolution, what comes before the lowest one is paired apart from what comes after it, so that an encoder
@@ -68,7 +68,7 @@ def paired(ours: Sequence[Feature], theirs: Sequence[Feature]) -> list[tuple[Fea
     return [(feature, places[key]) for feature, key in zip(ours, _places(ours), strict=True) if key in places]
 
 
-class Capture:
+class FeatureRecorder:
     """Holds the features of a net's last forward pass. Detach with :meth:`close`.
 
     missing: features whose layer the net does not have, or, being a graph, does not call.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zoo.training.teachers import Teacher
-    from zoo_techniques.distill.features import Capture, Feature
+    from zoo_techniques.distill.features import Feature, FeatureRecorder
 
     Difference = Callable[[Tensor, Tensor], Tensor]
 
@@ -115,7 +115,7 @@ class _Lesson:
         import torch
         from torch import nn
 
-        from zoo_techniques.distill.features import Capture, features_of, paired
+        from zoo_techniques.distill.features import FeatureRecorder, features_of, pair_features
 
         self._config = config
         self._context = context
@@ -128,7 +128,7 @@ class _Lesson:
         if config.features and teacher.readable:
             example = context.example_input
             same = set(blocks) & set(teacher.blocks)
-            self.pairs = paired(
+            self.pairs = pair_features(
                 features_of(student, example, same),
                 features_of(teacher.net, self._for_teacher(example), same),
             )
@@ -147,8 +147,8 @@ class _Lesson:
             )
         for parameter in teacher.net.parameters():
             parameter.requires_grad_(False)
-        self._theirs = Capture(teacher.net, [theirs for _, theirs in self.pairs])
-        self._ours: Capture | None = None
+        self._theirs = FeatureRecorder(teacher.net, [theirs for _, theirs in self.pairs])
+        self._ours: FeatureRecorder | None = None
         self._inputs: Tensor | None = None
         self._answer: Tensor | None = None
 
@@ -184,9 +184,9 @@ class _Lesson:
 
     def _attach(self, model: nn.Module) -> Callable[[], None]:
         """Watch the net that is trained now; after a rewrite of its arithmetic it is another one."""
-        from zoo_techniques.distill.features import Capture
+        from zoo_techniques.distill.features import FeatureRecorder
 
-        self._ours = Capture(model, [ours for ours, _ in self.pairs])
+        self._ours = FeatureRecorder(model, [ours for ours, _ in self.pairs])
         if self._ours.missing:
             layers = ", ".join(feature.layer for feature in self._ours.missing)
             self._context.report.note(f"distill: {layers} cannot be compared any more, the rest is")

@@ -24,11 +24,23 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.modules.fire import Fire, TransposedFire
-from zoo.surgery.reconstruction.factorization import balanced, deviation, leading_rows, split_metric, unfolded
-from zoo.surgery.reconstruction.parts import like
-from zoo.surgery.reconstruction.patches import Layer, dense_weight, patches, store_dense_weight
-from zoo.surgery.reconstruction.statistics import LeastSquares, Moments, Normal, fits_in_memory, ratio
+from zoo.modules.fire import FireModule, TransposedFireModule
+from zoo.surgery.reconstruction.factorization import (
+    balance_factors,
+    leading_rows,
+    split_metric,
+    standard_deviation,
+    unfold_weight,
+)
+from zoo.surgery.reconstruction.parts import match_layer
+from zoo.surgery.reconstruction.patches import Layer, dense_weight, extract_patches, store_dense_weight
+from zoo.surgery.reconstruction.statistics import (
+    ActivationStatistics,
+    LeastSquares,
+    NormalEquations,
+    fits_in_memory,
+    relative_error,
+)
 
 _RIDGE = 1e-3
 #: Standard deviations by which channels are lifted before a ReLU.
@@ -47,7 +59,7 @@ def widths(layer: nn.Conv2d | nn.ConvTranspose2d, squeeze: float, share: float) 
     return narrow, first, layer.out_channels - first
 
 
-def reason_against(layer: nn.Module, squeeze: float, share: float) -> str | None:
+def fire_unsupported_reason(layer: nn.Module, squeeze: float, share: float) -> str | None:
     """Why a convolution can or need not become a fire module; None if it can."""
     if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d):
         return f"{type(layer).__name__} is not a plain Conv2d or ConvTranspose2d"
@@ -80,35 +92,35 @@ def reason_against(layer: nn.Module, squeeze: float, share: float) -> str | None
     return None
 
 
-class FireStandIn:
-    """Fits the fire module of one convolution; a :class:`zoo.surgery.reconstruction.replace.StandIn`."""
+class FireReplacement:
+    """Fit the fire module of one convolution; a :class:`zoo.surgery.reconstruction.LayerReplacement`."""
 
     def __init__(self, layer: Layer, squeeze: float, share: float, *, relu: bool = False) -> None:
         self._layer = cast("nn.Conv2d | nn.ConvTranspose2d", layer)
         self._squeeze, self._first, self._second = widths(self._layer, squeeze, share)
         self._relu = relu and isinstance(layer, nn.Conv2d)
-        self._moments: Moments | None = None
+        self._moments: ActivationStatistics | None = None
 
-    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
         if self._moments is None:
             self._moments = self._begin()
-        seen = patches(self._layer, image, at).float().cpu()
+        seen = extract_patches(self._layer, image, at).float().cpu()
         self._moments.add(seen.flatten(1)[:, None], targets)
 
-    def _begin(self) -> Moments:
-        return Moments(dense_weight(self._layer).flatten(2), self._layer.bias)
+    def _begin(self) -> ActivationStatistics:
+        return ActivationStatistics(dense_weight(self._layer).flatten(2), self._layer.bias)
 
-    def finish(self) -> tuple[nn.Module, float] | str:
+    def build(self) -> tuple[nn.Module, float] | str:
         moments = self._moments or self._begin()
         taps = math.prod(self._layer.kernel_size)
         problem = moments.problem(_RIDGE * max(1.0, self._layer.in_channels * taps / max(moments.count, 1)))
-        rows, first, second = fit(problem, self._squeeze, self._first, taps, centre_of(self._layer))
+        rows, first, second = fit_branches(problem, self._squeeze, self._first, taps, centre_of(self._layer))
         merged = torch.zeros_like(problem.weight).view(self._first + self._second, -1, taps)
         merged[: self._first, :, centre_of(self._layer)] = (first @ rows)[0]
         merged[self._first :] = torch.einsum("ost,sc->oct", second[0], rows[0])
         flat = merged.flatten(1)[None]
         module = self._built(problem, rows, first, second, problem.bias(flat))
-        return module, ratio(problem.error(flat), moments.wanted_power())
+        return module, relative_error(problem.error(flat), moments.target_power())
 
     @torch.no_grad()
     def _built(
@@ -119,11 +131,11 @@ class FireStandIn:
         both = torch.cat([first[0], second[0].transpose(1, 2).flatten(0, 1)])[
             None
         ]  # (1, first + taps * second, s)
-        rows, both = balanced((rows, both))
+        rows, both = balance_factors((rows, both))
         first = both[:, : self._first]
         second = both[0, self._first :].view(self._second, -1, self._squeeze).transpose(1, 2)
         store_dense_weight(module.squeeze, rows)
-        wide = module.expand3 if isinstance(module, Fire) else module.expand2
+        wide = module.expand3 if isinstance(module, FireModule) else module.expand2
         store_dense_weight(module.expand1, first)
         store_dense_weight(wide, second.flatten(1)[None])
         if module.squeeze.bias is None or module.expand1.bias is None or wide.bias is None:
@@ -139,22 +151,22 @@ class FireStandIn:
         return module
 
 
-def fit(
+def fit_branches(
     problem: LeastSquares, squeeze: int, first: int, taps: int, centre: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Squeeze (1, s, in), and the expanding weights (1, first, s) and (1, second, s, taps)."""
     inner, outer = split_metric(problem.second, taps)
     middle = None if problem.second is None else problem.second[:, centre::taps, centre::taps]
-    centred = Normal(problem.goal[:, :first, centre::taps], middle).best()
-    whole = problem.best()[:, first:]
-    needed = torch.cat([centred, unfolded(whole, taps, outer)], dim=1)
+    centred = NormalEquations(problem.goal[:, :first, centre::taps], middle).solution()
+    whole = problem.solution()[:, first:]
+    needed = torch.cat([centred, unfold_weight(whole, taps, outer)], dim=1)
     rows = leading_rows(needed, inner)[0][:, :squeeze]
     rows = rows / rows.norm(dim=2, keepdim=True).clamp_min(1e-12)
-    reduced = problem.through(rows, taps)
+    reduced = problem.project(rows, taps)
     middle = reduced.second
     middle = None if middle is None else middle[:, centre::taps, centre::taps]
-    narrow = Normal(reduced.goal[:, :first, centre::taps], middle).best()
-    wide = Normal(reduced.goal[:, first:], reduced.second).best()
+    narrow = NormalEquations(reduced.goal[:, :first, centre::taps], middle).solution()
+    wide = NormalEquations(reduced.goal[:, first:], reduced.second).solution()
     return rows, narrow, wide.view(1, -1, squeeze, taps)
 
 
@@ -162,21 +174,21 @@ def _lift(problem: LeastSquares, rows: Tensor, centre: int, taps: int) -> Tensor
     """What to add to the squeezed channels so that a ReLU lets nearly all of their values pass."""
     mean: Tensor = (rows @ problem.mean[:, centre::taps, None])[0, :, 0]
     spread = None if problem.second is None else problem.second[0, centre::taps, centre::taps]
-    return _LIFT * deviation(rows[0], spread) - mean
+    return _LIFT * standard_deviation(rows[0], spread) - mean
 
 
 def _module(
     layer: nn.Conv2d | nn.ConvTranspose2d, squeeze: int, expand: tuple[int, int], *, relu: bool
-) -> Fire | TransposedFire:
+) -> FireModule | TransposedFireModule:
     activation = nn.ReLU() if relu else None
     bias = layer.bias is not None
     if isinstance(layer, nn.ConvTranspose2d):
         size = layer.kernel_size[0]
-        transposed = TransposedFire(
+        transposed = TransposedFireModule(
             layer.in_channels, squeeze, expand, kernel_size=size, bias=bias, activation=activation
         )
-        return like(layer, transposed)
-    fire = Fire(
+        return match_layer(layer, transposed)
+    fire = FireModule(
         layer.in_channels,
         squeeze,
         expand,
@@ -188,4 +200,4 @@ def _module(
         padding_mode=layer.padding_mode,
         activation=activation,
     )
-    return like(layer, fire)
+    return match_layer(layer, fire)

@@ -49,27 +49,29 @@ class Fire(Technique):
     config: FireConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo.surgery.candidates import candidates, chosen
-        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
-        from zoo_techniques.fire.fit import FireStandIn
+        from zoo.surgery.candidates import find_candidates, select_candidates
+        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo_techniques.fire.fit import FireReplacement
 
         config = self.config
-        able = candidates(model, context, self.id, self._reason_against)
-        return substitute(
+        able = find_candidates(model, context, self.id, self._unsupported_reason)
+        return replace_layers(
             model,
-            chosen(able, config.which, context, self.id),
-            lambda layer: FireStandIn(layer, config.squeeze, config.share, relu=config.activation == "relu"),
+            select_candidates(able, config.which, context, self.id),
+            lambda layer: FireReplacement(
+                layer, config.squeeze, config.share, relu=config.activation == "relu"
+            ),
             fitting_batches(context, config.refine, config.images),
             context,
             self.id,
         )
 
-    def _reason_against(self, module: nn.Module) -> str | None:
+    def _unsupported_reason(self, module: nn.Module) -> str | None:
         from torch import nn
 
-        from zoo_techniques.fire.fit import reason_against
+        from zoo_techniques.fire.fit import fire_unsupported_reason
 
-        reason = reason_against(module, self.config.squeeze, self.config.share)
+        reason = fire_unsupported_reason(module, self.config.squeeze, self.config.share)
         if reason is None and isinstance(module, nn.ConvTranspose2d) and not self.config.transposed:
             return "transposed=false"
         return reason

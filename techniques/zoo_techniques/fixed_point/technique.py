@@ -136,7 +136,7 @@ class FixedPoint(Technique):
         batches = calibration_batches(context, self.id)
         if not scheme.weights_only:
             calibrate(module, batches)
-        correct_biases(module, batches, partial(context.leave, self.id))
+        correct_biases(module, batches, partial(context.skip_layer, self.id))
         return module
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
@@ -160,7 +160,7 @@ class _Scheme:
         return self._config.a is None
 
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
-        from zoo.quantization.fixed_point import FixedPoint as Quantizer
+        from zoo.quantization.fixed_point import FixedPointQuantizer as Quantizer
 
         config = self._config
         assert config.a is not None, "asked for only if activations are quantized"
@@ -174,15 +174,17 @@ class _Scheme:
         }
 
     def _weight(self, channels: int) -> FakeQuantize:
-        from zoo.quantization.fixed_point import Binary, Ternary
-        from zoo.quantization.fixed_point import FixedPoint as Quantizer
+        from zoo.quantization.fixed_point import BinaryQuantizer, TernaryQuantizer
+        from zoo.quantization.fixed_point import FixedPointQuantizer as Quantizer
 
         config = self._config
         if isinstance(config.w, FixedFormat):
             return Quantizer(
                 config.w.ibits, config.w.fbits, config.mode, config.scale, weight=True, channels=channels
             )
-        return {"binary": Binary, "ternary": Ternary}[config.w](config.scale, channels=channels)
+        return {"binary": BinaryQuantizer, "ternary": TernaryQuantizer}[config.w](
+            config.scale, channels=channels
+        )
 
     def _kept(self, module: fx.GraphModule, layers: Layers) -> set[str]:
         from zoo.quantization.patterns import first_block, last_layers, matching

@@ -26,18 +26,23 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.modules.inverted_residual import InvertedResidual
-from zoo.surgery.reconstruction.factorization import deviation, leading_rows, split_metric, unfolded
-from zoo.surgery.reconstruction.parts import like
-from zoo.surgery.reconstruction.patches import Layer, patches
+from zoo.modules.inverted_residual import InvertedResidualBlock
+from zoo.surgery.reconstruction.factorization import (
+    leading_rows,
+    split_metric,
+    standard_deviation,
+    unfold_weight,
+)
+from zoo.surgery.reconstruction.parts import match_layer
+from zoo.surgery.reconstruction.patches import Layer, extract_patches
 from zoo.surgery.reconstruction.statistics import (
+    ActivationStatistics,
     LeastSquares,
-    Moments,
-    Normal,
+    NormalEquations,
+    cholesky_factor,
     fits_in_memory,
-    ratio,
-    root,
-    solved,
+    relative_error,
+    solve_symmetric,
 )
 
 Activation = Literal["none", "relu", "relu6"]
@@ -61,7 +66,7 @@ def keeps_shape(conv: nn.Conv2d) -> bool:
     return conv.in_channels == conv.out_channels and tuple(conv.stride) == (1, 1) and same
 
 
-def reason_against(layer: nn.Module, expansion: float, activation: Activation) -> str | None:
+def block_unsupported_reason(layer: nn.Module, expansion: float, activation: Activation) -> str | None:
     """Why a convolution can or need not become an inverted residual block; None if it can."""
     if type(layer) is not nn.Conv2d:
         return f"{type(layer).__name__} is not a plain Conv2d"
@@ -83,38 +88,38 @@ def reason_against(layer: nn.Module, expansion: float, activation: Activation) -
     return None
 
 
-class InvertedStandIn:
-    """Fits the inverted residual block of one convolution; a :class:`zoo.surgery.reconstruction.replace.StandIn`."""
+class InvertedResidualReplacement:
+    """Fit the inverted residual block of one convolution; a :class:`zoo.surgery.reconstruction.LayerReplacement`."""
 
     def __init__(self, layer: Layer, expansion: float, activation: Activation, *, residual: bool) -> None:
         self._conv = cast(nn.Conv2d, layer)
         self._hidden = hidden_channels(self._conv, expansion)
         self._activation = activation
         self._residual = residual and keeps_shape(self._conv)
-        self._moments: Moments | None = None
+        self._moments: ActivationStatistics | None = None
 
-    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
         if self._moments is None:
             self._moments = self._begin()
-        seen = patches(self._conv, image, at).float().cpu()
+        seen = extract_patches(self._conv, image, at).float().cpu()
         self._moments.add(seen.flatten(1)[:, None], targets)
 
-    def _begin(self) -> Moments:
-        return Moments(self._conv.weight.flatten(1)[None], self._conv.bias)
+    def _begin(self) -> ActivationStatistics:
+        return ActivationStatistics(self._conv.weight.flatten(1)[None], self._conv.bias)
 
-    def finish(self) -> tuple[nn.Module, float] | str:
+    def build(self) -> tuple[nn.Module, float] | str:
         moments, taps = self._moments or self._begin(), math.prod(self._conv.kernel_size)
         problem = moments.problem(_RIDGE * max(1.0, self._conv.in_channels * taps / max(moments.count, 1)))
         link = torch.zeros_like(problem.weight)
         if self._residual:
             link.view(len(link[0]), -1, taps)[..., taps // 2] = torch.eye(len(link[0]))
-        rest = Normal(problem.goal - problem.times_second(link), problem.second)
-        expand, kernels = factors(rest, self._hidden, taps)
+        rest = NormalEquations(problem.goal - problem.times_second(link), problem.second)
+        expand, kernels = decompose(rest, self._hidden, taps)
         rows = torch.einsum("mc,mt->mct", expand, kernels).flatten(1)[None]
-        project = rest.solve(rows)
+        project = rest.coefficients(rows)
         merged = project @ rows + link
         module = self._built(problem, expand, kernels, rows, project[0], problem.bias(merged))
-        return module, ratio(problem.error(merged), moments.wanted_power())
+        return module, relative_error(problem.error(merged), moments.target_power())
 
     @torch.no_grad()
     def _built(
@@ -131,7 +136,7 @@ class InvertedStandIn:
         if active:  # in numbers: "same" means something else to a 1 x 1 convolution
             left, _, top, _ = conv._reversed_padding_repeated_twice
             padding = (top, left)
-        module = InvertedResidual(
+        module = InvertedResidualBlock(
             conv.in_channels,
             self._hidden,
             conv.out_channels,
@@ -151,9 +156,11 @@ class InvertedStandIn:
             inner = (
                 None if problem.second is None else problem.second[0, taps // 2 :: taps, taps // 2 :: taps]
             )
-            scale1 = _DEVIATION / deviation(expand, inner)
+            scale1 = _DEVIATION / standard_deviation(expand, inner)
             mean2 = rows[0] @ problem.mean[0]
-            scale2 = _DEVIATION / deviation(rows[0], None if problem.second is None else problem.second[0])
+            scale2 = _DEVIATION / standard_deviation(
+                rows[0], None if problem.second is None else problem.second[0]
+            )
             biases = [
                 _LIFT - scale1 * mean1,
                 # What the depthwise part makes of the first lift goes, the second one comes.
@@ -176,18 +183,18 @@ class InvertedStandIn:
             layer.weight.copy_(weight.view_as(layer.weight))
             if layer.bias is not None:
                 layer.bias.copy_(biases[index])
-        return like(conv, module)
+        return match_layer(conv, module)
 
 
-def factors(problem: Normal, hidden: int, taps: int) -> tuple[Tensor, Tensor]:
+def decompose(problem: NormalEquations, hidden: int, taps: int) -> tuple[Tensor, Tensor]:
     """E (hidden, in) and d (hidden, taps) whose products with the best P come near to the problem's solution."""
     inner, outer = split_metric(problem.second, taps)
-    best = problem.best()
+    best = problem.solution()
     slices = best.view(len(best[0]), -1, taps)
-    roots = None if inner is None or outer is None else (root(inner)[0], root(outer)[0])
+    roots = None if inner is None or outer is None else (cholesky_factor(inner)[0], cholesky_factor(outer)[0])
     if roots is not None:
         slices = torch.einsum("oct,cd,tu->odu", slices, *roots)
-    basis = leading_rows(unfolded(slices.flatten(1)[None], taps, None), None)[0][0]
+    basis = leading_rows(unfold_weight(slices.flatten(1)[None], taps, None), None)[0][0]
     basis = torch.linalg.qr(basis.T)[0]  # (in, directions)
     turned = torch.einsum("oct,cd->dot", slices, basis)
     _, strength, right = torch.linalg.svd(turned, full_matrices=False)
@@ -219,4 +226,4 @@ def _best_factor(right: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """The factor (m, any) that goes with two others; a trace of ridge keeps like components apart."""
     gram = (first @ first.T) * (second @ second.T)
     gram.diagonal().add_(1e-6 * gram.diagonal().mean())
-    return solved(gram, right)
+    return solve_symmetric(gram, right)

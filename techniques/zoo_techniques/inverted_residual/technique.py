@@ -47,21 +47,21 @@ class InvertedResidual(Technique):
     config: InvertedResidualConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo.surgery.candidates import candidates, chosen
-        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
-        from zoo_techniques.inverted_residual.fit import InvertedStandIn, reason_against
+        from zoo.surgery.candidates import find_candidates, select_candidates
+        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo_techniques.inverted_residual.fit import InvertedResidualReplacement, block_unsupported_reason
 
         config = self.config
-        able = candidates(
+        able = find_candidates(
             model,
             context,
             self.id,
-            lambda module: reason_against(module, config.expansion, config.activation),
+            lambda module: block_unsupported_reason(module, config.expansion, config.activation),
         )
-        return substitute(
+        return replace_layers(
             model,
-            chosen(able, config.which, context, self.id),
-            lambda layer: InvertedStandIn(
+            select_candidates(able, config.which, context, self.id),
+            lambda layer: InvertedResidualReplacement(
                 layer, config.expansion, config.activation, residual=config.residual
             ),
             fitting_batches(context, config.refine, config.images),

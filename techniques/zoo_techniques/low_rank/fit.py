@@ -27,17 +27,28 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.reconstruction.factorization import balanced, fold, leading_rows, split_metric, unfolded
-from zoo.surgery.reconstruction.parts import part, pointwise
+from zoo.surgery.reconstruction.factorization import (
+    balance_factors,
+    fold_factors,
+    leading_rows,
+    split_metric,
+    unfold_weight,
+)
+from zoo.surgery.reconstruction.parts import derive_layer, derive_pointwise
 from zoo.surgery.reconstruction.patches import (
     Layer,
     channels_of,
     dense_weight,
+    extract_patches,
     groups_of,
-    patches,
     store_dense_weight,
 )
-from zoo.surgery.reconstruction.statistics import LeastSquares, Moments, fits_in_memory, ratio
+from zoo.surgery.reconstruction.statistics import (
+    ActivationStatistics,
+    LeastSquares,
+    fits_in_memory,
+    relative_error,
+)
 from zoo_techniques.low_rank.forms import (
     Form,
     Kind,
@@ -84,21 +95,21 @@ def first_rows(problem: LeastSquares, layer: Layer, kind: Kind) -> tuple[Tensor,
     """The first layer's weight A (groups, full rank, a), best rows first, and the energy that each adds."""
     left = left_indices(layer, kind)
     inner, outer = split_metric(problem.second, left)
-    return leading_rows(unfolded(problem.best(), left, outer), inner)
+    return leading_rows(unfold_weight(problem.solution(), left, outer), inner)
 
 
 def fit_form(problem: LeastSquares, form: Form, rows: Tensor, left: int) -> Fitted:
     """The best layers after a first one that computes `rows` (groups, r, a); b being `left` indices."""
-    reduced = problem.through(rows, left)
-    best = reduced.best()
+    reduced = problem.project(rows, left)
+    best = reduced.solution()
     if form.kind != "tucker":
         second: Tensor = best
         weights: tuple[Tensor, ...] = (rows, best)
     else:
         core = leading_rows(best, reduced.second)[0][:, : form.ranks[1]]
-        last = reduced.solve(core)
+        last = reduced.coefficients(core)
         second, weights = last @ core, (rows, core, last)
-    merged = fold(second, rows)
+    merged = fold_factors(second, rows)
     return Fitted(form, weights, merged, problem.error(merged))
 
 
@@ -111,8 +122,8 @@ def fit_layer(problem: LeastSquares, layer: Layer, form: Form) -> Fitted:
 # ----------------------------------------------------------------------------------------------------- stand-in
 
 
-class LowRankStandIn:
-    """Fits the factorization of one layer; a :class:`zoo.surgery.reconstruction.replace.StandIn`.
+class LowRankReplacement:
+    """Fit the factorization of one layer; a :class:`zoo.surgery.reconstruction.LayerReplacement`.
 
     Patches too wide for their moments to be held are seen through the first layer that the weights alone give.
     """
@@ -122,17 +133,17 @@ class LowRankStandIn:
         self._kinds = kinds_for(layer, kind)
         self._weight = dense_weight(layer).double().flatten(2)
         self._whole = fits_in_memory(*self._weight.shape[::2])
-        self._moments: Moments | None = None
+        self._moments: ActivationStatistics | None = None
         self._narrow: tuple[Form, Tensor, int] | None = None
         self._refusal: str | None = None
 
-    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
         if self._moments is None:
             self._moments = self._begin()
         if self._refusal is not None:
             return
         groups = len(self._weight)
-        seen = patches(self._layer, image, at).float().cpu()
+        seen = extract_patches(self._layer, image, at).float().cpu()
         seen = seen.reshape(len(seen), groups, -1)
         if self._narrow is not None:
             _, rows, left = self._narrow
@@ -140,21 +151,21 @@ class LowRankStandIn:
             seen = seen.flatten(2)
         self._moments.add(seen, targets)
 
-    def _begin(self) -> Moments:
+    def _begin(self) -> ActivationStatistics:
         weight = self._weight
         if not self._whole:
-            found = self._fitted(self._problem(Moments(weight, self._layer.bias)))
+            found = self._fitted(self._problem(ActivationStatistics(weight, self._layer.bias)))
             if isinstance(found, str):
                 self._refusal = found
             else:
                 self._narrow = (found.form, found.weights[0], left_indices(self._layer, found.form.kind))
                 weight = found.weights[1] if len(found.weights) == 2 else found.weights[2] @ found.weights[1]
-        return Moments(weight, self._layer.bias)
+        return ActivationStatistics(weight, self._layer.bias)
 
-    def finish(self) -> tuple[nn.Module, float] | str:
+    def build(self) -> tuple[nn.Module, float] | str:
         if self._refusal is not None:
             return self._refusal
-        moments = self._moments or Moments(self._weight, self._layer.bias)
+        moments = self._moments or ActivationStatistics(self._weight, self._layer.bias)
         problem = self._problem(moments)
         if self._narrow is None:
             found = self._fitted(problem)
@@ -165,10 +176,10 @@ class LowRankStandIn:
             found = Fitted(form, (rows, *inner.weights[1:]), inner.merged, inner.error)
         if isinstance(found, str):
             return found
-        module = build(self._layer, found.form, found.weights, problem.bias(found.merged))
-        return module, ratio(found.error, moments.wanted_power())
+        module = build_factors(self._layer, found.form, found.weights, problem.bias(found.merged))
+        return module, relative_error(found.error, moments.target_power())
 
-    def _problem(self, moments: Moments) -> LeastSquares:
+    def _problem(self, moments: ActivationStatistics) -> LeastSquares:
         # Fewer positions than features tell nothing of some directions: there the weights shall decide.
         width = self._weight.shape[2]
         return moments.problem(_RIDGE * max(1.0, width / max(moments.count, 1)))
@@ -208,30 +219,30 @@ class LowRankStandIn:
 
 
 @torch.no_grad()
-def build(layer: Layer, form: Form, weights: tuple[Tensor, ...], bias: Tensor | None) -> Factors:
+def build_factors(layer: Layer, form: Form, weights: tuple[Tensor, ...], bias: Tensor | None) -> Factors:
     """The layers of a form with these weights, in place of `layer`; each gets a weight of the same norm per rank."""
     groups = groups_of(layer)
     inputs, outputs = channels_of(layer)
     ranks = [rank * groups for rank in form.ranks]
     if form.kind == "output":
-        layers = [part(layer, inputs, ranks[0]), pointwise(layer, ranks[0], outputs)]
+        layers = [derive_layer(layer, inputs, ranks[0]), derive_pointwise(layer, ranks[0], outputs)]
     elif form.kind == "spatial":
         layers = [
-            part(layer, inputs, ranks[0], axes=(True, False)),
-            part(layer, ranks[0], outputs, axes=(False, True)),
+            derive_layer(layer, inputs, ranks[0], axes=(True, False)),
+            derive_layer(layer, ranks[0], outputs, axes=(False, True)),
         ]
     elif form.kind == "input":
-        layers = [pointwise(layer, inputs, ranks[0]), part(layer, ranks[0], outputs)]
+        layers = [derive_pointwise(layer, inputs, ranks[0]), derive_layer(layer, ranks[0], outputs)]
     else:
         layers = [
-            pointwise(layer, inputs, ranks[0]),
-            part(layer, *ranks),
-            pointwise(layer, ranks[1], outputs),
+            derive_pointwise(layer, inputs, ranks[0]),
+            derive_layer(layer, *ranks),
+            derive_pointwise(layer, ranks[1], outputs),
         ]
     if bias is not None:
         last = layers[-1]
         last.bias = nn.Parameter(bias.to(layer.weight.device, layer.weight.dtype))
-    for new, weight in zip(layers, balanced(weights), strict=True):
+    for new, weight in zip(layers, balance_factors(weights), strict=True):
         store_dense_weight(new, weight)
         new.requires_grad_(layer.weight.requires_grad)
     names = ("first", "second", "third")

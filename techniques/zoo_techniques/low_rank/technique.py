@@ -57,23 +57,23 @@ class LowRank(Technique):
     config: LowRankConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo.surgery.candidates import candidates
-        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
-        from zoo_techniques.low_rank.fit import LowRankStandIn, Size
+        from zoo.surgery.candidates import find_candidates
+        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo_techniques.low_rank.fit import LowRankReplacement, Size
 
         config = self.config
-        able = candidates(model, context, self.id, self._reason_against, linear=config.linear)
+        able = find_candidates(model, context, self.id, self._unsupported_reason, linear=config.linear)
         size = Size(config.ratio, config.energy, config.rank)
-        return substitute(
+        return replace_layers(
             model,
             {module: name for name, module in able.items()},
-            lambda layer: LowRankStandIn(layer, config.kind, size),
+            lambda layer: LowRankReplacement(layer, config.kind, size),
             fitting_batches(context, config.refine, config.images),
             context,
             self.id,
         )
 
-    def _reason_against(self, module: nn.Module) -> str | None:
+    def _unsupported_reason(self, module: nn.Module) -> str | None:
         """Why a layer cannot or need not be replaced; None if it can."""
         from torch import nn
 

@@ -79,7 +79,7 @@ class Ptq(Technique):
     phase = Phase.NUMERICS
     Config = PtqConfig
     conflicts = frozenset({"qat", "fixed-point"})
-    retrains = False
+    needs_training = False
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Round weights and activations, with ranges from the calibration batches."""
@@ -104,7 +104,7 @@ class Ptq(Technique):
         if config.mode == "static":
             calibrate(module, batches)
         if config.bias_correction:
-            correct_biases(module, batches, partial(context.leave, self.id))
+            correct_biases(module, batches, partial(context.skip_layer, self.id))
         return module
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
@@ -120,9 +120,9 @@ class Ptq(Technique):
         self, model: nn.Module, context: Context, quantization: QuantizationConfig
     ) -> fx.GraphModule:
         from zoo.quantization.dynamic import make_dynamic
-        from zoo.quantization.prepare import prepare, with_quantized_weights
+        from zoo.quantization.prepare import prepare, quantize_weights
 
         if self.config.mode == "static":
             return prepare(model, context, quantization, self.id)
-        leave = partial(context.leave, self.id)
-        return make_dynamic(with_quantized_weights(model, context, quantization, leave))
+        skip_layer = partial(context.skip_layer, self.id)
+        return make_dynamic(quantize_weights(model, context, quantization, skip_layer))

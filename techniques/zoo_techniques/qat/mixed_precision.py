@@ -19,7 +19,7 @@ from zoo.quantization.patterns import matching
 WIDTHS = (8, 6, 5, 4, 3, 2)
 
 
-def named_widths(
+def resolve_widths(
     patterns: Iterable[tuple[str, int]], layers: Mapping[str, nn.Module], owner: str
 ) -> dict[str, int]:
     """The width of each layer that a pattern names; of several, the last one counts.
@@ -29,7 +29,7 @@ def named_widths(
     return {path: bits for pattern, bits in patterns for path in matching(pattern, layers, owner)}
 
 
-def assigned_widths(
+def assign_widths(
     module: nn.Module,
     layers: Mapping[str, nn.Conv2d | nn.Linear],
     batches: Sequence[Tensor],

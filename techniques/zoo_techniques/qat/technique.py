@@ -109,17 +109,17 @@ class Qat(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
         from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches, prepare
-        from zoo_techniques.qat.mixed_precision import assigned_widths, named_widths
+        from zoo_techniques.qat.mixed_precision import assign_widths, resolve_widths
 
         config: QatConfig = self.config
         batches = calibration_batches(context, self.id)
 
         def assign(module: fx.GraphModule, layers: Layers) -> dict[str, int]:
             given = [(each.pattern, each.bits) for each in config.layers]
-            widths = named_widths(given, layers, "qat: layers")
+            widths = resolve_widths(given, layers, "qat: layers")
             if config.mixed is None:
                 return widths
-            widths = assigned_widths(
+            widths = assign_widths(
                 module, layers, batches, config.mixed, widths, per_channel=config.per_channel
             )
             context.report.note(_summary(widths, layers))

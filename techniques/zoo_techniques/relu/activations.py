@@ -53,7 +53,7 @@ def rectifier(to: Rectifier) -> nn.Module:
     return nn.ReLU6() if to == "relu6" else nn.ReLU()
 
 
-class Found:
+class FoundActivations:
     """The activations of a network that run on an input.
 
     modules:  those that a rectifier can stand for, with their names, in order of definition.
@@ -69,9 +69,9 @@ class Found:
         self.endings: set[nn.Module] = set()
 
 
-def find(model: nn.Module, example: Tensor, *, relu6: bool) -> Found:
+def find_activations(model: nn.Module, example: Tensor, *, relu6: bool) -> FoundActivations:
     """Run `example` (1, C, H, W) through and see which activations are there."""
-    found, names = Found(), {module: every[0] for module, every in names_of(model).items()}
+    found, names = FoundActivations(), {module: every[0] for module, every in names_of(model).items()}
     candidates = {module for module in names if is_replaceable(module, relu6=relu6)}
     running: list[nn.Module] = []
     ran: set[nn.Module] = set()

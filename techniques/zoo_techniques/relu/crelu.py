@@ -40,7 +40,7 @@ class _Reader:
     width: int
 
 
-def double(model: nn.Module, activation: nn.Module, graph: fx.GraphModule) -> str | None:
+def absorb_leaky_relu(model: nn.Module, activation: nn.Module, graph: fx.GraphModule) -> str | None:
     """Absorb one activation of `model`, in place; `graph` is a trace of the model as it is, with shapes.
 
     Returns why it cannot be absorbed, or None.

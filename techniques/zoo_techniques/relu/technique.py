@@ -47,18 +47,18 @@ class Relu(Technique):
         "Maas et al., Rectifier Nonlinearities, 2013; Shang et al., Concatenated Rectified Linear Units, ICML 2016"
     )
     phase: ClassVar[Phase] = Phase.STRUCTURE
-    shrinks: ClassVar[bool] = False
+    must_shrink: ClassVar[bool] = False
     Config: ClassVar[type] = ReluConfig
     config: ReluConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo_techniques.relu.activations import find
+        from zoo_techniques.relu.activations import find_activations
 
-        found = find(model, context.example_input, relu6=self.config.relu6)
+        found = find_activations(model, context.example_input, relu6=self.config.relu6)
         for module in found.endings:
-            context.leave(self.id, found.modules.pop(module), "it gives the network's output")
+            context.skip_layer(self.id, found.modules.pop(module), "it gives the network's output")
         for name in found.gates:
-            context.leave(self.id, name, "a gate or the range of an output, which a rectifier is not")
+            context.skip_layer(self.id, name, "a gate or the range of an output, which a rectifier is not")
         if self.config.absorb == "double":
             return self._double(model, found.modules, found.code, context)
         if not found.modules and not found.code:
@@ -68,9 +68,9 @@ class Relu(Technique):
     def _replace(
         self, model: nn.Module, modules: dict[nn.Module, str], code: list[str], context: Context
     ) -> nn.Module:
-        from zoo.surgery.candidates import candidates
-        from zoo.surgery.reconstruction.layer_refit import RefitStandIn, reason_against
-        from zoo.surgery.reconstruction.replace import fitting_batches, substitute
+        from zoo.surgery.candidates import find_candidates
+        from zoo.surgery.reconstruction.layer_refit import LayerRefit, refit_unsupported_reason
+        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
         from zoo.surgery.tracing import trace
         from zoo_techniques.relu.activations import rectify_calls, rectify_modules
 
@@ -80,7 +80,9 @@ class Relu(Technique):
                 graph = trace(model, context.example_input)
             except ZooError as error:
                 for name in code:
-                    context.leave(self.id, name or "the network", f"its code calls an activation: {error}")
+                    context.skip_layer(
+                        self.id, name or "the network", f"its code calls an activation: {error}"
+                    )
                 if not modules:
                     return model
 
@@ -93,22 +95,22 @@ class Relu(Technique):
         batches = fitting_batches(context, self.config.absorb == "refit", self.config.images)
         if not batches:
             return rectify(model)
-        layers = candidates(model, context, self.id, reason_against, linear=True)
+        layers = find_candidates(model, context, self.id, refit_unsupported_reason, linear=True)
         named = {module: name for name, module in layers.items()}
-        return substitute(model, named, RefitStandIn, batches, context, self.id, first=rectify)
+        return replace_layers(model, named, LayerRefit, batches, context, self.id, before_fitting=rectify)
 
     def _double(
         self, model: nn.Module, modules: dict[nn.Module, str], code: list[str], context: Context
     ) -> nn.Module:
         from zoo.surgery.tracing import trace
-        from zoo_techniques.relu.crelu import double
+        from zoo_techniques.relu.crelu import absorb_leaky_relu
 
         for name in code:
-            context.leave(
+            context.skip_layer(
                 self.id, name or "the network", "its code calls an activation; only modules are doubled"
             )
         for module, name in modules.items():
-            reason = double(model, module, trace(model, context.example_input))
+            reason = absorb_leaky_relu(model, module, trace(model, context.example_input))
             if reason is not None:
-                context.leave(self.id, name, reason)
+                context.skip_layer(self.id, name, reason)
         return model

@@ -15,11 +15,20 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
-from zoo.surgery.fx_graph import Flow, area, calls_of, insert_after, joined, layer_of, shape_of, summed
+from zoo.surgery.fx_graph import (
+    DataFlow,
+    area_of,
+    calls_of,
+    concatenated_inputs,
+    insert_after,
+    layer_of,
+    shape_of,
+    summed_inputs,
+)
 from zoo.surgery.hooks import evaluating, on_device_of
-from zoo.surgery.reconstruction.layer_refit import reason_against
-from zoo.surgery.reconstruction.refit import Wanted, refittable
-from zoo.surgery.resize import WEIGHTED, identity, input_channels, keep_inputs
+from zoo.surgery.reconstruction.layer_refit import refit_unsupported_reason
+from zoo.surgery.reconstruction.refit import RefitTarget, is_refittable
+from zoo.surgery.resize import WEIGHTED_LAYERS, identity_conv, input_channels, keep_inputs
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,14 @@ class Link:
 
 def residual_links(module: fx.GraphModule) -> list[Link]:
     """The sums of which one side is the input of the other's layers, or comes from it through one layer at most."""
-    flow, found = Flow(module), list[Link]()
+    flow, found = DataFlow(module), list[Link]()
     names = set[str]()
     known = set(flow.nodes)
     for node in flow.nodes:
-        sides = summed(node)
+        sides = summed_inputs(node)
         if sides is None or sides[0] is sides[1] or not known.issuperset(sides):
             continue
-        start = flow.before_all(sides)[-1:]
+        start = flow.common_dominators(sides)[-1:]
         if not start:
             continue
         layers = [_weighted(module, flow, start[0], side) for side in sides]
@@ -65,13 +74,13 @@ def residual_links(module: fx.GraphModule) -> list[Link]:
 
 def skip_links(module: fx.GraphModule) -> list[Link]:
     """The concatenated tensors that come from before a reduction in size which the others went through."""
-    flow, found = Flow(module), list[Link]()
+    flow, found = DataFlow(module), list[Link]()
     names = set[str]()
     for node in flow.nodes:
-        parts = joined(node) or []
+        parts = concatenated_inputs(node) or []
         takers = [layer_of(module, user) for user in node.users]
         if len(set(parts)) < 2 or not all(
-            t is not None and refittable(t) and _alone(module, t) for t in takers
+            t is not None and is_refittable(t) and _alone(module, t) for t in takers
         ):
             continue
         for part in parts:
@@ -83,10 +92,10 @@ def skip_links(module: fx.GraphModule) -> list[Link]:
     return found
 
 
-def _weighted(module: fx.GraphModule, flow: Flow, start: fx.Node, end: fx.Node) -> list[str]:
+def _weighted(module: fx.GraphModule, flow: DataFlow, start: fx.Node, end: fx.Node) -> list[str]:
     """Names of the layers with weights on the way from `start` to `end`."""
     way = [*flow.between(start, end), *([end] if end is not start else [])]
-    return [str(node.target) for node in way if isinstance(layer_of(module, node), WEIGHTED)]
+    return [str(node.target) for node in way if isinstance(layer_of(module, node), WEIGHTED_LAYERS)]
 
 
 def _common_name(names: Sequence[str]) -> str:
@@ -111,11 +120,11 @@ def _alone(module: fx.GraphModule, layer: nn.Module) -> bool:
     return len(calls_of(module, layer)) == 1 and cast(nn.Conv2d, layer).groups == 1
 
 
-def _went_deeper(flow: Flow, part: fx.Node, other: fx.Node) -> bool:
-    if not flow.depends(other, part):
+def _went_deeper(flow: DataFlow, part: fx.Node, other: fx.Node) -> bool:
+    if not flow.depends_on(other, part):
         return False
-    sizes = [area(node) for node in flow.between(part, other)]
-    return min((size for size in sizes if size), default=0) < (area(part) or 0)
+    sizes = [area_of(node) for node in flow.between(part, other)]
+    return min((size for size in sizes if size), default=0) < (area_of(part) or 0)
 
 
 def _ends(module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, ...]:
@@ -124,7 +133,7 @@ def _ends(module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, ...]:
     while len(node.users) == 1:
         layer = layer_of(module, node)
         if isinstance(layer, nn.Conv2d):
-            plain = reason_against(layer) is None and len(calls_of(module, layer)) == 1
+            plain = refit_unsupported_reason(layer) is None and len(calls_of(module, layer)) == 1
             return () if not plain else (layer,) if norm is None else (layer, norm)
         if type(layer) is nn.BatchNorm2d and norm is None:
             if layer.running_mean is None or float(_scale(layer).abs().min()) < 1e-4:
@@ -187,7 +196,7 @@ class _Without(fx.Interpreter):
     def _without(self, link: Link) -> Tensor:
         if link.kept is not None:
             return cast(Tensor, self.env[link.kept])
-        parts = cast("list[fx.Node]", joined(link.node))
+        parts = cast("list[fx.Node]", concatenated_inputs(link.node))
         return torch.cat([self.env[p] * (p is not link.carried) for p in parts], dim=1)
 
 
@@ -211,7 +220,7 @@ def errors_without(
     return {name: (error / power) ** 0.5 if power > 0 else 0.0 for name, error in missed.items()}
 
 
-def absorb(link: Link) -> None:
+def absorb_link(link: Link) -> None:
     """Add the identity to the convolution of an exact link."""
     conv = cast(nn.Conv2d, link.ends[0])
     outputs = torch.arange(conv.out_channels)
@@ -222,7 +231,7 @@ def absorb(link: Link) -> None:
         conv.weight[outputs, within, center[0], center[1]] += amount.to(conv.weight)
 
 
-class Cut:
+class LinkCut:
     """Takes a link out of a traced network.
 
     Made before outputs are recorded: a 1 x 1 convolution that changes nothing then tells what the sum was. `layers`
@@ -232,15 +241,15 @@ class Cut:
     def __init__(self, module: fx.GraphModule, link: Link) -> None:
         self._module, self.link = module, link
         self._probe: fx.Node | None = None
-        self.layers: dict[nn.Module, Wanted] = {}
+        self.layers: dict[nn.Module, RefitTarget] = {}
         if link.kept is None:
-            self.layers = {end: Wanted(link.name, end) for end in link.ends}
-        elif link.ends and not link.exact and area(link.node):
+            self.layers = {end: RefitTarget(link.name, end) for end in link.ends}
+        elif link.ends and not link.exact and area_of(link.node):
             channels = cast(torch.Size, shape_of(link.node))[1]
-            probe = identity(channels, like=cast(Tensor, link.ends[0].weight))
+            probe = identity_conv(channels, like=cast(Tensor, link.ends[0].weight))
             self._probe = insert_after(module, link.node, "probe", probe)
             module.recompile()
-            self.layers = {link.ends[0]: Wanted(link.name, probe)}
+            self.layers = {link.ends[0]: RefitTarget(link.name, probe)}
 
     def view(self, layer: nn.Module, output: Tensor) -> Tensor:
         """What the convolution shall give so that the batch norm behind it gives `output`."""
@@ -253,10 +262,10 @@ class Cut:
         return (output - shift[:, None, None]) / scale[:, None, None]
 
     def apply(self) -> None:
-        """Do it; dead layers are left to :func:`zoo.surgery.fx_graph.tidy`."""
+        """Do it; dead layers are left to :func:`zoo.surgery.fx_graph.clean_up_graph`."""
         link = self.link
         if link.kept is None:
-            parts = cast("list[fx.Node]", joined(link.node))
+            parts = cast("list[fx.Node]", concatenated_inputs(link.node))
             start = sum(cast(torch.Size, shape_of(p))[1] for p in parts[: parts.index(link.carried)])
             stop = start + cast(torch.Size, shape_of(link.carried))[1]
             for layer in link.ends:
@@ -265,7 +274,7 @@ class Cut:
             link.node.args = ([part for part in parts if part is not link.carried], *link.node.args[1:])
             return
         if link.exact:
-            absorb(link)
+            absorb_link(link)
         (self._probe or link.node).replace_all_uses_with(link.kept)
 
 

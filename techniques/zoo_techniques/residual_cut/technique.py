@@ -43,17 +43,17 @@ class ResidualCut(Technique):
     summary: ClassVar[str] = "residual links are cut, the convolutions beside them take over"
     paper: ClassVar[str] = "Ding et al., RepVGG, CVPR 2021; Zagoruyko and Komodakis, DiracNets, 2017"
     phase: ClassVar[Phase] = Phase.STRUCTURE
-    shrinks: ClassVar[bool] = False
+    must_shrink: ClassVar[bool] = False
     Config: ClassVar[type] = ResidualCutConfig
     config: ResidualCutConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network without the links. Raises ZooError if it has none, UnknownIdError for a name it does not have."""
-        from zoo.surgery.fx_graph import tidy
-        from zoo.surgery.reconstruction.refit import record, refit
+        from zoo.surgery.fx_graph import clean_up_graph
+        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers
         from zoo.surgery.reconstruction.replace import fitting_batches
         from zoo.surgery.tracing import propagate_shapes, trace
-        from zoo_techniques.residual_cut.links import Cut, held_at_once, residual_links, skip_links
+        from zoo_techniques.residual_cut.links import LinkCut, held_at_once, residual_links, skip_links
 
         module = trace(model, context.example_input)
         links = residual_links(module) if self.config.links != "skip" else []
@@ -66,14 +66,14 @@ class ResidualCut(Technique):
         batches = fitting_batches(context, self.config.refine, self.config.images)
         held = held_at_once(module)
         for link in chosen:
-            cut = Cut(module, link)
-            targets = record(
+            cut = LinkCut(module, link)
+            targets = record_outputs(
                 module, [wanted.source for wanted in cut.layers.values()], batches, context, cut.view
             )
             cut.apply()
-            tidy(module)
+            clean_up_graph(module)
             propagate_shapes(module, context.example_input)
-            error = refit(module, cut.layers, targets, batches, context, self.id)
+            error = refit_layers(module, cut.layers, targets, batches, context, self.id)
             how = "taken over exactly" if link.exact else "nothing beside it could be fitted"
             if error is not None and cut.layers:
                 how = f"refitted, {error:.1%} missed there"
@@ -120,5 +120,5 @@ class ResidualCut(Technique):
         for link in links:
             if link.name not in names:
                 change = f"cut alone its link changes the output by {errors[link.name]:.1%}"
-                context.leave(self.id, link.name, change)
+                context.skip_layer(self.id, link.name, change)
         return [link for link in links if link.name in names]

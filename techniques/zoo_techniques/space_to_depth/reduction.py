@@ -16,11 +16,11 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from zoo.errors import ZooError
-from zoo.surgery.fx_graph import calls_of, fresh_name, insert_after, layer_of, shape_of
+from zoo.surgery.fx_graph import calls_of, insert_after, layer_of, shape_of, unused_name
 from zoo.surgery.hooks import evaluating, watch
-from zoo.surgery.reconstruction.layer_refit import reason_against
-from zoo.surgery.reconstruction.refit import Wanted, refittable
-from zoo.surgery.resize import identity, take_inputs
+from zoo.surgery.reconstruction.layer_refit import refit_unsupported_reason
+from zoo.surgery.reconstruction.refit import RefitTarget, is_refittable
+from zoo.surgery.resize import identity_conv, reset_inputs
 
 _FINAL_MODULES = (nn.Sigmoid, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Tanh, nn.Identity, nn.Dropout)
 _FINAL_FUNCTIONS = frozenset(
@@ -41,13 +41,15 @@ def check_output(module: fx.GraphModule) -> None:
     raise ZooError("it needs a network whose output has the size of its input, or a multiple of it")
 
 
-def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict[nn.Module, Wanted]:
+def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict[nn.Module, RefitTarget]:
     """The layers that can be fitted and whose results shrink with the picture; those of an SE block do not.
 
     Raises ZooError if the network does not run on a picture of 1 / factor the size.
     """
     able = {
-        layer: node for node in module.graph.nodes if (layer := layer_of(module, node)) and refittable(layer)
+        layer: node
+        for node in module.graph.nodes
+        if (layer := layer_of(module, node)) and is_refittable(layer)
     }
     large, small = Counter[nn.Module](), Counter[nn.Module]()
 
@@ -63,13 +65,13 @@ def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict
                 f"{type(module).__name__} does not run at 1/{factor} of its resolution: {error}"
             ) from error
     return {
-        layer: Wanted(str(node.target), layer)
+        layer: RefitTarget(str(node.target), layer)
         for layer, node in able.items()
         if large[layer] == small[layer] * factor**2
     }
 
 
-class Reduced:
+class ResolutionReduction:
     """Brings a traced network to 1 / factor of its resolution, in steps.
 
     `last` is the convolution that makes the output; where there is none, a 1 x 1 convolution that changes nothing is
@@ -84,7 +86,9 @@ class Reduced:
             result = cast(fx.Node, module.graph.output_node().args[0])
             channels = cast(torch.Size, shape_of(result))[1]
             found = (
-                insert_after(module, result, "expand", identity(channels, like=next(module.parameters()))),
+                insert_after(
+                    module, result, "expand", identity_conv(channels, like=next(module.parameters()))
+                ),
                 None,
             )
         self._node, self._shuffle = found
@@ -97,7 +101,9 @@ class Reduced:
         while isinstance(node, fx.Node) and len(node.users) == 1:
             layer = layer_of(self._module, node)
             if isinstance(layer, nn.Conv2d):
-                plain = reason_against(layer) is None and layer.groups == 1 and max(layer.stride) == 1
+                plain = (
+                    refit_unsupported_reason(layer) is None and layer.groups == 1 and max(layer.stride) == 1
+                )
                 return (node, shuffle) if plain and len(calls_of(self._module, layer)) == 1 else None
             if isinstance(layer, nn.PixelShuffle) and shuffle is None:
                 shuffle = node
@@ -107,9 +113,9 @@ class Reduced:
         return None
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> RefitTarget:
         """What the last convolution shall give: what is recorded of it through :meth:`view`."""
-        return Wanted("the last convolution", self.last)
+        return RefitTarget("the last convolution", self.last)
 
     def view(self, layer: nn.Module, output: Tensor) -> Tensor:
         """What is wanted of a layer at the reduced resolution, given what it gave at full resolution."""
@@ -178,14 +184,14 @@ class Reduced:
         features = cast(fx.Node, self._node.args[0])
         if features is self._source:
             return  # it is the first convolution too, and sees every pixel
-        name = fresh_name(self._module, "detail")
+        name = unused_name(self._module, "detail")
         self._module.add_submodule(name, space_to_depth(channels, self._factor, like=conv.weight))
         with self._module.graph.inserting_before(self._node):
             detail = self._module.graph.call_module(name, (self._source,))
             joined = self._module.graph.call_function(torch.cat, ([features, detail],), {"dim": 1})
         self._node.replace_input_with(features, joined)
         old = conv.weight.detach().clone()
-        take_inputs(conv, conv.in_channels + channels * self._factor**2)
+        reset_inputs(conv, conv.in_channels + channels * self._factor**2)
         with torch.no_grad():
             conv.weight[:, : old.shape[1]] = old
 

@@ -41,7 +41,7 @@ class SpaceToDepth(Technique):
     Config: ClassVar[type] = SpaceToDepthConfig
     config: SpaceToDepthConfig
 
-    def adapt(self, spec: InputSpec) -> InputSpec:
+    def adapt_input(self, spec: InputSpec) -> InputSpec:
         """Sides become whole cells, and the net sees `factor` times as far."""
         cell = self.config.factor * spec.multiple_of
         height, width = (-(-side // cell) * cell for side in spec.example)
@@ -55,10 +55,10 @@ class SpaceToDepth(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
-        from zoo.surgery.reconstruction.refit import record, refit
+        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers
         from zoo.surgery.reconstruction.replace import fitting_batches
         from zoo.surgery.tracing import propagate_shapes, trace
-        from zoo_techniques.space_to_depth.reduction import Reduced, check_output, scaling_layers
+        from zoo_techniques.space_to_depth.reduction import ResolutionReduction, check_output, scaling_layers
 
         factor, cell = self.config.factor, context.architecture.input.multiple_of
         module = trace(model, context.example_input)
@@ -74,10 +74,10 @@ class SpaceToDepth(Technique):
             if min(batch.shape[2:]) >= cell
         ]
         layers = scaling_layers(module, context.example_input, factor)
-        reduced = Reduced(module, factor)
+        reduced = ResolutionReduction(module, factor)
         layers = {**layers, reduced.last: reduced.wanted}
-        targets = record(module, layers, batches, context, reduced.view)
+        targets = record_outputs(module, layers, batches, context, reduced.view)
         reduced.apply(detail=self.config.detail)
         propagate_shapes(module, context.example_input)
-        refit(module, layers, targets, batches, context, self.id)
+        refit_layers(module, layers, targets, batches, context, self.id)
         return module

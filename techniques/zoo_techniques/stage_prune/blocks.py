@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.surgery.hooks import evaluating, on_device_of
-from zoo.surgery.module_tree import Place, places, replace_module
+from zoo.surgery.module_tree import ModuleSlot, module_slots, replace_module
 
 
 @dataclass
@@ -22,10 +22,10 @@ class Chain:
     """
 
     parent: str
-    blocks: list[Place] = field(default_factory=list)
-    removable: list[Place] = field(default_factory=list)
+    blocks: list[ModuleSlot] = field(default_factory=list)
+    removable: list[ModuleSlot] = field(default_factory=list)
 
-    def add(self, block: Place, same: bool) -> None:
+    def add(self, block: ModuleSlot, same: bool) -> None:
         """The next block; `same`: it gives what it takes."""
         if same:
             self.removable = [*self.removable, block] if self.trailing else [block]
@@ -44,7 +44,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class _Call:
-    place: Place
+    place: ModuleSlot
     given: Tensor
     result: Tensor
 
@@ -105,8 +105,8 @@ def _calls(model: nn.Module, example: Tensor) -> list[_Call]:
     """What ran once, on one tensor, giving one tensor, and has weights; in the order in which it began."""
     began: dict[nn.Module, int] = {}
     done: dict[nn.Module, _Call | None] = {}
-    known: dict[nn.Module, Place] = {}
-    for place in places(model):
+    known: dict[nn.Module, ModuleSlot] = {}
+    for place in module_slots(model):
         known.setdefault(place.module, place)
 
     def enter(module: nn.Module, args: Any, kwargs: Any) -> None:

@@ -15,9 +15,18 @@ from torch import fx, nn
 from torch.nn import functional
 
 from zoo.errors import UsageError, ZooError
-from zoo.surgery.fx_graph import Flow, area, calls_of, insert_after, joined, layer_of, shape_of, tidy
-from zoo.surgery.reconstruction.refit import refittable
-from zoo.surgery.resize import identity, input_channels, keep_inputs, take_inputs
+from zoo.surgery.fx_graph import (
+    DataFlow,
+    area_of,
+    calls_of,
+    clean_up_graph,
+    concatenated_inputs,
+    insert_after,
+    layer_of,
+    shape_of,
+)
+from zoo.surgery.reconstruction.refit import is_refittable
+from zoo.surgery.resize import identity_conv, input_channels, keep_inputs, reset_inputs
 
 _POOLING: frozenset[object] = frozenset(
     {functional.max_pool2d, torch.max_pool2d, functional.avg_pool2d, torch._C._nn.avg_pool2d}
@@ -26,7 +35,7 @@ _POOLING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
 
 
 @dataclass(frozen=True)
-class Levels:
+class EncoderStages:
     """What shall go. entry: goes into the level (an encoder's output). exit: has the same height and width again.
 
     end: the last result of that height and width before the decoder goes on; None if it does not.
@@ -37,20 +46,20 @@ class Levels:
     end: fx.Node | None
 
 
-def find_levels(module: fx.GraphModule, drop: int) -> Levels:
+def find_encoder_stages(module: fx.GraphModule, drop: int) -> EncoderStages:
     """The `drop` deepest levels of a traced network.
 
     Raises ZooError if it is no encoder-decoder, UsageError if it has no more than `drop` levels.
     """
-    flow = Flow(module)
+    flow = DataFlow(module)
     shrinking = [node for node in flow.nodes if _shrinks(module, flow, node)]
     result = module.graph.output_node().args[0]
-    if not shrinking or not isinstance(result, fx.Node) or not area(result):
+    if not shrinking or not isinstance(result, fx.Node) or not area_of(result):
         raise ZooError("no stage ends with the picture at the size it began with")
-    sizes = sorted({cast(int, area(node)) for node in shrinking})
-    found: list[Levels] = []
+    sizes = sorted({cast(int, area_of(node)) for node in shrinking})
+    found: list[EncoderStages] = []
     for size in sizes:
-        level = _level(module, flow, [node for node in shrinking if area(node) == size], size)
+        level = _level(module, flow, [node for node in shrinking if area_of(node) == size], size)
         if level is not None:
             found.append(level)
         if len(found) == drop:
@@ -63,10 +72,10 @@ def find_levels(module: fx.GraphModule, drop: int) -> Levels:
     )
 
 
-def _shrinks(module: fx.GraphModule, flow: Flow, node: fx.Node) -> bool:
+def _shrinks(module: fx.GraphModule, flow: DataFlow, node: fx.Node) -> bool:
     """Whether a node makes the picture smaller as an encoder does; global pooling, as in an SE block, does not."""
-    sources = [s for s in flow.sources(node) if area(s)] if area(node) else []
-    if len(sources) != 1 or cast(int, area(node)) >= cast(int, area(sources[0])):
+    sources = [s for s in flow.sources(node) if area_of(s)] if area_of(node) else []
+    if len(sources) != 1 or cast(int, area_of(node)) >= cast(int, area_of(sources[0])):
         return False
     layer = layer_of(module, node)
     if layer is None:
@@ -76,45 +85,45 @@ def _shrinks(module: fx.GraphModule, flow: Flow, node: fx.Node) -> bool:
     )
 
 
-def _level(module: fx.GraphModule, flow: Flow, starts: list[fx.Node], size: int) -> Levels | None:
-    before = [n for n in flow.before_all(starts) if (area(n) or 0) > size and n not in starts]
+def _level(module: fx.GraphModule, flow: DataFlow, starts: list[fx.Node], size: int) -> EncoderStages | None:
+    before = [n for n in flow.common_dominators(starts) if (area_of(n) or 0) > size and n not in starts]
     if not before or before[-1].op == "placeholder":
         return None
     entry = before[-1]
-    after = [n for n in flow.after_all(starts) if n not in starts]
-    level = next((n for n in after if area(n) == area(entry)), None)
-    if level is None or flow.depends(entry, level):
+    after = [n for n in flow.common_post_dominators(starts) if n not in starts]
+    level = next((n for n in after if area_of(n) == area_of(entry)), None)
+    if level is None or flow.depends_on(entry, level):
         return None
-    return Levels(entry, level, _end(module, flow, entry, level))
+    return EncoderStages(entry, level, _end(module, flow, entry, level))
 
 
-def _end(module: fx.GraphModule, flow: Flow, entry: fx.Node, level: fx.Node) -> fx.Node | None:
+def _end(module: fx.GraphModule, flow: DataFlow, entry: fx.Node, level: fx.Node) -> fx.Node | None:
     """The last node of the entry's size before the decoder goes on at a larger one."""
-    chain = flow.after_all([level])
-    same = [n for n in chain if area(n) == area(entry)]
+    chain = flow.common_post_dominators([level])
+    same = [n for n in chain if area_of(n) == area_of(entry)]
     beyond = next((n for n in chain if n not in same), None)
-    if beyond is None or (area(beyond) or 0) < cast(int, area(entry)):
+    if beyond is None or (area_of(beyond) or 0) < cast(int, area_of(entry)):
         return None
     while len(same) > 1 and isinstance(layer_of(module, same[-1]), nn.Conv2d):
         same.pop()  # it makes what a pixel shuffle or an interpolation enlarges: it is part of the next stage
     return same[-1] if same[-1] is not level else None
 
 
-class Cut:
+class StageCut:
     """Takes a level out of a traced network; with `decoder` also what the decoder does at the size it ends with.
 
     Made before outputs are recorded, since a 1 x 1 convolution that changes nothing is put behind the level where
     something else than convolutions takes its result. `consumers` are the layers that take it.
     """
 
-    def __init__(self, module: fx.GraphModule, levels: Levels, *, decoder: bool) -> None:
+    def __init__(self, module: fx.GraphModule, levels: EncoderStages, *, decoder: bool) -> None:
         self._module = module
         self._entry = levels.entry
         self._end = levels.end if decoder and levels.end is not None else levels.exit
         found = self._consumers()
         if found is None:
             channels = cast(torch.Size, shape_of(self._end))[1]
-            insert_after(module, self._end, "bridge", identity(channels, like=next(module.parameters())))
+            insert_after(module, self._end, "bridge", identity_conv(channels, like=next(module.parameters())))
             found = self._consumers()
         assert found is not None
         self.consumers: dict[nn.Module, slice] = found
@@ -124,9 +133,9 @@ class Cut:
         channels = cast(torch.Size, shape_of(self._end))[1]
         found: dict[nn.Module, slice] = {}
         for user in self._end.users:
-            if shape_of(user) is None and not joined(user):
+            if shape_of(user) is None and not concatenated_inputs(user):
                 continue  # it asks for the size
-            parts = joined(user)
+            parts = concatenated_inputs(user)
             takers, start = [user], 0
             if parts is not None:
                 if self._entry not in parts or parts.count(self._end) != 1:
@@ -135,7 +144,7 @@ class Cut:
                 start = sum(cast(torch.Size, shape_of(p))[1] for p in parts[: parts.index(self._end)])
             for taker in takers:
                 layer = layer_of(self._module, taker)
-                if layer is None or not refittable(layer) or layer.groups != 1:
+                if layer is None or not is_refittable(layer) or layer.groups != 1:
                     return None
                 if len(calls_of(self._module, layer)) != 1 or layer in found:
                     return None
@@ -146,7 +155,7 @@ class Cut:
         """Do it; the node before the hole is returned. Layers that took the result keep their other weights."""
         channels = cast(torch.Size, shape_of(self._entry))[1]
         for user in list(self._end.users):
-            parts = joined(user)
+            parts = concatenated_inputs(user)
             if parts is not None:
                 parts.remove(self._end)
                 user.args = (parts, *user.args[1:])
@@ -158,6 +167,6 @@ class Cut:
             if len(kept):
                 keep_inputs(layer, kept)
             elif channels != len(inputs):
-                take_inputs(layer, channels)
-        tidy(self._module)
+                reset_inputs(layer, channels)
+        clean_up_graph(self._module)
         return self._entry

@@ -63,40 +63,40 @@ class StagePrune(Technique):
             return self._without_blocks(model, context, batches, error.message)
 
     def _without_levels(self, model: nn.Module, context: Context, batches: list[Tensor]) -> nn.Module:
-        from zoo.surgery.reconstruction.refit import downstream, record, refit
+        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers, targets_downstream
         from zoo.surgery.tracing import propagate_shapes, trace
-        from zoo_techniques.stage_prune.resolution_stages import Cut, find_levels
+        from zoo_techniques.stage_prune.resolution_stages import StageCut, find_encoder_stages
 
         module = trace(model, context.example_input)
-        levels = find_levels(module, self.config.drop)
+        levels = find_encoder_stages(module, self.config.drop)
         if not batches:
             raise UsageError(f"{self.id} needs calibration data to fit what bridges the hole.")
         if self.config.decoder == "drop" and levels.end is None:
-            context.leave(
+            context.skip_layer(
                 self.id, str(levels.exit), "nothing but the output follows: its decoder stage stays"
             )
-        cut = Cut(module, levels, decoder=self.config.decoder == "drop")
-        layers = downstream(module, cut.consumers)
+        cut = StageCut(module, levels, decoder=self.config.decoder == "drop")
+        layers = targets_downstream(module, cut.consumers)
         if not self.config.refine:
             layers = {layer: wanted for layer, wanted in layers.items() if layer in cut.consumers}
-        targets = record(module, layers, batches, context)
+        targets = record_outputs(module, layers, batches, context)
         cut.apply()
         propagate_shapes(module, context.example_input)
-        refit(module, layers, targets, batches, context, self.id)
+        refit_layers(module, layers, targets, batches, context, self.id)
         return module
 
     def _without_blocks(
         self, model: nn.Module, context: Context, batches: list[Tensor], no_levels: str
     ) -> nn.Module:
-        from zoo.surgery.reconstruction.refit import record, refit, refittable_after
+        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers, targets_after
         from zoo_techniques.stage_prune.blocks import find_chains, remove_last
 
         chain = self._chosen(find_chains(model, context.example_input), type(model).__name__, no_levels)
-        layers = refittable_after(model, chain.removable[-1].module, context.example_input)
+        layers = targets_after(model, chain.removable[-1].module, context.example_input)
         batches = batches if self.config.refine else []
-        targets = record(model, layers, batches, context)
+        targets = record_outputs(model, layers, batches, context)
         gone = remove_last(model, chain, self.config.blocks)
-        refit(model, layers, targets, batches, context, self.id)
+        refit_layers(model, layers, targets, batches, context, self.id)
         context.report.note(f"{self.id}: took {', '.join(gone)} out")
         return model
 

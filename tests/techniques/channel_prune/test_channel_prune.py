@@ -36,7 +36,7 @@ def pruned(model: nn.Module, ctx: Context | None = None, **options: Any) -> nn.M
 
 
 def reasons(ctx: Context) -> dict[str, str]:
-    return {left.layer: left.reason for left in ctx.left_alone}
+    return {left.layer: left.reason for left in ctx.skipped_layers}
 
 
 class Net(nn.Module):

@@ -20,7 +20,7 @@ from zoo.contracts import Context, SilentReporter
 from zoo.errors import UsageError, ZooError
 from zoo.modules.separable import SeparableConv2d
 from zoo.options import parse_options
-from zoo.surgery.candidates import blocks
+from zoo.surgery.candidates import group_by_block
 from zoo_techniques.depthwise import Depthwise
 from zoo_techniques.depthwise.technique import DepthwiseConfig
 
@@ -155,7 +155,7 @@ def test_every_layer_is_reported_as_it_is_done() -> None:
     ],
 )
 def test_convolutions_of_one_block_belong_together(names: list[str], grouped: list[list[str]]) -> None:
-    assert blocks(names) == grouped
+    assert group_by_block(names) == grouped
 
 
 def test_first_and_second_share_all_between_them() -> None:
@@ -228,7 +228,7 @@ def test_everything_left_alone_is_named_with_its_reason() -> None:
     assert found.keys() == wanted.keys()
     for layer, reason in wanted.items():
         assert reason in found[layer]
-    assert {left.technique for left in ctx.left_alone} == {"depthwise"}
+    assert {left.technique for left in ctx.skipped_layers} == {"depthwise"}
 
 
 def test_network_without_candidates_comes_back_unchanged() -> None:
@@ -327,7 +327,7 @@ def test_a_layer_whose_weight_the_network_reads_besides_stays() -> None:
     dense = Reads(lambda conv: conv.weight).eval()
     net = rewritten(dense, ctx)
     assert replaced(net) == ["other"]
-    assert [(left.layer, left.reason) for left in ctx.left_alone] == [
+    assert [(left.layer, left.reason) for left in ctx.skipped_layers] == [
         ("conv", "the network reads its weight past it")
     ]
     assert type(net.conv) is type(dense.conv) is nn.Conv2d

@@ -11,11 +11,11 @@ from torch import nn
 from zoo.errors import ZooError
 from zoo.modules.separable import SeparableConv2d
 from zoo.surgery.reconstruction import statistics
-from zoo.surgery.reconstruction.patches import draw_positions, output_size, patches
+from zoo.surgery.reconstruction.patches import draw_positions, extract_patches, output_size
 from zoo_techniques.depthwise.fit import (
-    SeparableMoments,
-    fit,
+    SeparableStatistics,
     merged_weight,
+    refine_split,
     separate,
     split_rank_one,
     weight_error,
@@ -86,7 +86,7 @@ def test_patches_are_what_the_convolution_sees(geometry: dict) -> None:
     assert output_size(conv, 19, 19) == tuple(wanted.shape[2:])
     at = draw_positions(wanted.shape[2:], 11, torch.Generator().manual_seed(1))
     assert len(set(at.tolist())) == 11
-    seen = patches(conv, image, at).flatten(1) @ conv.weight.flatten(1).T + conv.bias
+    seen = extract_patches(conv, image, at).flatten(1) @ conv.weight.flatten(1).T + conv.bias
     torch.testing.assert_close(seen, wanted[0].flatten(1)[:, at].T, rtol=1e-4, atol=1e-5)
 
 
@@ -179,9 +179,9 @@ def test_refinement_keeps_what_it_cannot_better() -> None:
     inputs, plain = smooth(1, 6), split_rank_one(conv)
     for ridge in (1e-3, 1e6):
         split = split_rank_one(conv)
-        gathered = SeparableMoments(conv, split)
+        gathered = SeparableStatistics(conv, split)
         gathered.add(inputs, torch.tensor([0, 7, 20]))
-        fit(split, gathered, ridge=ridge)
+        refine_split(split, gathered, ridge=ridge)
         wanted = conv(inputs).flatten(2)[..., [0, 7, 20]]
         missed = (split(inputs).flatten(2)[..., [0, 7, 20]] - wanted).norm()
         assert missed <= (plain(inputs).flatten(2)[..., [0, 7, 20]] - wanted).norm() * (1 + 1e-5)
@@ -189,7 +189,7 @@ def test_refinement_keeps_what_it_cannot_better() -> None:
 
 def test_every_alternation_lowers_the_objective() -> None:
     conv = nn.Conv2d(6, 8, 3)
-    gathered = SeparableMoments(conv, split_rank_one(conv))
+    gathered = SeparableStatistics(conv, split_rank_one(conv))
     gathered.add(smooth(1, 6), torch.arange(200))
     kernels = gathered.kernels.clone()
     problem = gathered.problem(1e-3)
@@ -207,13 +207,13 @@ def test_pointwise_solution_is_the_ridge_regression_of_the_definition() -> None:
     image, ridge = smooth(1, 3), 1e-2
     at = torch.arange(0, 300, 2)
     split = split_rank_one(conv)
-    gathered = SeparableMoments(conv, split)
+    gathered = SeparableStatistics(conv, split)
     targets = torch.randn(len(at), 4)
     gathered.add(image, at, targets)
     kernels = gathered.kernels.clone()
     pointwise, _ = gathered.problem(ridge).solve_pointwise(kernels)
 
-    x = patches(conv, image, at).double()
+    x = extract_patches(conv, image, at).double()
     centred = x - x.mean(0)
     level = ridge * float(centred.square().mean())
     design = torch.einsum("nct,ct->nc", centred, kernels)

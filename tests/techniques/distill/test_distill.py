@@ -34,7 +34,7 @@ from zoo.training.teachers import Teacher, load_teacher
 from zoo.training.weights import StartWeights
 from zoo_techniques.depthwise.fit import split_rank_one
 from zoo_techniques.distill import Distill
-from zoo_techniques.distill.features import Capture, features_of, paired
+from zoo_techniques.distill.features import FeatureRecorder, features_of, pair_features
 from zoo_techniques.distill.technique import DistillConfig, difference, feature_difference, soft_targets
 from zoo_techniques.qat import Qat
 
@@ -149,7 +149,7 @@ def test_without_blocks_features_lie_before_each_change_of_resolution() -> None:
     net = Shared().eval()
     found = features_of(net, batch(channels=3))
     assert [(each.layer, each.call, each.height) for each in found] == [("act", 0, 32), ("act", 1, 16)]
-    capture = Capture(net, found)
+    capture = FeatureRecorder(net, found)
     x = batch(2, 3)
     net(x)
     first = net.act(net.a(x))
@@ -164,7 +164,7 @@ def test_without_blocks_features_lie_before_each_change_of_resolution() -> None:
 
 def test_encoder_features_are_not_paired_with_decoder_ones_of_the_same_resolution() -> None:
     ours, theirs = (features_of(each.build(), batch()) for each in (Slim(), Small()))
-    layers = [(a.layer, b.layer) for a, b in paired(ours, theirs)]
+    layers = [(a.layer, b.layer) for a, b in pair_features(ours, theirs)]
     assert all(a == b for a, b in layers)
     assert len(layers) == 9
 

@@ -13,7 +13,7 @@ from support.small_net import run
 from zoo.artifacts.artifact import open_artifact
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError, UsageError
-from zoo.modules.fire import Fire, TransposedFire
+from zoo.modules.fire import FireModule, TransposedFireModule
 from zoo.options import parse_options
 from zoo.quantization.lowering import DepthToSpace, as_pointwise
 from zoo.testing.trial import rewrite
@@ -35,17 +35,19 @@ def test_squeeze_unet_has_the_weights_its_paper_counts() -> None:
     down = [(64, 32, 64), (128, 48, 128), (256, 64, 256), (512, 80, 512)]
     total = 3 * 3 * 3 * 64 + 3 * 3 * 64 * 64
     for inputs, squeeze, expand in down:
-        total += weights_of(Fire(inputs, squeeze, expand)) + weights_of(Fire(2 * expand, squeeze, expand))
+        total += weights_of(FireModule(inputs, squeeze, expand)) + weights_of(
+            FireModule(2 * expand, squeeze, expand)
+        )
     assert total == 1_545_920
 
 
 def test_modules_cost_what_a_hand_count_says() -> None:
     image = torch.rand(1, 8, 6, 10)
-    fire = model_cost(Fire(8, 4, (3, 5), bias=False), image)
+    fire = model_cost(FireModule(8, 4, (3, 5), bias=False), image)
     assert (fire.parameters, fire.macs) == (8 * 4 + 4 * 3 + 4 * 5 * 9, 60 * (32 + 12 + 180))
-    strided = model_cost(Fire(8, 4, (3, 5), stride=2, bias=False), image)
+    strided = model_cost(FireModule(8, 4, (3, 5), stride=2, bias=False), image)
     assert (strided.parameters, strided.macs) == (fire.parameters, 60 * 32 + 15 * (12 + 180))
-    transposed = model_cost(TransposedFire(8, 4, (3, 5), bias=False), image)
+    transposed = model_cost(TransposedFireModule(8, 4, (3, 5), bias=False), image)
     assert (transposed.parameters, transposed.macs) == (32 + 12 + 4 * 5 * 4, 60 * (32 + 12 + 80))
 
 
@@ -60,7 +62,7 @@ GEOMETRIES = {
 
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_convolution_that_is_a_fire_module_is_found_exactly(geometry: dict) -> None:
-    fire = Fire(8, 3, (4, 6), **geometry)
+    fire = FireModule(8, 3, (4, 6), **geometry)
     conv = nn.Conv2d(8, 10, **geometry)
     taps = conv.weight[0, 0].numel()
     with torch.no_grad():
@@ -73,7 +75,7 @@ def test_convolution_that_is_a_fire_module_is_found_exactly(geometry: dict) -> N
     technique = FireTechnique(FireConfig(squeeze=0.3, share=0.4))
     for fitted in (True, False):
         new = rewritten(technique, nn.Sequential(conv), data, fitted=fitted)
-        assert isinstance(new[0], Fire)
+        assert isinstance(new[0], FireModule)
         assert mean_error(new, conv, data) < 1e-3
 
 
@@ -82,8 +84,8 @@ def test_fitting_to_inputs_beats_the_weights_alone_on_inputs_not_seen() -> None:
     technique = FireTechnique(FireConfig(squeeze=0.5))
     fitted = rewritten(technique, net, data[:12])
     plain = rewritten(technique, net, data[:12], fitted=False)
-    assert sum(isinstance(m, Fire) for m in fitted.modules()) == 3
-    assert sum(isinstance(m, TransposedFire) for m in fitted.modules()) == 1
+    assert sum(isinstance(m, FireModule) for m in fitted.modules()) == 3
+    assert sum(isinstance(m, TransposedFireModule) for m in fitted.modules()) == 1
     assert mean_error(fitted, net, data[12:]) < 0.5 * mean_error(plain, net, data[12:])
 
 
@@ -134,7 +136,7 @@ def test_what_cannot_become_a_fire_module_is_named_with_the_reason() -> None:
     found = reasons(ctx)
     assert found.keys() == wanted.keys()
     assert all(reason in found[layer] for layer, reason in wanted.items())
-    assert isinstance(new[0], Fire)
+    assert isinstance(new[0], FireModule)
 
 
 def test_nothing_dense_left_fails_by_name() -> None:
@@ -151,7 +153,7 @@ def test_options_out_of_range_are_refused() -> None:
 
 
 def test_both_transposed_branches_lower_to_what_int8_computes() -> None:
-    fire, image = TransposedFire(8, 4, (3, 5)), torch.rand(1, 4, 6, 10)
+    fire, image = TransposedFireModule(8, 4, (3, 5)), torch.rand(1, 4, 6, 10)
     for branch in (fire.expand1, fire.expand2):
         lowered = DepthToSpace(2)(as_pointwise(branch)(image))
         torch.testing.assert_close(lowered, branch(image))

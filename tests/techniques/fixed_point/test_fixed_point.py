@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from support.quantized import context, pictures
 from support.small_net import run as apply_recipe
 from zoo.architectures.fixed_point_unet import FixedPointUNetArchitecture
-from zoo.architectures.fixed_point_unet_module import Block
+from zoo.architectures.fixed_point_unet_module import FixedPointUNetBlock
 from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import Context
 from zoo.cost import model_cost, onnx_cost
@@ -25,7 +25,12 @@ from zoo.errors import LegalityError, UnknownIdError, UsageError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.export.int8_coverage import int8_report
 from zoo.options import format_options, parse_options
-from zoo.quantization.fixed_point import Binary, FixedPoint, Ternary, to_fixed_point
+from zoo.quantization.fixed_point import (
+    BinaryQuantizer,
+    FixedPointQuantizer,
+    TernaryQuantizer,
+    to_fixed_point,
+)
 from zoo.quantization.quantized_layers import QuantConv2d
 from zoo.recipes.canonical import resolve
 from zoo_techniques.fixed_point import FixedFormat, FixedPointConfig
@@ -38,7 +43,7 @@ formats = st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda each: 2 
 
 
 def rounded(x: float, ibits: int, fbits: int, mode: str, *, nonnegative: bool = False) -> float:
-    quantizer = FixedPoint(ibits, fbits, mode, "one", nonnegative=nonnegative)  # type: ignore[arg-type]
+    quantizer = FixedPointQuantizer(ibits, fbits, mode, "one", nonnegative=nonnegative)  # type: ignore[arg-type]
     return float(quantizer.eval()(torch.tensor([x])))
 
 
@@ -102,15 +107,15 @@ def gradient(quantizer: nn.Module, values: list[float]) -> list[float]:
 
 def test_gradients_are_straight_through() -> None:
     values = [-9.0, -0.3, 0.0, 0.26, 1.3]
-    assert gradient(FixedPoint(0, 4, "paper", "one", weight=True), values) == [1, 1, 1, 1, 1]
-    assert gradient(FixedPoint(0, 4, "saturate", "one", weight=True), values) == [0, 1, 1, 1, 0]
-    for signs in (Binary("free", channels=1), Ternary("free", channels=1)):
+    assert gradient(FixedPointQuantizer(0, 4, "paper", "one", weight=True), values) == [1, 1, 1, 1, 1]
+    assert gradient(FixedPointQuantizer(0, 4, "saturate", "one", weight=True), values) == [0, 1, 1, 1, 0]
+    for signs in (BinaryQuantizer("free", channels=1), TernaryQuantizer("free", channels=1)):
         assert gradient(signs.train(), values) == [1, 1, 1, 1, 1]
 
 
 def test_the_papers_scale_learns_as_a_step_size_does() -> None:
     x = torch.tensor([0.3, 2.6, 5.9])
-    quantizer = FixedPoint(3, 0, "paper", "free")
+    quantizer = FixedPointQuantizer(3, 0, "paper", "free")
     with torch.no_grad():
         quantizer.log_scale.zero_()
     quantizer(x).sum().backward()
@@ -123,7 +128,7 @@ def test_scales_are_free_powers_of_two_or_one() -> None:
     torch.manual_seed(0)
     weight = torch.randn(6, 5, 3, 3) * torch.rand(6, 1, 1, 1)
     free, shift, one = (
-        FixedPoint(0, 4, "saturate", scaling, weight=True, channels=6).eval()
+        FixedPointQuantizer(0, 4, "saturate", scaling, weight=True, channels=6).eval()
         for scaling in ("free", "shift", "one")
     )
     for quantizer in (free, shift, one):
@@ -140,7 +145,7 @@ def test_scales_are_free_powers_of_two_or_one() -> None:
 def test_binary_weights_are_the_nearest_two_values() -> None:
     torch.manual_seed(0)
     weight = torch.randn(4, 3, 3, 3)
-    quantizer = Binary("free", channels=4).eval()
+    quantizer = BinaryQuantizer("free", channels=4).eval()
     quantizer.observe_weight(weight)
     expected = weight.abs().mean((1, 2, 3), keepdim=True) * torch.where(weight < 0, -1.0, 1.0)
     assert torch.allclose(quantizer(weight), expected)
@@ -151,7 +156,7 @@ def test_binary_weights_are_the_nearest_two_values() -> None:
 def test_ternary_weights_follow_their_formula() -> None:
     torch.manual_seed(0)
     weight = torch.randn(4, 30)
-    quantizer = Ternary("free", channels=4).eval()
+    quantizer = TernaryQuantizer("free", channels=4).eval()
     quantizer.observe_weight(weight)
     beyond = weight.abs() > 0.7 * weight.abs().mean(1, keepdim=True)
     size = (weight.abs() * beyond).sum(1, keepdim=True) / beyond.sum(1, keepdim=True)
@@ -161,7 +166,7 @@ def test_ternary_weights_follow_their_formula() -> None:
 
 
 def test_scales_of_two_and_three_levels_follow_the_weights_in_training_alone() -> None:
-    quantizer = Binary("free", channels=1).train()
+    quantizer = BinaryQuantizer("free", channels=1).train()
     quantizer(torch.full((1, 8), 3.0))
     assert quantizer.scale.item() == pytest.approx(3.0)
     quantizer.eval()(torch.full((1, 8), 5.0))
@@ -213,7 +218,11 @@ class TwoStages(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down1, self.bottom, self.join1 = Block(1, 16), Block(16, 32), Block(48, 16)
+        self.down1, self.bottom, self.join1 = (
+            FixedPointUNetBlock(1, 16),
+            FixedPointUNetBlock(16, 32),
+            FixedPointUNetBlock(48, 16),
+        )
         self.pool = nn.MaxPool2d(2)
         self.up1 = nn.Upsample(scale_factor=2, mode="bilinear")
         self.head = nn.Conv2d(16, 1, 3, padding=1)
@@ -273,7 +282,7 @@ def test_first_block_and_last_layer_stay_in_float_and_are_named() -> None:
     module, where = applied()
     assert "down1.conv1" not in quantized_layers(module)
     assert quantized_layers(module) == ["bottom.conv1", "bottom.conv2", "join1.conv1", "join1.conv2"]
-    kept = [left.layer for left in where.left_alone if "as the options say" in left.reason]
+    kept = [left.layer for left in where.skipped_layers if "as the options say" in left.reason]
     assert kept == ["down1.conv1", "down1.conv2", "head"]
     before = Small().build().get_submodule("down1.conv1").weight
     folded = module.get_submodule("down1.conv1").weight

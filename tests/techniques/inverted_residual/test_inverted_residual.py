@@ -9,11 +9,11 @@ from torch import nn
 from support.rewriting import context, mean_error, odd_net, reasons, rewritten, smooth
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError
-from zoo.modules.inverted_residual import InvertedResidual
+from zoo.modules.inverted_residual import InvertedResidualBlock
 from zoo.testing.trial import rewrite
 from zoo.testing.workbench import Inert
 from zoo_techniques.inverted_residual import InvertedResidual as Technique
-from zoo_techniques.inverted_residual.fit import InvertedStandIn
+from zoo_techniques.inverted_residual.fit import InvertedResidualReplacement
 from zoo_techniques.inverted_residual.technique import InvertedResidualConfig as Config
 
 
@@ -22,17 +22,17 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def block_of(new: nn.Module) -> InvertedResidual:
+def block_of(new: nn.Module) -> InvertedResidualBlock:
     """The block in place of the only layer."""
-    assert isinstance(new[0], InvertedResidual)
+    assert isinstance(new[0], InvertedResidualBlock)
     return new[0]
 
 
 def test_block_costs_what_a_hand_count_says() -> None:
     image = torch.rand(1, 8, 6, 10)
-    block = model_cost(InvertedResidual(8, 20, 12, bias=False), image)
+    block = model_cost(InvertedResidualBlock(8, 20, 12, bias=False), image)
     assert (block.parameters, block.macs) == (8 * 20 + 20 * 9 + 20 * 12, 60 * (160 + 180 + 240))
-    strided = model_cost(InvertedResidual(8, 20, 12, stride=2, bias=False), image)
+    strided = model_cost(InvertedResidualBlock(8, 20, 12, stride=2, bias=False), image)
     assert (strided.parameters, strided.macs) == (block.parameters, 60 * 160 + 15 * 420)
 
 
@@ -51,9 +51,9 @@ def test_a_hidden_channel_for_each_weight_of_a_kernel_is_enough_to_be_exact(
     geometry: dict, residual: bool
 ) -> None:
     conv, data = nn.Conv2d(6, 16, **geometry), smooth(2, 6)
-    stand_in = InvertedStandIn(conv, 64, "none", residual=residual)
-    block, error = stand_in.finish()
-    assert isinstance(block, InvertedResidual)
+    replacement = InvertedResidualReplacement(conv, 64, "none", residual=residual)
+    block, error = replacement.build()
+    assert isinstance(block, InvertedResidualBlock)
     assert block.depthwise.out_channels == 6 * min(16, conv.weight[0, 0].numel())
     assert error < 1e-5
     torch.testing.assert_close(block(data), conv(data), rtol=1e-3, atol=1e-4)
@@ -76,7 +76,7 @@ def test_residual_link_is_there_where_the_shapes_allow_it() -> None:
         nn.Conv2d(16, 16, 3, padding=1, stride=2), nn.Conv2d(16, 16, (3, 1), padding=(1, 0)),
     )  # fmt: skip
     new = rewritten(Technique(Config(expansion=1)), net, smooth(4, 6))
-    assert [module.residual for module in new if isinstance(module, InvertedResidual)] == [
+    assert [module.residual for module in new if isinstance(module, InvertedResidualBlock)] == [
         False,
         True,
         False,
@@ -107,7 +107,7 @@ def test_fitting_to_inputs_beats_the_weights_alone_on_inputs_not_seen() -> None:
     technique = Technique(Config(expansion=1.5))
     fitted = rewritten(technique, net, data[:12])
     plain = rewritten(technique, net, data[:12], fitted=False)
-    assert sum(isinstance(m, InvertedResidual) for m in fitted.modules()) == 3
+    assert sum(isinstance(m, InvertedResidualBlock) for m in fitted.modules()) == 3
     assert mean_error(fitted, net, data[12:]) < 0.5 * mean_error(plain, net, data[12:])
 
 
@@ -153,7 +153,7 @@ def test_what_cannot_become_a_block_is_named_with_the_reason() -> None:
     found = reasons(ctx)
     assert found.keys() == wanted.keys()
     assert all(reason in found[layer] for layer, reason in wanted.items())
-    assert isinstance(new[0], InvertedResidual)
+    assert isinstance(new[0], InvertedResidualBlock)
 
 
 def test_nothing_dense_left_fails_by_name() -> None:

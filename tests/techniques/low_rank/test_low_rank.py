@@ -11,11 +11,11 @@ from zoo.cost import model_cost
 from zoo.errors import NoEffectError, UsageError
 from zoo.options import parse_options
 from zoo.surgery.reconstruction import statistics
-from zoo.surgery.reconstruction.patches import dense_weight, groups_of, output_size, patches
-from zoo.surgery.reconstruction.statistics import LeastSquares, Moments
+from zoo.surgery.reconstruction.patches import dense_weight, extract_patches, groups_of, output_size
+from zoo.surgery.reconstruction.statistics import ActivationStatistics, LeastSquares
 from zoo.testing.trial import rewrite
 from zoo_techniques.low_rank import LowRank
-from zoo_techniques.low_rank.fit import Factors, build, fit_layer
+from zoo_techniques.low_rank.fit import Factors, build_factors, fit_layer
 from zoo_techniques.low_rank.forms import KINDS, Form, cost_of, form_within, full_rank
 from zoo_techniques.low_rank.technique import LowRankConfig
 
@@ -37,10 +37,10 @@ def _seed() -> None:
 
 def problem_of(layer: nn.Module, inputs: torch.Tensor | None = None) -> LeastSquares:
     """The least squares of a layer's own outputs on `inputs`, at all positions; of its weights alone if None."""
-    gathered = Moments(dense_weight(layer).flatten(2), layer.bias)
+    gathered = ActivationStatistics(dense_weight(layer).flatten(2), layer.bias)
     for image in [] if inputs is None else inputs:
         at = torch.arange(torch.Size(output_size(layer, *image.shape[1:])).numel())
-        gathered.add(patches(layer, image[None], at).reshape(len(at), groups_of(layer), -1))
+        gathered.add(extract_patches(layer, image[None], at).reshape(len(at), groups_of(layer), -1))
     return gathered.problem(1e-3)
 
 
@@ -48,7 +48,7 @@ def factorized(layer: nn.Module, form: Form, inputs: torch.Tensor | None = None)
     """A form of a layer, whether it saves or not."""
     problem = problem_of(layer, inputs)
     fitted = fit_layer(problem, layer, form)
-    return build(layer, form, fitted.weights, problem.bias(fitted.merged))
+    return build_factors(layer, form, fitted.weights, problem.bias(fitted.merged))
 
 
 @pytest.mark.parametrize("kind", KINDS)

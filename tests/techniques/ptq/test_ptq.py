@@ -87,7 +87,7 @@ def test_the_static_file_computes_what_torch_does_in_integers() -> None:
     report = int8_report(data)
     assert report.float == ()
     assert len(report.int8) == 6
-    assert [left.layer for left in where.left_alone] == ["5_pad", "11"]
+    assert [left.layer for left in where.skipped_layers] == ["5_pad", "11"]
 
 
 def test_the_file_is_the_one_that_qat_writes_before_it_trains() -> None:
@@ -215,7 +215,7 @@ def test_layers_called_twice_are_not_corrected_and_named() -> None:
     assert torch.equal(module.twice.bias, before)
     assert not torch.equal(module.last.bias, net.last.bias)
     assert {"twice": "called 2 times: its bias is not corrected"}.items() <= {
-        left.layer: left.reason for left in where.left_alone
+        left.layer: left.reason for left in where.skipped_layers
     }.items()
 
 

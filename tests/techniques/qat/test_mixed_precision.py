@@ -14,7 +14,7 @@ from zoo.options import format_options, parse_options
 from zoo.quantization.prepare import freeze
 from zoo.quantization.quantized_layers import QuantConv2d
 from zoo_techniques.qat import LayerBits, Qat
-from zoo_techniques.qat.mixed_precision import WIDTHS, assigned_widths
+from zoo_techniques.qat.mixed_precision import WIDTHS, assign_widths
 from zoo_techniques.qat.technique import QatConfig
 
 onnx = pytest.importorskip("onnx")
@@ -86,10 +86,10 @@ def test_what_matters_less_gets_fewer_bits_and_the_weights_stay_as_they_were() -
     before = {name: value.clone() for name, value in net.state_dict().items()}
     layers = {"loud": net.loud, "quiet": net.quiet}
     for wanted, expected in ((8, (8, 8)), (5, (8, 2)), (4, (6, 2)), (2, (2, 2))):
-        chosen = assigned_widths(net, layers, [pictures(2)], wanted, {}, per_channel=True)
+        chosen = assign_widths(net, layers, [pictures(2)], wanted, {}, per_channel=True)
         assert (chosen["loud"], chosen["quiet"]) == expected
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-    pinned = assigned_widths(net, layers, [pictures(2)], 5, {"quiet": 8}, per_channel=True)
+    pinned = assign_widths(net, layers, [pictures(2)], 5, {"quiet": 8}, per_channel=True)
     assert pinned == {"loud": 2, "quiet": 8}
 
 

@@ -15,7 +15,7 @@ from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet_module import UNet
 from zoo.contracts import Context
 from zoo.errors import UnknownIdError, UsageError, ZooError
-from zoo.surgery.fx_graph import summed
+from zoo.surgery.fx_graph import summed_inputs
 from zoo.surgery.tracing import trace
 from zoo_techniques.residual_cut import ResidualCut
 from zoo_techniques.residual_cut.links import errors_without, held_at_once, residual_links, skip_links
@@ -34,7 +34,7 @@ def cut(model: nn.Module, ctx: Context | None = None, **options: Any) -> nn.Modu
 
 def sums(model: nn.Module) -> int:
     """How many sums of two tensors a network has."""
-    return sum(summed(node) is not None for node in trace(copy.deepcopy(model), smooth(1)).graph.nodes)
+    return sum(summed_inputs(node) is not None for node in trace(copy.deepcopy(model), smooth(1)).graph.nodes)
 
 
 class Linear(nn.Module):
@@ -133,7 +133,7 @@ def test_the_cheapest_link_goes_and_the_others_are_ranked_with_their_price() -> 
     order = [part.split()[0] for part in ranking.split(": ")[-1].split(", ")]
     assert order[0] == "2"
     assert order[-1] == "1"
-    left = {each.layer: each.reason for each in ctx.left_alone}
+    left = {each.layer: each.reason for each in ctx.skipped_layers}
     assert left.keys() == {"1", "3"}
     assert all("changes the output by" in reason for reason in left.values())
 
@@ -226,7 +226,7 @@ def test_a_skip_connection_is_cut_with_the_channels_that_took_it() -> None:
     assert found.join3.conv1.in_channels == 8
     assert parameters(net) - parameters(found) == 8 * 8 * 9
     assert found(torch.rand(1, 4, 16, 48)).shape == (1, 3, 32, 96)
-    assert {each.layer for each in ctx.left_alone} == {"down1.act2", "down2.act2", "down4.act2"}
+    assert {each.layer for each in ctx.skipped_layers} == {"down1.act2", "down2.act2", "down4.act2"}
 
 
 def test_cutting_all_long_links_lets_memory_go() -> None:
@@ -276,6 +276,7 @@ def test_networks_of_timm_lose_a_link(name: str) -> None:
         assert found(example).shape == net(example).shape
         assert not torch.equal(found(example), net(example))
     before, after = (
-        sum(summed(n) is not None for n in trace(copy.deepcopy(m), example).graph.nodes) for m in (net, found)
+        sum(summed_inputs(n) is not None for n in trace(copy.deepcopy(m), example).graph.nodes)
+        for m in (net, found)
     )
     assert before - after == 1

@@ -23,7 +23,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.pipeline.request import Request, adapted, resolve
 from zoo.recipes.grammar import Recipe, Stage
-from zoo.surgery.resize import identity
+from zoo.surgery.resize import identity_conv
 from zoo.surgery.tracing import trace
 from zoo.training.schedule import Budget
 from zoo_techniques.space_to_depth import SpaceToDepth
@@ -78,7 +78,7 @@ def test_a_grown_kernel_computes_on_averages(conv: nn.Conv2d) -> None:
 
 def test_an_identity_gives_what_it_takes() -> None:
     inputs = torch.rand(1, 5, 4, 4)
-    assert torch.equal(identity(5, like=inputs)(inputs), inputs)
+    assert torch.equal(identity_conv(5, like=inputs)(inputs), inputs)
 
 
 # ----------------------------------------------------------------------------------------------- initialisation

@@ -98,7 +98,7 @@ def test_a_bottom_that_adds_nothing_new_is_bridged_exactly() -> None:
     found = pruned(net, ctx)
     assert relative_error(found, net, smooth(2, seed=5)) < 1e-3
     assert shapes(found)["join.weight"] == (5, 6, 1, 1)
-    assert [left.layer for left in ctx.left_alone] == ["up"]
+    assert [left.layer for left in ctx.skipped_layers] == ["up"]
 
 
 def test_the_result_depends_on_the_seed_alone() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @dataclass
-class Role:
+class ParameterSlice:
     """What a label does to a parameter: the label at each index of one side of it.
 
     kind: "in", "out" (of `WEIGHTED` layers), "depthwise", "features" (a norm's), or the name of a loose parameter.
@@ -25,19 +25,19 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Sight:
+class ChannelMap:
     """The channels of a tensor: the axis they lie along, and the label of each."""
 
     axis: int
     labels: tuple[int, ...]
 
 
-class Labels:
+class UnionFind:
     """Labels that can be united, and pinned if their channels have to stay."""
 
     def __init__(self) -> None:
         self._parent: list[int] = []
-        self._pinned: set[int] = set()
+        self._frozen: set[int] = set()
 
     def root(self, label: int) -> int:
         """The label that stands for all that are united with `label`."""
@@ -46,9 +46,9 @@ class Labels:
             label = self._parent[label]
         return label
 
-    def pinned(self, label: int) -> bool:
+    def is_frozen(self, label: int) -> bool:
         """Whether the channel has to stay."""
-        return self.root(label) in self._pinned
+        return self.root(label) in self._frozen
 
     def new(self, count: int) -> tuple[int, ...]:
         """So many labels that are united with none."""
@@ -61,8 +61,8 @@ class Labels:
         one, other = self.root(one), self.root(other)
         if one != other:
             self._parent[other] = one
-            if other in self._pinned:
-                self._pinned.add(one)
+            if other in self._frozen:
+                self._frozen.add(one)
 
     def unite_all(self, one: Sequence[int], other: Sequence[int]) -> None:
         """Let each channel of one tensor stand or fall with that of another."""
@@ -75,7 +75,7 @@ class Labels:
         for index in range(width, len(labels)):
             self.unite(labels[index % width], labels[index])
 
-    def pin(self, sight: Sight | None) -> None:
+    def freeze(self, channel_map: ChannelMap | None) -> None:
         """Let all channels of a tensor stay."""
-        if sight is not None:
-            self._pinned.update(self.root(label) for label in sight.labels)
+        if channel_map is not None:
+            self._frozen.update(self.root(label) for label in channel_map.labels)

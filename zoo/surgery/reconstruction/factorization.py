@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.surgery.reconstruction.statistics import root
+from zoo.surgery.reconstruction.statistics import cholesky_factor
 
 
 def leading_rows(matrix: Tensor, metric: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def leading_rows(matrix: Tensor, metric: Tensor | None) -> tuple[Tensor, Tensor]
             energy, right = torch.linalg.eigh(gram)
             rows = right.flip(2).transpose(1, 2)
         else:
-            factor = root(metric)
+            factor = cholesky_factor(metric)
             energy, right = torch.linalg.eigh(factor.transpose(1, 2) @ gram @ factor)
             rows = torch.linalg.solve_triangular(
                 factor, right.flip(2).transpose(1, 2), upper=False, left=False
@@ -49,23 +49,23 @@ def split_metric(second: Tensor | None, left: int) -> tuple[Tensor | None, Tenso
     return torch.diagonal(blocks, dim1=2, dim2=4).mean(-1), outer
 
 
-def unfolded(weight: Tensor, left: int, metric: Tensor | None) -> Tensor:
+def unfold_weight(weight: Tensor, left: int, metric: Tensor | None) -> Tensor:
     """(groups, out, a * b) as (groups, out * b, a), the indices b weighted by the root of `metric`."""
     groups, outputs = weight.shape[:2]
     slices = weight.view(groups, outputs, -1, left)
     if metric is not None:
-        slices = slices @ root(metric)[:, None]
+        slices = slices @ cholesky_factor(metric)[:, None]
     return slices.transpose(2, 3).reshape(groups, outputs * left, -1)
 
 
-def fold(second: Tensor, first: Tensor) -> Tensor:
+def fold_factors(second: Tensor, first: Tensor) -> Tensor:
     """W^ (groups, out, a * b) of B (groups, out, r * b) and A (groups, r, a)."""
     rank = first.shape[1]
     slices = second.view(*second.shape[:2], rank, -1)
     return torch.einsum("gorb,gra->goab", slices, first).flatten(2)
 
 
-def balanced(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def balance_factors(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The same product, the weights into and out of each channel between two layers having equal norms."""
     balanced_weights = list(weights)
     for index in range(len(weights) - 1):
@@ -79,7 +79,7 @@ def balanced(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(balanced_weights)
 
 
-def deviation(rows: Tensor, second: Tensor | None) -> Tensor:
+def standard_deviation(rows: Tensor, second: Tensor | None) -> Tensor:
     """Standard deviation of rows @ x, for rows (any, n) and the covariance of x; one where it is zero."""
     seen = rows if second is None else rows @ second
     spread = (seen * rows).sum(1).clamp_min(0).sqrt()

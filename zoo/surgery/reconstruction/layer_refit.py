@@ -11,13 +11,13 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.reconstruction.patches import Layer, dense_weight, patches, store_dense_weight
-from zoo.surgery.reconstruction.statistics import Moments, fits_in_memory, ratio
+from zoo.surgery.reconstruction.patches import Layer, dense_weight, extract_patches, store_dense_weight
+from zoo.surgery.reconstruction.statistics import ActivationStatistics, fits_in_memory, relative_error
 
 _RIDGE = 3e-2
 
 
-def reason_against(layer: nn.Module) -> str | None:
+def refit_unsupported_reason(layer: nn.Module) -> str | None:
     """Why a layer cannot be fitted anew; None if it can."""
     if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
         return f"not refitted: {type(layer).__name__} is not a plain Conv2d, ConvTranspose2d or Linear"
@@ -28,30 +28,30 @@ def reason_against(layer: nn.Module) -> str | None:
     return None
 
 
-class RefitStandIn:
-    """Fits a layer anew; a :class:`zoo.surgery.reconstruction.replace.StandIn`. Without data the layer stays as it is.
+class LayerRefit:
+    """Refit a layer; a :class:`zoo.surgery.reconstruction.LayerReplacement`. Without data the layer stays as it is.
 
     ridge: the pull towards the trained weight, over the mean variance of a patch element.
     """
 
     def __init__(self, layer: Layer, ridge: float = _RIDGE) -> None:
         self._layer, self._ridge = layer, ridge
-        self._moments = Moments(dense_weight(layer).flatten(2), layer.bias)
+        self._moments = ActivationStatistics(dense_weight(layer).flatten(2), layer.bias)
 
-    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
-        seen = patches(self._layer, image, at).float().cpu()
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        seen = extract_patches(self._layer, image, at).float().cpu()
         self._moments.add(seen.reshape(len(seen), len(dense_weight(self._layer)), -1), targets)
 
     @torch.no_grad()
-    def finish(self) -> tuple[nn.Module, float]:
+    def build(self) -> tuple[nn.Module, float]:
         new, moments = copy.deepcopy(self._layer), self._moments
         if not moments.count:
             return new, 0.0
         width = dense_weight(new)[0, 0].numel()
         problem = moments.problem(self._ridge * max(1.0, width / moments.count))
-        best = problem.best()
+        best = problem.solution()
         store_dense_weight(new, best)
         bias = problem.bias(best)
         if bias is not None and new.bias is not None:
             new.bias.copy_(bias)
-        return new, ratio(problem.error(best), moments.wanted_power())
+        return new, relative_error(problem.error(best), moments.target_power())

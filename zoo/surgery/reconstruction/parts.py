@@ -11,7 +11,7 @@ from zoo.surgery.reconstruction.patches import Layer, groups_of
 _M = TypeVar("_M", bound=nn.Module)
 
 
-def like(layer: Layer, new: _M) -> _M:
+def match_layer(layer: Layer, new: _M) -> _M:
     """`new` on the device, in the type and in the mode of `layer`, trained if that is."""
     new = new.to(layer.weight.device, layer.weight.dtype)
     for parameter in new.parameters():
@@ -19,7 +19,7 @@ def like(layer: Layer, new: _M) -> _M:
     return new.train(layer.training)
 
 
-def part(
+def derive_layer(
     layer: Layer, inputs: int, outputs: int, *, axes: tuple[bool, bool] = (True, True), bias: bool = False
 ) -> Layer:
     """A layer like `layer` with other channels; along an axis that is off, its kernel is one pixel wide.
@@ -27,7 +27,7 @@ def part(
     Groups, and stride, padding, dilation and padding mode along the axes that are on, are kept.
     """
     if isinstance(layer, nn.Linear):
-        return like(layer, nn.Linear(inputs, outputs, bias=bias))
+        return match_layer(layer, nn.Linear(inputs, outputs, bias=bias))
 
     def along(values: object, other: int) -> tuple[int, int]:
         pair = cast("tuple[int, int]", values)
@@ -39,17 +39,17 @@ def part(
             inputs, outputs, kernel, stride, along(layer.padding, 0), along(layer.output_padding, 0),
             groups=layer.groups, bias=bias, dilation=dilation,
         )  # fmt: skip
-        return like(layer, transposed)
+        return match_layer(layer, transposed)
     padding = layer.padding if isinstance(layer.padding, str) else along(layer.padding, 0)
     conv = nn.Conv2d(
         inputs, outputs, kernel, stride, padding, dilation,
         groups=layer.groups, bias=bias, padding_mode=layer.padding_mode,
     )  # fmt: skip
-    return like(layer, conv)
+    return match_layer(layer, conv)
 
 
-def pointwise(layer: Layer, inputs: int, outputs: int, *, bias: bool = False) -> Layer:
+def derive_pointwise(layer: Layer, inputs: int, outputs: int, *, bias: bool = False) -> Layer:
     """A 1 x 1 convolution with the groups of `layer`; a linear layer if that is one."""
     if isinstance(layer, nn.Linear):
-        return like(layer, nn.Linear(inputs, outputs, bias=bias))
-    return like(layer, nn.Conv2d(inputs, outputs, 1, groups=groups_of(layer), bias=bias))
+        return match_layer(layer, nn.Linear(inputs, outputs, bias=bias))
+    return match_layer(layer, nn.Conv2d(inputs, outputs, 1, groups=groups_of(layer), bias=bias))

@@ -23,7 +23,7 @@ def draw_positions(size: torch.Size | tuple[int, int], count: int, generator: to
     return torch.arange(total) if total <= count else torch.randperm(total, generator=generator)[:count]
 
 
-def rows_at(image: Tensor, at: Tensor) -> Tensor:
+def pixels_at(image: Tensor, at: Tensor) -> Tensor:
     """The pixels of (C, H, W) at flat positions: (positions, C)."""
     return image.flatten(1)[:, at.to(image.device)].T
 
@@ -92,14 +92,14 @@ def output_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def patches(layer: Layer, image: Tensor, at: Tensor) -> Tensor:
+def extract_patches(layer: Layer, image: Tensor, at: Tensor) -> Tensor:
     """What `layer` sees at the flat output positions `at` of one image: (1, in, H, W) -> (positions, in, k*k).
 
     Only the patches asked for are copied, so that a large kernel or image costs no large unfolding. A
     transposed convolution sees zeros at the taps that do not reach the position.
     """
     if isinstance(layer, nn.Linear):
-        return rows_at(image[0], at)[..., None]
+        return pixels_at(image[0], at)[..., None]
     width_out = output_size(layer, *image.shape[-2:])[1]
     tap = torch.arange(math.prod(layer.kernel_size))
     row, column = tap // layer.kernel_size[1], tap % layer.kernel_size[1]

@@ -18,18 +18,18 @@ from torch import Tensor, fx, nn
 
 from zoo.contracts import Context
 from zoo.surgery.fx_graph import layer_of
-from zoo.surgery.hooks import evaluating, inputs_of, watch
+from zoo.surgery.hooks import evaluating, record_inputs, watch
 from zoo.surgery.module_tree import names_of
-from zoo.surgery.reconstruction.layer_refit import RefitStandIn, reason_against
+from zoo.surgery.reconstruction.layer_refit import LayerRefit, refit_unsupported_reason
 from zoo.surgery.reconstruction.patches import Layer
-from zoo.surgery.reconstruction.replace import Targets
+from zoo.surgery.reconstruction.replace import RecordedOutputs
 
 #: lambda over the mean variance of a patch element: white input that stands for the data not seen
 RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RefitTarget:
     """What a layer shall give.
 
     name: for reports. source: the layer of the original network whose recorded outputs are wanted.
@@ -41,33 +41,35 @@ class Wanted:
     channels: Tensor | None = None
 
 
-def refittable(layer: nn.Module) -> bool:
+def is_refittable(layer: nn.Module) -> bool:
     """Whether least squares can fit a layer: a plain convolution, transposed or not, of moderate size.
 
     Linear layers are left out: a picture gives one or a few positions, too few to fit hundreds of numbers to.
     """
-    return not isinstance(layer, nn.Linear) and reason_against(layer) is None
+    return not isinstance(layer, nn.Linear) and refit_unsupported_reason(layer) is None
 
 
-def record(
+def record_outputs(
     model: nn.Module,
     layers: Iterable[nn.Module],
     batches: Sequence[Tensor],
     context: Context,
     view: Callable[[nn.Module, Tensor], Tensor] | None = None,
-) -> Targets:
+) -> RecordedOutputs:
     """What the layers of the original network give, at positions drawn with the context's seed.
 
     view: called with a layer and its output, gives what is wanted of it instead.
     """
     with evaluating(model):
-        return Targets(model, _calls(model, layers, context.example_input), batches, context.seed, view)
+        return RecordedOutputs(
+            model, _calls(model, layers, context.example_input), batches, context.seed, view
+        )
 
 
-def refit(
+def refit_layers(
     model: nn.Module,
-    layers: Mapping[nn.Module, Wanted],
-    targets: Targets,
+    layers: Mapping[nn.Module, RefitTarget],
+    targets: RecordedOutputs,
     batches: Sequence[Tensor],
     context: Context,
     technique: str,
@@ -102,36 +104,43 @@ def _calls(model: nn.Module, layers: Iterable[nn.Module], example: Tensor) -> di
 
 
 def _fit(
-    model: nn.Module, layer: Layer, wanted: Wanted, times: int, targets: Targets, batches: Sequence[Tensor]
+    model: nn.Module,
+    layer: Layer,
+    wanted: RefitTarget,
+    times: int,
+    targets: RecordedOutputs,
+    batches: Sequence[Tensor],
 ) -> float:
-    fitting = RefitStandIn(layer, RIDGE)
+    fitting = LayerRefit(layer, RIDGE)
     for index, batch in enumerate(batches):
-        given = inputs_of(model, layer, batch, times)
+        given = record_inputs(model, layer, batch, times)
         for inputs, recorded in zip(given, targets.of(wanted.source, index), strict=False):
             for image, (at, rows) in zip(inputs, recorded, strict=True):
-                fitting.add(image[None], at, rows if wanted.channels is None else rows[:, wanted.channels])
-    fitted, error = fitting.finish()
+                fitting.observe(
+                    image[None], at, rows if wanted.channels is None else rows[:, wanted.channels]
+                )
+    fitted, error = fitting.build()
     layer.load_state_dict(fitted.state_dict())
     return error
 
 
-def downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> dict[nn.Module, Wanted]:
+def targets_downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> dict[nn.Module, RefitTarget]:
     """The layers of a traced network that can be fitted and depend on what `starts` give, themselves included."""
     starts = set(starts)
     reached: set[fx.Node] = set()
-    layers: dict[nn.Module, Wanted] = {}
+    layers: dict[nn.Module, RefitTarget] = {}
     for node in module.graph.nodes:
         layer = layer_of(module, node)
         if layer in starts or any(source in reached for source in node.all_input_nodes):
             reached.add(node)
-            if layer is not None and refittable(layer):
-                layers[layer] = Wanted(str(node.target), layer)
+            if layer is not None and is_refittable(layer):
+                layers[layer] = RefitTarget(str(node.target), layer)
     return layers
 
 
-def refittable_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn.Module, Wanted]:
+def targets_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn.Module, RefitTarget]:
     """The layers that can be fitted and run for the first time after the module `last` has run."""
-    layers = {m: Wanted(all_names[0], m) for m, all_names in names_of(model).items() if refittable(m)}
+    layers = {m: RefitTarget(all_names[0], m) for m, all_names in names_of(model).items() if is_refittable(m)}
     order: list[nn.Module] = []
     inside = set(last.modules())
 

@@ -20,41 +20,42 @@ from torch import Tensor, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
-from zoo.surgery.hooks import evaluating, inputs_of, read_elsewhere, watch
+from zoo.surgery.hooks import detect_external_reads, evaluating, record_inputs, watch
 from zoo.surgery.module_tree import replace_module
-from zoo.surgery.reconstruction.patches import Layer, channels_of, draw_positions, rows_at
+from zoo.surgery.reconstruction.patches import Layer, channels_of, draw_positions, pixels_at
 
 #: A layer is fitted on at most so many output positions ...
-POSITIONS = 8192
+MAX_POSITIONS = 8192
 #: ... and of the original network's outputs there at most so many bytes are kept, for all layers together.
-TARGET_BYTES = 256 * 2**20
+MAX_TARGET_BYTES = 256 * 2**20
 
 
-class StandIn(Protocol):
+class LayerReplacement(Protocol):
     """What shall replace one layer, while it is being fitted."""
 
-    def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
         """Take in an input image (1, in, H, W) and the outputs (positions, out) wanted at flat positions."""
 
-    def finish(self) -> tuple[nn.Module, float] | str:
+    def build(self) -> tuple[nn.Module, float] | str:
         """The module fitted to what was taken in, if anything was, and its relative error.
 
         Or the reason why the layer had better stay.
         """
 
 
-def substitute(
+def replace_layers(
     model: nn.Module,
     layers: Mapping[nn.Module, str],
-    stand_in: Callable[[Layer], StandIn],
+    make_replacement: Callable[[Layer], LayerReplacement],
     batches: Sequence[Tensor],
     context: Context,
     technique: str,
-    first: Callable[[nn.Module], nn.Module] = lambda model: model,
+    before_fitting: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> nn.Module:
     """Replace `layers` (with their names) by their stand-ins, fitted on `batches` if there are any.
 
-    first: changes the network once its outputs have been noted, before any layer is fitted; it must keep `layers`.
+    before_fitting: changes the network once its outputs have been noted, before any layer is fitted; it must keep
+    `layers`.
 
     A layer that the network does not call as a module, or whose weight it reads besides, stays, and `context` is
     told. Raises ZooError if the network no longer runs afterwards.
@@ -65,30 +66,30 @@ def substitute(
         calls[module] = calls.get(module, 0) + 1
 
     with evaluating(model):
-        with read_elsewhere(layers) as read:
+        with detect_external_reads(layers) as read:
             watch(model, layers, context.example_input, count)
         for layer, name in layers.items():
             if layer not in calls:
-                context.leave(technique, name, "the network does not call it on the example input")
+                context.skip_layer(technique, name, "the network does not call it on the example input")
             elif layer in read:
-                context.leave(technique, name, "the network reads its weight past it")
+                context.skip_layer(technique, name, "the network reads its weight past it")
                 del calls[layer]
-        targets = Targets(model, calls, batches, context.seed)
-        model = first(model)
+        targets = RecordedOutputs(model, calls, batches, context.seed)
+        model = before_fitting(model)
         context.report.start(technique, len(calls))
         replaced: dict[nn.Module, nn.Module] = {}
         for layer, times in calls.items():
-            fitting = stand_in(cast(Layer, layer))
+            replacement = make_replacement(cast(Layer, layer))
             for index, batch in enumerate(batches):
                 # A network that decides by its data may call the layer less often for this batch.
                 for inputs, wanted in zip(
-                    inputs_of(model, layer, batch, times), targets.of(layer, index), strict=False
+                    record_inputs(model, layer, batch, times), targets.of(layer, index), strict=False
                 ):
                     for image, (at, rows) in zip(inputs, wanted, strict=True):
-                        fitting.add(image[None], at, rows)
-            found = fitting.finish()
+                        replacement.observe(image[None], at, rows)
+            found = replacement.build()
             if isinstance(found, str):
-                context.leave(technique, layers[layer], found)
+                context.skip_layer(technique, layers[layer], found)
                 context.report.advance(layer=layers[layer])
                 continue
             module, error = found
@@ -112,7 +113,7 @@ def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]
     return kept
 
 
-class Targets:
+class RecordedOutputs:
     """Outputs of the original network's layers at random positions, from one pass over the batches.
 
     view: called with a layer and its output, gives what is wanted of it, (N, channels, H', W').
@@ -129,7 +130,7 @@ class Targets:
         generator = torch.Generator().manual_seed(seed)
         images = sum(len(batch) for batch in batches)
         row_bytes = 4 * sum(channels_of(cast(Layer, layer))[1] for layer in calls)
-        positions = min(POSITIONS, TARGET_BYTES // max(row_bytes, 1))
+        positions = min(MAX_POSITIONS, MAX_TARGET_BYTES // max(row_bytes, 1))
         self._kept: dict[tuple[nn.Module, int], list[list[tuple[Tensor, Tensor]]]] = {}
         for index, batch in enumerate(batches):
 
@@ -145,7 +146,7 @@ class Targets:
                 share = positions * len(batch) // (images * calls[module] * len(output))
                 drawn = [draw_positions(output.shape[-2:], max(1, share), generator) for _ in output]
                 rows = [
-                    (at, rows_at(image, at).float().cpu()) for at, image in zip(drawn, output, strict=True)
+                    (at, pixels_at(image, at).float().cpu()) for at, image in zip(drawn, output, strict=True)
                 ]
                 self._kept.setdefault((module, index), []).append(rows)
 
@@ -176,5 +177,5 @@ def _checked(
     for module, layer in replaced.items():
         if module not in called:
             model = replace_module(model, module, layer)
-            context.leave(technique, layers[layer], "the network reaches it past its registered name")
+            context.skip_layer(technique, layers[layer], "the network reaches it past its registered name")
     return model

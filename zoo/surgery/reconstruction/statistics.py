@@ -21,7 +21,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 
 #: Beyond this many numbers in a patch (in * k * k) the second moments of patches (here 328 MB) are not held.
-WIDEST_PATCH = 6400
+MAX_FEATURES = 6400
 #: Least lambda over the mean square of a feature. Inputs that vary by some millionths of themselves are constants with
 #: rounding errors: without a floor, huge weights would make the outputs wanted out of them.
 _FLOOR = 1e-9
@@ -31,10 +31,10 @@ _ROWS = 2048
 
 def fits_in_memory(groups: int, features: int) -> bool:
     """Whether second moments of so many features in each of so many groups may be held."""
-    return groups * features * features <= WIDEST_PATCH * WIDEST_PATCH
+    return groups * features * features <= MAX_FEATURES * MAX_FEATURES
 
 
-class Moments:
+class ActivationStatistics:
     """First and second moments of features of a layer's input, and of the outputs wanted of its stand-in.
 
     weight: W (groups, out, features); bias: b (groups * out,), or None if the stand-in has none.
@@ -103,7 +103,7 @@ class Moments:
         """Positions taken in so far."""
         return self._count + sum(x.shape[1] for x, _ in self._gathered)
 
-    def wanted_power(self) -> float:
+    def target_power(self) -> float:
         """Mean square of the outputs wanted, summed over channels; without data, of those of W for white input."""
         return self._yy / self.count if self.count else float(self._weight.norm()) ** 2
 
@@ -133,7 +133,7 @@ class Moments:
         return LeastSquares(self._weight, second, cross, power, mean, shift, ridge)
 
 
-class Normal:
+class NormalEquations:
     """The normal equations of a linear least-squares problem: minimise tr(B S B') - 2 tr(goal B').
 
     goal: (groups, out, features). second: S (groups, features, features); None for the identity.
@@ -141,26 +141,26 @@ class Normal:
 
     def __init__(self, goal: Tensor, second: Tensor | None) -> None:
         self.goal, self.second = goal, second
-        self._best: Tensor | None = None
+        self._solution: Tensor | None = None
 
     def times_second(self, rows: Tensor) -> Tensor:
         """rows @ S for rows (groups, any, features)."""
         return rows if self.second is None else rows @ self.second
 
-    def best(self) -> Tensor:
+    def solution(self) -> Tensor:
         """The unconstrained solution, (groups, out, features)."""
-        if self._best is None:
+        if self._solution is None:
             goal = self.goal
-            self._best = goal if self.second is None else solved(self.second, goal.mT).mT
-        return self._best
+            self._solution = goal if self.second is None else solve_symmetric(self.second, goal.mT).mT
+        return self._solution
 
-    def solve(self, rows: Tensor) -> Tensor:
+    def coefficients(self, rows: Tensor) -> Tensor:
         """The best P (groups, out, r) for the solution P @ rows, given rows (groups, r, features)."""
         gram = self.times_second(rows) @ rows.transpose(1, 2)
-        return solved(gram, rows @ self.goal.transpose(1, 2)).transpose(1, 2)
+        return solve_symmetric(gram, rows @ self.goal.transpose(1, 2)).transpose(1, 2)
 
 
-class LeastSquares(Normal):
+class LeastSquares(NormalEquations):
     """Minimise E|r + D x|^2 + lambda |D|^2 over W^, D = W - W^; see the module's docstring.
 
     weight: W (groups, out, features). second: S = E[x x'], taken over; None for the identity, without data.
@@ -190,7 +190,7 @@ class LeastSquares(Normal):
         goal = weight if second is None else weight @ second
         super().__init__(goal if cross is None else goal + cross, second)
 
-    def through(self, rows: Tensor, left: int = 1) -> Normal:
+    def project(self, rows: Tensor, left: int = 1) -> NormalEquations:
         """The problem for B in W^[o, a, b] = sum over r of B[o, r, b] rows[r, a]; its ridge is that on W^.
 
         rows: (groups, r, a). left: the number of indices b; features are counted (a, b).
@@ -204,7 +204,7 @@ class LeastSquares(Normal):
             half = rows @ self.second.view(groups, a, -1)  # (groups, r, b * a' * b')
             half = half.view(groups, rank * left, a, left).transpose(2, 3)
             gram = (half @ rows.transpose(1, 2)[:, None]).view(groups, rank, left, left, rank).transpose(3, 4)
-        return Normal(goal, gram.reshape(groups, rank * left, rank * left))
+        return NormalEquations(goal, gram.reshape(groups, rank * left, rank * left))
 
     def error(self, weight: Tensor) -> float:
         """Mean square output error of W^ on the data, summed over output channels, with the best bias.
@@ -225,7 +225,7 @@ class LeastSquares(Normal):
         return (self.shift + (missing @ self.mean[..., None])[..., 0]).flatten()
 
 
-def solved(matrix: Tensor, right: Tensor) -> Tensor:
+def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
     """matrix^-1 @ right for a positive semi-definite matrix; rows that depend on each other do no harm."""
     matrix = (matrix + matrix.transpose(-1, -2)) / 2
     factor, failed = torch.linalg.cholesky_ex(matrix)
@@ -234,7 +234,7 @@ def solved(matrix: Tensor, right: Tensor) -> Tensor:
     return torch.cholesky_solve(right, factor)
 
 
-def root(metric: Tensor) -> Tensor:
+def cholesky_factor(metric: Tensor) -> Tensor:
     """A lower triangular L with L L' = metric, up to rounding; (groups, n, n)."""
     factor, failed = torch.linalg.cholesky_ex(metric)
     if bool(failed.any()):
@@ -244,6 +244,6 @@ def root(metric: Tensor) -> Tensor:
     return torch.as_tensor(factor)
 
 
-def ratio(missed: float, wanted: float) -> float:
+def relative_error(missed: float, wanted: float) -> float:
     """The root of missed over wanted power; 0 if nothing is wanted."""
     return math.sqrt(max(missed, 0.0) / wanted) if wanted > 0 else 0.0

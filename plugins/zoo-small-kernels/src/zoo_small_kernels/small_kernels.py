@@ -56,7 +56,7 @@ class SmallKernels(Technique):
         replaced = 0
         for layer, (small, error) in sorted(solved.items(), key=lambda item: item[1][1]):
             if layer.weight.numel() > left:
-                context.leave(
+                context.skip_layer(
                     self.id, names[layer][0], f"1x1 would miss {error:.0%} of its outputs' variance"
                 )
                 continue
