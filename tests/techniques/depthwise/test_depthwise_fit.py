@@ -253,7 +253,7 @@ def test_too_wide_a_layer_keeps_its_kernels_and_fits_the_rest(monkeypatch: pytes
     conv = nn.Conv2d(6, 8, 3, padding=1)
     inputs = smooth(6, 6)
     full = separate(conv, inputs[:4])[1]
-    monkeypatch.setattr(statistics, "WIDEST_PATCH", 6 * 9 - 1)
+    monkeypatch.setattr(statistics, "MAX_FEATURES", 6 * 9 - 1)
     partial, error = separate(conv, inputs[:4])
     plain = split_rank_one(conv)
     directions = [nn.functional.normalize(each.depthwise.weight.flatten(1)) for each in (partial, plain)]

@@ -150,7 +150,7 @@ def test_energy_of_one_keeps_what_the_layer_computes() -> None:
 def test_too_wide_a_layer_is_seen_through_its_first_factor(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, seen, unseen = nn.Conv2d(12, 16, 3, padding=1), smooth(8, 12), smooth(4, 12)
     whole = rewritten(LowRank(LowRankConfig(min_parameters=1)), nn.Sequential(layer), seen)
-    monkeypatch.setattr(statistics, "WIDEST_PATCH", 12 * 9 - 1)
+    monkeypatch.setattr(statistics, "MAX_FEATURES", 12 * 9 - 1)
     narrow = rewritten(LowRank(LowRankConfig(min_parameters=1)), nn.Sequential(layer), seen)
     plain = rewritten(LowRank(LowRankConfig(min_parameters=1)), nn.Sequential(layer), seen, fitted=False)
     errors = [mean_error(net, layer, unseen) for net in (whole, narrow, plain)]
