@@ -17,7 +17,7 @@ import onnxruntime
 from zoo.artifacts import open_artifact
 from zoo.artifacts.golden import read_golden
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.onnx.uint8 import for_onnxruntime
+from zoo.onnx.uint8 import prepare_for_onnxruntime
 from zoo.registry import shipped_folder
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     written = artifact.read(MODEL_NAME)
     results = {}
     for name, unsigned in (("signed", False), ("unsigned", True)):
-        model = for_onnxruntime(written, unsigned=unsigned)
+        model = prepare_for_onnxruntime(written, unsigned=unsigned)
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         (results[name],) = session.run(None, {session.get_inputs()[0].name: inputs})
     np.savez(output, **results)

@@ -22,8 +22,8 @@ from zoo.devices import host
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import IntegrityError
 from zoo.onnx import protobuf
-from zoo.onnx.check import check_onnx, checked_model
-from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, reason_against
+from zoo.onnx.check import check_onnx, load_checked_model
+from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, operator_problem
 from zoo.onnx.protobuf import encode_bytes, encode_number
 from zoo.runner.loading import load
 
@@ -63,7 +63,7 @@ def never_opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("folder", sorted(CHECKPOINTS.glob("*/")), ids=lambda folder: folder.name)
 def test_every_shipped_checkpoint_passes_in_little_time(folder: Path) -> None:
     artifact = open_artifact(folder)
-    assert checked_model(artifact)
+    assert load_checked_model(artifact)
     data = artifact.read("model.onnx")
     started = time.process_time()
     check_onnx(data, artifact.manifest.input, artifact.manifest.output)
@@ -102,7 +102,7 @@ def test_the_operators_are_those_of_standard_onnx() -> None:
         if schema.domain != "" or schema.since_version > newest:
             continue
         since = max(schema.since_version, OLDEST_OPSET)
-        reason = reason_against(schema.name, since)
+        reason = operator_problem(schema.name, since)
         if reason:
             assert "no such operator" not in reason
             assert "came with" not in reason
@@ -111,8 +111,8 @@ def test_the_operators_are_those_of_standard_onnx() -> None:
     assert graphs <= refused
     assert "If" not in refused
     assert len(refused) <= 20
-    assert reason_against("FusedConv", newest) == "standard ONNX has no such operator"
-    assert "came with operator set 20" in str(reason_against("Gelu", 19))
+    assert operator_problem("FusedConv", newest) == "standard ONNX has no such operator"
+    assert "came with operator set 20" in str(operator_problem("Gelu", 19))
 
 
 def test_a_branch_passes_where_all_in_it_does() -> None:
@@ -492,7 +492,7 @@ def test_a_file_of_more_than_two_gigabytes_is_not_read(tmp_path: Path) -> None:
     manifest = dataclasses.replace(artifact.manifest, files={**artifact.manifest.files, "model.onnx": entry})
     os.truncate(artifact.path / "model.onnx", 2**31)  # sparse: it takes no space
     with pytest.raises(IntegrityError, match="are the most that are read"):
-        checked_model(dataclasses.replace(artifact, manifest=manifest))
+        load_checked_model(dataclasses.replace(artifact, manifest=manifest))
 
 
 def test_the_bound_on_fields_is_far_above_what_networks_have() -> None:

@@ -15,7 +15,7 @@ import pytest
 from support.fake_distributions import Result, install, install_technique, technique, zoo
 from zoo.contracts import CONTRACT_VERSION
 from zoo.plugins import plugin_check as surveying
-from zoo.plugins.plugin_check import State, survey
+from zoo.plugins.plugin_check import PluginState, check_plugins
 
 NOISE = """
 import os, sys
@@ -149,9 +149,9 @@ def test_a_plugin_that_hangs_is_given_up_and_named_and_the_next_ones_are_checked
     install_technique(tmp_path, "zoo-z-good", "z-good", rest + technique("z-good"))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(surveying, "PATIENCE", 8.0)  # the good ones may have to wait for a processor
-    found = {each.plugin.id: each for each in survey(load=True) if not each.plugin.builtin}
-    assert found["a-good"].state is found["z-good"].state is State.OK
-    assert found["hang"].state is State.BROKEN
+    found = {each.plugin.id: each for each in check_plugins(load=True) if not each.plugin.builtin}
+    assert found["a-good"].state is found["z-good"].state is PluginState.OK
+    assert found["hang"].state is PluginState.BROKEN
     assert "its import takes more than 8 s" in found["hang"].reason
 
 
@@ -166,7 +166,7 @@ def test_a_plugin_that_hangs_when_used_is_named_and_ctrl_c_ends_it(tmp_path: Pat
     install_technique(tmp_path, "zoo-hang", "hang", HANG)
     program = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from zoo import plugins\nplugins._LONG = 0.2\n"
+        "from zoo.plugins import loader\nloader._LONG = 0.2\n"
         "from zoo_cli.main import main\nsys.exit(main(['info', 'hang']))\n"
     )
     process = subprocess.Popen(

@@ -22,7 +22,7 @@ from support.dngs import COLORCHART, dng, frame, odd_dng
 from zoo.errors import InputError, ZooError
 from zoo.raw import subprocess_decoder
 from zoo.raw.decode import RawFrame, decode
-from zoo.raw.subprocess_decoder import PROGRAM, IsolatedDecoder, Limits
+from zoo.raw.subprocess_decoder import PROGRAM, DecodeLimits, SubprocessDecoder
 from zoo_cli.main import main
 
 #: The real child with the faults of native code; the brightest pixel of a file says which one it triggers.
@@ -31,11 +31,11 @@ FAULTY = PROGRAM.replace(
     """
 import contextlib, ctypes, os, sys, time
 from zoo.raw import decoder_worker as worker
-from zoo.raw.decode import opened
+from zoo.raw.decode import open_frame
 
 @contextlib.contextmanager
 def faulty(file, name):
-    with opened(file, name) as frame:
+    with open_frame(file, name) as frame:
         fault = int(frame.mosaic.max())
         if fault == 9001: ctypes.string_at(0)
         if fault == 9002: os.abort()
@@ -88,14 +88,14 @@ def test_the_child_gives_what_decoding_in_this_process_gives(tmp_path: Path) -> 
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff \n.dng"))
     odd.write_bytes(dng(frame((131, 170), np.array([[3, 2], [0, 1]]), (0, 0, 0, 0))))
     files = [shot(tmp_path / "a.dng"), odd, *([COLORCHART] if COLORCHART.exists() else [])]
-    with IsolatedDecoder() as decoder:
+    with SubprocessDecoder() as decoder:
         for file in files:
             assert same(decode(file), decoder.decode(file))
 
 
 def test_one_child_serves_a_batch_and_is_gone_after_the_last_file(tmp_path: Path) -> None:
     dark, bright = shot(tmp_path / "a.dng"), shot(tmp_path / "b.dng", 5000)
-    with IsolatedDecoder() as decoder:
+    with SubprocessDecoder() as decoder:
         first = decoder.decode(dark)
         (child,) = children_of(os.getpid())
         second = decoder.decode(bright)
@@ -108,7 +108,7 @@ def test_one_child_serves_a_batch_and_is_gone_after_the_last_file(tmp_path: Path
 
 def test_the_child_imports_nothing_but_what_decoding_needs(tmp_path: Path) -> None:
     file = shot(tmp_path / "a.dng", LISTS)
-    with IsolatedDecoder(program=FAULTY) as decoder:
+    with SubprocessDecoder(program=FAULTY) as decoder:
         decoder.decode(file)
     packages = {name.partition(".")[0] for name in Path(f"{file}.modules").read_text().split()}
     assert {"numpy", "rawpy", "zoo"} <= packages
@@ -129,7 +129,7 @@ def test_the_child_does_not_see_the_tokens_of_its_parent(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     file = shot(tmp_path / "a.dng", LISTS)
-    with IsolatedDecoder(program=FAULTY) as decoder:
+    with SubprocessDecoder(program=FAULTY) as decoder:
         decoder.decode(file)
         assert b"PATH=" in Path(f"/proc/{decoder.process_id}/environ").read_bytes()
         assert b"hf_secret" not in Path(f"/proc/{decoder.process_id}/environ").read_bytes()
@@ -139,8 +139,8 @@ def test_the_child_does_not_see_the_tokens_of_its_parent(
 
 
 @pytest.fixture
-def faulty() -> Iterator[IsolatedDecoder]:
-    with IsolatedDecoder(Limits(seconds=2, memory_mb=100), FAULTY) as decoder:
+def faulty() -> Iterator[SubprocessDecoder]:
+    with SubprocessDecoder(DecodeLimits(seconds=2, memory_mb=100), FAULTY) as decoder:
         yield decoder
 
 
@@ -159,7 +159,7 @@ def faulty() -> Iterator[IsolatedDecoder]:
     ],
 )
 def test_a_file_that_takes_the_decoder_down_is_an_input_error_and_the_next_one_is_decoded(
-    tmp_path: Path, faulty: IsolatedDecoder, fault: int, message: str
+    tmp_path: Path, faulty: SubprocessDecoder, fault: int, message: str
 ) -> None:
     good, bad = shot(tmp_path / "good.dng"), shot(tmp_path / "bad.dng", fault)
     assert faulty.decode(good).mosaic.max() == NORMAL
@@ -172,7 +172,7 @@ def test_a_file_that_takes_the_decoder_down_is_an_input_error_and_the_next_one_i
 
 def test_a_child_that_dies_between_two_files_costs_nothing(tmp_path: Path) -> None:
     file = shot(tmp_path / "a.dng")
-    with IsolatedDecoder() as decoder:
+    with SubprocessDecoder() as decoder:
         decoder.decode(file)
         (child,) = children_of(os.getpid())
         os.kill(child, signal.SIGKILL)
@@ -193,7 +193,7 @@ def test_the_kernel_ends_a_decoder_that_uses_up_its_processor_time(tmp_path: Pat
 
 def test_a_decoder_that_does_not_start_says_why(tmp_path: Path) -> None:
     file = shot(tmp_path / "a.dng")
-    with IsolatedDecoder(program="raise ImportError('No module named rawpy')") as decoder:
+    with SubprocessDecoder(program="raise ImportError('No module named rawpy')") as decoder:
         for _ in range(2):
             with pytest.raises(
                 ZooError, match="RAW decoder does not start: ImportError: No module named rawpy"
@@ -221,7 +221,7 @@ def liar(path: Path, lie: object) -> Path:
 
 
 def test_the_liar_of_these_tests_is_believed_when_it_tells_the_truth(tmp_path: Path) -> None:
-    with IsolatedDecoder(program=LIES) as decoder:
+    with SubprocessDecoder(program=LIES) as decoder:
         assert decoder.decode(liar(tmp_path / "a.dng", {})).mosaic.shape == (64, 96)
 
 
@@ -237,7 +237,10 @@ def test_the_liar_of_these_tests_is_believed_when_it_tells_the_truth(tmp_path: P
 def test_a_child_taken_over_by_a_file_cannot_harm_the_parent_by_what_it_answers(
     tmp_path: Path, lie: object
 ) -> None:
-    with IsolatedDecoder(Limits(seconds=0.5), LIES) as decoder, pytest.raises(InputError, match=r"a\.dng"):
+    with (
+        SubprocessDecoder(DecodeLimits(seconds=0.5), LIES) as decoder,
+        pytest.raises(InputError, match=r"a\.dng"),
+    ):
         decoder.decode(liar(tmp_path / "a.dng", lie))
 
 
@@ -261,7 +264,7 @@ def test_a_small_file_that_claims_gigabytes_is_refused_before_they_are_taken(
 ) -> None:
     file = tmp_path / "bomb.dng"
     file.write_bytes(patched(odd_dng(frame().mosaic), t256=side, t257=side))
-    with IsolatedDecoder() as decoder:
+    with SubprocessDecoder() as decoder:
         decoder.decode(shot(tmp_path / "good.dng"))
         (child,) = children_of(os.getpid())
         started = time.monotonic()
@@ -276,7 +279,7 @@ def test_a_small_file_that_claims_gigabytes_is_refused_before_they_are_taken(
 def test_more_memory_than_a_file_of_its_size_may_take_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.dng"
     file.write_bytes(dng(frame((1500, 2000))))
-    with IsolatedDecoder(Limits(memory_mb=4, memory_per_byte=0)) as decoder:
+    with SubprocessDecoder(DecodeLimits(memory_mb=4, memory_per_byte=0)) as decoder:
         with pytest.raises(InputError, match="claims more pixels than there is memory for"):
             decoder.decode(file)
         assert decoder.decode(shot(tmp_path / "small.dng")).mosaic.max() == NORMAL

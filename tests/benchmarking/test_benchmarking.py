@@ -13,14 +13,14 @@ from support.fake_distributions import zoo
 from support.tiny import bayer_artifact, classifier_artifact
 from zoo import plugins
 from zoo.benchmarking import machine_peaks
-from zoo.benchmarking.cold_start import start_of
-from zoo.benchmarking.comparison import Subject, contenders_of, run_bench
-from zoo.benchmarking.energy import Meter
+from zoo.benchmarking.cold_start import measure_cold_start
+from zoo.benchmarking.comparison import Workload, list_candidates, run_bench
+from zoo.benchmarking.energy import EnergyMeter
 from zoo.benchmarking.machine_peaks import bandwidth_gbs, peak_gmacs
-from zoo.benchmarking.op_counts import work_of
-from zoo.benchmarking.roofline import Point, draw
+from zoo.benchmarking.op_counts import count_operations
+from zoo.benchmarking.roofline import RooflinePoint, draw_roofline
 from zoo.benchmarking.steps import frame_file
-from zoo.benchmarking.timing import Latency, measure, ratio
+from zoo.benchmarking.timing import Latency, latency_ratio, measure_latency
 from zoo.contracts import InputSpec, SilentReporter
 from zoo.cost import onnx_cost
 from zoo.errors import InputError, IntegrityError, UsageError, ZooError
@@ -52,15 +52,15 @@ class Sleeper:
 def test_sessions_take_turns_and_the_warm_up_does_not_count() -> None:
     calls: list[float] = []
     sessions = {"slow": Sleeper(0.1, calls), "fast": Sleeper(0.05, calls)}
-    found = measure(sessions, np.zeros(1, np.float32), rounds=4, warm_up=1)
+    found = measure_latency(sessions, np.zeros(1, np.float32), rounds=4, warm_up=1)
     assert calls == [0.1, 0.05] * 5
     assert len(found["slow"].times) == 4
-    assert 1.5 < ratio(found["slow"], found["fast"])[0] < 2.5
+    assert 1.5 < latency_ratio(found["slow"], found["fast"])[0] < 2.5
 
 
 def test_a_ratio_is_that_of_the_medians_with_the_spread_over_rounds() -> None:
     slow, fast = Latency(4, 4, 4, (2.0, 4.0, 8.0)), Latency(2, 2, 2, (2.0, 2.0, 2.0))
-    assert ratio(slow, fast) == (2.0, 1.5, 3.0)
+    assert latency_ratio(slow, fast) == (2.0, 1.5, 3.0)
 
 
 def test_percentiles_lie_between_the_runs() -> None:
@@ -70,7 +70,7 @@ def test_percentiles_lie_between_the_runs() -> None:
 
 
 def test_load_time_and_memory_come_from_a_fresh_process(tmp_path: Path) -> None:
-    start = start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (4, 32, 32))
+    start = measure_cold_start(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (4, 32, 32))
     assert start.load_ms > 0
     assert start.first_ms > 0
     assert 20 < start.peak_rss_mb < 200, "that of a process without torch"
@@ -78,14 +78,16 @@ def test_load_time_and_memory_come_from_a_fresh_process(tmp_path: Path) -> None:
 
 def test_a_process_that_fails_is_an_error_with_its_reason(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="fresh process"):
-        start_of(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (7, 32, 32))
+        measure_cold_start(bayer_artifact(tmp_path / "net").path, "onnxruntime", "host", 1, (7, 32, 32))
 
 
 def test_artifacts_are_compared_with_the_first(tmp_path: Path) -> None:
     found = {name: bayer_artifact(tmp_path / name) for name in ("one", "two")}
     profile = plugins.device("host")
-    subject = Subject(64, frame=(96, 64))
-    bench = run_bench(contenders_of(found, ["onnxruntime"], profile), profile, subject, rounds=3, threads=1)
+    workload = Workload(64, frame=(96, 64))
+    bench = run_bench(
+        list_candidates(found, ["onnxruntime"], profile), profile, workload, rounds=3, threads=1
+    )
     one, two = bench.results
     assert one.ratio == (1.0, 1.0, 1.0)
     assert two.ratio[0] == pytest.approx(two.latency.median / one.latency.median)
@@ -93,14 +95,14 @@ def test_artifacts_are_compared_with_the_first(tmp_path: Path) -> None:
     assert one.golden_psnr is not None
     assert set(one.steps.milliseconds) == {"decode", "pack", "infer", "write"}
     assert 0 < one.steps.beside_inference < 1
-    rate = one.work.macs / one.latency.median / 1e6
+    rate = one.counts.macs / one.latency.median / 1e6
     assert one.share_of_peak == pytest.approx(rate / bench.peaks["float32"]["onnxruntime"])
 
 
 def test_without_an_engine_named_it_is_the_one_that_runs_files(tmp_path: Path) -> None:
     artifact, profile = bayer_artifact(tmp_path / "net"), plugins.device("host")
-    (contender,) = contenders_of({"net": artifact}, [], profile)
-    assert contender.engine == load(artifact, profile).engine
+    (candidate,) = list_candidates({"net": artifact}, [], profile)
+    assert candidate.engine == load(artifact, profile).engine
 
 
 def test_an_engine_whose_peak_cannot_be_measured_is_benched_without_it(
@@ -108,22 +110,22 @@ def test_an_engine_whose_peak_cannot_be_measured_is_benched_without_it(
 ) -> None:
     monkeypatch.setattr(machine_peaks, "_products", lambda arithmetic: b"no model")
     artifact, profile, report = bayer_artifact(tmp_path / "net"), plugins.device("host"), SilentReporter()
-    contenders = contenders_of({"net": artifact}, ["onnxruntime"], profile)
-    subject = Subject(32, frame=(64, 64))
-    (result,) = run_bench(contenders, profile, subject, rounds=3, threads=1, report=report).results
+    candidates = list_candidates({"net": artifact}, ["onnxruntime"], profile)
+    workload = Workload(32, frame=(64, 64))
+    (result,) = run_bench(candidates, profile, workload, rounds=3, threads=1, report=report).results
     assert result.share_of_peak is None
     assert "onnxruntime in float32 could not be measured" in report.notes[0]
 
 
 def test_a_side_the_network_does_not_take_is_refused_with_one_it_does(tmp_path: Path) -> None:
     profile = plugins.device("host")
-    contenders = contenders_of({"net": bayer_artifact(tmp_path / "net")}, ["onnxruntime"], profile)
+    candidates = list_candidates({"net": bayer_artifact(tmp_path / "net")}, ["onnxruntime"], profile)
     with pytest.raises(UsageError, match="multiple of 2") as refusal:
-        run_bench(contenders, profile, Subject(33))
+        run_bench(candidates, profile, Workload(33))
     assert refusal.value.hint == "Try --side 32"
-    fixed = contenders_of({"net": classifier_artifact(tmp_path / "fixed")}, ["onnxruntime"], profile)
+    fixed = list_candidates({"net": classifier_artifact(tmp_path / "fixed")}, ["onnxruntime"], profile)
     with pytest.raises(UsageError, match="64x64 only"):
-        run_bench(fixed, profile, Subject(32))
+        run_bench(fixed, profile, Workload(32))
 
 
 def test_a_peak_is_what_large_products_reach_on_an_engine() -> None:
@@ -140,12 +142,12 @@ def test_the_bandwidth_counts_bytes_read_and_written() -> None:
 @pytest.mark.parametrize("checkpoint", ["lighter-unet", "lighter-unet-int8"])
 def test_multiply_accumulates_are_those_counted_from_the_graph(checkpoint: str) -> None:
     model = (shipped_folder(checkpoint) / "model.onnx").read_bytes()
-    assert work_of(model, (1, 4, 32, 48)).macs == onnx_cost(model, (1, 4, 32, 48)).macs
+    assert count_operations(model, (1, 4, 32, 48)).macs == onnx_cost(model, (1, 4, 32, 48)).macs
 
 
 def test_int8_moves_fewer_bytes() -> None:
     whole, rounded = (
-        work_of((shipped_folder(name) / "model.onnx").read_bytes(), (1, 4, 64, 64))
+        count_operations((shipped_folder(name) / "model.onnx").read_bytes(), (1, 4, 64, 64))
         for name in ("lighter-unet", "lighter-unet-int8")
     )
     assert whole.macs == rounded.macs
@@ -154,7 +156,7 @@ def test_int8_moves_fewer_bytes() -> None:
 
 def test_work_on_a_shape_the_network_does_not_take_is_an_error() -> None:
     with pytest.raises(IntegrityError, match="does not run"):
-        work_of((shipped_folder("lighter-unet") / "model.onnx").read_bytes(), (1, 3, 32, 32))
+        count_operations((shipped_folder("lighter-unet") / "model.onnx").read_bytes(), (1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("mosaic", ["bayer", "xtrans"])
@@ -174,8 +176,12 @@ def test_the_roofline_shows_each_network_under_the_roofs(tmp_path: Path) -> None
     from PIL import Image
 
     path = tmp_path / "roof.png"
-    points = [Point("slow", 2.0, 10.0), Point("fast", 30.0, 200.0), Point("as fast", 30.0, 199.0)]
-    draw(points, {"int8": 800.0, "float32": 250.0}, 20.0, path)
+    points = [
+        RooflinePoint("slow", 2.0, 10.0),
+        RooflinePoint("fast", 30.0, 200.0),
+        RooflinePoint("as fast", 30.0, 199.0),
+    ]
+    draw_roofline(points, {"int8": 800.0, "float32": 250.0}, 20.0, path)
     with Image.open(path) as picture:
         colours = {colour for _, colour in picture.getcolors(100_000)}
     assert {(200, 60, 40), (30, 100, 190), (40, 140, 80)} <= colours
@@ -187,7 +193,7 @@ def test_a_rapl_counter_that_wraps_is_followed_and_parts_are_not_added_to_the_wh
         counter.mkdir(parents=True)
         (counter / "max_energy_range_uj").write_text("1000000\n")
         (counter / "energy_uj").write_text("900000\n")
-    meter = Meter(root=tmp_path)
+    meter = EnergyMeter(root=tmp_path)
     for counter in (tmp_path / "sys/class/powercap").iterdir():
         (counter / "energy_uj").write_text("400000\n")
     assert meter.joules() == pytest.approx(0.5)
@@ -208,7 +214,7 @@ def test_power_rails_are_sampled_over_time(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     started = time.monotonic()
-    meter = Meter([pattern], tmp_path)
+    meter = EnergyMeter([pattern], tmp_path)
     time.sleep(0.2)
     meter.close()
     joules, elapsed = meter.joules(), time.monotonic() - started
@@ -217,7 +223,7 @@ def test_power_rails_are_sampled_over_time(
 
 
 def test_without_a_sensor_that_is_said(tmp_path: Path) -> None:
-    meter = Meter(["/sys/none"], tmp_path)
+    meter = EnergyMeter(["/sys/none"], tmp_path)
     assert meter.joules() is None
     assert meter.sensor.startswith("no ")
 
@@ -263,7 +269,7 @@ def test_json_holds_every_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--frame", "1024", "no size"),
+        ("--frame", "1024", "not a size"),
         ("--frame", "4x1024", "between 16"),
         ("--plot", "roof.pdf", "PNG files"),
     ],
@@ -282,8 +288,8 @@ def test_steps_are_measured_on_a_file_that_is_given(tmp_path: Path) -> None:
     artifact = bayer_artifact(tmp_path / "net")
     shot = frame_file(artifact.manifest.input, 64, 48, tmp_path)
     profile = plugins.device("host")
-    contenders = contenders_of({"net": artifact}, ["onnxruntime"], profile)
-    bench = run_bench(contenders, profile, Subject(32, shot), rounds=3, threads=1)
+    candidates = list_candidates({"net": artifact}, ["onnxruntime"], profile)
+    bench = run_bench(candidates, profile, Workload(32, shot), rounds=3, threads=1)
     assert bench.file == str(shot)
     with pytest.raises(InputError, match="does not exist"):
-        run_bench(contenders, profile, Subject(32, tmp_path / "none.dng"))
+        run_bench(candidates, profile, Workload(32, tmp_path / "none.dng"))

@@ -15,7 +15,7 @@ from zoo.architectures.unet import UNetArchitecture, XTransUNetArchitecture
 from zoo.data.cameras import CAMERAS
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.data.exposure import Shot, colour_matrix, expose, linear_to_srgb, srgb_to_linear
-from zoo.data.picture_folders import PictureCache, packaged_pictures, read_picture, split_of
+from zoo.data.picture_folders import ImageCache, packaged_pictures, read_picture, split_of
 from zoo.errors import InputError, UsageError
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
@@ -147,7 +147,7 @@ def test_bad_photograph_folders_are_refused(tmp_path: Path, make, text: str) -> 
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        PictureCache(read_picture).get(tmp_path / "broken.jpg")
+        ImageCache(read_picture).get(tmp_path / "broken.jpg")
 
 
 def test_a_tiny_picture_is_refused(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_tiny_picture_is_refused(tmp_path: Path) -> None:
 def test_the_picture_cache_keeps_to_its_limit(tmp_path: Path) -> None:
     for number in range(4):
         Image.new("RGB", (100, 100), (number, 0, 0)).save(tmp_path / f"{number}.png")
-    cache = PictureCache(read_picture, limit=65_000)  # two pictures of 30,000 bytes
+    cache = ImageCache(read_picture, limit=65_000)  # two pictures of 30,000 bytes
     for number in range(4):
         assert cache.get(tmp_path / f"{number}.png")[0, 0, 0] == number
     assert len(cache._held) == 2

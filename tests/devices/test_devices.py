@@ -16,7 +16,7 @@ from zoo.errors import PluginError, ZooError
 from zoo.machine import processors
 
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-BOARDS = sorted(each.id for each in plugins.find("devices") if each.builtin and each.id != "host")
+BOARDS = sorted(each.id for each in plugins.find_plugins("devices") if each.builtin and each.id != "host")
 
 PROFILE = """
 format = 1

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from support import fake_distributions
 from zoo import plugins
 from zoo.devices import board_of
-from zoo.doctor import Finding, State, examine
+from zoo.doctor import Finding, Severity, examine
 from zoo.doctor.remedies import engine_remedy
 from zoo.errors import UnknownIdError
 from zoo_cli.main import cli
@@ -59,11 +59,11 @@ def test_a_nano_that_swaps_is_told_so_with_the_command(tmp_path: Path) -> None:
         examine(root=board(tmp_path, "NVIDIA Jetson Nano Developer Kit", swap=(2048000, 1024000)))
     )
     assert "Jetson Linux 32.7.1, profile jetson-nano" in found["board"].found
-    assert found["swap"].state is State.NOTE
+    assert found["swap"].state is Severity.NOTE
     assert "1,000 of 2,000 MB" in found["swap"].found
     assert "swapoff" in found["swap"].remedy
-    assert found["processor"].state is State.NOTE
-    assert found["jetson-nano: int8 on the GPU"].state is State.NOTE
+    assert found["processor"].state is Severity.NOTE
+    assert found["jetson-nano: int8 on the GPU"].state is Severity.NOTE
 
 
 def test_unused_swap_and_fixed_clocks_are_fine(tmp_path: Path) -> None:
@@ -71,14 +71,14 @@ def test_unused_swap_and_fixed_clocks_are_fine(tmp_path: Path) -> None:
         tmp_path, "NVIDIA Jetson Nano Developer Kit", swap=(2048000, 2048000), governor="performance"
     )
     found = by_subject(examine(root=root))
-    assert found["swap"].state is State.OK
-    assert found["clocks"].state is State.OK
+    assert found["swap"].state is Severity.OK
+    assert found["clocks"].state is Severity.OK
 
 
 def test_the_engine_that_is_used_is_named_and_missing_ones_are_noted(tmp_path: Path) -> None:
     found = by_subject(examine(root=board(tmp_path, "NVIDIA Jetson Nano Developer Kit")))
     assert found["engine onnxruntime"].found.endswith("the one that is used")
-    assert found["engine tensorrt"].state is State.NOTE
+    assert found["engine tensorrt"].state is Severity.NOTE
 
 
 def test_what_is_missing_comes_with_the_command_that_brings_it_to_this_board(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_an_engine_that_would_be_preferred_is_named_with_its_package(
 ) -> None:
     monkeypatch.setenv("ZOO_PLUGINS", "")
     finding = by_subject(examine("x86-cpu"))["engine openvino"]
-    assert finding.state is State.NOTE
+    assert finding.state is Severity.NOTE
     assert finding.remedy == "pip install zoo-openvino" or "ZOO_PLUGINS" in finding.found
 
 
@@ -116,7 +116,7 @@ def test_two_distributions_of_onnx_runtime_are_a_problem(
     fake_distributions.install(tmp_path, "onnxruntime-gpu", {}, version="1.18.0")
     monkeypatch.syspath_prepend(str(tmp_path))
     finding = by_subject(examine("host"))["onnxruntime"]
-    assert finding.state is State.PROBLEM
+    assert finding.state is Severity.PROBLEM
     assert "pip uninstall" in finding.remedy
     assert "pip install onnxruntime-gpu" in finding.remedy  # from where, depends on the board
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.fake_distributions import python
 from zoo.download import endpoint
-from zoo.download.endpoint import HIDDEN, redacted, tells_a_token, token, token_path
+from zoo.download.endpoint import HIDDEN, contains_token, redact, token, token_path
 from zoo.errors import UsageError
 
 TOKEN = "hf_" + "Ab1" * 11
@@ -121,7 +121,7 @@ def test_what_cannot_be_a_token_is_refused_and_not_shown(value: str, tmp_path: P
     with pytest.raises(UsageError, match="holds no token") as caught:
         token()
     assert "sesame" not in str(caught.value)
-    assert "sesame" not in redacted(f"it was sesame-{value}!")
+    assert "sesame" not in redact(f"it was sesame-{value}!")
 
 
 @pytest.mark.parametrize(
@@ -159,10 +159,10 @@ def test_offline_is_read_as_the_client_reads_it(
     ],
 )  # fmt: skip
 def test_secrets_are_hidden_and_the_rest_is_not(text: str, secret: str) -> None:
-    shown = redacted(text)
+    shown = redact(text)
     assert secret not in shown
     assert HIDDEN in shown
-    assert redacted(shown) == shown
+    assert redact(shown) == shown
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_secrets_are_hidden_and_the_rest_is_not(text: str, secret: str) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_secret_stays(text: str) -> None:
-    assert redacted(text) == text
-    assert not tells_a_token(text)
+    assert redact(text) == text
+    assert not contains_token(text)
 
 
 def test_the_users_own_tokens_are_hidden_whatever_they_look_like(
@@ -182,18 +182,18 @@ def test_the_users_own_tokens_are_hidden_whatever_they_look_like(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "open-sesame")
     (tmp_path / "token").write_text("the-other-one\n")
-    endpoint.hide("given-at-run-time")
+    endpoint.add_secret("given-at-run-time")
     for secret in ("open-sesame", "the-other-one", "given-at-run-time"):
-        assert redacted(f"<{secret}>") == f"<{HIDDEN}>"
-        assert tells_a_token(f"x{secret}y")
-    assert redacted(ValueError("open-sesame")) == HIDDEN
+        assert redact(f"<{secret}>") == f"<{HIDDEN}>"
+        assert contains_token(f"x{secret}y")
+    assert redact(ValueError("open-sesame")) == HIDDEN
 
 
 @given(before=st.text(max_size=50), after=st.text(max_size=50))
 def test_a_token_is_hidden_wherever_it_stands(before: str, after: str) -> None:
     os.environ["HF_TOKEN"] = "open-sesame-0123"
     try:
-        assert "open-sesame-0123" not in redacted(f"{before}open-sesame-0123{after}")
+        assert "open-sesame-0123" not in redact(f"{before}open-sesame-0123{after}")
     finally:
         del os.environ["HF_TOKEN"]
 

@@ -15,7 +15,7 @@ import pytest
 from support.loopback_hub import LoopbackHub
 from support.pulling import QUICK, REPOSITORY, Notes, World, registry_text, world
 from zoo.checkpoints.places import partial_path
-from zoo.download.retry import Limits
+from zoo.download.retry import RetryLimits
 from zoo.errors import IntegrityError, NetworkError, UsageError
 from zoo.registry import parse_registry
 
@@ -326,7 +326,7 @@ def test_offline_nothing_is_asked_and_what_is_there_is_found(
 def test_the_timeout_of_huggingface_hub_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     for given, expected in (("3.5", 3.5), ("", 10.0), ("soon", 10.0), ("-1", 10.0), ("nan", 10.0)):
         monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", given)
-        assert Limits.of_environment().timeout == expected
+        assert RetryLimits.of_environment().timeout == expected
 
 
 def test_a_proxy_is_used_unless_the_server_is_exempt(here: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,7 @@ def test_sixteen_processes_pulling_one_checkpoint_fetch_it_once_and_all_succeed(
 
 def test_who_waits_goes_on_when_the_process_it_waits_for_is_killed(here: World) -> None:
     here.hub.fault("stall", path="*model.onnx", times=1, seconds=60)
-    first = here.start(PULL.replace("known=known", "known=known, limits=Limits(timeout=60)"))
+    first = here.start(PULL.replace("known=known", "known=known, limits=RetryLimits(timeout=60)"))
     deadline = time.monotonic() + 60
     while not lock_path(here.checkpoint.digest).exists() or not here.asked("model.onnx"):
         assert time.monotonic() < deadline

@@ -17,8 +17,8 @@ from zoo.contracts import InputSpec
 from zoo.devices import host
 from zoo.engines import tensorrt
 from zoo.engines.cuda import CUDA, CudaEngine, cuda_provider
-from zoo.engines.opening import open_for
-from zoo.engines.ort_session import CPU, OnnxRuntimeSession, open_session, refuse_replaced
+from zoo.engines.opening import open_session_for
+from zoo.engines.ort_session import CPU, OnnxRuntimeSession, check_provider_used, open_session
 from zoo.engines.tensorrt import (
     TENSORRT,
     TensorRtEngine,
@@ -26,7 +26,7 @@ from zoo.engines.tensorrt import (
     greatest_side,
     tensorrt_options,
 )
-from zoo.engines.tensorrt_cache import built_engine, engines_folder, outdated
+from zoo.engines.tensorrt_cache import engines_folder, open_or_build_engine, outdated_engines
 from zoo.errors import InputError, PluginError
 from zoo.machine.nvidia import gpu_identity, has_gpu, tensorrt_version
 from zoo.registry import shipped_folder
@@ -149,25 +149,25 @@ def test_an_engine_is_built_once_for_a_model_its_options_the_versions_and_the_gp
     ]  # fmt: skip
     for expected in ("built", "loaded"):
         for data, options, version, root in subjects:
-            assert built_engine(data, options, version, build, root=root) == expected
+            assert open_or_build_engine(data, options, version, build, root=root) == expected
     assert len(os.listdir(engines_folder())) == len(subjects)
-    gone = list(outdated(lambda: "8.2", root=gpu))
+    gone = list(outdated_engines(lambda: "8.2", root=gpu))
     assert len(gone) == 2
 
 
 def test_an_engine_that_is_damaged_is_built_anew_and_a_build_that_fails_leaves_nothing() -> None:
-    built_engine(b"model", {}, "8.2", build)
+    open_or_build_engine(b"model", {}, "8.2", build)
     (folder,) = engines_folder().iterdir()
     (folder / "x.engine").write_bytes(b"who")
-    assert built_engine(b"model", {}, "8.2", build) == "built"
-    assert built_engine(b"model", {}, "8.2", build) == "loaded"
+    assert open_or_build_engine(b"model", {}, "8.2", build) == "built"
+    assert open_or_build_engine(b"model", {}, "8.2", build) == "loaded"
 
     def fails(folder: Path) -> str:
         (folder / "x.engine").write_bytes(b"half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        built_engine(b"other", {}, "8.2", fails)
+        open_or_build_engine(b"other", {}, "8.2", fails)
     assert [path.name for path in engines_folder().iterdir()] == [folder.name]
 
 
@@ -179,18 +179,18 @@ def test_who_needs_an_engine_that_is_being_built_waits_for_it() -> None:
         threading.Event().wait(0.3)
         return build(folder)
 
-    first = threading.Thread(target=lambda: results.append(built_engine(b"model", {}, "8.2", slowly)))
+    first = threading.Thread(target=lambda: results.append(open_or_build_engine(b"model", {}, "8.2", slowly)))
     first.start()
     begun.wait()
-    results.append(built_engine(b"model", {}, "8.2", build))
+    results.append(open_or_build_engine(b"model", {}, "8.2", build))
     first.join()
     assert results == ["built", "loaded"]
 
 
 def test_what_a_kill_left_and_engines_for_other_versions_are_named_to_be_pruned() -> None:
-    built_engine(b"model", {}, TensorRtEngine().version(), build)
+    open_or_build_engine(b"model", {}, TensorRtEngine().version(), build)
     assert leftovers() == []
-    built_engine(b"model", {}, "7.1", build)
+    open_or_build_engine(b"model", {}, "7.1", build)
     (engines_folder() / ".killed.tmp").mkdir()
     (engines_folder() / "unknown").mkdir()
     found = {each.path.name for each in leftovers()}
@@ -207,7 +207,7 @@ def test_a_provider_that_is_not_in_the_build_is_refused_and_the_next_engine_is_u
     if obstacle is None:
         pytest.skip("a GPU is here")
     with pytest.raises(PluginError, match="ExecutionProvider"):
-        open_for(engine, int8_file(), plugins.device("jetson-nano"), spec=SPEC)
+        open_session_for(engine, int8_file(), plugins.device("jetson-nano"), spec=SPEC)
     assert not engines_folder().exists() or os.listdir(engines_folder()) == []
 
 
@@ -224,9 +224,9 @@ def test_a_cache_that_cannot_be_written_only_costs_the_cache(
 
 
 def test_a_provider_that_onnx_runtime_silently_replaced_is_refused() -> None:
-    refuse_replaced(TENSORRT, [TENSORRT, CUDA, CPU])
+    check_provider_used(TENSORRT, [TENSORRT, CUDA, CPU])
     with pytest.raises(PluginError, match=f"could not start {CUDA} and took {CPU}"):
-        refuse_replaced(CUDA, [CPU])
+        check_provider_used(CUDA, [CPU])
 
 
 def test_an_input_beyond_what_an_engine_was_built_for_is_refused_with_the_option_that_helps() -> None:
@@ -255,8 +255,8 @@ ASK = """
 import sys
 from zoo.engines.cuda import CudaEngine
 from zoo.engines.tensorrt import TensorRtEngine
-from zoo.engines.ort_session import obstacle
-print(obstacle("CUDAExecutionProvider"), obstacle("TensorrtExecutionProvider"), sep="|")
+from zoo.engines.ort_session import provider_problem
+print(provider_problem("CUDAExecutionProvider"), provider_problem("TensorrtExecutionProvider"), sep="|")
 print(CudaEngine().available(), TensorRtEngine().available(), TensorRtEngine().version(), sep="|")
 print([name for name in ("onnxruntime", "numpy", "tensorrt") if name in sys.modules])
 """

@@ -27,7 +27,7 @@ from zoo.machine.processors import usable_processors
 from zoo.onnx import protobuf
 from zoo.onnx.graph import read_model
 from zoo.onnx.protobuf import Reader, encode_bytes, encode_number, encode_varint
-from zoo.onnx.uint8 import for_onnxruntime, to_unsigned
+from zoo.onnx.uint8 import prepare_for_onnxruntime, to_unsigned
 from zoo.quantization.prepare import freeze
 from zoo.registry import shipped_folder
 
@@ -161,7 +161,7 @@ def mixed_file() -> bytes:
 @pytest.mark.parametrize("data", [small_unet_file, mixed_file])
 @pytest.mark.parametrize("unsigned", [False, True])
 def test_what_the_engine_loads_gives_the_files_own_bits(data: object, unsigned: bool) -> None:
-    rewritten = for_onnxruntime(data(), unsigned=unsigned)
+    rewritten = prepare_for_onnxruntime(data(), unsigned=unsigned)
     onnx.checker.check_model(onnx.load_from_string(rewritten), full_check=True)
     for shape in ((1, 4, 32, 32), (3, 4, 16, 48)):
         x = np.random.default_rng(0).random(shape, np.float32)
@@ -169,7 +169,7 @@ def test_what_the_engine_loads_gives_the_files_own_bits(data: object, unsigned: 
 
 
 def test_rectifiers_and_shuffles_between_integers_run_in_int8() -> None:
-    before, after = operators(mixed_file()), operators(for_onnxruntime(mixed_file(), unsigned=True))
+    before, after = operators(mixed_file()), operators(prepare_for_onnxruntime(mixed_file(), unsigned=True))
     assert (before.count("Relu"), before.count("DepthToSpace"), before.count("Transpose")) == (2, 3, 0)
     assert (after.count("Relu"), after.count("LeakyRelu"), after.count("DepthToSpace")) == (0, 2, 0)
     assert after.count("Transpose") == 3 * 2 + 2
@@ -185,10 +185,10 @@ def test_a_relu_or_a_shuffle_in_float_stays_in_float() -> None:
     model = quantizing_model()
     model.graph.node[3].output[0] = "product"
     model.graph.node.append(onnx.helper.make_node("Relu", ["product"], ["output"]))
-    assert operators(for_onnxruntime(model.SerializeToString(), unsigned=True)).count("Relu") == 1
+    assert operators(prepare_for_onnxruntime(model.SerializeToString(), unsigned=True)).count("Relu") == 1
     net = nn.Sequential(nn.Conv2d(4, 12, 1), nn.PixelShuffle(2), nn.ReLU())
     data = export_onnx(net, SmallUNet())
-    assert for_onnxruntime(data, unsigned=True) is data
+    assert prepare_for_onnxruntime(data, unsigned=True) is data
 
 
 def bounded_model(*, scale_after: str = "scale", channels: int = 5) -> object:
@@ -222,7 +222,7 @@ def bounded_model(*, scale_after: str = "scale", channels: int = 5) -> object:
 @pytest.mark.parametrize("unsigned", [False, True])
 def test_bounds_between_integers_are_integers_and_change_no_bit(unsigned: bool) -> None:
     data = bounded_model().SerializeToString()  # type: ignore[attr-defined]
-    rewritten = for_onnxruntime(data, unsigned=unsigned)
+    rewritten = prepare_for_onnxruntime(data, unsigned=unsigned)
     assert operators(rewritten) == [
         "QuantizeLinear",
         "DequantizeLinear",
@@ -254,7 +254,7 @@ def second_user(model: object) -> object:
 @pytest.mark.parametrize("change", [other_scale, unknown_bound, second_user])
 def test_bounds_that_integers_cannot_stand_for_stay_in_float(change: object) -> None:
     data = change(bounded_model()).SerializeToString()
-    found = onnx.load_from_string(for_onnxruntime(data, unsigned=True)).graph.node
+    found = onnx.load_from_string(prepare_for_onnxruntime(data, unsigned=True)).graph.node
     assert "b_float" in next(node for node in found if node.op_type == "Clip").input
     assert "a" in next(node for node in found if node.op_type == "Max").input
 
@@ -358,7 +358,7 @@ def test_no_mutation_of_a_model_escapes_as_anything_but_an_integrity_error(data:
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        for_onnxruntime(bytes(content[: data.draw(st.integers(0, len(content)))]), unsigned=True)
+        prepare_for_onnxruntime(bytes(content[: data.draw(st.integers(0, len(content)))]), unsigned=True)
     except IntegrityError:
         return
 

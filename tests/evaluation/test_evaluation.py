@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from support.small_net import run
-from zoo.benchmarking.timing import measure
+from zoo.benchmarking.timing import measure_latency
 from zoo.contracts import SilentReporter
 from zoo.data.picture_folders import split_of
 from zoo.errors import InputError, UnknownIdError
 from zoo.evaluation.evaluator import evaluate_artifact
-from zoo.evaluation.measures import compare_pictures
+from zoo.evaluation.metrics import compare_images
 from zoo.images.decibels import PSNR_CEILING, psnr
 
 # one worker for the whole module: what its fixtures make takes long
@@ -42,7 +42,7 @@ def test_psnr_of_a_known_error() -> None:
 
 def test_a_picture_equals_itself_up_to_eight_bits() -> None:
     eight_bits = np.rint(noise(0) * 255).astype(np.float32) / np.float32(255)
-    scores = compare_pictures(eight_bits, eight_bits)
+    scores = compare_images(eight_bits, eight_bits)
     assert scores == {"psnr_db": PSNR_CEILING, "ssim": pytest.approx(1.0), "mse": 0.0}
 
 
@@ -50,7 +50,7 @@ def test_scores_are_those_of_scikit_image() -> None:
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     one, two = (np.rint(noise(seed) * 255).astype(np.uint8) for seed in (1, 2))
-    scores = compare_pictures(one / np.float32(255), two / np.float32(255))
+    scores = compare_images(one / np.float32(255), two / np.float32(255))
     assert scores["psnr_db"] == pytest.approx(peak_signal_noise_ratio(two, one), abs=1e-3)
     assert scores["ssim"] == pytest.approx(structural_similarity(one, two, channel_axis=0), abs=1e-3)
 
@@ -139,7 +139,9 @@ class Sleeper:
 
 def test_latency_is_measured_in_turns_after_a_warm_up() -> None:
     slow, fast = Sleeper(0.1), Sleeper(0.01)
-    found = measure({"slow": slow, "fast": fast}, np.zeros((1, 1, 1, 1), np.float32), rounds=5, warm_up=2)
+    found = measure_latency(
+        {"slow": slow, "fast": fast}, np.zeros((1, 1, 1, 1), np.float32), rounds=5, warm_up=2
+    )
     assert slow.calls == fast.calls == 7
     assert found["slow"].median > 2 * found["fast"].median
     assert found["slow"].low <= found["slow"].median <= found["slow"].high

@@ -23,12 +23,12 @@ from zoo.data.darkroom import Darkroom
 from zoo.errors import UsageError, ZooError
 from zoo.explanation.explainer import explain_artifact
 from zoo.explanation.intermediate_outputs import calibration_inputs, evaluation_inputs
-from zoo.explanation.observer_rules import Rule, parse_rules
+from zoo.explanation.observer_rules import ObserverRule, parse_observer_rules
 from zoo.explanation.quantized_tensors import quantized_tensors
 from zoo.explanation.report import Choice, Explanation
-from zoo.explanation.rounding_rule import Rounding
-from zoo.explanation.tensor_statistics import Damage, Distribution
-from zoo.explanation.verdicts import notes, why
+from zoo.explanation.rounding_rule import RoundingRule
+from zoo.explanation.tensor_statistics import Distribution, RoundingError
+from zoo.explanation.verdicts import describe_problems, explain_difference
 from zoo.export.exporter import export_onnx
 from zoo.export.packing import pack_weights
 from zoo.quantization.observers import Magnitudes
@@ -109,7 +109,7 @@ def frames() -> list[np.ndarray]:
     return list(evaluation_inputs(Darkroom(), architecture(), IMAGES, 0))
 
 
-def tapped(data: bytes, value: str, inputs: np.ndarray) -> np.ndarray:
+def recorded(data: bytes, value: str, inputs: np.ndarray) -> np.ndarray:
     """A value of the file by ONNX's own reference implementation."""
     from onnx.reference import ReferenceEvaluator
 
@@ -158,7 +158,7 @@ def test_the_figures_of_an_activation_are_those_of_its_values(
 ) -> None:
     data = static.read("model.onnx")
     report = next(tensor for tensor in explained.tensors if tensor.name == name)
-    x = np.concatenate([tapped(data, value, inputs).ravel() for inputs in frames()])
+    x = np.concatenate([recorded(data, value, inputs).ravel() for inputs in frames()])
     model = onnx.load_from_string(data)
     node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == value)
     scale = float(initializer(data, node.input[1]))
@@ -175,7 +175,7 @@ def test_the_figures_of_an_activation_are_those_of_its_values(
 
 def test_what_a_relu_cuts_off_anyway_is_no_error(static: Artifact, explained: Explanation) -> None:
     report = next(tensor for tensor in explained.tensors if tensor.name == "3")
-    x = np.concatenate([tapped(static.read("model.onnx"), "3:", inputs).ravel() for inputs in frames()])
+    x = np.concatenate([recorded(static.read("model.onnx"), "3:", inputs).ravel() for inputs in frames()])
     assert x.min() < 0, "there is something to cut off"
     x = np.maximum(x, 0)
     rounded = np.clip(np.rint(x / report.scale[0]), -128, 127) * report.scale[0]
@@ -329,31 +329,37 @@ def test_the_reason_says_what_outliers_cost() -> None:
     values = np.append(rng.normal(size=100_000), [41.0]).astype(np.float32)
     spread = Distribution()
     spread.add(values)
-    plain = Rounding("x", "activation", "x", np.ones(1), np.zeros(1), -128, 127)
+    plain = RoundingRule("x", "activation", "x", np.ones(1), np.zeros(1), -128, 127)
     choices = []
     for label, reach in (("minmax", 41.0), ("percentile", 3.9), ("narrow", 1.0)):
         rounding = plain.symmetric(np.array([reach]))
-        damage = Damage(rounding)
+        damage = RoundingError(rounding)
         damage.add(values[:-1])
         choices.append(Choice.of(label, damage, rounding.reach))
     wide, good, narrow = choices
-    assert why(wide, good, 8, spread).startswith("minmax spends 3.4 of 8 bits on 0.0")
-    assert "range 41, the others within 3.9" in why(good, wide, 8, spread)
-    assert why(narrow, good, 8, spread).startswith("narrow clips 31 % of the values at 1")
-    assert "these make 100 % of its error; percentile reaches to 3.9" in why(narrow, good, 8, spread)
-    assert why(good, good, 8, spread).startswith("no difference")
-    (note,) = notes(wide, 8, spread, signed=True)
+    assert explain_difference(wide, good, 8, spread).startswith("minmax spends 3.4 of 8 bits on 0.0")
+    assert "range 41, the others within 3.9" in explain_difference(good, wide, 8, spread)
+    assert explain_difference(narrow, good, 8, spread).startswith("narrow clips 31 % of the values at 1")
+    assert "these make 100 % of its error; percentile reaches to 3.9" in explain_difference(
+        narrow, good, 8, spread
+    )
+    assert explain_difference(good, good, 8, spread).startswith("no difference")
+    (note,) = describe_problems(wide, 8, spread, signed=True)
     assert note.startswith("spends 3.6 of 8 bits on 0.1 % of the values: range 41, 99.9 % of them within 3.")
-    assert notes(good, 8, spread, signed=True) == ()
-    assert any("of the error is clipping" in note for note in notes(narrow, 8, spread, signed=True))
+    assert describe_problems(good, 8, spread, signed=True) == ()
+    assert any(
+        "of the error is clipping" in note for note in describe_problems(narrow, 8, spread, signed=True)
+    )
 
 
 def test_a_tensor_that_is_never_negative_is_told_to_waste_a_bit() -> None:
     spread = Distribution()
     spread.add(np.linspace(0, 1, 1000, dtype=np.float32))
     choice = Choice("x", -1.0, 1.0, 0.0, 40.0, 0.0)
-    assert notes(choice, 8, spread, signed=True) == ("never negative, so half of its levels are idle",)
-    assert notes(choice, 8, spread, signed=False) == ()
+    assert describe_problems(choice, 8, spread, signed=True) == (
+        "never negative, so half of its levels are idle",
+    )
+    assert describe_problems(choice, 8, spread, signed=False) == ()
 
 
 def test_a_distribution_that_grew_counts_everything_once() -> None:
@@ -462,7 +468,7 @@ def test_a_damaged_model_is_an_error_for_the_user() -> None:
 
 
 def test_rules_are_written_as_they_are_read() -> None:
-    first, second = parse_rules("percentile=99.9, moving-average")
+    first, second = parse_observer_rules("percentile=99.9, moving-average")
     assert (str(first), str(second)) == ("percentile=99.9", "moving-average")
-    assert Rule.parse("percentile=99.99") == Rule.parse("percentile")
+    assert ObserverRule.parse("percentile=99.99") == ObserverRule.parse("percentile")
     assert SmallUNet.input.channels == SPEC.channels  # the pictures that calibrate fit both

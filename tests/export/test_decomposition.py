@@ -14,7 +14,7 @@ from support.functions import Function
 from zoo.contracts import Architecture, InputSpec, OutputSpec
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.export import exporter
-from zoo.export.decomposition import lower
+from zoo.export.decomposition import rename_composite_operators
 
 pytest.importorskip("onnx")
 CHANNELS = 4
@@ -106,7 +106,7 @@ def _exported(
     anew: list[bool] = []
 
     def watched(graph: torch.export.ExportedProgram) -> None:
-        lower(graph)
+        rename_composite_operators(graph)
         inner: Callable[..., Any] = graph.run_decompositions
 
         def run_decompositions(table: Any = None, **options: Any) -> Any:
@@ -116,7 +116,7 @@ def _exported(
 
         graph.run_decompositions = run_decompositions  # type: ignore[method-assign]
 
-    monkeypatch.setattr(exporter, "lower", watched)
+    monkeypatch.setattr(exporter, "rename_composite_operators", watched)
     return exporter.export_onnx(net, architecture), anew
 
 
@@ -201,7 +201,7 @@ def test_rules_are_tried_where_they_can_match_and_make_what_they_made(
     torch.manual_seed(0)
     net = nn.Sequential(_conv(), nn.ReLU(), Halves()).eval()
     with monkeypatch.context() as patched:
-        patched.setattr(exporter, "hasten_rules", lambda: None)
+        patched.setattr(exporter, "narrow_rewrite_rules", lambda: None)
         usual = exporter.export_onnx(net, Fixed())
     tried: list[str] = []
     for rule in rewriter._DEFAULT_REWRITE_RULES:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.onnx_models import levels, model_of
 from zoo.cost import onnx_cost
 from zoo.errors import IntegrityError
-from zoo.onnx.packed_weights import expand
+from zoo.onnx.packed_weights import unpack_int4
 
 onnx = pytest.importorskip("onnx")
 
@@ -106,7 +106,7 @@ def test_parameters_and_multiplications_of_packed_files_are_those_of_the_network
 
 def test_expanding_gives_int8_weights_and_the_same_results() -> None:
     data = model_of(levels(-8, 7, 5, 3), levels(-8, 7, 9, 5)).SerializeToString()
-    expanded = expand(data)
+    expanded = unpack_int4(data)
     assert set(types_of(onnx.load_from_string(data)).values()) == {onnx.TensorProto.INT4}
     new = onnx.load_from_string(expanded)
     onnx.checker.check_model(new, full_check=True)
@@ -114,13 +114,13 @@ def test_expanding_gives_int8_weights_and_the_same_results() -> None:
     assert {t.data_type for t in new.graph.initializer if "zero" in t.name} == {onnx.TensorProto.INT8}
     x = np.random.default_rng(1).random((1, 3, 2, 3), np.float32)
     assert np.array_equal(run(expanded, x), run(data, x))
-    assert expand(expanded) is expanded
+    assert unpack_int4(expanded) is expanded
 
 
 def test_int4_that_other_operators_take_stays() -> None:
     model = model_of(levels(-8, 7, 6, 4))
     model.graph.node.append(onnx.helper.make_node("Identity", ["layer0.weight"], ["copy"]))
-    assert expand(model.SerializeToString()) == model.SerializeToString()
+    assert unpack_int4(model.SerializeToString()) == model.SerializeToString()
 
 
 def test_a_weight_of_the_wrong_size_is_refused() -> None:
@@ -128,4 +128,4 @@ def test_a_weight_of_the_wrong_size_is_refused() -> None:
     weight = next(t for t in model.graph.initializer if t.name == "layer0.weight")
     weight.raw_data = weight.raw_data[:-1]
     with pytest.raises(IntegrityError, match=r"'layer0\.weight' has not the size"):
-        expand(model.SerializeToString())
+        unpack_int4(model.SerializeToString())

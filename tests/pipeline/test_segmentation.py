@@ -19,7 +19,7 @@ from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import OutputSpec, SilentReporter
 from zoo.errors import NoEffectError
 from zoo.evaluation.evaluator import evaluate_artifact
-from zoo.evaluation.measures import MASKS, compare_masks
+from zoo.evaluation.metrics import MASK_METRICS, compare_masks
 from zoo.evaluation.quality import Quality, Score
 from zoo.images.writing import write_picture
 from zoo.pipeline.measure import Measured
@@ -158,7 +158,7 @@ def test_zoo_eval_measures_what_the_artifact_states(trained: Outcome, folder: Pa
 
 def measured(dice: float) -> Measured:
     scores = [Score("a", "a", {"dice": dice, "iou": dice / 2})]
-    return Measured("", 1, 1, 1, Quality("masks", "test", 0, MASKS.measures, scores))
+    return Measured("", 1, 1, 1, Quality("masks", "test", 0, MASK_METRICS.metrics, scores))
 
 
 def test_points_of_dice_are_the_budget_of_a_stage(folder: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from zoo import errors, plugins
 from zoo.artifacts.manifest import Manifest
 from zoo.contracts import CONTRACT_VERSION, DeviceProfile, InputSpec, KernelGap, OutputSpec
 from zoo.options import format_value, options_of, parse_options
-from zoo.plugins.plugin_check import State
+from zoo.plugins.plugin_check import PluginState
 from zoo.recipes import canonical, recipe_toml
 from zoo.recipes.grammar import parse_stage
 from zoo.registry import Checkpoint, checkpoint, parse_registry
@@ -221,7 +221,7 @@ def option_table(config: type) -> str:
 
 
 def built_in(kind: str) -> list[str]:
-    return [plugin.id for plugin in plugins.find(kind) if plugin.builtin]
+    return [plugin.id for plugin in plugins.find_plugins(kind) if plugin.builtin]
 
 
 @pytest.mark.parametrize("name", built_in("techniques"))
@@ -302,7 +302,7 @@ def test_the_keys_of_a_file_are_those_of_its_table(page: str, place: str, keys: 
 
 def test_the_plugin_page_knows_states_groups_and_contract() -> None:
     page = read("docs/plugins.md")
-    assert [state.value for state in State if f"| `{state.value}` |" not in page] == []
+    assert [state.value for state in PluginState if f"| `{state.value}` |" not in page] == []
     assert [group for group in plugins.GROUPS.values() if f"| `{group}` |" not in page] == []
     assert f"today {CONTRACT_VERSION};" in page
 

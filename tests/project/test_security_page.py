@@ -40,12 +40,12 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     from zoo.artifacts.manifest import LARGEST_MANIFEST
     from zoo.artifacts.safetensors_check import LARGEST_HEADER, MOST_TENSORS
     from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET
-    from zoo.raw.subprocess_decoder import Limits
+    from zoo.raw.subprocess_decoder import DecodeLimits
     from zoo.registry.registry_toml import LARGEST
 
     assert LARGEST_MANIFEST == LARGEST == 1 << 20
     assert f"header at most {LARGEST_HEADER >> 20} MiB and {MOST_TENSORS:,} tensors" in PAGE
     assert f"operator sets other than {OLDEST_OPSET} to {NEWEST_OPSET}" in PAGE
-    limits = Limits()
+    limits = DecodeLimits()
     assert f"take {limits.seconds:g} s and {limits.memory_mb} MB" in PAGE
     assert f"{limits.memory_per_byte} bytes more, {limits.most_memory_mb >> 10} GB at most" in PAGE

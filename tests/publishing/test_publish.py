@@ -25,7 +25,7 @@ from support.published import HOME, expected, is_pinned
 from zoo.artifacts import Artifact, open_artifact, write_artifact
 from zoo.download import pull
 from zoo.errors import IntegrityError, NetworkError, OutputError, UsageError, ZooError
-from zoo.publishing.destination import Request
+from zoo.publishing.destination import PublishRequest
 from zoo.publishing.publisher import Published, publish
 from zoo.registry import parse_registry
 from zoo_cli.main import main
@@ -51,8 +51,8 @@ def made(tmp_path: Path, hub: LoopbackHub) -> Artifact:
     return published.artifact(tmp_path / "made")
 
 
-def wanted(made: Artifact, **changes: object) -> Request:
-    return dataclasses.replace(Request(made.path, HOME, tag="v1", license="mit"), **changes)  # type: ignore[arg-type]
+def wanted(made: Artifact, **changes: object) -> PublishRequest:
+    return dataclasses.replace(PublishRequest(made.path, HOME, tag="v1", license="mit"), **changes)  # type: ignore[arg-type]
 
 
 def commits(hub: LoopbackHub) -> int:
@@ -60,7 +60,7 @@ def commits(hub: LoopbackHub) -> int:
     return len(hub.repos[HOME].history()) - 1
 
 
-def assert_published(hub: LoopbackHub, made: Artifact, request: Request, done: Published) -> None:
+def assert_published(hub: LoopbackHub, made: Artifact, request: PublishRequest, done: Published) -> None:
     files = expected(made, request)
     assert {name: hub.files(HOME, done.commit).get(name) for name in files} == files
     assert not request.tag or hub.repos[HOME].tags[request.tag] == done.commit
@@ -267,11 +267,11 @@ def test_what_a_card_says_of_the_place_stays_until_something_else_is_said(
     newer = published.artifact(tmp_path / "newer", psnr=28.0)
     assert main(["publish", str(newer.path), HOME]) == 0
     assert "names no license" not in capfd.readouterr().err
-    again = publish(Request(newer.path, HOME))
+    again = publish(PublishRequest(newer.path, HOME))
     assert again.uploaded == ()
     assert again.license == "mit"
     assert card_there(hub, again.commit) == said
-    other = publish(Request(newer.path, HOME, license="apache-2.0", datasets=("tester/dim",)))
+    other = publish(PublishRequest(newer.path, HOME, license="apache-2.0", datasets=("tester/dim",)))
     assert card_there(hub, other.commit) == {
         "license": "apache-2.0", "base_model": "tester/large", "datasets": ["tester/dim"]
     }  # fmt: skip
@@ -284,7 +284,7 @@ def test_what_a_card_says_of_the_place_stays_until_something_else_is_said(
 
 def test_the_license_chosen_when_the_repository_was_made_is_kept(hub: LoopbackHub, made: Artifact) -> None:
     hub.add_repo(HOME, {"README.md": b"---\nlicense: mit\n---\n"})
-    assert card_there(hub, publish(Request(made.path, HOME)).commit)["license"] == "mit"
+    assert card_there(hub, publish(PublishRequest(made.path, HOME)).commit)["license"] == "mit"
 
 
 @pytest.mark.parametrize(
@@ -300,14 +300,14 @@ def test_the_license_chosen_when_the_repository_was_made_is_kept(hub: LoopbackHu
 )
 def test_a_card_that_says_something_else_says_nothing(hub: LoopbackHub, made: Artifact, card: bytes) -> None:
     hub.add_repo(HOME, {"README.md": card})
-    done = publish(Request(made.path, HOME, tag="v1"))
+    done = publish(PublishRequest(made.path, HOME, tag="v1"))
     assert set(card_there(hub, done.commit).values()) == {None}
 
 
 # --------------------------------------------------------------------------------------------- what is refused
 
 
-def refused(error: type[ZooError], request: Request, *words: str) -> ZooError:
+def refused(error: type[ZooError], request: PublishRequest, *words: str) -> ZooError:
     with pytest.raises(error) as caught:
         publish(request)
     for word in words:

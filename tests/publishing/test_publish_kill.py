@@ -18,7 +18,7 @@ from support.installation import install
 from support.loopback_hub import LoopbackHub
 from support.published import HOME, expected, is_pinned
 from zoo.artifacts import Artifact
-from zoo.publishing.destination import Request
+from zoo.publishing.destination import PublishRequest
 from zoo.publishing.publisher import publish
 from zoo.publishing.register import registered
 
@@ -32,7 +32,7 @@ class Scene:
         self.hub, self.root = hub, root
         self.registry = root / "register" / "registry.toml"
         self.registry.parent.mkdir()
-        self.request = Request(made.path, HOME, tag="v1", register=self.registry)
+        self.request = PublishRequest(made.path, HOME, tag="v1", register=self.registry)
         self.files = expected(made, self.request)
         self.struck = False
         self._process: subprocess.Popen[bytes] | None = None

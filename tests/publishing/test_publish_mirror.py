@@ -23,7 +23,7 @@ from support.published import HOME, expected
 from zoo.artifacts import open_artifact
 from zoo.download import pull
 from zoo.errors import NetworkError
-from zoo.publishing.destination import Request
+from zoo.publishing.destination import PublishRequest
 from zoo.publishing.publisher import publish
 from zoo.registry import checkpoints
 
@@ -123,7 +123,7 @@ def test_what_was_published_comes_through_another_peoples_server(
 ) -> None:
     made = published.artifact(tmp_path / "made")
     registry = tmp_path / "own.toml"
-    request = Request(made.path, HOME, tag="v1", register=registry)
+    request = PublishRequest(made.path, HOME, tag="v1", register=registry)
     done = publish(request)
     files = expected(made, request)
     monkeypatch.setenv("HF_ENDPOINT", mirror)
@@ -152,5 +152,5 @@ def test_what_was_published_comes_through_another_peoples_server(
         assert content == network[first : last + 1]
 
     with pytest.raises(NetworkError, match="Mirrors do not"):
-        publish(Request(made.path, "tester/other"))
+        publish(PublishRequest(made.path, "tester/other"))
     assert hub.leaks() == []

@@ -10,7 +10,7 @@ from zoo.architectures.unet import UNetArchitecture, XTransUNetArchitecture
 from zoo.errors import InputError
 from zoo.raw.amplify import auto_ratio
 from zoo.raw.decode import RawFrame
-from zoo.raw.pack import pack, pack_bayer, pack_xtrans
+from zoo.raw.pack import pack_bayer, pack_mosaic, pack_xtrans
 
 #: The colour of each packed channel: Bayer, then X-Trans (0 red, 1 green, 2 blue).
 BAYER_COLOURS = (0, 1, 2, 1)
@@ -84,10 +84,10 @@ def test_the_wrong_kind_of_sensor_is_refused_by_name() -> None:
     with pytest.raises(
         InputError, match="takes Bayer RAW files; the file is from an X-Trans sensor"
     ) as caught:
-        pack(frame((60, 72), XTRANS), UNetArchitecture().input, 1.0)
+        pack_mosaic(frame((60, 72), XTRANS), UNetArchitecture().input, 1.0)
     assert "zoo list checkpoints" in (caught.value.hint or "")
     with pytest.raises(InputError, match="takes X-Trans RAW files; the file is from a Bayer sensor"):
-        pack(frame(), XTransUNetArchitecture().input, 1.0)
+        pack_mosaic(frame(), XTransUNetArchitecture().input, 1.0)
     scrambled = XTRANS.copy()
     scrambled[0] = scrambled[0][::-1]
     scrambled[[1, 2]] = scrambled[[2, 1]]

@@ -119,7 +119,7 @@ def test_what_may_stand_together_does() -> None:
 
 
 def test_the_matrix_of_the_installed_techniques_says_what_the_check_does() -> None:
-    classes = [plugins.load_plugin(plugin) for plugin in plugins.find("techniques")]
+    classes = [plugins.load_plugin(plugin) for plugin in plugins.find_plugins("techniques")]
     table = matrix(classes)
     assert len(table) == len(classes) ** 2
     for first, second in itertools.product(classes, classes):

@@ -21,15 +21,15 @@ from support import tiny
 from support.dngs import PHASES, XTRANS, dng, frame
 from zoo.artifacts import Artifact, open_artifact
 from zoo.contracts import DeviceProfile
-from zoo.doctor import State, examine
+from zoo.doctor import Severity, examine
 from zoo.doctor.fitting import fit_findings
 from zoo.errors import InputError, UsageError
 from zoo.images.png import BLOCK, write_png
 from zoo.images.writing import write_picture
 from zoo.machine.memory import parse_size
-from zoo.onnx.working_set import working_set
+from zoo.onnx.working_set import measure_working_set
 from zoo.raw.pack import Packer
-from zoo.raw.prefetch import DecoderAhead
+from zoo.raw.prefetch import PrefetchingDecoder
 from zoo.runner.budget import MB, Frame, fits, footprint, least_memory, usual_limit, whole_memory
 from zoo_cli.main import main
 
@@ -143,8 +143,8 @@ def test_a_part_is_packed_as_the_whole_is(phase: str) -> None:
 
 def test_the_working_set_of_a_small_network_is_that_worked_out_by_hand() -> None:
     # 8 floats of the skip and 12 of the head's input at most: the concatenation of 8 + 8 beside what it joins
-    assert working_set(tiny.small_unet(), 4).live == 4 * (4 + 8 + 8 + 16)
-    assert not working_set(tiny.small_unet(), 4).integer
+    assert measure_working_set(tiny.small_unet(), 4).live == 4 * (4 + 8 + 8 + 16)
+    assert not measure_working_set(tiny.small_unet(), 4).integer
 
 
 @pytest.mark.parametrize(("name", "live"), [("unet", 528), ("lighter-unet", 528), ("lighter-unet-int8", 216)])
@@ -152,7 +152,7 @@ def test_the_working_set_of_the_checkpoints_is_what_was_traced(name: str, live: 
     """Allocations of ONNX Runtime 1.31 without an arena, at 4 x 1024 x 1024."""
     if not (CHECKPOINTS / name).exists():
         pytest.skip(f"{name} is not here")
-    found = working_set((CHECKPOINTS / name / "model.onnx").read_bytes(), 4)
+    found = measure_working_set((CHECKPOINTS / name / "model.onnx").read_bytes(), 4)
     assert found.live == live
     assert found.integer == (name == "lighter-unet-int8")
 
@@ -181,7 +181,7 @@ def test_a_board_is_held_against_what_a_frame_takes(bayer: Artifact) -> None:
     states = [
         next(fit_findings(bayer, board(memory), 6)).state for memory in (64, whole // MB - 1, 2 * whole // MB)
     ]
-    assert states == [State.PROBLEM, State.NOTE, State.OK]
+    assert states == [Severity.PROBLEM, Severity.NOTE, Severity.OK]
     assert any("24 megapixels" in finding.subject for finding in examine(artifact=bayer))
     assert usual_limit(board(256)) < 256 * MB
     assert footprint(bayer, engine="openvino").base > footprint(bayer).base
@@ -293,7 +293,7 @@ def test_files_decoded_ahead_become_the_same_pictures(bayer: Artifact, tmp_path:
 
 
 def test_the_decoder_may_be_ended_between_files(large: Path) -> None:
-    with DecoderAhead() as decoder:
+    with PrefetchingDecoder() as decoder:
         first = decoder.take(large)
         decoder.end_child()
         decoder.begin(large)

@@ -25,7 +25,7 @@ from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.contracts import InputSpec
 from zoo.devices import host
 from zoo.errors import IntegrityError, PluginError, UsageError
-from zoo.raw.pack import pack
+from zoo.raw.pack import pack_mosaic
 from zoo.registry import checkpoints
 from zoo.runner.loading import load
 from zoo.storage.result_cache import ResultCache
@@ -51,7 +51,7 @@ def pixels(path: Path) -> np.ndarray:
 
 def whole(artifact: Artifact, of: Any, ratio: float) -> np.ndarray:
     """What the network makes of the whole frame, by ONNX's reference implementation, in 8 bits."""
-    packed = pack(of, artifact.manifest.input, ratio)
+    packed = pack_mosaic(of, artifact.manifest.input, ratio)
     height, width = packed.data.shape[1:]
     inputs = np.pad(packed.data, ((0, 0), (0, height % 2), (0, width % 2)), mode="symmetric")[None]
     picture = tiny.run(artifact.read("model.onnx"), inputs)[0].transpose(1, 2, 0)

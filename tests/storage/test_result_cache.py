@@ -17,7 +17,7 @@ from zoo.checkpoints.listing import leftovers
 from zoo.devices import host
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.engines.ort_session import runtime_version
-from zoo.engines.prepared_models import LARGEST, other_versions, prepared
+from zoo.engines.prepared_models import LARGEST, load_or_prepare, outdated_models
 from zoo.runner.budget import footprint
 from zoo.runner.loading import load
 from zoo.storage.result_cache import ResultCache, outdated
@@ -90,7 +90,7 @@ def test_without_a_place_for_a_cache_nothing_is_kept(
     cache.write(b"one")
     assert cache.read(100) is None
     assert list(outdated("sums", {}, code)) == []
-    assert prepared("0" * 64, "1", True, lambda path: pytest.fail("made for nothing"), 1) is None
+    assert load_or_prepare("0" * 64, "1", True, lambda path: pytest.fail("made for nothing"), 1) is None
 
 
 # ------------------------------------------------------------------------------------------------- networks
@@ -127,7 +127,7 @@ def test_a_kept_network_that_does_not_load_is_passed_over(content: bytes | None,
     if content is None:  # whole by its digest, and no network all the same
         subject = json.loads(network.read_bytes().partition(b"\n")[0])["of"]
         del subject["zoo"], subject["changed"]
-        cache = ResultCache("onnxruntime", subject, Path(prepared.__code__.co_filename))
+        cache = ResultCache("onnxruntime", subject, Path(load_or_prepare.__code__.co_filename))
         assert cache.path == network
         cache.write(b"no network")
     else:
@@ -136,18 +136,18 @@ def test_a_kept_network_that_does_not_load_is_passed_over(content: bytes | None,
 
 
 def test_large_networks_are_not_kept() -> None:
-    assert prepared("0" * 64, "1", True, lambda path: pytest.fail("made"), LARGEST + 1) is None
-    assert prepared("0" * 64, "1", True, lambda path: path.write_bytes(bytes(LARGEST + 1)), 1) is None
+    assert load_or_prepare("0" * 64, "1", True, lambda path: pytest.fail("made"), LARGEST + 1) is None
+    assert load_or_prepare("0" * 64, "1", True, lambda path: path.write_bytes(bytes(LARGEST + 1)), 1) is None
     assert cached("onnxruntime") == []
 
 
 def test_networks_prepared_for_another_runtime_can_be_pruned(bayer: Artifact) -> None:
     load(bayer, host())
-    assert list(other_versions(runtime_version())) == []
+    assert list(outdated_models(runtime_version())) == []
     assert leftovers() == []
     version = runtime_version() + ".1"
-    assert prepared("0" * 64, version, True, lambda path: path.write_bytes(b"made"), 1) == b"made"
-    (other,) = other_versions(runtime_version())
+    assert load_or_prepare("0" * 64, version, True, lambda path: path.write_bytes(b"made"), 1) == b"made"
+    (other,) = outdated_models(runtime_version())
     assert [(each.what, each.path) for each in leftovers()] == [
         ("network prepared for another version", other)
     ]
@@ -165,7 +165,7 @@ def test_a_checked_file_is_not_read_through_again(
     def known() -> float:
         monkeypatch.setattr(check, "_passed", set())
         monkeypatch.setattr(budget, "_known", {})
-        check.checked_model(bayer)
+        check.load_checked_model(bayer)
         return footprint(bayer).live
 
     live = known()

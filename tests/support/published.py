@@ -15,8 +15,8 @@ from support.loopback_hub import LoopbackHub
 from zoo.artifacts import Artifact, write_artifact
 from zoo.artifacts.figures import Figure
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
-from zoo.publishing.bundle import parcel
-from zoo.publishing.destination import Request
+from zoo.publishing.bundle import make_bundle
+from zoo.publishing.destination import PublishRequest
 from zoo.registry import Checkpoint
 
 HOME = "tester/tiny-net"
@@ -50,12 +50,12 @@ def artifact(target: Path, *, psnr: float = 27.1, without: tuple[str, ...] = ())
     return write_artifact(target, tiny.manifest(), kept)
 
 
-def expected(artifact: Artifact, request: Request) -> dict[str, bytes]:
+def expected(artifact: Artifact, request: PublishRequest) -> dict[str, bytes]:
     """What is to be found in the repository, by name."""
-    pieces = parcel(artifact, request.publication(artifact, {})).pieces.values()
+    files = make_bundle(artifact, request.publication(artifact, {})).files.values()
     return {
-        piece.name: piece.source if isinstance(piece.source, bytes) else piece.source.read_bytes()
-        for piece in pieces
+        file.name: file.source if isinstance(file.source, bytes) else file.source.read_bytes()
+        for file in files
     }
 
 

@@ -19,12 +19,14 @@ from support.loopback_hub import LoopbackHub
 from zoo.artifacts import open_artifact
 from zoo.artifacts.artifact import write_artifact
 from zoo.download import Pulled, pull
-from zoo.download.retry import Limits
+from zoo.download.retry import RetryLimits
 from zoo.registry import Checkpoint, entry_for, parse_registry
 
 REPOSITORY = "tester/net"
 #: So impatient that tests of failures take no time.
-QUICK = Limits(timeout=0.4, window=0.3, slowest=20_000, attempts=3, most=8, backoff=0.001, longest_wait=1.0)
+QUICK = RetryLimits(
+    timeout=0.4, window=0.3, slowest=20_000, attempts=3, most=8, backoff=0.001, longest_wait=1.0
+)
 #: One file of each kind that an artifact may hold, beside zoo.json.
 EXTRAS = {
     "metrics.json": b'{"baseline": "tiny"}',
@@ -107,7 +109,7 @@ class World:
             "import os, sys\n"
             "from pathlib import Path\n"
             "from zoo.download import pull\n"
-            "from zoo.download.retry import Limits\n"
+            "from zoo.download.retry import RetryLimits\n"
             "from zoo.download.named_registry import load_registries\n"
             f"known = load_registries({str(self.registry)!r})\n"
             f"QUICK = {QUICK!r}\n"

@@ -10,13 +10,13 @@ import pytest
 
 from zoo.contracts import Technique
 from zoo.errors import LegalityError
-from zoo.plugins import find, load_plugin
+from zoo.plugins import find_plugins, load_plugin
 from zoo.recipes import canonical, legality
 from zoo.recipes.legality import Relation, relation
 from zoo.testing import attempt
 from zoo.testing.techniques import GOLDEN_PSNR
 
-BUILTIN: list[type[Technique]] = [load_plugin(each) for each in find("techniques") if each.builtin]
+BUILTIN: list[type[Technique]] = [load_plugin(each) for each in find_plugins("techniques") if each.builtin]
 PAIRS = [(first, second) for first in BUILTIN for second in BUILTIN]
 LEGAL = [pair for pair in PAIRS if relation(*pair) is not Relation.FORBIDDEN]
 FORBIDDEN = [pair for pair in PAIRS if relation(*pair) is Relation.FORBIDDEN]

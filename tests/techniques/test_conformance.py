@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.plugins import find, load_plugin
+from zoo.plugins import find_plugins, load_plugin
 from zoo.testing import technique_checks
 
-for _plugin in find("techniques"):
+for _plugin in find_plugins("techniques"):
     if _plugin.builtin:
         _cls = load_plugin(_plugin)
         globals()[f"Test{_cls.__name__}"] = pytest.mark.xdist_group(_plugin.id)(technique_checks(_cls))

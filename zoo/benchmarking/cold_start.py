@@ -18,7 +18,7 @@ _LIMIT_SECONDS = 600
 
 
 @dataclass(frozen=True)
-class Start:
+class ColdStart:
     """load_ms: import of the engine and loading; first_ms: the first run; peak_rss_mb: of the whole process."""
 
     load_ms: float
@@ -26,7 +26,9 @@ class Start:
     peak_rss_mb: float
 
 
-def start_of(artifact: Path, engine: str, device: str, threads: int, shape: tuple[int, int, int]) -> Start:
+def measure_cold_start(
+    artifact: Path, engine: str, device: str, threads: int, shape: tuple[int, int, int]
+) -> ColdStart:
     """Measure in a fresh process. device: id of the profile; shape: (channels, height, width) of the input.
 
     Raises ZooError if it fails there.
@@ -42,7 +44,7 @@ def start_of(artifact: Path, engine: str, device: str, threads: int, shape: tupl
             done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
         )
         raise ZooError(f"{engine} failed on {artifact} in a fresh process: {reason}")
-    return Start(**json.loads(done.stdout))
+    return ColdStart(**json.loads(done.stdout))
 
 
 def _main(arguments: list[str]) -> None:
@@ -50,16 +52,16 @@ def _main(arguments: list[str]) -> None:
 
     from zoo import plugins
     from zoo.artifacts import open_artifact
-    from zoo.engines.opening import open_for
+    from zoo.engines.opening import open_session_for
     from zoo.machine.memory import peak_rss_mb
-    from zoo.onnx.check import checked_model
+    from zoo.onnx.check import load_checked_model
 
     path, engine, device, threads, *sides = arguments
     opened = open_artifact(Path(path), subset=True)
-    model, spec, profile = checked_model(opened), opened.manifest.input, plugins.device(device)
+    model, spec, profile = load_checked_model(opened), opened.manifest.input, plugins.device(device)
     inputs = np.zeros((1, *map(int, sides)), np.float32)
     started = time.perf_counter()
-    session = open_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
+    session = open_session_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
     del model
     loaded = time.perf_counter()
     session.run(inputs)

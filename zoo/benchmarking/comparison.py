@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
-from zoo.benchmarking.cold_start import Start, start_of
-from zoo.benchmarking.energy import Meter
+from zoo.benchmarking.cold_start import ColdStart, measure_cold_start
+from zoo.benchmarking.energy import EnergyMeter
 from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, peak_gmacs
-from zoo.benchmarking.op_counts import Work, work_of
+from zoo.benchmarking.op_counts import OpCounts, count_operations
 from zoo.benchmarking.steps import Steps, frame_file, measure_steps
-from zoo.benchmarking.timing import WARM_UP, Latency, measure, ratio
+from zoo.benchmarking.timing import WARM_UP, Latency, latency_ratio, measure_latency
 from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
 from zoo.errors import MissingDependencyError, UsageError, ZooError
-from zoo.onnx.check import checked_model
+from zoo.onnx.check import load_checked_model
 from zoo.runner.loading import Loaded, load
 from zoo.storage.atomic import open_regular
 
@@ -30,7 +30,7 @@ _FILE_ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """An artifact on an engine. name: how tables call it."""
 
     name: str
@@ -44,22 +44,29 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was measured of a contender.
+class BenchResult:
+    """The measurements of one candidate.
 
-    shape: (channels, height, width) of its input. ratio: how many times as long as the first contender of the bench it
-    takes, with quartiles over rounds. steps: of a whole file. work: of one run, counted in the file; None without ONNX
-    Runtime. peak: 10^9 multiply-accumulates a second that the machine reaches in its arithmetic, None if it could not
-    be measured. joules: of one run, None without a sensor. golden_psnr: dB.
+    Attributes:
+        candidate: What was measured.
+        shape: (channels, height, width) of its input.
+        latency: Milliseconds of one run of the network.
+        start: Loading and the first run, in a fresh process.
+        ratio: Its latency divided by that of the first candidate, with quartiles over rounds.
+        steps: Milliseconds of each step of `zoo run` on a whole file.
+        counts: Operations of one run, counted in the file; None without ONNX Runtime.
+        peak: 10^9 multiply-accumulates per second that the machine reaches in its arithmetic; None if unknown.
+        joules: Energy of one run; None without a sensor.
+        golden_psnr: In dB, of the engine's output against the golden output; None if the two are equal.
     """
 
-    contender: Contender
+    candidate: Candidate
     shape: tuple[int, int, int]
     latency: Latency
-    start: Start
+    start: ColdStart
     ratio: tuple[float, float, float]
     steps: Steps
-    work: Work | None
+    counts: OpCounts | None
     peak: float | None
     joules: float | None
     golden_psnr: float | None
@@ -67,7 +74,7 @@ class Result:
     @property
     def gmacs_per_s(self) -> float | None:
         """10^9 multiply-accumulates a second."""
-        return self.work.macs / self.latency.median / 1e6 if self.work else None
+        return self.counts.macs / self.latency.median / 1e6 if self.counts else None
 
     @property
     def share_of_peak(self) -> float | None:
@@ -76,11 +83,11 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary for `--json`."""
-        latency, work, share = self.latency, self.work, self.share_of_peak
+        latency, counts, share = self.latency, self.counts, self.share_of_peak
         return {
-            "name": self.contender.name,
-            "engine": self.contender.engine,
-            "precision": self.contender.artifact.manifest.precision,
+            "name": self.candidate.name,
+            "engine": self.candidate.engine,
+            "precision": self.candidate.artifact.manifest.precision,
             "input": list(self.shape),
             **latency.to_json(),
             "percentiles_ms": {str(p): round(latency.percentile(p), 3) for p in (5, 50, 90, 95, 99)},
@@ -90,8 +97,8 @@ class Result:
             "peak_rss_mb": self.start.peak_rss_mb,
             "times_as_long": [round(value, 4) for value in self.ratio],
             **self.steps.to_json(),
-            "macs": work and work.macs,
-            "bytes_moved": work and work.bytes,
+            "macs": counts and counts.macs,
+            "bytes_moved": counts and counts.bytes,
             "share_of_peak": share and round(share, 4),
             "joules_per_run": self.joules and round(self.joules, 4),
             "golden_psnr_db": self.golden_psnr,
@@ -99,14 +106,14 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Bench:
+class BenchReport:
     """All results of one bench, and the machine's limits.
 
     peaks: 10^9 multiply-accumulates a second by arithmetic and engine. bandwidth: of memory, 10^9 bytes a second.
     file: what the steps were measured on. sensor: of energy, or why there is none.
     """
 
-    results: tuple[Result, ...]
+    results: tuple[BenchResult, ...]
     peaks: Mapping[Arithmetic, Mapping[str, float]]
     bandwidth: float
     file: str
@@ -127,7 +134,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """What to measure on.
 
     side: of a square input, in input-tensor pixels; 0 for each network's example size. file: for the steps of `zoo
@@ -143,9 +150,9 @@ class Subject:
         return str(self.file) if self.file else f"a made file of {width}x{height} pixels"
 
 
-def contenders_of(
+def list_candidates(
     artifacts: Mapping[str, Artifact], engines: Sequence[str], profile: DeviceProfile
-) -> list[Contender]:
+) -> list[Candidate]:
     """Each artifact on each engine; without engines, on the one that `zoo run` takes.
 
     Raises UnknownIdError for an engine that does not exist, UsageError for one that cannot run here, PluginError or
@@ -158,21 +165,21 @@ def contenders_of(
     found = {name: engines or [load(artifact, profile).engine] for name, artifact in artifacts.items()}
     several = len(set().union(*found.values())) > 1
     return [
-        Contender(f"{name} ({engine})" if several else name, artifact, engine)
+        Candidate(f"{name} ({engine})" if several else name, artifact, engine)
         for name, artifact in artifacts.items()
         for engine in found[name]
     ]
 
 
 def run_bench(
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     profile: DeviceProfile,
-    subject: Subject | None = None,
+    workload: Workload | None = None,
     *,
     rounds: int = 15,
     threads: int = 0,
     report: Reporter | None = None,
-) -> Bench:
+) -> BenchReport:
     """Measure: first each in a process of its own, then all in turns in this one, then whole files in turns.
 
     An engine's `run` gives its result as an array of this process, so that work on a GPU is done when it returns.
@@ -181,51 +188,59 @@ def run_bench(
     """
     import numpy as np
 
-    subject, report = subject or Subject(), report or SilentReporter()
-    if subject.file is not None:
-        open_regular(subject.file).close()
+    workload, report = workload or Workload(), report or SilentReporter()
+    if workload.file is not None:
+        open_regular(workload.file).close()
     threads = threads or profile.threads
-    shapes = [_shape(each.artifact.manifest.input, subject.side) for each in contenders]
-    report.start("load", len(contenders), "files")
-    starts, loaded, works = [], {}, []
+    shapes = [_shape(each.artifact.manifest.input, workload.side) for each in candidates]
+    report.start("load", len(candidates), "files")
+    starts, loaded, counted = [], {}, []
     inputs: dict[str, FloatArray] = {}
-    for each, shape in zip(contenders, shapes, strict=True):
-        starts.append(start_of(each.artifact.path, each.engine, profile.id, threads, shape))
+    for each, shape in zip(candidates, shapes, strict=True):
+        starts.append(measure_cold_start(each.artifact.path, each.engine, profile.id, threads, shape))
         loaded[each.name] = load(each.artifact, profile, engine=each.engine, threads=threads)
         inputs[each.name] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
-        works.append(_work(each, shape))
+        counted.append(_counts(each, shape))
         report.advance()
     report.start("measure the machine", None)
-    peaks = _peaks(contenders, profile, threads, report)
+    peaks = _peaks(candidates, profile, threads, report)
     bandwidth = bandwidth_gbs(profile, threads)
     latencies, joules, sensor = _timed(loaded, inputs, rounds, profile, report)
-    steps = _steps(loaded, subject, min(rounds, _FILE_ROUNDS), report)
+    steps = _steps(loaded, workload, min(rounds, _FILE_ROUNDS), report)
     report.finish()
-    first = latencies[contenders[0].name]
+    first = latencies[candidates[0].name]
     results = [
-        Result(
-            each, shape, latencies[each.name], start, ratio(latencies[each.name], first), steps[each.name], work,
-            max(peaks[each.arithmetic].values(), default=None), joules[each.name], loaded[each.name].golden_psnr,
+        BenchResult(
+            candidate=each,
+            shape=shape,
+            latency=latencies[each.name],
+            start=start,
+            ratio=latency_ratio(latencies[each.name], first),
+            steps=steps[each.name],
+            counts=counts,
+            peak=max(peaks[each.arithmetic].values(), default=None),
+            joules=joules[each.name],
+            golden_psnr=loaded[each.name].golden_psnr,
         )
-        for each, shape, start, work in zip(contenders, shapes, starts, works, strict=True)
-    ]  # fmt: skip
-    return Bench(tuple(results), peaks, bandwidth, str(subject), sensor)
+        for each, shape, start, counts in zip(candidates, shapes, starts, counted, strict=True)
+    ]
+    return BenchReport(tuple(results), peaks, bandwidth, str(workload), sensor)
 
 
-def _work(contender: Contender, shape: tuple[int, int, int]) -> Work | None:
+def _counts(candidate: Candidate, shape: tuple[int, int, int]) -> OpCounts | None:
     try:
-        return work_of(checked_model(contender.artifact), (1, *shape))
+        return count_operations(load_checked_model(candidate.artifact), (1, *shape))
     except MissingDependencyError:
         return None
 
 
 def _peaks(
-    contenders: Sequence[Contender], profile: DeviceProfile, threads: int, report: Reporter
+    candidates: Sequence[Candidate], profile: DeviceProfile, threads: int, report: Reporter
 ) -> dict[Arithmetic, dict[str, float]]:
     """Of each engine that runs the matrix products; the others are noted."""
-    peaks: dict[Arithmetic, dict[str, float]] = {each.arithmetic: {} for each in contenders}
+    peaks: dict[Arithmetic, dict[str, float]] = {each.arithmetic: {} for each in candidates}
     for arithmetic, by_engine in peaks.items():
-        for name in dict.fromkeys(each.engine for each in contenders):
+        for name in dict.fromkeys(each.engine for each in candidates):
             try:
                 by_engine[name] = peak_gmacs(plugins.engine(name), arithmetic, profile, threads)
             except ZooError as error:
@@ -236,7 +251,7 @@ def _peaks(
 class _Metered:
     """A session whose runs are counted in joules."""
 
-    def __init__(self, session: Session, meter: Meter) -> None:
+    def __init__(self, session: Session, meter: EnergyMeter) -> None:
         self._session, self._meter = session, meter
         self._used, self._runs = 0.0, 0
 
@@ -262,20 +277,22 @@ def _timed(
     report: Reporter,
 ) -> tuple[dict[str, Latency], dict[str, float | None], str]:
     report.start("measure in turns", rounds + WARM_UP, "rounds")
-    meter = Meter(profile.power_sensors)
+    meter = EnergyMeter(profile.power_sensors)
     try:
         sessions = {name: _Metered(each.session, meter) for name, each in loaded.items()}
-        found = measure(sessions, inputs, rounds=rounds, warm_up=WARM_UP, after_round=report.advance)
+        found = measure_latency(sessions, inputs, rounds=rounds, warm_up=WARM_UP, after_round=report.advance)
     finally:
         meter.close()
     return found, {name: session.joules for name, session in sessions.items()}, meter.sensor
 
 
-def _steps(loaded: Mapping[str, Loaded], subject: Subject, rounds: int, report: Reporter) -> dict[str, Steps]:
+def _steps(
+    loaded: Mapping[str, Loaded], workload: Workload, rounds: int, report: Reporter
+) -> dict[str, Steps]:
     report.start("run files in turns", rounds + 1, "rounds")
     with tempfile.TemporaryDirectory() as folder:
         files = {
-            name: subject.file or frame_file(each.artifact.manifest.input, *subject.frame, Path(folder))
+            name: workload.file or frame_file(each.artifact.manifest.input, *workload.frame, Path(folder))
             for name, each in loaded.items()
         }
         return measure_steps(loaded, files, rounds=rounds, after_round=report.advance)
@@ -297,7 +314,7 @@ def _shape(spec: InputSpec, side: int) -> tuple[int, int, int]:
     return spec.channels, side, side
 
 
-def open_all(names: Sequence[str], locate: Any) -> dict[str, Artifact]:
+def open_artifacts(names: Sequence[str], locate: Any) -> dict[str, Artifact]:
     """The artifacts called `names`, each by a name that is its own. Raises UsageError for one named twice."""
     found: dict[str, Artifact] = {}
     for name in names:

@@ -11,7 +11,7 @@ _RAPL = "sys/class/powercap/intel-rapl:[0-9]*"
 _SAMPLE_SECONDS = 0.02
 
 
-class Meter:
+class EnergyMeter:
     """Counts joules from its making until :meth:`close`.
 
     patterns: of a profile's power sensors: a file that tells mW, or "file of mV * file of mA"; all that match

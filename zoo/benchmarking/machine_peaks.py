@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from zoo.engines.opening import open_for
+from zoo.engines.opening import open_session_for
 from zoo.machine.processors import thread_count
 from zoo.onnx.graph import FLOAT, INT8, encode_node, encode_tensor
 from zoo.onnx.protobuf import encode_bytes, encode_number
@@ -34,7 +34,7 @@ def peak_gmacs(engine: Engine, arithmetic: Arithmetic, profile: DeviceProfile, t
     """
     import numpy as np
 
-    session = open_for(engine, _products(arithmetic), profile, threads=threads)
+    session = open_session_for(engine, _products(arithmetic), profile, threads=threads)
     inputs = np.ones((1, _CHANNELS, _SIDE, _SIDE), np.float32)
     seconds = _best(lambda: session.run(inputs), _RUNS)
     return _LAYERS * _CHANNELS**2 * _SIDE**2 / seconds / 1e9

@@ -17,7 +17,7 @@ from typing import Any
 from zoo.errors import IntegrityError
 from zoo.extras import require
 from zoo.machine.processors import multiplies_unsigned
-from zoo.onnx.uint8 import for_onnxruntime
+from zoo.onnx.uint8 import prepare_for_onnxruntime
 
 #: Operators that give another view of the same bytes.
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
@@ -32,7 +32,7 @@ _PRODUCTS = frozenset(
 
 
 @dataclass(frozen=True)
-class Work:
+class OpCounts:
     """macs: multiply-accumulates of convolutions and matrix products; bytes: read and written by all operators.
 
     Every operator of the fused graph reads its inputs, weights included, and writes its outputs once.
@@ -47,7 +47,7 @@ class Work:
         return self.macs / self.bytes
 
 
-def work_of(model: bytes, shape: Sequence[int]) -> Work:
+def count_operations(model: bytes, shape: Sequence[int]) -> OpCounts:
     """Count the work of one run on an input of `shape`, (N, C, H, W).
 
     Raises MissingDependencyError without ONNX Runtime, IntegrityError if it refuses the file or the shape.
@@ -59,7 +59,7 @@ def work_of(model: bytes, shape: Sequence[int]) -> Work:
         macs += _macs(operator, inputs, outputs)
         if operator not in _VIEWS:
             moved += sum(int(node[part]) for part in ("activation_size", "parameter_size", "output_size"))
-    return Work(macs, moved)
+    return OpCounts(macs, moved)
 
 
 def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]:
@@ -77,7 +77,7 @@ def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]
         options.add_session_config_entry("session.disable_prepacking", "1")
         try:
             session = runtime.InferenceSession(
-                for_onnxruntime(model, unsigned=multiplies_unsigned()),
+                prepare_for_onnxruntime(model, unsigned=multiplies_unsigned()),
                 options,
                 providers=["CPUExecutionProvider"],
             )

@@ -26,7 +26,7 @@ _COLOURS = ((200, 60, 40), (30, 100, 190), (40, 140, 80), (150, 80, 170), (190, 
 
 
 @dataclass(frozen=True)
-class Point:
+class RooflinePoint:
     """A measured network: multiply-accumulates for each byte it moves, and 10^9 of them a second."""
 
     name: str
@@ -34,7 +34,9 @@ class Point:
     gmacs_per_s: float
 
 
-def draw(points: Sequence[Point], peaks: Mapping[str, float], bandwidth: float, path: Path) -> None:
+def draw_roofline(
+    points: Sequence[RooflinePoint], peaks: Mapping[str, float], bandwidth: float, path: Path
+) -> None:
     """Draw the roof, min(peak, bandwidth * intensity) for each peak, and the points below it; both axes logarithmic.
 
     peaks: 10^9 multiply-accumulates a second by what they are of; bandwidth: 10^9 bytes a second. Raises OutputError
@@ -85,7 +87,7 @@ def _draw_axes(pen: ImageDraw, across: _Axis, up: _Axis) -> None:
     pen.text((left, top - 8), "GMAC/s", fill=_INK, font=_font(14), anchor="rs")
 
 
-def _draw_points(pen: ImageDraw, across: _Axis, up: _Axis, points: Sequence[Point]) -> None:
+def _draw_points(pen: ImageDraw, across: _Axis, up: _Axis, points: Sequence[RooflinePoint]) -> None:
     """Dots with their names, on the side where there is more room, none over another."""
     lowest = {"lm": 0.0, "rm": 0.0}
     for number, point in enumerate(sorted(points, key=lambda point: -point.gmacs_per_s)):

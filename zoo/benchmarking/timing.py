@@ -38,7 +38,7 @@ class Latency:
         return {"median_ms": round(self.median, 3), "quartiles_ms": [round(self.low, 3), round(self.high, 3)]}
 
 
-def measure(
+def measure_latency(
     sessions: Mapping[str, Session],
     inputs: FloatArray | Mapping[str, FloatArray],
     *,
@@ -63,7 +63,7 @@ def measure(
     return {name: _summary(values) for name, values in times.items()}
 
 
-def ratio(slow: Latency, fast: Latency) -> tuple[float, float, float]:
+def latency_ratio(slow: Latency, fast: Latency) -> tuple[float, float, float]:
     """How many times as long `slow` takes: the ratio of medians, and quartiles of the ratios round by round."""
     pairs = [a / b for a, b in zip(slow.times, fast.times, strict=True)]
     around = _summary(pairs)

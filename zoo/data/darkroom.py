@@ -11,12 +11,12 @@ import numpy as np
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.cameras import CAMERAS
 from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose, linear_to_srgb, srgb_to_linear
-from zoo.data.picture_folders import Picture, PictureSet
+from zoo.data.picture_folders import ImageSet, Picture
 from zoo.errors import UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
-from zoo.raw.pack import pack
+from zoo.raw.pack import pack_mosaic
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -64,7 +64,7 @@ class Darkroom(Dataset):
             raise UsageError(
                 f"darkroom: min_ratio {self.config.min_ratio:g} is above max_ratio {self.config.max_ratio:g}."
             )
-        self._pictures = PictureSet(self.config.photos, packaged=self.config.packaged)
+        self._pictures = ImageSet(self.config.photos, packaged=self.config.packaged)
 
     def scenes(self, split: Split) -> Sequence[str]:
         return [picture.scene for picture in self._pictures.of(split)]
@@ -111,7 +111,7 @@ def _check(architecture: Architecture) -> None:
 
 
 def _sample(name: str, scene: str, exposure: Exposure, architecture: Architecture) -> Sample:
-    packed = pack(decode(exposure.dng), architecture.input, exposure.shot.ratio)
+    packed = pack_mosaic(decode(exposure.dng), architecture.input, exposure.shot.ratio)
     return Sample(name, scene, packed.data, np.ascontiguousarray(exposure.target.transpose(2, 0, 1)))
 
 

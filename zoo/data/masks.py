@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
-from zoo.data.picture_folders import PictureCache
+from zoo.data.picture_folders import ImageCache
 from zoo.data.random_crops import random_window
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input
@@ -74,7 +74,7 @@ class Masks(Dataset):
         images, labels = _sources(self.config)
         self._pairs = _paired(pages_of(images), pages_of(labels, indices=True), images, labels)
         self._splits = self._split()
-        self._cache: PictureCache[Page] = PictureCache(read_page)
+        self._cache: ImageCache[Page] = ImageCache(read_page)
 
     def _split(self) -> dict[Split, list[_Pair]]:
         config, names = self.config, [pair.name for pair in self._pairs]

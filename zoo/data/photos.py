@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
-from zoo.data.picture_folders import Picture, PictureSet
+from zoo.data.picture_folders import ImageSet, Picture
 from zoo.errors import UsageError
 from zoo.options import option
 
@@ -43,7 +43,7 @@ class Photos(Dataset):
 
     def __init__(self, config: PhotosConfig | None = None) -> None:
         super().__init__(config)
-        self._pictures = PictureSet(self.config.photos, packaged=self.config.packaged)
+        self._pictures = ImageSet(self.config.photos, packaged=self.config.packaged)
 
     def scenes(self, split: Split) -> Sequence[str]:
         return [picture.scene for picture in self._pictures.of(split)]

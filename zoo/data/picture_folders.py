@@ -97,7 +97,7 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
     return pixels[:height, :width]
 
 
-class PictureSet:
+class ImageSet:
     """Photographs by split, with the last ones read kept in memory.
 
     folders: of the user's own photographs. packaged: whether those of installed packages join in. Raises InputError
@@ -122,7 +122,7 @@ class PictureSet:
                 hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
             )
         self._pictures = tuple(pictures)
-        self._cache: PictureCache[Path] = PictureCache(read_picture)
+        self._cache: ImageCache[Path] = ImageCache(read_picture)
 
     def of(self, split: Split) -> list[Picture]:
         """The photographs of a split, in a fixed order."""
@@ -144,7 +144,7 @@ class PictureSet:
         return ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
 
 
-class PictureCache(Generic[Key]):
+class ImageCache(Generic[Key]):
     """The last pictures that `read` gave, up to a fixed number of bytes."""
 
     def __init__(self, read: Callable[[Key], npt.NDArray[Any]], limit: int = _CACHE_BYTES) -> None:

@@ -15,7 +15,7 @@ from zoo.data.random_crops import random_window
 from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
-from zoo.raw.pack import pack
+from zoo.raw.pack import pack_mosaic
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -147,7 +147,7 @@ def _load(pair: Pair, architecture: Architecture) -> Sample:
             f"{pair.short} is from a {frame.kind} sensor; {architecture.id} takes {architecture.input.mosaic} files.",
             hint="Use --data 'sid(root=DIR,camera=Fuji)' with unet-xtrans, camera=Sony with the others.",
         )
-    packed = pack(frame, architecture.input, pair.ratio)
+    packed = pack_mosaic(frame, architecture.input, pair.ratio)
     target = _develop(pair.long)
     height, width = frame.mosaic.shape
     if target.shape[:2] != (height, width):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo import plugins
 from zoo.contracts import DeviceProfile
 from zoo.devices import board_of
-from zoo.doctor.finding import Finding, State
+from zoo.doctor.finding import Finding, Severity
 from zoo.doctor.fitting import fit_findings
 from zoo.doctor.hardware import machine_findings, memory_findings, power_findings
 from zoo.doctor.software import software_findings
@@ -45,4 +45,4 @@ def examine(
 
 
 def _gap_findings(profile: DeviceProfile) -> list[Finding]:
-    return [Finding(f"{profile.id}: {gap.what}", State.NOTE, gap.effect) for gap in profile.gaps]
+    return [Finding(f"{profile.id}: {gap.what}", Severity.NOTE, gap.effect) for gap in profile.gaps]

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 
-class State(str, Enum):
+class Severity(str, Enum):
     """How good it is."""
 
     OK = "ok"
@@ -20,7 +20,7 @@ class Finding:
     """subject: what was looked at; found: what it is like; remedy: the command or step that helps, or ""."""
 
     subject: str
-    state: State
+    state: Severity
     found: str
     remedy: str = ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from zoo.doctor.finding import Finding, State
+from zoo.doctor.finding import Finding, Severity
 from zoo.runner.budget import fits, least_memory, whole_memory
 
 if TYPE_CHECKING:
@@ -29,13 +29,16 @@ def fit_findings(artifact: Artifact, profile: DeviceProfile, megapixels: float) 
     if not fits(artifact, *sides, profile):
         yield Finding(
             subject,
-            State.PROBLEM,
+            Severity.PROBLEM,
             f"{found}: it would swap, or be killed",
             "Take a smaller network:  zoo list",
         )
     elif whole > profile.memory_mb:
         yield Finding(
-            subject, State.NOTE, f"{found}: only in tiles does it stay out of swap", "Run it with:  zoo run"
+            subject,
+            Severity.NOTE,
+            f"{found}: only in tiles does it stay out of swap",
+            "Run it with:  zoo run",
         )
     else:
-        yield Finding(subject, State.OK, found)
+        yield Finding(subject, Severity.OK, found)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.devices import board_of, usable_memory
-from zoo.doctor.finding import Finding, State
+from zoo.doctor.finding import Finding, Severity
 from zoo.machine.processors import usable_processors
 
 _VNNI = ("avx512_vnni", "avx_vnni")
@@ -23,17 +23,17 @@ def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:
     profile = board_of(root)
     release = _release(root)
     named = f"{model}{f', {release}' if release else ''}" if model else f"{platform.machine()} computer"
-    yield Finding("board", State.OK, f"{named}, profile {profile or 'host'}")
+    yield Finding("board", Severity.OK, f"{named}, profile {profile or 'host'}")
     flags = set(re.findall(r"\w+", _read(root / "proc/cpuinfo")))
     count = usable_processors(root)
     if flags & set(_VNNI):
-        yield Finding("processor", State.OK, f"{count} usable, int8 dot products (VNNI)")
+        yield Finding("processor", Severity.OK, f"{count} usable, int8 dot products (VNNI)")
     elif flags & set(_DOT_PRODUCT):
-        yield Finding("processor", State.OK, f"{count} usable, int8 dot products (asimddp)")
+        yield Finding("processor", Severity.OK, f"{count} usable, int8 dot products (asimddp)")
     else:
         yield Finding(
             "processor",
-            State.NOTE,
+            Severity.NOTE,
             f"{count} usable, no int8 dot products: int8 gains less than half of what it could",
         )
 
@@ -43,17 +43,17 @@ def memory_findings(root: Path = Path("/")) -> Iterator[Finding]:
     figures = memory_figures(root)
     usable = usable_memory(root) >> 20
     free = figures.get("MemAvailable", 0) >> 10
-    yield Finding("memory", State.OK, f"{usable:,} MB for this process, {free:,} MB of it free now")
+    yield Finding("memory", Severity.OK, f"{usable:,} MB for this process, {free:,} MB of it free now")
     total, unused = figures.get("SwapTotal", 0) >> 10, figures.get("SwapFree", 0) >> 10
     if not total:
-        yield Finding("swap", State.OK, "none: what does not fit is refused or killed, not swapped")
+        yield Finding("swap", Severity.OK, "none: what does not fit is refused or killed, not swapped")
     elif total - unused > 64:
         yield Finding(
-            "swap", State.NOTE, f"{total - unused:,} of {total:,} MB in use: measurements will be slow and wrong",
+            "swap", Severity.NOTE, f"{total - unused:,} of {total:,} MB in use: measurements will be slow and wrong",
             "Close programs, then empty it:  sudo swapoff -a && sudo swapon -a",
         )  # fmt: skip
     else:
-        yield Finding("swap", State.OK, f"{total:,} MB, unused")
+        yield Finding("swap", Severity.OK, f"{total:,} MB, unused")
 
 
 def memory_figures(root: Path = Path("/")) -> dict[str, int]:
@@ -67,18 +67,18 @@ def power_findings(root: Path = Path("/")) -> Iterator[Finding]:
     """Power mode and clocks."""
     mode = _power_mode()
     if mode:
-        yield Finding("power mode", State.OK, mode, "Change it:  sudo nvpmodel -m MODE")
+        yield Finding("power mode", Severity.OK, mode, "Change it:  sudo nvpmodel -m MODE")
     governors = {
         _read(path).strip() for path in root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor")
     } - {""}
     if governors and governors != {"performance"}:
         remedy = "sudo jetson_clocks" if mode else "sudo cpupower frequency-set -g performance"
         yield Finding(
-            "clocks", State.NOTE, f"governor {', '.join(sorted(governors))}: clocks follow the load, timings vary",
+            "clocks", Severity.NOTE, f"governor {', '.join(sorted(governors))}: clocks follow the load, timings vary",
             f"Fix them while measuring:  {remedy}",
         )  # fmt: skip
     elif governors:
-        yield Finding("clocks", State.OK, "governor performance")
+        yield Finding("clocks", Severity.OK, "governor performance")
 
 
 def _power_mode() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.engines.cuda import CUDA
-from zoo.engines.ort_session import obstacle
+from zoo.engines.ort_session import provider_problem
 from zoo.engines.tensorrt import TENSORRT
 from zoo.machine.nvidia import has_gpu
 
@@ -26,7 +26,7 @@ def engine_remedy(name: str, profile: DeviceProfile, root: Path = Path("/")) -> 
         return f"pip install zoo-{name}"
     if not has_gpu(root):
         return ""
-    if obstacle(TENSORRT if name == "tensorrt" else CUDA) is not None:
+    if provider_problem(TENSORRT if name == "tensorrt" else CUDA) is not None:
         return gpu_runtime_remedy(profile)
     return "sudo apt install tensorrt" if "jetpack" in profile.software else "pip install tensorrt"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from zoo import plugins
 from zoo.contracts import DeviceProfile
-from zoo.doctor.finding import Finding, State
+from zoo.doctor.finding import Finding, Severity
 from zoo.doctor.remedies import engine_remedy, gpu_runtime_remedy, runtime_remedy
-from zoo.engines.opening import blaming
+from zoo.engines.opening import name_engine_in_errors
 from zoo.engines.ort_session import DISTRIBUTIONS
 from zoo.errors import UnknownIdError, ZooError
 from zoo.plugins.discovery import version_of
@@ -22,12 +22,12 @@ _NEEDED = ("numpy", "rawpy", "pillow", "safetensors", "tifffile")
 def software_findings(profile: DeviceProfile, root: Path = Path("/")) -> Iterator[Finding]:
     """Python, packages, engines."""
     yield Finding(
-        "python", State.OK, f"{platform.python_version()} ({platform.libc_ver()[1] or sys.platform})"
+        "python", Severity.OK, f"{platform.python_version()} ({platform.libc_ver()[1] or sys.platform})"
     )
     for name in _NEEDED:
         version = version_of(name)
         if version is None:
-            yield Finding(name, State.PROBLEM, "not installed", f"pip install {name}")
+            yield Finding(name, Severity.PROBLEM, "not installed", f"pip install {name}")
     yield from _runtimes(profile)
     yield from _engines(profile, root)
 
@@ -39,11 +39,11 @@ def _runtimes(profile: DeviceProfile) -> Iterator[Finding]:
         keep = next(name for name in found if name != "onnxruntime")
         again = gpu_runtime_remedy(profile).partition("&& ")[2] if keep == "onnxruntime-gpu" else ""
         yield Finding(
-            "onnxruntime", State.PROBLEM, f"{shown} are installed, and each overwrites files of the other",
+            "onnxruntime", Severity.PROBLEM, f"{shown} are installed, and each overwrites files of the other",
             f"pip uninstall -y {' '.join(found)} && {again or f'pip install {keep}'}",
         )  # fmt: skip
     elif found:
-        yield Finding("onnxruntime", State.OK, shown)
+        yield Finding("onnxruntime", Severity.OK, shown)
 
 
 def _engines(profile: DeviceProfile, root: Path) -> Iterator[Finding]:
@@ -52,26 +52,26 @@ def _engines(profile: DeviceProfile, root: Path) -> Iterator[Finding]:
     for name in profile.engines:
         try:
             engine = plugins.engine(name)
-            with blaming(name):
+            with name_engine_in_errors(name):
                 obstacle = engine.available()
                 version = engine.version() if obstacle is None else ""
         except UnknownIdError:
             remedy = engine_remedy(name, profile, root)
-            yield Finding(f"engine {name}", State.NOTE, "not installed; it would be preferred", remedy)
+            yield Finding(f"engine {name}", Severity.NOTE, "not installed; it would be preferred", remedy)
             continue
         except ZooError as error:
-            yield Finding(f"engine {name}", State.NOTE, error.message.splitlines()[0], error.hint or "")
+            yield Finding(f"engine {name}", Severity.NOTE, error.message.splitlines()[0], error.hint or "")
             continue
         if obstacle is not None:
-            yield Finding(f"engine {name}", State.NOTE, obstacle, engine_remedy(name, profile, root))
+            yield Finding(f"engine {name}", Severity.NOTE, obstacle, engine_remedy(name, profile, root))
             continue
         used = "" if chosen else ", the one that is used"
         chosen = True
-        yield Finding(f"engine {name}", State.OK, f"{version}{used}")
+        yield Finding(f"engine {name}", Severity.OK, f"{version}{used}")
     if not chosen:
         yield Finding(
             "engine",
-            State.PROBLEM,
+            Severity.PROBLEM,
             f"none of {', '.join(profile.engines)} can run here",
             runtime_remedy(profile),
         )

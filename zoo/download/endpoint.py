@@ -59,7 +59,7 @@ def endpoint() -> str:
         named = False
     if not named or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise UsageError(
-            f"HF_ENDPOINT is {redacted(given)!r}, which is no address of a Hub.",
+            f"HF_ENDPOINT is {redact(given)!r}, which is no address of a Hub.",
             hint=f"Unset it, or give it the form:  export HF_ENDPOINT={PUBLIC}",
         )
     if "@" in parts.netloc:
@@ -116,17 +116,17 @@ def is_set(variable: str) -> bool:
     return bool(os.environ.get(variable))
 
 
-def hide(secret: str) -> None:
-    """Have :func:`redacted` hide a token that is neither in the environment nor in a file."""
+def add_secret(secret: str) -> None:
+    """Have :func:`redact` hide a token that is neither in the environment nor in a file."""
     _HIDDEN.add(secret)
 
 
-def tells_a_token(text: str) -> bool:
+def contains_token(text: str) -> bool:
     """Whether `text` holds one of the user's tokens, or what looks like anybody's."""
     return any(secret in text for secret in _secrets()) or _HUB_TOKEN.search(text) is not None
 
 
-def redacted(text: object) -> str:
+def redact(text: object) -> str:
     """`text` without tokens, passwords and signed links. Everything that leaves zoo.publishing goes through it."""
     shown = str(text)
     for secret in _secrets():

@@ -11,9 +11,9 @@ from zoo.artifacts import open_artifact
 from zoo.artifacts.manifest import MANIFEST_NAME, Manifest, needed_by_runner, parse_manifest
 from zoo.checkpoints.places import cached_path
 from zoo.contracts import DeviceProfile, Reporter
-from zoo.download.origins import FolderSource, source_at
+from zoo.download.origins import FolderSource, open_source
 from zoo.download.partial import Partial
-from zoo.download.retry import Limits
+from zoo.download.retry import RetryLimits
 from zoo.download.web import Client
 from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
 from zoo.registry import Checkpoint
@@ -30,7 +30,7 @@ def fetch(
     device: DeviceProfile | None,
     keep: frozenset[str],
     replace: bool,
-    limits: Limits,
+    limits: RetryLimits,
     report: Reporter,
 ) -> tuple[frozenset[str], str]:
     """Make `target` a folder of the files of `wanted`, or of those that `device` needs.
@@ -101,7 +101,7 @@ class _Sources:
         failures: list[ZooError] = []
         for address in list(self._addresses):
             try:
-                source_at(address, self._wanted, self._client).fetch(name, partial, report)
+                open_source(address, self._wanted, self._client).fetch(name, partial, report)
                 self.used = address
                 return
             except OutputError:

@@ -8,8 +8,8 @@ from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME
 from zoo.contracts import Reporter
 from zoo.download.endpoint import endpoint, token
 from zoo.download.origins import HubSource, check_online
-from zoo.download.retry import Limits
-from zoo.download.revision import MovingName, described, revision_address
+from zoo.download.retry import RetryLimits
+from zoo.download.revision import MutableRevision, checkpoint_at, revision_url
 from zoo.download.web import Client
 from zoo.errors import NetworkError
 from zoo.registry import Checkpoint
@@ -19,7 +19,7 @@ from zoo.schema import parse_json
 _LARGEST_ANSWER = 16 << 20
 
 
-def unpinned(address: HubAddress, limits: Limits, report: Reporter) -> Checkpoint:
+def read_unpinned_checkpoint(address: HubAddress, limits: RetryLimits, report: Reporter) -> Checkpoint:
     """A checkpoint that no registry lists, with the files that its own manifest at that commit lists.
 
     Raises NetworkError, IntegrityError.
@@ -28,12 +28,12 @@ def unpinned(address: HubAddress, limits: Limits, report: Reporter) -> Checkpoin
     with Client(limits, report) as client:
         source = HubSource(address, client)
         content = source.read(MANIFEST_NAME, LARGEST_MANIFEST)
-    return described(address, content)
+    return checkpoint_at(address, content)
 
 
-def commit_of(moving: MovingName, limits: Limits, report: Reporter) -> str:
+def resolve_commit(moving: MutableRevision, limits: RetryLimits, report: Reporter) -> str:
     """The commit that a branch or a tag means at present. Raises NetworkError."""
-    url = revision_address(endpoint(), moving)
+    url = revision_url(endpoint(), moving)
     check_online(f"The commit of {moving.repository}@{moving.revision}")
     with Client(limits, report) as client:
         answer = parse_json(client.read(url, _LARGEST_ANSWER, token()), url, error=NetworkError)

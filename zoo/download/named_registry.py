@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.contracts import Reporter, SilentReporter
-from zoo.download.endpoint import redacted
-from zoo.download.retry import Limits
+from zoo.download.endpoint import redact
+from zoo.download.retry import RetryLimits
 from zoo.errors import IntegrityError, UsageError
 from zoo.registry import Checkpoint, checkpoints, merge, parse_registry
 from zoo.registry.registry_toml import LARGEST
@@ -34,7 +34,7 @@ def load_registries(registry: str | None, report: Reporter | None = None) -> Map
 def _from_web(address: str, report: Reporter) -> Mapping[str, Checkpoint]:
     if reason := check_web_address(address):
         raise UsageError(
-            f"The registry {redacted(address)} {reason}.",
+            f"The registry {redact(address)} {reason}.",
             hint="Name a file, or an address such as https://HOST/FILE.",
         )
     # Imported here: most pulls need no network, and this is what starts it.
@@ -42,6 +42,6 @@ def _from_web(address: str, report: Reporter) -> Mapping[str, Checkpoint]:
     from zoo.download.web import Client
 
     check_online(f"The registry {address}")
-    with Client(Limits.of_environment(), report) as client:
+    with Client(RetryLimits.of_environment(), report) as client:
         content = client.read(address, LARGEST)
     return parse_registry(content, address, remote=True)

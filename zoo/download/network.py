@@ -9,7 +9,7 @@ import ssl
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from zoo.download.endpoint import redacted
+from zoo.download.endpoint import redact
 from zoo.errors import UsageError
 
 
@@ -26,7 +26,7 @@ def proxy_for(scheme: str, host: str) -> SplitResult | None:
         usable = False
     if not usable:
         raise UsageError(
-            f"The proxy {redacted(named)} cannot be used: only http:// proxies are known.",
+            f"The proxy {redact(named)} cannot be used: only http:// proxies are known.",
             hint="Set HTTPS_PROXY to one, or exempt the server with NO_PROXY.",
         )
     return parts

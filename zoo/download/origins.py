@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from zoo.contracts import Reporter
 from zoo.download.endpoint import endpoint, offline, token
 from zoo.download.partial import Partial
-from zoo.download.transfer import download, refuse
+from zoo.download.transfer import download, raise_for_mismatch
 from zoo.download.web import Client
 from zoo.errors import IntegrityError, NetworkError
 from zoo.registry import PACKAGE_SOURCE, Checkpoint, shipped_folder
@@ -18,7 +18,7 @@ from zoo.registry.sources import HubAddress, hub_address
 from zoo.storage.atomic import CHUNK, open_regular, reading
 
 
-class Source(Protocol):
+class CheckpointSource(Protocol):
     """A place that holds the files of one checkpoint."""
 
     def fetch(self, name: str, partial: Partial, report: Reporter) -> None:
@@ -48,7 +48,7 @@ class FolderSource:
         if problem := partial.problem():
             report.advance(-partial.size)
             partial.clear()
-            refuse(str(path), problem)
+            raise_for_mismatch(str(path), problem)
 
 
 class WebSource:
@@ -95,7 +95,7 @@ class HubSource(WebSource):
             )
 
 
-def source_at(address: str, wanted: Checkpoint, client: Client) -> Source:
+def open_source(address: str, wanted: Checkpoint, client: Client) -> CheckpointSource:
     """What `address`, one of the sources of a checkpoint, stands for."""
     if address == PACKAGE_SOURCE:
         return FolderSource(shipped_folder(wanted.id))

@@ -13,8 +13,14 @@ from zoo.checkpoints.places import cached_path, hub_path, lock_path, partial_pat
 from zoo.checkpoints.records import make_record, read_record, write_record
 from zoo.contracts import DeviceProfile, Reporter, SilentReporter
 from zoo.download.partial import remove_leftover
-from zoo.download.retry import Limits
-from zoo.download.revision import MovingName, described, refuse_moving, remark_on, requested
+from zoo.download.retry import RetryLimits
+from zoo.download.revision import (
+    MutableRevision,
+    checkpoint_at,
+    mutable_revision_error,
+    provenance_note,
+    resolve_request,
+)
 from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
 from zoo.registry import Checkpoint, checkpoints
 from zoo.registry.sources import HubAddress
@@ -47,7 +53,7 @@ def pull(
     device: DeviceProfile | None = None,
     known: Mapping[str, Checkpoint] | None = None,
     report: Reporter | None = None,
-    limits: Limits | None = None,
+    limits: RetryLimits | None = None,
 ) -> Pulled:
     """Install a checkpoint in the folder `out`, by default in the cache.
 
@@ -60,12 +66,12 @@ def pull(
     OutputError.
     """
     known = checkpoints() if known is None else known
-    report, limits = report or SilentReporter(), limits or Limits.of_environment()
-    request = requested(name, known)
-    if isinstance(request, MovingName):
+    report, limits = report or SilentReporter(), limits or RetryLimits.of_environment()
+    request = resolve_request(name, known)
+    if isinstance(request, MutableRevision):
         raise _refused(request, limits, report)
     wanted = request if isinstance(request, Checkpoint) else _unpinned(request, out, limits, report)
-    if remark := remark_on(wanted, known):
+    if remark := provenance_note(wanted, known):
         report.note(remark)
     target = cached_path(wanted) if out is None else out
     if (files := _held(target, wanted, device)) is not None:
@@ -82,7 +88,7 @@ def pull(
     return Pulled(wanted, target, files, fresh=True)
 
 
-def verified(folder: Path, wanted: Checkpoint) -> frozenset[str] | None:
+def verify_folder(folder: Path, wanted: Checkpoint) -> frozenset[str] | None:
     """The files of `wanted` in `folder`, all read and compared with their pins.
 
     None if the folder is not there, holds anything else, or lacks what every device needs.
@@ -108,7 +114,7 @@ def _held(target: Path, wanted: Checkpoint, device: DeviceProfile | None) -> fro
     """The files in `target`, if they are all that is needed, each verified since it was last written."""
     record = read_record(target)
     if record is None or record.digest != wanted.digest or not record.holds(frozenset(record.files)):
-        found = verified(target, wanted)
+        found = verify_folder(target, wanted)
         if found is None:
             return None
         record = make_record(wanted, target, found, record.source if record else "")
@@ -130,7 +136,7 @@ def _check_free(target: Path, wanted: Checkpoint) -> None:
     """Refuse a folder that holds something else. Raises OutputError."""
     with writing(target):
         occupied = target.is_dir() and any(target.iterdir())
-    if occupied and verified(target, wanted) is None:
+    if occupied and verify_folder(target, wanted) is None:
         raise OutputError(
             f"{target} exists and is not the checkpoint {wanted.id}.",
             hint=f"Remove it, or name another folder:  zoo pull {wanted.id} --out DIR",
@@ -138,7 +144,7 @@ def _check_free(target: Path, wanted: Checkpoint) -> None:
 
 
 def _fetch(
-    wanted: Checkpoint, target: Path, device: DeviceProfile | None, limits: Limits, report: Reporter
+    wanted: Checkpoint, target: Path, device: DeviceProfile | None, limits: RetryLimits, report: Reporter
 ) -> frozenset[str]:
     from zoo.download.fetch import fetch
 
@@ -154,7 +160,7 @@ def _fetch(
         target,
         device=device,
         keep=keep,
-        replace=in_cache or verified(target, wanted) is not None,
+        replace=in_cache or verify_folder(target, wanted) is not None,
         limits=limits,
         report=report,
     )
@@ -162,7 +168,7 @@ def _fetch(
     return files
 
 
-def _unpinned(address: HubAddress, out: Path | None, limits: Limits, report: Reporter) -> Checkpoint:
+def _unpinned(address: HubAddress, out: Path | None, limits: RetryLimits, report: Reporter) -> Checkpoint:
     """What lies at a commit of the Hub, by its own manifest; that of an earlier pull will do."""
     for folder in (out, hub_path(address)):
         record = read_record(folder) if folder else None
@@ -170,25 +176,25 @@ def _unpinned(address: HubAddress, out: Path | None, limits: Limits, report: Rep
             continue
         try:
             content = read_bytes(folder / MANIFEST_NAME, LARGEST_MANIFEST, error=IntegrityError)
-            found = described(address, content)
+            found = checkpoint_at(address, content)
         except ZooError:
             continue
         entry = record.files[MANIFEST_NAME]
         if record.id == found.id and hashlib.sha256(content).hexdigest() == entry.sha256:
             return found
-    from zoo.download.hub_lookup import unpinned
+    from zoo.download.hub_lookup import read_unpinned_checkpoint
 
-    return unpinned(address, limits, report)
+    return read_unpinned_checkpoint(address, limits, report)
 
 
-def _refused(moving: MovingName, limits: Limits, report: Reporter) -> ZooError:
+def _refused(moving: MutableRevision, limits: RetryLimits, report: Reporter) -> ZooError:
     from zoo.download.endpoint import offline
 
     if offline():
-        return refuse_moving(moving, None)
-    from zoo.download.hub_lookup import commit_of
+        return mutable_revision_error(moving, None)
+    from zoo.download.hub_lookup import resolve_commit
 
     try:
-        return refuse_moving(moving, commit_of(moving, limits, report))
+        return mutable_revision_error(moving, resolve_commit(moving, limits, report))
     except NetworkError as error:
         return error

@@ -12,7 +12,7 @@ from zoo.errors import NetworkError
 
 
 @dataclass(frozen=True)
-class Limits:
+class RetryLimits:
     """Bounds of a pull; times in seconds.
 
     timeout:      for connecting, and without a single byte.
@@ -32,7 +32,7 @@ class Limits:
     longest_wait: float = 60.0
 
     @classmethod
-    def of_environment(cls) -> Limits:
+    def of_environment(cls) -> RetryLimits:
         """The defaults, with the timeout of huggingface_hub's HF_HUB_DOWNLOAD_TIMEOUT if that is set."""
         with contextlib.suppress(ValueError):
             timeout = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", ""))
@@ -49,10 +49,10 @@ class TransientError(NetworkError):
         self.wait = wait
 
 
-class Patience:
+class RetryPolicy:
     """Counts the failures of one download, and waits between the attempts."""
 
-    def __init__(self, limits: Limits, report: Reporter) -> None:
+    def __init__(self, limits: RetryLimits, report: Reporter) -> None:
         self._limits = limits
         self._report = report
         self._in_a_row = self._in_all = 0

@@ -20,14 +20,14 @@ _SHORTEST_DIGEST = 8
 
 
 @dataclass(frozen=True)
-class MovingName:
+class MutableRevision:
     """A branch or a tag of a repository of the Hub, which may mean other bytes tomorrow."""
 
     repository: str
     revision: str
 
 
-def requested(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAddress | MovingName:
+def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAddress | MutableRevision:
     """What `name` stands for: an entry of a registry, or something on the Hub that none lists.
 
     Raises UnknownIdError for unknown names, UsageError if the registry pins another revision.
@@ -40,7 +40,7 @@ def requested(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAdd
                 hint="See what there is:  zoo list checkpoints",
             )
         if not re.fullmatch(COMMIT, revision):
-            return MovingName(plain, revision or "main")
+            return MutableRevision(plain, revision or "main")
         address = HubAddress(plain, revision)
         return next((each for each in known.values() if address in _addresses(each)), address)
     entry = find_checkpoint(plain, known)
@@ -52,7 +52,7 @@ def requested(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAdd
     return entry
 
 
-def described(address: HubAddress, content: bytes) -> Checkpoint:
+def checkpoint_at(address: HubAddress, content: bytes) -> Checkpoint:
     """The checkpoint at `address` whose zoo.json is `content`. Raises IntegrityError."""
     shown = f"{address.repository}@{address.commit}"
     manifest = parse_manifest(content, f"{shown}/{MANIFEST_NAME}")
@@ -68,7 +68,7 @@ def described(address: HubAddress, content: bytes) -> Checkpoint:
     )
 
 
-def refuse_moving(moving: MovingName, commit: str | None) -> UsageError:
+def mutable_revision_error(moving: MutableRevision, commit: str | None) -> UsageError:
     """The error for a branch or a tag, which is never pulled; `commit` is what it means at present, if known."""
     shown = f"{moving.repository}@{moving.revision}"
     if commit is None:
@@ -82,7 +82,7 @@ def refuse_moving(moving: MovingName, commit: str | None) -> UsageError:
     )
 
 
-def remark_on(wanted: Checkpoint, known: Mapping[str, Checkpoint]) -> str | None:
+def provenance_note(wanted: Checkpoint, known: Mapping[str, Checkpoint]) -> str | None:
     """What the user should know about a checkpoint that is not one of the installed registry."""
     own = [each for each in known.values() if built_in(each)]
     if wanted.pinned and built_in(wanted):
@@ -94,7 +94,7 @@ def remark_on(wanted: Checkpoint, known: Mapping[str, Checkpoint]) -> str | None
     return f"{wanted.id} is {where}{like or '.'}"
 
 
-def revision_address(endpoint: str, moving: MovingName) -> str:
+def revision_url(endpoint: str, moving: MutableRevision) -> str:
     """Where a Hub tells the commit of a branch or a tag."""
     return f"{endpoint}/api/models/{moving.repository}/revision/{quote(moving.revision, safe='')}"
 

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 from zoo.contracts import Reporter
 from zoo.download.partial import Partial
-from zoo.download.retry import Limits, Patience, TransientError
-from zoo.download.web import Answer, CheckHeaders, Client, shown_address
+from zoo.download.retry import RetryLimits, RetryPolicy, TransientError
+from zoo.download.web import CheckHeaders, Client, Response, shown_address
 from zoo.errors import IntegrityError, NetworkError
 
 _PIECE = 1 << 19
@@ -29,7 +29,7 @@ def download(
     token, check: see :meth:`Client.get`. Raises NetworkError if the
     server gives no whole file however often it is asked, IntegrityError if it gives another one than the wanted.
     """
-    patience = Patience(client.limits, report)
+    patience = RetryPolicy(client.limits, report)
     ranges, restarted = True, False
     pieced = partial.size > 0
     while True:
@@ -47,12 +47,12 @@ def download(
             return
         _clear(partial, report)
         if restarted or not pieced:
-            refuse(shown_address(url), problem)
+            raise_for_mismatch(shown_address(url), problem)
         # What an earlier pull left may have been damaged, or the file changed between two pieces of it.
         restarted, pieced = True, False
 
 
-def refuse(shown: str, problem: str) -> NoReturn:
+def raise_for_mismatch(shown: str, problem: str) -> NoReturn:
     """Raise IntegrityError for a file that is "longer", "shorter" or "altered"."""
     raise IntegrityError(
         f"{shown} is not the file that is pinned (it is {problem}); nothing was installed.",
@@ -81,7 +81,7 @@ def _ask(
         _receive(answer, partial, report, client.limits)
 
 
-def _prepare(answer: Answer, partial: Partial, report: Reporter) -> None:
+def _prepare(answer: Response, partial: Partial, report: Reporter) -> None:
     """Make sure that the body of the answer is what comes next, and as long as it should be."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
         raise NetworkError(f"{answer.shown}: the server sent it compressed, which was not asked for.")
@@ -94,17 +94,17 @@ def _prepare(answer: Answer, partial: Partial, report: Reporter) -> None:
         if not given or int(given[1]) != partial.size:
             raise _RangeError(f"{answer.shown}: the server gives another part than was asked for.")
         if given[3] != "*" and int(given[3]) != partial.entry.size:
-            refuse(answer.shown, "longer" if int(given[3]) > partial.entry.size else "shorter")
+            raise_for_mismatch(answer.shown, "longer" if int(given[3]) > partial.entry.size else "shorter")
     elif answer.status == 200:
         _clear(partial, report)
     else:
         raise NetworkError(f"{answer.shown}: the server says {answer.status}, which is no file.")
     length = answer.length()
     if length is not None and length != partial.missing:
-        refuse(answer.shown, "longer" if length > partial.missing else "shorter")
+        raise_for_mismatch(answer.shown, "longer" if length > partial.missing else "shorter")
 
 
-def _receive(answer: Answer, partial: Partial, report: Reporter, limits: Limits) -> None:
+def _receive(answer: Response, partial: Partial, report: Reporter, limits: RetryLimits) -> None:
     started, received = monotonic(), 0
     while partial.missing:
         piece = answer.read(min(_PIECE, partial.missing))
@@ -119,7 +119,7 @@ def _receive(answer: Answer, partial: Partial, report: Reporter, limits: Limits)
             started, received = monotonic(), 0
     if answer.length() is None and answer.read(1):
         _clear(partial, report)
-        refuse(answer.shown, "longer")
+        raise_for_mismatch(answer.shown, "longer")
 
 
 def _clear(partial: Partial, report: Reporter) -> None:

@@ -20,9 +20,9 @@ from types import TracebackType
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from zoo.contracts import Reporter
-from zoo.download.endpoint import redacted
+from zoo.download.endpoint import redact
 from zoo.download.network import authorization, proxy_for, tls
-from zoo.download.retry import Limits, Patience, TransientError
+from zoo.download.retry import RetryLimits, RetryPolicy, TransientError
 from zoo.errors import IntegrityError, NetworkError
 from zoo.registry.sources import is_loopback
 from zoo.version import __version__
@@ -38,7 +38,7 @@ Origin = tuple[str, str, int]
 CheckHeaders = Callable[[Message], None]
 
 
-class Answer:
+class Response:
     """A server's answer. status, headers (names in any case), and the body, read in pieces."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Answer:
         self._connection = connection
         self._response = response
 
-    def __enter__(self) -> Answer:
+    def __enter__(self) -> Response:
         return self
 
     def __exit__(
@@ -80,7 +80,7 @@ class Answer:
 class Client:
     """Keeps a connection open to each server that it has asked. Not for several threads at once."""
 
-    def __init__(self, limits: Limits, report: Reporter) -> None:
+    def __init__(self, limits: RetryLimits, report: Reporter) -> None:
         self.limits = limits
         self.report = report
         self._connections: dict[Origin, http.client.HTTPConnection] = {}
@@ -98,7 +98,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
         check: CheckHeaders = lambda headers: None,
-    ) -> Answer:
+    ) -> Response:
         """The answer to a GET, after redirects; its status is 2xx or 416.
 
         token: sent to the server of `url` and to no other, and not over an unencrypted connection that leaves
@@ -130,7 +130,7 @@ class Client:
         self, url: str, most: int, token: str | None = None, check: CheckHeaders = lambda headers: None
     ) -> bytes:
         """A small file or document, tried several times. Raises NetworkError, IntegrityError above `most` bytes."""
-        patience = Patience(self.limits, self.report)
+        patience = RetryPolicy(self.limits, self.report)
         while True:
             try:
                 with self.get(url, None, token, check) as answer:
@@ -138,7 +138,7 @@ class Client:
             except TransientError as error:
                 patience.failed(error)
 
-    def _ask(self, parts: SplitResult, headers: Mapping[str, str], shown: str) -> Answer:
+    def _ask(self, parts: SplitResult, headers: Mapping[str, str], shown: str) -> Response:
         origin = _origin(parts)
         while True:
             known = origin in self._connections
@@ -148,7 +148,7 @@ class Client:
                 target = f"{parts.scheme}://{parts.netloc}{target}"
             try:
                 connection.request("GET", target, headers={**headers, **via})
-                return Answer(shown, connection, connection.getresponse())
+                return Response(shown, connection, connection.getresponse())
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
                 del self._connections[origin]
@@ -185,13 +185,13 @@ class Client:
 def shown_address(url: str) -> str:
     """An address for messages: without its query, which may hold a signature."""
     parts = urlsplit(url)
-    return redacted(f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}")[:300]
+    return redact(f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}")[:300]
 
 
 # --------------------------------------------------------------------------------------------------- details
 
 
-def _whole(answer: Answer, most: int) -> bytes:
+def _whole(answer: Response, most: int) -> bytes:
     """The body of an answer of bounded length."""
     pieces, size = [], 0
     while piece := answer.read(most + 1 - size):
@@ -216,7 +216,7 @@ def _is_private(parts: SplitResult) -> bool:
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
-def _following(url: str, answer: Answer) -> str:
+def _following(url: str, answer: Response) -> str:
     """The address a redirect leads to. Raises NetworkError if it is not to be followed."""
     location = answer.headers.get("Location", "")
     # Servers send characters that are not allowed in an address; '%' stays, for what is quoted already.
@@ -240,7 +240,7 @@ def _following(url: str, answer: Answer) -> str:
     return following
 
 
-def _check_status(answer: Answer, with_token: bool) -> None:
+def _check_status(answer: Response, with_token: bool) -> None:
     """Raise what a status other than success or 416 means."""
     status = answer.status
     if 200 <= status < 300 or status == 416:
@@ -285,7 +285,7 @@ def _failure(shown: str, error: Exception) -> NetworkError:
             hint="If your network has a certificate of its own, name its file:  export SSL_CERT_FILE=FILE",
         )
     if isinstance(error, (ValueError, http.client.InvalidURL)) and not isinstance(error, OSError):
-        return NetworkError(f"{shown} cannot be asked for: {redacted(error)}.")
+        return NetworkError(f"{shown} cannot be asked for: {redact(error)}.")
     if isinstance(error, TimeoutError):
         reason = "nothing came for too long"
     elif isinstance(error, socket.gaierror):
@@ -293,7 +293,7 @@ def _failure(shown: str, error: Exception) -> NetworkError:
     elif isinstance(error, (ConnectionResetError, BrokenPipeError, http.client.HTTPException)):
         reason = "the connection ended, or what came was no HTTP"
     else:
-        reason = redacted(getattr(error, "strerror", None) or error).rstrip(".").lower()
+        reason = redact(getattr(error, "strerror", None) or error).rstrip(".").lower()
     return TransientError(
         f"{shown}: {reason}.", hint="Check the connection; the next pull goes on where this one ended."
     )

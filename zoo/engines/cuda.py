@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine
-from zoo.engines.ort_session import CPU, Provider, obstacle, open_session, runtime_version
+from zoo.engines.ort_session import CPU, Provider, open_session, provider_problem, runtime_version
 from zoo.machine.nvidia import has_gpu
-from zoo.onnx.check import model_bytes
+from zoo.onnx.check import read_model_bytes
 from zoo.onnx.dequantize import to_float
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class CudaEngine(Engine):
 
     def available(self) -> str | None:
         """None if a driver is loaded and this build of ONNX Runtime has the provider."""
-        return gpu_obstacle() or obstacle(CUDA)
+        return gpu_problem() or provider_problem(CUDA)
 
     def version(self) -> str:
         """Version of ONNX Runtime."""
@@ -44,11 +44,11 @@ class CudaEngine(Engine):
         Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself, or
         holds operators that are not standard; PluginError if ONNX Runtime refuses it or the GPU does not start.
         """
-        data = to_float(model_bytes(model))
+        data = to_float(read_model_bytes(model))
         return open_session(data, [cuda_provider(profile), (CPU, {})], threads=threads, profile=profile)
 
 
-def gpu_obstacle() -> str | None:
+def gpu_problem() -> str | None:
     """Why no GPU can be used here, None if one can."""
     return None if has_gpu() else "No driver of an NVIDIA GPU is loaded here."
 

@@ -15,8 +15,8 @@ from zoo.errors import ZooError
 def cached_leftovers() -> Iterator[tuple[str, Path]]:
     """Yield a description and the path of each; none of an engine that is not installed."""
     with contextlib.suppress(ZooError):
-        for path in tensorrt_cache.outdated(TensorRtEngine().version):
+        for path in tensorrt_cache.outdated_engines(TensorRtEngine().version):
             yield "TensorRT engine for another version", path
     with contextlib.suppress(ZooError):
-        for path in prepared_models.other_versions(runtime_version()):
+        for path in prepared_models.outdated_models(runtime_version()):
             yield "network prepared for another version", path

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine
-from zoo.engines.ort_session import CPU, obstacle, open_session, optimize, runtime_version
-from zoo.engines.prepared_models import prepared
+from zoo.engines.ort_session import CPU, open_session, optimize, provider_problem, runtime_version
+from zoo.engines.prepared_models import load_or_prepare
 from zoo.errors import IntegrityError
 from zoo.machine.processors import multiplies_unsigned
-from zoo.onnx.check import model_bytes
-from zoo.onnx.uint8 import for_onnxruntime
+from zoo.onnx.check import read_model_bytes
+from zoo.onnx.uint8 import prepare_for_onnxruntime
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
@@ -27,7 +27,7 @@ class OnnxRuntimeEngine(Engine):
 
     def available(self) -> str | None:
         """None if the package is installed."""
-        return obstacle()
+        return provider_problem()
 
     def version(self) -> str:
         """Version of the package, without importing it where its metadata tells."""
@@ -49,15 +49,15 @@ class OnnxRuntimeEngine(Engine):
         Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
         holds operators that are not standard, or if ONNX Runtime refuses it.
         """
-        data, unsigned = model_bytes(model), multiplies_unsigned()
+        data, unsigned = read_model_bytes(model), multiplies_unsigned()
 
         def rewritten() -> bytes:
-            return for_onnxruntime(data, unsigned=unsigned)
+            return prepare_for_onnxruntime(data, unsigned=unsigned)
 
         if digest is not None:
             # If what is kept does not load after all, the model itself does, or says why not.
             with contextlib.suppress(IntegrityError):
-                ready = prepared(
+                ready = load_or_prepare(
                     digest, self.version(), unsigned, lambda path: optimize(rewritten(), path), len(data)
                 )
                 if ready is not None:

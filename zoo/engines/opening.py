@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def blaming(engine: str) -> Iterator[None]:
+def name_engine_in_errors(engine: str) -> Iterator[None]:
     """Turn whatever an engine's own code raises into a PluginError that names the engine."""
     try:
         yield
@@ -30,7 +30,7 @@ def blaming(engine: str) -> Iterator[None]:
         ) from error
 
 
-def open_for(
+def open_session_for(
     engine: Engine,
     model: Path | bytes,
     profile: DeviceProfile,

@@ -30,7 +30,7 @@ CPU = "CPUExecutionProvider"
 Provider = tuple[str, Mapping[str, str]]
 
 
-def obstacle(provider: str = CPU) -> str | None:
+def provider_problem(provider: str = CPU) -> str | None:
     """Why a provider of ONNX Runtime cannot run here, as far as that is known without importing it; else None."""
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None:
@@ -99,7 +99,7 @@ def open_session(
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         reason = f"ONNX Runtime does not load the model{'' if wanted == CPU else f' on {wanted}'}: {_reason(error)}"
         raise (IntegrityError(reason) if wanted == CPU else PluginError(reason)) from error
-    refuse_replaced(wanted, session.get_providers())
+    check_provider_used(wanted, session.get_providers())
     return OnnxRuntimeSession(session, most_side)
 
 
@@ -119,7 +119,7 @@ def optimize(data: bytes, path: Path) -> None:
         raise IntegrityError("ONNX Runtime did not write the optimized model.")
 
 
-def refuse_replaced(wanted: str, used: Sequence[str]) -> None:
+def check_provider_used(wanted: str, used: Sequence[str]) -> None:
     """Raise PluginError unless the provider that was wanted is among those that a session uses."""
     if wanted not in used:
         raise PluginError(

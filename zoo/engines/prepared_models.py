@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import onnx
-from zoo.machine.processors import machine
+from zoo.machine.processors import machine_fingerprint
 from zoo.storage.result_cache import ResultCache, outdated
 
 _KIND = "onnxruntime"
@@ -23,7 +23,7 @@ _CODE = (Path(__file__), Path(onnx.__file__))
 LARGEST = 64 << 20
 
 
-def prepared(
+def load_or_prepare(
     digest: str, version: str, unsigned: bool, make: Callable[[Path], None], size: int
 ) -> bytes | None:
     """The optimized form of the network with this digest, from the cache or made now; None if it cannot be kept.
@@ -47,10 +47,10 @@ def prepared(
     return made
 
 
-def other_versions(version: str) -> Iterator[Path]:
+def outdated_models(version: str) -> Iterator[Path]:
     """Networks that were kept for another ONNX Runtime than this, another processor or another version of zoo."""
     return outdated(_KIND, _here(version), *_CODE)
 
 
 def _here(version: str) -> dict[str, Any]:
-    return {"engine_version": version, "machine": machine()}
+    return {"engine_version": version, "machine": machine_fingerprint()}

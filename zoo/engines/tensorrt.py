@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Engine, InputSpec
-from zoo.engines.cuda import cuda_provider, gpu_obstacle
-from zoo.engines.ort_session import CPU, obstacle, open_session, runtime_version
-from zoo.engines.tensorrt_cache import built_engine
+from zoo.engines.cuda import cuda_provider, gpu_problem
+from zoo.engines.ort_session import CPU, open_session, provider_problem, runtime_version
+from zoo.engines.tensorrt_cache import open_or_build_engine
 from zoo.errors import OutputError
 from zoo.machine.nvidia import tensorrt_version
-from zoo.onnx.check import model_bytes
+from zoo.onnx.check import read_model_bytes
 from zoo.onnx.dequantize import to_float
 from zoo.onnx.graph import read_model
-from zoo.onnx.packed_weights import expand
+from zoo.onnx.packed_weights import unpack_int4
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
@@ -49,7 +49,7 @@ class TensorRtEngine(Engine):
     def available(self) -> str | None:
         """None if a driver is loaded, this build of ONNX Runtime has the provider and TensorRT is installed."""
         missing = "The library of TensorRT (libnvinfer) is not installed."
-        return gpu_obstacle() or obstacle(TENSORRT) or (None if tensorrt_version() else missing)
+        return gpu_problem() or provider_problem(TENSORRT) or (None if tensorrt_version() else missing)
 
     def version(self) -> str:
         """Versions of ONNX Runtime and TensorRT."""
@@ -69,9 +69,9 @@ class TensorRtEngine(Engine):
         IntegrityError if it is damaged, reaches outside itself, or holds operators that are not standard; PluginError
         if ONNX Runtime refuses it or the GPU does not start.
         """
-        data = model_bytes(model)
+        data = read_model_bytes(model)
         # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 beside them.
-        data = expand(data) if has_int8(profile) else to_float(data)
+        data = unpack_int4(data) if has_int8(profile) else to_float(data)
         options = tensorrt_options(data, profile, spec)
         varies = "trt_profile_max_shapes" in options
         most_side = greatest_side(profile, (spec or _UNKNOWN).multiple_of) if varies else None
@@ -82,7 +82,7 @@ class TensorRtEngine(Engine):
             return open_session(data, providers, threads=threads, profile=profile, most_side=most_side)
 
         try:
-            return built_engine(data, options, self.version(), build)
+            return open_or_build_engine(data, options, self.version(), build)
         except OutputError:
             return build(None)  # a board's file system may be read-only; the engine is then built each time
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 _SUBJECT = "built-for.json"
 
 
-def built_engine(
+def open_or_build_engine(
     data: bytes,
     options: Mapping[str, str],
     version: str,
@@ -73,7 +73,7 @@ def lock_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-def outdated(version: Callable[[], str], *, root: Path = Path("/")) -> Iterator[Path]:
+def outdated_engines(version: Callable[[], str], *, root: Path = Path("/")) -> Iterator[Path]:
     """What can go: engines built with another version or for another GPU, and what killed builds left.
 
     version: gives that of TensorRT; only called if there is an engine.

@@ -13,10 +13,10 @@ from zoo.checkpoints.resolver import locate_artifact
 from zoo.contracts import TASKS, Architecture, Dataset, Reporter, Sample, Session, Split
 from zoo.data.choose import choose_dataset
 from zoo.errors import UsageError
-from zoo.evaluation.measures import YARDSTICKS
-from zoo.evaluation.predict import predictor
-from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
-from zoo.onnx.check import checked_model
+from zoo.evaluation.metrics import METRICS_BY_TASK
+from zoo.evaluation.predict import make_predictor
+from zoo.evaluation.quality import Agreement, Quality, evaluate_agreement, evaluate_quality
+from zoo.onnx.check import load_checked_model
 
 _ALL: tuple[Split, ...] = ("train", "val", "test")
 
@@ -60,14 +60,14 @@ def evaluate_artifact(
     A classifier is compared with the artifact called `against`. Raises ZooError subclasses.
     """
     artifact = locate_artifact(name, report=reporter)
-    architecture = as_deployed(artifact)
+    architecture = deployed_architecture(artifact)
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
         dataset, split = _Everything(dataset), "test"
-    predict = predictor(_open(artifact, engine, threads), architecture)
+    predict = make_predictor(_open(artifact, engine, threads), architecture)
     quality: Quality | Agreement
-    if architecture.output.kind in YARDSTICKS:
-        quality = evaluate(
+    if architecture.output.kind in METRICS_BY_TASK:
+        quality = evaluate_quality(
             predict, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
         )
     else:
@@ -76,14 +76,16 @@ def evaluate_artifact(
                 f"{name} gives logits; there are no labels to compare them with.",
                 hint="Name the artifact it should agree with:  zoo eval ... --against ARTIFACT",
             )
-        reference = predictor(_open(locate_artifact(against, report=reporter), engine, threads), architecture)
-        quality = agreement(
+        reference = make_predictor(
+            _open(locate_artifact(against, report=reporter), engine, threads), architecture
+        )
+        quality = evaluate_agreement(
             predict, reference, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
         )
     return Evaluation(name, artifact.manifest.fingerprint, engine, quality, _seen(artifact, dataset, split))
 
 
-def as_deployed(artifact: Artifact) -> Architecture:
+def deployed_architecture(artifact: Artifact) -> Architecture:
     """What the manifest says of the network; neither its architecture nor a file that defines it is needed."""
     manifest = artifact.manifest
     deployed = Architecture()
@@ -93,7 +95,7 @@ def as_deployed(artifact: Artifact) -> Architecture:
 
 
 def _open(artifact: Artifact, engine: str, threads: int) -> Session:
-    return plugins.engine(engine).open(checked_model(artifact), threads=threads)
+    return plugins.engine(engine).open(load_checked_model(artifact), threads=threads)
 
 
 def _seen(artifact: Artifact, dataset: Dataset, split: Split) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TILE_PIXELS = 1 << 18
 
 
-def predictor(session: Session, architecture: Architecture) -> Predict:
+def make_predictor(session: Session, architecture: Architecture) -> Predict:
     """A function from (C, h, w) of any size to (channels, scale*h, scale*w), or to (classes,) for logits.
 
     Pictures and masks are rounded to 8 bits, as they are written.

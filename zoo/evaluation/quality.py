@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, ZooError
-from zoo.evaluation.measures import YARDSTICKS, Measure
+from zoo.evaluation.metrics import METRICS_BY_TASK, Metric
 from zoo.images.decibels import PSNR_CEILING
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """What one image scored: a value for each measure, by its key."""
+    """What one image scored: a value for each metric, by its key."""
 
     name: str
     scene: str
@@ -34,12 +34,12 @@ class Score:
 
 @dataclass
 class Quality:
-    """Scores of the images of a split, and their means. measures: what they were scored by, the first foremost."""
+    """Scores of the images of a split, and their means. metrics: what they were scored by, the first foremost."""
 
     dataset: str
     split: str
     seed: int
-    measures: tuple[Measure, ...]
+    metrics: tuple[Metric, ...]
     scores: list[Score] = field(default_factory=list)
 
     def mean(self, key: str) -> float:
@@ -53,7 +53,7 @@ class Quality:
             "split": self.split,
             "seed": self.seed,
             "images": len(self.scores),
-            **{measure.key: _short(self.mean(measure.key)) for measure in self.measures},
+            **{metric.key: _short(self.mean(metric.key)) for metric in self.metrics},
             "per_image": [
                 {"name": score.name, **{key: _short(value) for key, value in score.values.items()}}
                 for score in self.scores
@@ -65,7 +65,7 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def evaluate(
+def evaluate_quality(
     predict: Predict,
     dataset: Dataset,
     architecture: Architecture,
@@ -76,18 +76,18 @@ def evaluate(
     limit: int | None = None,
 ) -> Quality:
     """Score the pictures or masks that `predict` makes of a split. Memory does not grow with their number."""
-    yardstick = YARDSTICKS[architecture.output.kind]
-    quality = Quality(dataset.id, split, seed, yardstick.measures)
+    metric_set = METRICS_BY_TASK[architecture.output.kind]
+    quality = Quality(dataset.id, split, seed, metric_set.metrics)
     images = len(dataset.scenes(split))
     if not images:
         raise _empty(dataset, split)
-    foremost, total = yardstick.measures[0], 0.0
+    foremost, total = metric_set.metrics[0], 0.0
     reporter.start(f"evaluate on {dataset.id}/{split}", min(images, limit or images), "images")
     for sample in islice(dataset.frames(architecture, split, seed), limit):
         if sample.target is None:
             raise ZooError(f"{sample.name} has no target to compare with.")
         height, width = sample.target.shape[1:]
-        values = yardstick.compare(predict(sample.inputs)[:, :height, :width], sample.target)
+        values = metric_set.compare(predict(sample.inputs)[:, :height, :width], sample.target)
         quality.scores.append(Score(sample.name, sample.scene, values))
         total += values[foremost.key]
         reporter.advance(1, **{f"mean {foremost.name}": total / len(quality.scores)})
@@ -123,7 +123,7 @@ class Agreement:
         }
 
 
-def agreement(
+def evaluate_agreement(
     predict: Predict,
     reference: Predict,
     dataset: Dataset,

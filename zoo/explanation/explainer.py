@@ -10,12 +10,12 @@ from zoo import plugins
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.data.choose import choose_dataset
 from zoo.errors import UsageError
-from zoo.evaluation.evaluator import as_deployed
+from zoo.evaluation.evaluator import deployed_architecture
 from zoo.explanation.intermediate_outputs import calibration_inputs, evaluation_inputs
-from zoo.explanation.observer_rules import parse_rules
-from zoo.explanation.quantized_artifact import Subject
+from zoo.explanation.observer_rules import parse_observer_rules
+from zoo.explanation.quantized_artifact import QuantizedArtifact
 from zoo.explanation.report import Comparison, Explanation, TensorReport
-from zoo.explanation.verdicts import why
+from zoo.explanation.verdicts import explain_difference
 
 if TYPE_CHECKING:
     from zoo.contracts import Reporter
@@ -44,14 +44,14 @@ def explain_artifact(
     """
     if compare and against:
         raise UsageError("Give either --compare or --against, not both.")
-    rules = parse_rules(compare) if compare else ()
+    rules = parse_observer_rules(compare) if compare else ()
     artifact = locate_artifact(name, report=reporter)
-    subject = Subject(name, artifact, pattern=pattern, rules=rules, threads=threads)
+    subject = QuantizedArtifact(name, artifact, pattern=pattern, rules=rules, threads=threads)
     subjects = [subject]
     if against:
         other = locate_artifact(against, report=reporter)
-        subjects.append(Subject(against, other, pattern=pattern, threads=threads))
-    architecture = as_deployed(subject.artifact)
+        subjects.append(QuantizedArtifact(against, other, pattern=pattern, threads=threads))
+    architecture = deployed_architecture(subject.artifact)
     data, dataset = choose_dataset(data, photos, architecture)
     if rules:
         crops = calibration_inputs(dataset, architecture, seed)
@@ -100,7 +100,7 @@ def _side_by_side(
         other = others.get(tensor.name)
         if other is None or tensor.choice is None or other.choice is None or tensor.distribution is None:
             continue
-        reason = why(tensor.choice, other.choice, tensor.bits, tensor.distribution)
+        reason = explain_difference(tensor.choice, other.choice, tensor.bits, tensor.distribution)
         rows.append(
             Comparison(tensor.name, tensor.kind, tensor.choice, other.choice, reason, tensor.distribution)
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.errors import InputError, IntegrityError
-from zoo.explanation.quantized_tensors import parse, without_rounding
+from zoo.explanation.quantized_tensors import parse_onnx, remove_activation_rounding
 from zoo.extras import require
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ _CALIBRATION_BATCH = 4
 _CALIBRATION_SIDE = 128
 
 
-class Taps:
-    """A file whose intermediate values can be read. Where one is tapped, operators around it are not fused.
+class IntermediateOutputs:
+    """A file whose intermediate values can be read. Where one is recorded, operators around it are not fused.
 
     With `rounding` false, activations that the file rounds pass as they are: what an observer would see.
     """
@@ -37,9 +37,9 @@ class Taps:
         runtime = require("onnxruntime", "Explaining a file", extra="cpu")
         from zoo.machine.processors import usable_processors
 
-        model = parse(data)
+        model = parse_onnx(data)
         if not rounding:
-            without_rounding(model)
+            remove_activation_rounding(model)
         self._input = model.graph.input[0].name
         self._values = tuple(values)
         given = {self._input, *(output.name for output in model.graph.output)}
@@ -57,7 +57,7 @@ class Taps:
             raise IntegrityError(f"ONNX Runtime does not load the model: {error}") from error
 
     def run(self, inputs: Values) -> Iterator[tuple[str, Values]]:
-        """Each tapped value for a batch (N, C, H, W), by name."""
+        """Each recorded value for a batch (N, C, H, W), by name."""
         wanted = [name for name in self._values if name != self._input]
         try:
             outputs = self._session.run(wanted, {self._input: np.ascontiguousarray(inputs)})

@@ -15,21 +15,21 @@ from zoo.suggest import did_you_mean
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zoo.explanation.rounding_rule import Rounding
+    from zoo.explanation.rounding_rule import RoundingRule
 
 #: Observers that can be compared: those of `ptq`.
 OBSERVERS = ("minmax", "moving-average", "percentile", "entropy", "mse")
 
 
 @dataclass(frozen=True)
-class Rule:
+class ObserverRule:
     """An observer with its one option, written `percentile` or `percentile=99.9`."""
 
     observer: Observer
     percentile: float = PERCENTILE
 
     @classmethod
-    def parse(cls, text: str) -> Rule:
+    def parse(cls, text: str) -> ObserverRule:
         """Raises UsageError for an observer that does not exist, or a percentile that is none."""
         name, _, value = text.strip().partition("=")
         if name not in OBSERVERS:
@@ -53,13 +53,13 @@ class Rule:
     def __str__(self) -> str:
         return self.observer if self.percentile == PERCENTILE else f"{self.observer}={self.percentile:g}"
 
-    def of_activation(self, magnitudes: Magnitudes, rounding: Rounding) -> Rounding:
+    def of_activation(self, magnitudes: Magnitudes, rounding: RoundingRule) -> RoundingRule:
         """Rounding with the range chosen for values that were counted; not all of them may be zeros."""
         return rounding.symmetric(
             np.array([magnitudes.range(self.observer, rounding.steps, self.percentile)])
         )
 
-    def of_weight(self, weight: npt.NDArray[np.float32], rounding: Rounding) -> Rounding:
+    def of_weight(self, weight: npt.NDArray[np.float32], rounding: RoundingRule) -> RoundingRule:
         """Rounding with the range chosen for each channel, or the whole weight: by squared error or the largest."""
         axis = rounding.axis
         rows = weight.reshape(1, -1)
@@ -82,9 +82,9 @@ class Rule:
         return self.observer == "mse"
 
 
-def parse_rules(text: str) -> tuple[Rule, Rule]:
+def parse_observer_rules(text: str) -> tuple[ObserverRule, ObserverRule]:
     """Two observers from ``minmax,mse``. Raises UsageError if there are not two different ones."""
-    rules = [Rule.parse(part) for part in text.split(",")]
+    rules = [ObserverRule.parse(part) for part in text.split(",")]
     if len(rules) != 2 or rules[0] == rules[1]:
         raise UsageError(
             f"--compare takes two different observers, not '{text[:60]}'.",

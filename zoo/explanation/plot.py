@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import ZooError
-from zoo.explanation.verdicts import number
+from zoo.explanation.verdicts import format_value
 from zoo.storage.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _Panel:
     choices: tuple[Choice, ...]
 
 
-def draw(explanation: Explanation, path: Path) -> None:
+def draw_histograms(explanation: Explanation, path: Path) -> None:
     """Draw the tensors that differ most, or, without a comparison, those of the largest error; at most MOST.
 
     Counts are on a logarithmic scale. Raises ZooError if nothing was measured, OutputError if `path` cannot be
@@ -97,7 +97,7 @@ def _draw_panel(pen: ImageDraw, panel: _Panel, x: int, y: int) -> None:
     for value in (low, high, *((0.0,) if low < 0 < high else ())):
         pen.text(
             (across(value), bottom + 4),
-            number(value),
+            format_value(value),
             fill=_FAINT,
             font=small,
             anchor=_anchor(value, low, high),
@@ -108,7 +108,7 @@ def _draw_panel(pen: ImageDraw, panel: _Panel, x: int, y: int) -> None:
             if low <= value <= high:
                 pen.line((across(value), top, across(value), bottom), fill=colour, width=2)
         ratio = "exact" if math.isinf(choice.sqnr_db) else f"{choice.sqnr_db:.1f} dB"
-        label = f"{choice.label[-24:]}: {number(choice.range)}, {ratio}"
+        label = f"{choice.label[-24:]}: {format_value(choice.range)}, {ratio}"
         pen.text((start, y + 27), label, fill=colour, font=small)
         start += pen.textlength(label, font=small) + 18
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import UsageError
-from zoo.explanation.intermediate_outputs import Taps
+from zoo.explanation.intermediate_outputs import IntermediateOutputs
 from zoo.explanation.quantized_tensors import quantized_tensors
-from zoo.explanation.report import Choice, Comparison, TensorReport, extremes, reach_of
-from zoo.explanation.rounding_rule import Rounding, dynamic_range
-from zoo.explanation.tensor_statistics import Damage, Distribution
-from zoo.explanation.verdicts import notes, why
-from zoo.onnx.check import checked_model
+from zoo.explanation.report import Choice, Comparison, TensorReport, covered_range, extremes
+from zoo.explanation.rounding_rule import RoundingRule, dynamic_range
+from zoo.explanation.tensor_statistics import Distribution, RoundingError
+from zoo.explanation.verdicts import describe_problems, explain_difference
+from zoo.onnx.check import load_checked_model
 from zoo.quantization.observers import Magnitudes
 from zoo.suggest import did_you_mean
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.artifacts.artifact import Artifact
-    from zoo.explanation.observer_rules import Rule
+    from zoo.explanation.observer_rules import ObserverRule
 
     Values = npt.NDArray[np.float32]
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 class _Tensor:
     """The sums of one tensor. alternatives: other ways to round it."""
 
-    def __init__(self, rounding: Rounding) -> None:
+    def __init__(self, rounding: RoundingRule) -> None:
         self.rounding = rounding
         self.distribution = Distribution()
-        self.damage = Damage(rounding)
-        self.alternatives: list[Damage] = []
+        self.error = RoundingError(rounding)
+        self.alternatives: list[RoundingError] = []
         self._scales: list[float] = []
         self._zero_points: list[float] = []
 
@@ -46,7 +46,7 @@ class _Tensor:
             self._scales.append(float(scale[0]))
             self._zero_points.append(float(zero_point[0]))
         self.distribution.add(values)
-        for damage in (self.damage, *self.alternatives):
+        for damage in (self.error, *self.alternatives):
             damage.add(values)
 
     def report(self, label: str) -> TensorReport:
@@ -57,24 +57,24 @@ class _Tensor:
         choice = None
         remarks: tuple[str, ...] = ("the artifact holds no float weights, so the error is unknown",)
         if spread.counts.any():
-            choice = Choice.of(label, self.damage, reach_of(rounding, self._scales, self._zero_points))
+            choice = Choice.of(label, self.error, covered_range(rounding, self._scales, self._zero_points))
             signed = rounding.low < 0 and rounding.kind == "activation"
-            remarks = notes(choice, rounding.bits, spread, signed=signed)
+            remarks = describe_problems(choice, rounding.bits, spread, signed=signed)
         return TensorReport(
             rounding.name, rounding.kind, rounding.bits, rounding.scale.size, scale,
             (round(zeros[0]), round(zeros[1])), choice, spread if choice else None, remarks,
         )  # fmt: skip
 
-    def comparison(self, rules: Sequence[Rule]) -> Comparison:
+    def comparison(self, rules: Sequence[ObserverRule]) -> Comparison:
         first, second = (
             Choice.of(str(rule), damage, damage.rounding.reach)
             for rule, damage in zip(rules, self.alternatives, strict=True)
         )
-        reason = why(first, second, self.rounding.bits, self.distribution)
+        reason = explain_difference(first, second, self.rounding.bits, self.distribution)
         return Comparison(self.rounding.name, self.rounding.kind, first, second, reason, self.distribution)
 
 
-class Subject:
+class QuantizedArtifact:
     """The quantized tensors of an artifact whose names match `pattern`.
 
     With `rules`, ranges are judged on values that were not rounded before, as observers see them; without, on
@@ -87,11 +87,11 @@ class Subject:
         artifact: Artifact,
         *,
         pattern: str = "",
-        rules: Sequence[Rule] = (),
+        rules: Sequence[ObserverRule] = (),
         threads: int = 0,
     ) -> None:
         self.name, self.artifact, self._rules = name, artifact, rules
-        data = checked_model(artifact)
+        data = load_checked_model(artifact)
         found = quantized_tensors(data)
         if not found:
             raise UsageError(
@@ -101,9 +101,11 @@ class Subject:
         chosen = _matching(found, pattern)
         self.passed_on = sum(rounding.passed_on for rounding in chosen)
         self._tensors = [_Tensor(rounding) for rounding in chosen if not rounding.passed_on]
-        self._tapped = {t.rounding.value: t for t in self._tensors if t.rounding.kind != "weight"}
-        self._taps = (
-            Taps(data, list(self._tapped), rounding=not rules, threads=threads) if self._tapped else None
+        self._recorded = {t.rounding.value: t for t in self._tensors if t.rounding.kind != "weight"}
+        self._outputs = (
+            IntermediateOutputs(data, list(self._recorded), rounding=not rules, threads=threads)
+            if self._recorded
+            else None
         )
         self._add_weights()
 
@@ -115,27 +117,29 @@ class Subject:
             if weight is None:
                 continue
             if any(rule.by_error for rule in self._rules):
-                tensor.alternatives = [Damage(rule.of_weight(weight, rounding)) for rule in self._rules]
+                tensor.alternatives = [
+                    RoundingError(rule.of_weight(weight, rounding)) for rule in self._rules
+                ]
             tensor.add(weight)
 
     def choose(self, inputs: Iterable[Values]) -> None:
         """Let each rule choose the ranges of activations from the values that `inputs`, (N, C, H, W), bring."""
-        counted = {value: Magnitudes() for value in self._tapped}
+        counted = {value: Magnitudes() for value in self._recorded}
         for batch in inputs:
-            if self._taps is not None:
-                for value, values in self._taps.run(batch):
-                    counted[value].add(self._tapped[value].rounding.counted(values))
-        for value, tensor in self._tapped.items():
+            if self._outputs is not None:
+                for value, values in self._outputs.run(batch):
+                    counted[value].add(self._recorded[value].rounding.counted(values))
+        for value, tensor in self._recorded.items():
             if counted[value].largest:
                 tensor.alternatives = [
-                    Damage(rule.of_activation(counted[value], tensor.rounding)) for rule in self._rules
+                    RoundingError(rule.of_activation(counted[value], tensor.rounding)) for rule in self._rules
                 ]
 
     def measure(self, inputs: Values) -> None:
         """Add what one batch (N, C, H, W) brings."""
-        if self._taps is not None:
-            for value, values in self._taps.run(inputs):
-                self._tapped[value].add(values)
+        if self._outputs is not None:
+            for value, values in self._outputs.run(inputs):
+                self._recorded[value].add(values)
 
     def reports(self) -> list[TensorReport]:
         """One for each tensor, in the order of the file."""
@@ -155,7 +159,7 @@ def _float_weights(artifact: Artifact) -> dict[str, npt.NDArray[np.float32]]:
     return load(artifact.read("model.safetensors"))
 
 
-def _as_stored(weight: npt.NDArray[np.float32] | None, rounding: Rounding) -> Values | None:
+def _as_stored(weight: npt.NDArray[np.float32] | None, rounding: RoundingRule) -> Values | None:
     """The float form of a weight in the layout of its levels; None if there is none."""
     levels = rounding.levels
     if weight is None or levels is None:
@@ -165,7 +169,7 @@ def _as_stored(weight: npt.NDArray[np.float32] | None, rounding: Rounding) -> Va
     return weight.astype(np.float32) if weight.shape == levels.shape else None
 
 
-def _matching(found: list[Rounding], pattern: str) -> list[Rounding]:
+def _matching(found: list[RoundingRule], pattern: str) -> list[RoundingRule]:
     if not pattern:
         return found
     shape = pattern if any(c in pattern for c in "*?[") else f"*{pattern}*"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import IntegrityError
-from zoo.explanation.rounding_rule import Rounding
+from zoo.explanation.rounding_rule import RoundingRule
 from zoo.extras import require
 
 if TYPE_CHECKING:
@@ -36,16 +36,16 @@ _LONGEST = 3
 _LONGEST_UNPACKING = 100
 
 
-def quantized_tensors(data: bytes) -> list[Rounding]:
+def quantized_tensors(data: bytes) -> list[RoundingRule]:
     """The quantized tensors of an ONNX file, in the order of its nodes; empty for a float network.
 
     A tensor that takes over the levels of another (behind a pooling, a concatenation) is among them.
     Raises IntegrityError if the file is damaged, MissingDependencyError without `onnx`.
     """
-    return _Reader(parse(data)).roundings()
+    return _Reader(parse_onnx(data)).roundings()
 
 
-def parse(data: bytes) -> onnx.ModelProto:
+def parse_onnx(data: bytes) -> onnx.ModelProto:
     """The file as the `onnx` package holds it."""
     require("onnx", "Explaining a file")
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -60,7 +60,7 @@ def parse(data: bytes) -> onnx.ModelProto:
     return model
 
 
-def without_rounding(model: onnx.ModelProto) -> None:
+def remove_activation_rounding(model: onnx.ModelProto) -> None:
     """Have every activation of `model` pass as it is, in place; weights stay rounded."""
     constants = {tensor.name for tensor in model.graph.initializer}
     producer = {name: node for node in model.graph.node for name in node.output}
@@ -89,27 +89,27 @@ class _Reader:
                 self._users.setdefault(name, []).append(node)
         self._taken: Counter[str] = Counter()
 
-    def roundings(self) -> list[Rounding]:
-        found: dict[str, Rounding] = {}
+    def roundings(self) -> list[RoundingRule]:
+        found: dict[str, RoundingRule] = {}
         for node in self._nodes:
             rounding = self._rounding(node)
             if rounding is not None and rounding.value not in found:
                 found[rounding.value] = replace(rounding, name=self._unique(rounding.name))
         return list(found.values())
 
-    def _rounding(self, node: onnx.NodeProto) -> Rounding | None:
+    def _rounding(self, node: onnx.NodeProto) -> RoundingRule | None:
         if node.op_type == "QuantizeLinear" and not self._is_constant(node.input[0]):
             return self._activation(node)
         if node.op_type == "DequantizeLinear":
             return self._weight(node)
         if node.op_type == "DynamicQuantizeLinear":
             unknown = np.array([np.nan])
-            return Rounding(self._name(node.input[0]), "dynamic", node.input[0], unknown, unknown, 0, 255)
+            return RoundingRule(self._name(node.input[0]), "dynamic", node.input[0], unknown, unknown, 0, 255)
         if node.op_type in ("ConvInteger", "MatMulInteger"):
             return self._integer_weight(node)
         return None
 
-    def _activation(self, node: onnx.NodeProto) -> Rounding | None:
+    def _activation(self, node: onnx.NodeProto) -> RoundingRule | None:
         scale = self._numbers(node.input[1])
         zero_point = self._numbers(node.input[2]) if len(node.input) > 2 else np.zeros(1)
         if scale is None or zero_point is None:
@@ -120,7 +120,7 @@ class _Reader:
             low, high = self._narrowed(node, float(scale[0]), float(zero_point[0]), low, high)
         axis = self._attribute(node, "axis", 1) if scale.size > 1 else None
         passed_on = (low, high) == whole and self._on_levels(node.input[0], scale, zero_point)
-        return Rounding(
+        return RoundingRule(
             self._name(node.input[0]), "activation", node.input[0], scale, zero_point, low, high, axis,
             passed_on=passed_on, rectified=self._only_rectified(node.output[0]),
         )  # fmt: skip
@@ -164,7 +164,7 @@ class _Reader:
         ends = [round(float(bound[0]) / scale + zero) for bound in bounds if bound is not None]
         return max(low, ends[0]), min(high, ends[1])
 
-    def _weight(self, node: onnx.NodeProto) -> Rounding | None:
+    def _weight(self, node: onnx.NodeProto) -> RoundingRule | None:
         """A stored weight, or one that is unpacked from other constants; None for an activation."""
         name, steps = node.input[0], self._unpacking(node.input[0])
         if name in self._constants:
@@ -180,7 +180,7 @@ class _Reader:
             return None
         low, high = _in_use(levels, int(zero_point[0]))
         axis = self._attribute(node, "axis", 1) if scale.size > 1 else None
-        return Rounding(name, "weight", name, scale, zero_point, low, high, axis, levels)
+        return RoundingRule(name, "weight", name, scale, zero_point, low, high, axis, levels)
 
     def _unpacking(self, value: str) -> list[onnx.NodeProto]:
         """The nodes that compute `value` from constants, in order; empty if it depends on the network's input."""
@@ -212,7 +212,7 @@ class _Reader:
         result: Any = ReferenceEvaluator(model).run(None, {})
         return numpy_helper.from_array(np.asarray(result[0]), value)
 
-    def _integer_weight(self, node: onnx.NodeProto) -> Rounding | None:
+    def _integer_weight(self, node: onnx.NodeProto) -> RoundingRule | None:
         """A weight that an integer operator takes as it is; its scale is multiplied in afterwards."""
         name = node.input[_LAYERS[node.op_type]]
         scale = self._scale_behind(node)
@@ -226,7 +226,7 @@ class _Reader:
         low, high = _in_use(levels, int(zero_point[0]))
         along = 0 if node.op_type == "ConvInteger" else levels.ndim - 1
         axis = along if scale.size > 1 else None
-        return Rounding(name, "weight", name, scale, zero_point, low, high, axis, levels)
+        return RoundingRule(name, "weight", name, scale, zero_point, low, high, axis, levels)
 
     def _scale_behind(self, node: onnx.NodeProto) -> Array | None:
         """What is constant in the factor that the result is multiplied by: Cast, then Mul(.., Mul(.., scale))."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from zoo.explanation.rounding_rule import Kind, Rounding
-    from zoo.explanation.tensor_statistics import Damage, Distribution
+    from zoo.explanation.rounding_rule import Kind, RoundingRule
+    from zoo.explanation.tensor_statistics import Distribution, RoundingError
 
 #: Differences below this many decibels are none.
 TIE_DB = 0.1
@@ -33,7 +33,7 @@ class Choice:
     clipping: float
 
     @classmethod
-    def of(cls, label: str, damage: Damage, reach: tuple[float, float]) -> Choice:
+    def of(cls, label: str, damage: RoundingError, reach: tuple[float, float]) -> Choice:
         """The figures of a finished measurement."""
         return cls(label, *reach, damage.clipped, damage.sqnr_db, damage.clipping)
 
@@ -48,7 +48,7 @@ class Choice:
             "label": self.label,
             "range": [self.low, self.high],
             "clipped": self.clipped,
-            "sqnr_db": finite(self.sqnr_db),
+            "sqnr_db": finite_or_none(self.sqnr_db),
             "clipping_share_of_error": self.clipping,
         }
 
@@ -124,7 +124,7 @@ class Comparison:
             "kind": self.kind,
             "first": self.first.to_json(),
             "second": self.second.to_json(),
-            "gain_db": finite(self.gain_db),
+            "gain_db": finite_or_none(self.gain_db),
             "better": self.better,
             "reason": self.reason,
         }
@@ -171,7 +171,7 @@ class Explanation:
         return found
 
 
-def finite(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """None for what JSON has no number for."""
     return value if math.isfinite(value) else None
 
@@ -181,7 +181,9 @@ def extremes(numbers: np.ndarray[Any, Any]) -> tuple[float, float]:
     return float(np.min(numbers)), float(np.max(numbers))
 
 
-def reach_of(rounding: Rounding, scales: list[float], zero_points: list[float]) -> tuple[float, float]:
+def covered_range(
+    rounding: RoundingRule, scales: list[float], zero_points: list[float]
+) -> tuple[float, float]:
     """The range that `rounding` covers; of a dynamic one, the mean of what it came to be."""
     if rounding.kind != "dynamic":
         return rounding.reach

@@ -16,7 +16,7 @@ Kind = Literal["activation", "dynamic", "weight"]
 
 
 @dataclass(frozen=True, eq=False)
-class Rounding:
+class RoundingRule:
     """How one tensor is rounded: ``(clip(round(x / scale) + zero_point, low, high) - zero_point) * scale``.
 
     name:  of the layer that gives the tensor, and the operators since; of a weight, its own.
@@ -64,7 +64,7 @@ class Rounding:
         ndim = self.levels.ndim
         return np.asarray((self.levels - self._along(self.zero_point, ndim)) * self._along(self.scale, ndim))
 
-    def symmetric(self, largest: Array) -> Rounding:
+    def symmetric(self, largest: Array) -> RoundingRule:
         """The same width with the range [-largest, largest], (1,) or (C,)."""
         steps = self.steps
         low = 0 if self.low == 0 and self.kind == "activation" else -steps

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zoo.explanation.rounding_rule import Rounding
+    from zoo.explanation.rounding_rule import RoundingRule
 
     Values = npt.NDArray[np.float32]
 
@@ -63,14 +63,14 @@ class Distribution:
         return min(max(-self.least, self.largest), (min(index, half - 1) + 1) * self.limit / half)
 
 
-class Damage:
+class RoundingError:
     """What one way of rounding does to the values of one tensor.
 
     clipped: share of values beyond the levels. sqnr_db: signal-to-noise ratio; infinite if nothing is lost.
     clipping: share of the squared error that clipped values make.
     """
 
-    def __init__(self, rounding: Rounding) -> None:
+    def __init__(self, rounding: RoundingRule) -> None:
         self.rounding = rounding
         self._signal = self._error = self._clip_error = 0.0
         self._clipped = self._count = 0

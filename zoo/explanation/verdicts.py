@@ -18,7 +18,9 @@ _MANY_BITS = 1.5
 _MUCH = 0.5
 
 
-def notes(choice: Choice, bits: int, distribution: Distribution, *, signed: bool) -> tuple[str, ...]:
+def describe_problems(
+    choice: Choice, bits: int, distribution: Distribution, *, signed: bool
+) -> tuple[str, ...]:
     """What is remarkable in how one tensor is rounded; nothing if all is well."""
     found = []
     usual = distribution.magnitude_of(1 - _FEW)
@@ -26,50 +28,53 @@ def notes(choice: Choice, bits: int, distribution: Distribution, *, signed: bool
     largest = max(-distribution.least, distribution.largest)
     if outliers >= _MANY_BITS:
         found.append(
-            f"spends {outliers:.1f} of {bits} bits on {_percent(_FEW)} of the values: range {number(choice.range)}, "
-            f"{_percent(1 - _FEW)} of them within {number(usual)}"
+            f"spends {outliers:.1f} of {bits} bits on {_percent(_FEW)} of the values: "
+            f"range {format_value(choice.range)}, {_percent(1 - _FEW)} of them within {format_value(usual)}"
         )
         if largest < choice.range / 2:
-            found.append(f"nothing beyond {number(largest)} came at all")
+            found.append(f"nothing beyond {format_value(largest)} came at all")
     if choice.clipping >= _MUCH:
         found.append(
             f"{_percent(choice.clipping)} of the error is clipping: {_percent(choice.clipped)} of the values lie "
-            f"beyond {number(choice.range)}, up to {number(largest)}"
+            f"beyond {format_value(choice.range)}, up to {format_value(largest)}"
         )
     if signed and distribution.least >= 0 < largest:
         found.append("never negative, so half of its levels are idle")
     return tuple(found)
 
 
-def why(first: Choice, second: Choice, bits: int, distribution: Distribution) -> str:
+def explain_difference(first: Choice, second: Choice, bits: int, distribution: Distribution) -> str:
     """Why the better of two choices is better, as a sentence."""
     if abs(first.sqnr_db - second.sqnr_db) < TIE_DB or first.sqnr_db == second.sqnr_db:
-        return f"no difference to speak of: ranges {number(first.range)} and {number(second.range)}"
+        return (
+            f"no difference to speak of: ranges {format_value(first.range)} and {format_value(second.range)}"
+        )
     better, worse = (first, second) if first.sqnr_db > second.sqnr_db else (second, first)
     beyond = distribution.share_beyond(min(better.range, worse.range))
     if worse.range > better.range * 1.001:
         spent = math.log2(worse.range / better.range)
         if not better.clipped:
             return (
-                f"{worse.label} reaches to {number(worse.range)}, yet nothing came beyond {better.label}'s "
-                f"{number(better.range)}: {spent:.1f} of its {bits} bits buy nothing"
+                f"{worse.label} reaches to {format_value(worse.range)}, yet nothing came beyond {better.label}'s "
+                f"{format_value(better.range)}: {spent:.1f} of its {bits} bits buy nothing"
             )
         return (
             f"{worse.label} spends {spent:.1f} of {bits} bits on {_percent(beyond)} of the values: range "
-            f"{number(worse.range)}, the others within {number(better.range)}, where {better.label} clips"
+            f"{format_value(worse.range)}, the others within {format_value(better.range)}, where {better.label} clips"
         )
     if worse.range < better.range * 0.999:
         return (
-            f"{worse.label} clips {_percent(worse.clipped)} of the values at {number(worse.range)}, and these make "
-            f"{_percent(worse.clipping)} of its error; {better.label} reaches to {number(better.range)}"
+            f"{worse.label} clips {_percent(worse.clipped)} of the values at {format_value(worse.range)}, "
+            f"and these make {_percent(worse.clipping)} of its error; "
+            f"{better.label} reaches to {format_value(better.range)}"
         )
     return (
-        f"the same range, {number(better.range)}; {better.label} places its steps better: "
+        f"the same range, {format_value(better.range)}; {better.label} places its steps better: "
         "ranges by channel, or other values upstream"
     )
 
 
-def number(value: float) -> str:
+def format_value(value: float) -> str:
     """Three digits."""
     return f"{value:.3g}"
 

@@ -25,7 +25,7 @@ _COMPUTING = (aten.conv2d.default, aten.conv2d.padding, aten.conv_transpose2d.in
 _ONE_OPERATOR = (aten.flatten.using_ints, aten.reshape.default)
 
 
-def lower(graph: ExportedProgram) -> None:
+def rename_composite_operators(graph: ExportedProgram) -> None:
     """Rename what can be renamed in `graph`, and keep its `run_decompositions` from capturing anew if that was all.
 
     Where any operator remains that needs more, `run_decompositions` does what it always does. The graph computes the

@@ -94,7 +94,7 @@ class _ExportedLinear(_DynamicLayer):
         return (*x.shape[:-1], self.weight.shape[1])
 
 
-def with_dynamic_nodes(model: nn.Module) -> nn.Module:
+def insert_dynamic_qdq_nodes(model: nn.Module) -> nn.Module:
     """Replace, in place, every dynamically quantized layer of `model` by its exported form."""
     for path, module in list(model.named_modules()):
         if isinstance(module, DynamicConv2d):

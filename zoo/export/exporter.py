@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from zoo.contracts import Architecture, InputSpec
 from zoo.errors import ExportError, ZooError
-from zoo.export.decomposition import lower
-from zoo.export.dynamic_qdq import with_dynamic_nodes
-from zoo.export.qdq import OPSET, with_qdq_nodes
-from zoo.export.rewrite_rules import hasten_rules
-from zoo.export.simplify import clean
-from zoo.export.symbolic_shapes import refuse_involved_sizes
+from zoo.export.decomposition import rename_composite_operators
+from zoo.export.dynamic_qdq import insert_dynamic_qdq_nodes
+from zoo.export.qdq import OPSET, insert_qdq_nodes
+from zoo.export.rewrite_rules import narrow_rewrite_rules
+from zoo.export.simplify import simplify_model
+from zoo.export.symbolic_shapes import limit_symbolic_shapes
 from zoo.extras import require
 from zoo.onnx.check import check_onnx
 from zoo.storage.atomic import write_bytes_atomic
@@ -73,10 +73,10 @@ def export_onnx(
     require("onnxscript", "Exporting")
     import onnx
 
-    net = with_qdq_nodes(with_dynamic_nodes(copy.deepcopy(model).cpu().float().eval()))
+    net = insert_qdq_nodes(insert_dynamic_qdq_nodes(copy.deepcopy(model).cpu().float().eval()))
     deployed = _Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
-    clean(proto, architecture, prefix="net.", half_weights=half_weights)
+    simplify_model(proto, architecture, prefix="net.", half_weights=half_weights)
     try:
         data: bytes = proto.SerializeToString(deterministic=True)
     except Exception as error:  # protobuf's type for it depends on its version
@@ -92,7 +92,7 @@ def export_onnx(
 
 
 def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
-    refuse_involved_sizes(deployed)
+    limit_symbolic_shapes(deployed)
     first: Exception | None = None
     for height, width, axes in _varying(architecture.input):
         example = torch.zeros(2, architecture.input.channels, height, width)
@@ -100,8 +100,8 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
             with _silence(), torch.no_grad():
                 # Left to itself the exporter falls back on tracing that takes this input's branches for all.
                 graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
-                lower(graph)
-                hasten_rules()
+                rename_composite_operators(graph)
+                narrow_rewrite_rules()
                 program = torch.onnx.export(
                     graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
                     output_names=["output"], verbose=False, external_data=False,

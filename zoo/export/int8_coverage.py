@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.errors import IntegrityError
 from zoo.extras import require
 from zoo.machine.processors import multiplies_unsigned
-from zoo.onnx.uint8 import for_onnxruntime
+from zoo.onnx.uint8 import prepare_for_onnxruntime
 
 _INTEGER = frozenset(
     {
@@ -49,7 +49,7 @@ def int8_report(data: bytes) -> Int8Report:
         options.optimized_model_filepath = str(path)
         try:
             runtime.InferenceSession(
-                for_onnxruntime(data, unsigned=multiplies_unsigned()),
+                prepare_for_onnxruntime(data, unsigned=multiplies_unsigned()),
                 options,
                 providers=["CPUExecutionProvider"],
             )

@@ -147,7 +147,7 @@ def _operator(name: str, x: Tensor, shape: Sequence[int], **attributes: Any) -> 
     return torch.onnx.ops.symbolic(name, (x,), attributes, dtype=x.dtype, shape=shape, version=OPSET)
 
 
-def with_qdq_nodes(model: nn.Module) -> nn.Module:
+def insert_qdq_nodes(model: nn.Module) -> nn.Module:
     """Replace, in place, every quantization module of `model` by its exported form."""
     giving_floats = set(_giving_floats(model)) if isinstance(model, fx.GraphModule) else set()
     for path, module in list(model.named_modules()):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _MOVES = frozenset({"MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 
 
-def quantize_what_is_moved(graph: onnx.GraphProto) -> None:
+def propagate_qdq(graph: onnx.GraphProto) -> None:
     """Put the pair of nodes that quantized a value behind what moves the value too; no number changes.
 
     ONNX Runtime does so when it loads a file. In files with integers of four bits, that is from opset 21 on, it then

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def hasten_rules() -> None:
+def narrow_rewrite_rules() -> None:
     """Have rules with several last nodes tried only at nodes of the first one's operator.
 
     Elsewhere such a rule walks the whole graph before it finds that it does not match: once for each node, which in a

@@ -9,7 +9,7 @@ import numpy as np
 from zoo.contracts import Architecture
 from zoo.errors import ZooError
 from zoo.export.packing import INT4_OPSET, pack_weights
-from zoo.export.qdq_propagation import quantize_what_is_moved
+from zoo.export.qdq_propagation import propagate_qdq
 from zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ IR_VERSION = 10
 _WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 
 
-def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, half_weights: bool) -> None:
+def simplify_model(
+    proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, half_weights: bool
+) -> None:
     """Edit `proto` in place; raises ZooError if it holds operators that are not standard.
 
     Initializers lose `prefix`. Weights of few levels are packed. Stack traces, shapes of intermediate values,
@@ -46,7 +48,7 @@ def clean(proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, ha
         _halve(proto.graph)
     has_int4 = pack_weights(proto.graph)
     if has_int4:
-        quantize_what_is_moved(proto.graph)
+        propagate_qdq(proto.graph)
     for node in proto.graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 _MOST = 32
 
 
-class InvolvedSizeError(Exception):
+class SymbolicShapeTooComplex(Exception):
     """A network that cannot be exported for varying sizes within reason."""
 
 
-def refuse_involved_sizes(model: nn.Module) -> None:
-    """Make `model`, while it is traced, raise InvolvedSizeError at the first module whose result has such a size."""
+def limit_symbolic_shapes(model: nn.Module) -> None:
+    """Make `model` raise SymbolicShapeTooComplex at the first module, while traced, whose result has such a size."""
     for name, module in model.named_modules():
         module.register_forward_hook(partial(_check, name))
 
@@ -29,6 +29,6 @@ def _check(name: str, module: nn.Module, given: Any, result: Any) -> None:
             operations = int(size.node.expr.count_ops())
             if operations > _MOST:
                 kind = f"'{name.removeprefix('net.')}', {type(module).__name__},"
-                raise InvolvedSizeError(
+                raise SymbolicShapeTooComplex(
                     f"what {kind} gives has a size that takes {operations} operations to tell"
                 )

@@ -42,7 +42,7 @@ def multiplies_unsigned() -> bool:
     return os.uname().machine.lower() in ("x86_64", "amd64", "i386", "i686", "x86")
 
 
-def machine() -> str:
+def machine_fingerprint() -> str:
     """This machine's name and what its processor can do: results for one hold for no other."""
     return f"{os.uname().nodename} {os.uname().machine} {_abilities()}"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError
-from zoo.onnx.graph import FLOAT, Graph, Tensor, Value, read_model
-from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, reason_against
+from zoo.onnx.graph import FLOAT, Graph, Tensor, ValueInfo, read_model
+from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, operator_problem
 from zoo.storage.atomic import read_bytes
 from zoo.storage.result_cache import ResultCache
 
@@ -40,7 +40,7 @@ _passed: set[tuple[str, InputSpec, OutputSpec]] = set()
 _PASSED = b"passed"
 
 
-def checked_model(artifact: Artifact) -> bytes:
+def load_checked_model(artifact: Artifact) -> bytes:
     """The verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
     data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
     manifest = artifact.manifest
@@ -56,7 +56,7 @@ def checked_model(artifact: Artifact) -> bytes:
     return data
 
 
-def model_bytes(model: Path | bytes) -> bytes:
+def read_model_bytes(model: Path | bytes) -> bytes:
     """A model as bytes, not checked. Raises InputError if a file cannot be read, IntegrityError if it is too large."""
     return model if isinstance(model, bytes) else read_bytes(model, LARGEST_MODEL, error=IntegrityError)
 
@@ -100,7 +100,7 @@ def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
         _check_tensor(tensor)
     constants = {**outer, **own}
     for node in graph.nodes:
-        reason = reason_against(node.operator, opset)
+        reason = operator_problem(node.operator, opset)
         if reason:
             raise IntegrityError(f"The model file uses the operator {node.operator[:60]!a}: {reason}.")
         for tensor in node.tensors:
@@ -144,7 +144,7 @@ def _check_tensor(tensor: Tensor) -> None:
         )
 
 
-def _check_value(value: Value, verb: str, expected: list[int | None]) -> None:
+def _check_value(value: ValueInfo, verb: str, expected: list[int | None]) -> None:
     """A float32 tensor of as many axes as expected; sides that both state must agree."""
     dims = value.dims
     fits = value.kind == FLOAT and dims is not None and len(dims) == len(expected)

@@ -81,7 +81,7 @@ class Tensor:
 
 
 @dataclass
-class Value:
+class ValueInfo:
     """An input or output of a graph.
 
     kind: of its elements, None unless it is a tensor. dims: sides, None where they may vary; None if not stated.
@@ -113,8 +113,8 @@ class Graph:
     place: Field
     nodes: list[Node] = field(default_factory=list)
     initializers: list[Tensor] = field(default_factory=list)
-    inputs: list[Value] = field(default_factory=list)
-    results: list[Value] = field(default_factory=list)
+    inputs: list[ValueInfo] = field(default_factory=list)
+    results: list[ValueInfo] = field(default_factory=list)
     value_infos: list[Field] = field(default_factory=list)
     opset: int = 0
     version: int = 0
@@ -267,8 +267,8 @@ def _read_tensor(reader: Reader, place: Field) -> Tensor:
     return tensor
 
 
-def _read_value(reader: Reader, place: Field) -> Value:
-    value = Value()
+def _read_value(reader: Reader, place: Field) -> ValueInfo:
+    value = ValueInfo()
     for part in reader.message(place):
         if part.key == _VALUE_NAME:
             value.name = reader.text(part)
@@ -279,7 +279,7 @@ def _read_value(reader: Reader, place: Field) -> Value:
     return value
 
 
-def _read_tensor_type(reader: Reader, place: Field, value: Value) -> None:
+def _read_tensor_type(reader: Reader, place: Field, value: ValueInfo) -> None:
     for part in reader.message(place):
         if part.key == _TENSOR_TYPE_ELEMENT:
             value.kind = reader.value(part)

@@ -62,7 +62,7 @@ _SINCE = {name: opset for opset, names in _INTRODUCED.items() for name in names.
 _REASONS = {name: reason for reason, names in _REFUSED.items() for name in names.split()}
 
 
-def reason_against(operator: str, opset: int) -> str | None:
+def operator_problem(operator: str, opset: int) -> str | None:
     """Why a file of this operator set may not use an operator; None if it may."""
     if operator in _REASONS:
         return _REASONS[operator]

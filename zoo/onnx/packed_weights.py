@@ -9,18 +9,18 @@ from zoo.onnx.graph import INT4, INT8, Graph, Tensor, encode_tensor, read_model,
 from zoo.onnx.protobuf import Field
 
 
-def expand(data: bytes) -> bytes:
+def unpack_int4(data: bytes) -> bytes:
     """The same network with every INT4 weight as int8: the numbers are the same, and so is every result.
 
     Raises IntegrityError if the file is damaged, keeps data outside itself, or holds operators that are not
     standard.
     """
     graph = read_model(data)
-    edits = expansions(data, graph)
+    edits = unpacked_initializers(data, graph)
     return replace(data, graph, edits) if edits else data
 
 
-def expansions(data: bytes, graph: Graph) -> dict[Field, bytes]:
+def unpacked_initializers(data: bytes, graph: Graph) -> dict[Field, bytes]:
     """What to put in the places of INT4 initializers; nothing if anything but DequantizeLinear takes one of them."""
     tensors = {tensor.name: tensor for tensor in graph.initializers if tensor.type == INT4}
     if graph.nested or not tensors.keys().isdisjoint(graph.outputs):

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from zoo.errors import IntegrityError
 from zoo.onnx.graph import INT64, UINT8, Graph, Node, Tensor, encode_node, encode_tensor, read_model, replace
 from zoo.onnx.int8_bounds import IntegerBounds
-from zoo.onnx.packed_weights import expansions
+from zoo.onnx.packed_weights import unpacked_initializers
 from zoo.onnx.protobuf import Field
 
 
-def for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
+def prepare_for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
     """The same network in the form described above; `unsigned` says whether activations become uint8.
 
     A network without int8 activations is given back as it is. Raises IntegrityError if the file is damaged,
@@ -34,7 +34,7 @@ def for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
         return data
     moved = _unsigned(graph) if unsigned else {}
     rewriting, bounds = _Rewriting(graph), IntegerBounds(data, graph, moved)
-    edits = expansions(data, graph) | moved | rewriting.edits() | bounds.edits()
+    edits = unpacked_initializers(data, graph) | moved | rewriting.edits() | bounds.edits()
     if not edits:
         return data
     # Recorded types and shapes of intermediate values may contradict the new ones; engines infer them.
@@ -48,7 +48,7 @@ def to_unsigned(data: bytes) -> bytes:
     Each quantized value moves by 128 and its zero point with it, so that what they stand for, and every
     integer product, stays the same. Weights are not touched. A network in which int8 activations meet
     anything but QuantizeLinear and DequantizeLinear is given back as it is. Raises IntegrityError as
-    :func:`for_onnxruntime` does.
+    :func:`prepare_for_onnxruntime` does.
     """
     graph = read_model(data)
     edits = {} if graph.nested else _unsigned(graph)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.errors import InputError
-from zoo.onnx.check import checked_model
+from zoo.onnx.check import load_checked_model
 from zoo.onnx.graph import FLOAT, Graph, Node, Tensor, read_model
 from zoo.onnx.protobuf import Reader
 from zoo.storage.result_cache import ResultCache
@@ -63,7 +63,7 @@ class WorkingSet:
     integer: bool
 
 
-def working_set_of(artifact: Artifact) -> WorkingSet:
+def artifact_working_set(artifact: Artifact) -> WorkingSet:
     """Of an artifact's network, derived once and kept. Raises IntegrityError for a file that no engine may be given."""
     channels = artifact.manifest.input.channels
     subject = {"model": artifact.manifest.files[MODEL_NAME].sha256, "channels": channels}
@@ -72,12 +72,12 @@ def working_set_of(artifact: Artifact) -> WorkingSet:
     if known is not None:
         with contextlib.suppress(InputError):
             return WorkingSet(known.number("live", least=0, most=1e12), known.boolean("integer"))
-    found = working_set(checked_model(artifact), channels)
+    found = measure_working_set(load_checked_model(artifact), channels)
     cache.write_table(dataclasses.asdict(found))
     return found
 
 
-def working_set(data: bytes, channels: int) -> WorkingSet:
+def measure_working_set(data: bytes, channels: int) -> WorkingSet:
     """Of a network whose input has so many channels.
 
     Raises IntegrityError for a file that :func:`zoo.onnx.graph.read_model` refuses.

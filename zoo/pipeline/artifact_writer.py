@@ -17,7 +17,7 @@ from zoo.artifacts.card import card_text
 from zoo.artifacts.figures import Figure
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.artifacts.manifest import GoldenCheck, Manifest
-from zoo.evaluation.measures import YARDSTICKS
+from zoo.evaluation.metrics import METRICS_BY_TASK
 from zoo.evaluation.quality import Agreement, Quality
 from zoo.export.int8_coverage import int8_report
 from zoo.pipeline.recipe_file import recipe_text
@@ -43,7 +43,7 @@ def write_outcome(
 ) -> None:
     """Write the artifact. `finished` is the net `exported` was made from, `trained` the one to train further."""
     metrics = _metrics(job, outcome, exported)
-    if job.architecture.output.kind in YARDSTICKS:
+    if job.architecture.output.kind in METRICS_BY_TASK:
         metrics |= {"sample": SAMPLE_NAME, "sample_shows": panels_of(job)}
     manifest = Manifest(
         architecture=job.name,
@@ -65,7 +65,7 @@ def write_outcome(
         contents["model.safetensors"] = _weights(trained)
     if job.recipe:
         contents["recipe.toml"] = recipe_text(job, outcome.trainings).encode()
-    if job.architecture.output.kind in YARDSTICKS:
+    if job.architecture.output.kind in METRICS_BY_TASK:
         contents[SAMPLE_NAME] = sample_picture(job, meter)
     write_artifact(outcome.artifact, manifest, contents)
 
@@ -212,7 +212,7 @@ def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]
                 each.key, each.name, each.unit, round(before.mean(each.key), each.decimals + 1),
                 round(after.mean(each.key), each.decimals + 1), how,
             )
-            for each in after.measures
+            for each in after.metrics
             if each.key != "mse"  # says what PSNR says
         ]  # fmt: skip
     if isinstance(after, Agreement):

@@ -10,7 +10,7 @@ import numpy as np
 from zoo import plugins
 from zoo.errors import ExportError, ZooError
 from zoo.export.exporter import export_onnx
-from zoo.export.symbolic_shapes import InvolvedSizeError
+from zoo.export.symbolic_shapes import SymbolicShapeTooComplex
 from zoo.pipeline.request import Job, narrowed
 
 if TYPE_CHECKING:
@@ -92,6 +92,6 @@ def _narrower(job: Job, refused: ExportError) -> Iterator[Job]:
         return
     divides = _MULTIPLE % spec.multiple_of == 0 and not (height % _MULTIPLE or width % _MULTIPLE)
     # Formulas of sizes that are too long for any size are hardly ever shorter for multiples, and take as long to form.
-    if divides and not isinstance(refused.__cause__, InvolvedSizeError):
+    if divides and not isinstance(refused.__cause__, SymbolicShapeTooComplex):
         yield narrowed(job, multiple_of=_MULTIPLE)
     yield narrowed(job, fixed_size=True)

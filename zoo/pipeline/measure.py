@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.benchmarking.timing import ROUNDS, WARM_UP, Latency, measure
+from zoo.benchmarking.timing import ROUNDS, WARM_UP, Latency, measure_latency
 from zoo.cost import onnx_cost
-from zoo.evaluation.measures import YARDSTICKS
-from zoo.evaluation.predict import predictor
-from zoo.evaluation.quality import Agreement, Quality, agreement, evaluate
+from zoo.evaluation.metrics import METRICS_BY_TASK
+from zoo.evaluation.predict import make_predictor
+from zoo.evaluation.quality import Agreement, Quality, evaluate_agreement, evaluate_quality
 from zoo.onnx.check import check_onnx
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Measured:
         return self._mean("dice")
 
     def _mean(self, key: str) -> float | None:
-        known = isinstance(self.quality, Quality) and any(m.key == key for m in self.quality.measures)
+        known = isinstance(self.quality, Quality) and any(m.key == key for m in self.quality.metrics)
         return self.quality.mean(key) if isinstance(self.quality, Quality) and known else None
 
     def to_json(self) -> dict[str, Any]:
@@ -90,20 +90,20 @@ class Meter:
         spec = self._job.architecture.input
         inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
         self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
-        latencies = measure(self._sessions, inputs, after_round=self._reporter.advance)
+        latencies = measure_latency(self._sessions, inputs, after_round=self._reporter.advance)
         self._reporter.finish()
         for file in self.files:
             file.latency = latencies[file.stage]
 
     def _quality(self, session: Session, reference: Session) -> Quality | Agreement:
         job = self._job
-        ours = predictor(session, job.architecture)
-        if job.architecture.output.kind in YARDSTICKS:
-            return evaluate(
+        ours = make_predictor(session, job.architecture)
+        if job.architecture.output.kind in METRICS_BY_TASK:
+            return evaluate_quality(
                 ours, job.dataset, job.architecture, split="test", reporter=self._reporter,
                 limit=job.request.images,
             )  # fmt: skip
-        return agreement(
-            ours, predictor(reference, job.architecture), job.dataset, job.architecture, split="test",
+        return evaluate_agreement(
+            ours, make_predictor(reference, job.architecture), job.dataset, job.architecture, split="test",
             reporter=self._reporter, limit=job.request.images,
         )  # fmt: skip

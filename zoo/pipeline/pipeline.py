@@ -177,7 +177,7 @@ def _check_loss(
         return
     if not (isinstance(before.quality, Quality) and isinstance(after.quality, Quality)):
         return
-    measure = after.quality.measures[0]
+    measure = after.quality.metrics[0]
     had, has = before.quality.mean(measure.key), after.quality.mean(measure.key)
     lost = (had - has) * measure.steps
     if lost > request.max_loss:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.evaluation.predict import predictor
+from zoo.evaluation.predict import make_predictor
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -38,8 +38,8 @@ def sample_picture(job: Job, meter: Meter) -> bytes:
     elif job.architecture.input.mosaic is None:
         panels.append(_enlarged(sample.inputs, job.architecture.output.scale))
     if job.recipe:
-        panels.append(predictor(meter.session(first), job.architecture)(sample.inputs))
-    panels.append(predictor(meter.session(last), job.architecture)(sample.inputs))
+        panels.append(make_predictor(meter.session(first), job.architecture)(sample.inputs))
+    panels.append(make_predictor(meter.session(last), job.architecture)(sample.inputs))
     if sample.target is not None:
         panels.append(sample.target)
     strip = np.concatenate([_middle(_in_colour(panel)) for panel in panels], axis=2)

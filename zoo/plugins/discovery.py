@@ -70,10 +70,10 @@ class Plugin:
         wanted = os.environ.get("ZOO_PLUGINS")
         if wanted is None or self.builtin:
             return False
-        return self.distribution not in {normalized(name.strip()) for name in wanted.split(",")}
+        return self.distribution not in {normalize_name(name.strip()) for name in wanted.split(",")}
 
 
-def normalized(distribution: str) -> str:
+def normalize_name(distribution: str) -> str:
     """A distribution's name as package indexes compare it: lower case, hyphens for all separators."""
     return _SEPARATORS.sub("-", distribution).lower()
 
@@ -88,7 +88,7 @@ def discover() -> tuple[Plugin, ...]:
 
 def version_of(distribution: str) -> str | None:
     """The version of an installed distribution as its metadata states it, None if it is not there."""
-    return _installed()[1].get(normalized(distribution))
+    return _installed()[1].get(normalize_name(distribution))
 
 
 def import_target(target: str) -> Any:
@@ -135,7 +135,7 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:
                 # pip renames a folder that it fails to remove to ~name
                 if suffix in (".dist-info", ".egg-info") and not stem.startswith("~"):
                     about = entrypoints.Distribution.from_name_version(stem)
-                    name, version = normalized(about.name), _PYTHON_TAG.sub("", about.version or "")
+                    name, version = normalize_name(about.name), _PYTHON_TAG.sub("", about.version or "")
                     # an interrupted upgrade leaves two versions side by side
                     if name not in found or _newer(version, found[name][0]):
                         found[name] = version, entry.path
@@ -160,7 +160,7 @@ def _in_archive(path: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:
                 if group in _KINDS
                 for name, target in config.items(group)
             ]
-            yield normalized(about.name), about.version or "", statements
+            yield normalize_name(about.name), about.version or "", statements
     except (OSError, ValueError, configparser.Error, zipfile.BadZipFile):
         return
 

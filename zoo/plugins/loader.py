@@ -26,7 +26,7 @@ from zoo.errors import (
 )
 from zoo.extras import COMPRESS_PACKAGES
 from zoo.options import Text, parse_options
-from zoo.plugins.discovery import GROUPS, Plugin, discover, import_target, normalized
+from zoo.plugins.discovery import GROUPS, Plugin, discover, import_target, normalize_name
 from zoo.stdio import stdout_to_stderr
 from zoo.suggest import did_you_mean
 
@@ -63,12 +63,12 @@ OWN_FILE = re.compile(r"\.py:[A-Za-z_]\w*\s*(\(|$)")
 _OWN_FAMILY = "module"
 
 
-def find(kind: str) -> tuple[Plugin, ...]:
+def find_plugins(kind: str) -> tuple[Plugin, ...]:
     """The installed plugins of a kind (a key of GROUPS) that are not switched off; imports none of them."""
     return tuple(plugin for plugin in discover() if plugin.kind == kind and not plugin.off)
 
 
-def resolve(kind: str, name: str) -> Plugin:
+def resolve_plugin(kind: str, name: str) -> Plugin:
     """The one plugin that `name` (``id`` or ``distribution:id``) means, not loaded.
 
     Raises UnknownIdError if there is none, PluginError if two distributions claim it or its name or target
@@ -79,7 +79,7 @@ def resolve(kind: str, name: str) -> Plugin:
     named = [
         plugin
         for plugin in installed
-        if plugin.id == rest and (not colon or plugin.distribution == normalized(first))
+        if plugin.id == rest and (not colon or plugin.distribution == normalize_name(first))
     ]
     claims = [plugin for plugin in named if not plugin.off]
     if not claims:
@@ -93,13 +93,13 @@ def resolve(kind: str, name: str) -> Plugin:
         )
     problem = next((plugin.problem for plugin in claims if plugin.problem), "")
     if problem:
-        raise PluginError(f"{label(claims[0])} is broken: {problem}.")
+        raise PluginError(f"{describe_plugin(claims[0])} is broken: {problem}.")
     return claims[0]
 
 
 def load(kind: str, name: str) -> Any:
     """The class (for devices: the profile) that `name` means. Raises as resolve and load_plugin do."""
-    return load_plugin(resolve(kind, name))
+    return load_plugin(resolve_plugin(kind, name))
 
 
 def load_plugin(plugin: Plugin) -> Any:
@@ -109,7 +109,7 @@ def load_plugin(plugin: Plugin) -> Any:
     MissingDependencyError if it needs a package of the extra 'compress'.
     """
     if plugin.problem:
-        raise PluginError(f"{label(plugin)} is broken: {plugin.problem}.")
+        raise PluginError(f"{describe_plugin(plugin)} is broken: {plugin.problem}.")
     loaded = _guarded(plugin, lambda: import_target(plugin.target))
     if plugin.kind == "devices" and callable(loaded):
         loaded = _guarded(plugin, loaded)
@@ -137,7 +137,7 @@ def architecture(name: str, *, own_files: bool = False) -> Architecture:
     built: Architecture = _guarded(plugin, lambda: cls(member) if cls.family else cls())
     missing = [each for each in ("id", "summary", "task", "input", "output") if not hasattr(built, each)]
     if missing:
-        raise PluginError(f"{label(plugin)} is broken: it has no '{missing[0]}'.")
+        raise PluginError(f"{describe_plugin(plugin)} is broken: it has no '{missing[0]}'.")
     return built
 
 
@@ -161,7 +161,7 @@ def dataset(name: str, options: Mapping[str, Text] | None = None) -> Dataset:
 
 def engine(name: str) -> Engine:
     """An engine; whether it can run here, its `available` tells."""
-    plugin = resolve("engines", name)
+    plugin = resolve_plugin("engines", name)
     made: Engine = _guarded(plugin, load_plugin(plugin))
     return made
 
@@ -176,7 +176,7 @@ def device(name: str) -> DeviceProfile:
 
 
 def _configured(kind: str, name: str, options: Mapping[str, Text] | None) -> Any:
-    plugin = resolve(kind, name)
+    plugin = resolve_plugin(kind, name)
     return _made(plugin, load_plugin(plugin), options or {})
 
 
@@ -188,12 +188,18 @@ def _made(plugin: Plugin, cls: Any, options: Mapping[str, Text]) -> Any:
 def _resolve_member(name: str) -> tuple[Plugin, str | None]:
     """``unet``, ``dist:unet``, ``timm:resnet18`` or ``dist:timm:resnet18``: what is installed decides."""
     parts = name.split(":")
-    distributions = {(normalized(plugin.distribution), plugin.id) for plugin in find("architectures")}
-    length = 2 if len(parts) > 1 and (normalized(parts[0]), parts[1]) in distributions else 1
-    if len(parts) > 1 and length == 1 and not any(plugin.id == parts[0] for plugin in find("architectures")):
+    distributions = {
+        (normalize_name(plugin.distribution), plugin.id) for plugin in find_plugins("architectures")
+    }
+    length = 2 if len(parts) > 1 and (normalize_name(parts[0]), parts[1]) in distributions else 1
+    if (
+        len(parts) > 1
+        and length == 1
+        and not any(plugin.id == parts[0] for plugin in find_plugins("architectures"))
+    ):
         length = len(parts)
     member = ":".join(parts[length:]) if len(parts) > length else None
-    return resolve("architectures", ":".join(parts[:length])), member
+    return resolve_plugin("architectures", ":".join(parts[:length])), member
 
 
 def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
@@ -206,7 +212,7 @@ def _guarded(plugin: Plugin, work: Callable[[], T]) -> T:
     except ImportError as error:
         if (error.name or "").partition(".")[0] in COMPRESS_PACKAGES:
             raise MissingDependencyError(
-                f"{label(plugin)} needs the package '{error.name}', which is not installed here.",
+                f"{describe_plugin(plugin)} needs the package '{error.name}', which is not installed here.",
                 hint="Install it with:  pip install 'compression-zoo[compress]'",
             ) from error
         raise _broken(plugin, str(error)) from error
@@ -221,7 +227,7 @@ def _watched(plugin: Plugin) -> Iterator[None]:
     """While a third party's code runs: keep standard output clean, and say who it is that takes so long."""
 
     def tell() -> None:
-        sys.stderr.write(f"{label(plugin)} has been loading for {_LONG:g} s. Ctrl-C stops it.\n")
+        sys.stderr.write(f"{describe_plugin(plugin)} has been loading for {_LONG:g} s. Ctrl-C stops it.\n")
 
     timer = threading.Timer(_LONG, tell)
     timer.daemon = True
@@ -240,7 +246,8 @@ def _broken(plugin: Plugin, reason: str) -> PluginError:
     if plugin.builtin:
         remedy = f"Install it again:  pip install --force-reinstall {name}"
     return PluginError(
-        f"{label(plugin)} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}", hint=remedy
+        f"{describe_plugin(plugin)} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}",
+        hint=remedy,
     )
 
 
@@ -252,13 +259,13 @@ def _check_contract_version(plugin: Plugin, loaded: Any) -> None:
         stated = None if owner in _CONTRACTS else stated
     if stated is None:
         raise ContractVersionError(
-            f"{label(plugin)} does not say which contract version it was written for; "
+            f"{describe_plugin(plugin)} does not say which contract version it was written for; "
             f"this zoo has version {CONTRACT_VERSION}.",
             hint=f"Its author must add the class attribute:  contract = {CONTRACT_VERSION}",
         )
     if stated != CONTRACT_VERSION:
         raise ContractVersionError(
-            f"{label(plugin)} was written for contract version {stated}; "
+            f"{describe_plugin(plugin)} was written for contract version {stated}; "
             f"this zoo has version {CONTRACT_VERSION}.",
             hint=f"Install a version of {plugin.distribution} that fits, or another version of zoo.",
         )
@@ -284,14 +291,14 @@ def _check_shape(plugin: Plugin, loaded: Any) -> None:
         elif stated != plugin.id:
             problem = f"{plugin.target} calls itself {stated!r}, but is installed as '{plugin.id}'"
     if problem:
-        raise PluginError(f"{label(plugin)} is broken: {problem}.")
+        raise PluginError(f"{describe_plugin(plugin)} is broken: {problem}.")
 
 
 def _unknown(kind: str, name: str, installed: list[Plugin], named: list[Plugin]) -> ZooError:
     singular = _SINGULAR[kind]
     if named:
         return PluginError(
-            f"{label(named[0])} is switched off by the environment variable ZOO_PLUGINS.",
+            f"{describe_plugin(named[0])} is switched off by the environment variable ZOO_PLUGINS.",
             hint="Unset ZOO_PLUGINS, or add the distribution to its list.",
         )
     plain = name.rpartition(":")[2]
@@ -313,7 +320,7 @@ def _unknown(kind: str, name: str, installed: list[Plugin], named: list[Plugin])
     )
 
 
-def label(plugin: Plugin) -> str:
+def describe_plugin(plugin: Plugin) -> str:
     """How errors name a plugin and its distribution: ``Technique 'fancy' of zoo-fancy 1.2``."""
     noun = _SINGULAR[plugin.kind].partition(" ")[2].capitalize()
     return f"{noun} '{plugin.id}' of {plugin.distribution} {plugin.version}".rstrip()
@@ -325,13 +332,13 @@ __all__ = [
     "Plugin",
     "architecture",
     "dataset",
+    "describe_plugin",
     "device",
     "engine",
-    "find",
-    "label",
+    "find_plugins",
     "load",
     "load_plugin",
     "make_technique",
-    "resolve",
+    "resolve_plugin",
     "technique",
 ]

@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from zoo.errors import ContractVersionError, MissingDependencyError, ZooError
-from zoo.plugins import label, load_plugin
+from zoo.plugins import describe_plugin, load_plugin
 from zoo.plugins.discovery import Plugin, discover
 
 
-class State(str, Enum):
+class PluginState(str, Enum):
     """What became of a plugin."""
 
     OK = "ok"
@@ -37,15 +37,15 @@ class State(str, Enum):
 
 
 #: States that somebody should do something about.
-FAULTS = frozenset({State.BROKEN, State.DUPLICATE, State.WRONG_CONTRACT})
+FAULTS = frozenset({PluginState.BROKEN, PluginState.DUPLICATE, PluginState.WRONG_CONTRACT})
 
 
 @dataclass(frozen=True)
-class Standing:
+class PluginStatus:
     """A plugin, its state, and the reason where the state needs one."""
 
     plugin: Plugin
-    state: State
+    state: PluginState
     reason: str = ""
 
 
@@ -55,12 +55,12 @@ PATIENCE = 60.0
 _PROGRAM = (
     "import json, sys\n"
     "sys.path[:] = json.loads(sys.argv[1])\n"
-    "from zoo.plugins.plugin_check import load_all\n"
-    "load_all(sys.argv[2])\n"
+    "from zoo.plugins.plugin_check import load_in_child\n"
+    "load_in_child(sys.argv[2])\n"
 )  # fmt: skip
 
 
-def survey(*, load: bool = False, kind: str | None = None) -> tuple[Standing, ...]:
+def check_plugins(*, load: bool = False, kind: str | None = None) -> tuple[PluginStatus, ...]:
     """The standing of every installed plugin, of a `kind` (a key of GROUPS) or of all.
 
     With `load` each one is imported, otherwise none is.
@@ -68,7 +68,7 @@ def survey(*, load: bool = False, kind: str | None = None) -> tuple[Standing, ..
     plugins = tuple(plugin for plugin in discover() if kind in (None, plugin.kind))
     usable = [plugin for plugin in plugins if not plugin.off and not plugin.problem]
     claims = Counter((plugin.kind, plugin.id) for plugin in usable)
-    faults: dict[Plugin, Standing | None] = {}
+    faults: dict[Plugin, PluginStatus | None] = {}
     if load:
         faults = {plugin: _loaded(plugin) for plugin in usable if plugin.builtin}
         faults |= _loaded_apart([plugin for plugin in usable if not plugin.builtin])
@@ -81,38 +81,40 @@ def _standing(
     plugin: Plugin,
     duplicate: bool,
     plugins: tuple[Plugin, ...],
-    faults: Mapping[Plugin, Standing | None],
+    faults: Mapping[Plugin, PluginStatus | None],
     load: bool,
-) -> Standing:
+) -> PluginStatus:
     if plugin.off:
-        return Standing(plugin, State.OFF, "switched off by ZOO_PLUGINS")
+        return PluginStatus(plugin, PluginState.OFF, "switched off by ZOO_PLUGINS")
     if plugin.problem:
-        return Standing(plugin, State.BROKEN, plugin.problem)
+        return PluginStatus(plugin, PluginState.BROKEN, plugin.problem)
     if fault := faults.get(plugin):
         return fault
     if duplicate:
         rivals = (each for each in plugins if (each.kind, each.id) == (plugin.kind, plugin.id))
         others = ", ".join(each.distribution for each in rivals if each.distribution != plugin.distribution)
-        return Standing(plugin, State.DUPLICATE, f"also claimed by {others}; choose with {plugin.full_id}")
-    return Standing(plugin, State.OK if load else State.UNCHECKED)
+        return PluginStatus(
+            plugin, PluginState.DUPLICATE, f"also claimed by {others}; choose with {plugin.full_id}"
+        )
+    return PluginStatus(plugin, PluginState.OK if load else PluginState.UNCHECKED)
 
 
 # ----------------------------------------------------------------------------------------------- loading
 
 
-def _loaded(plugin: Plugin) -> Standing | None:
+def _loaded(plugin: Plugin) -> PluginStatus | None:
     """Import a plugin: what is wrong with it, None if nothing is."""
     try:
         load_plugin(plugin)
     except ZooError as error:
-        state = State.UNAVAILABLE if isinstance(error, MissingDependencyError) else State.BROKEN
+        state = PluginState.UNAVAILABLE if isinstance(error, MissingDependencyError) else PluginState.BROKEN
         if isinstance(error, ContractVersionError):
-            state = State.WRONG_CONTRACT
-        return Standing(plugin, state, error.message.removeprefix(label(plugin)).lstrip())
+            state = PluginState.WRONG_CONTRACT
+        return PluginStatus(plugin, state, error.message.removeprefix(describe_plugin(plugin)).lstrip())
     return None
 
 
-def load_all(plugins: str) -> None:
+def load_in_child(plugins: str) -> None:
     """In the child: import each plugin of a JSON list, and write its state and the reason on a line of its own."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -123,9 +125,9 @@ def load_all(plugins: str) -> None:
     os._exit(0)  # what plugins left behind, threads for instance, is not waited for
 
 
-def _loaded_apart(plugins: Sequence[Plugin]) -> dict[Plugin, Standing | None]:
+def _loaded_apart(plugins: Sequence[Plugin]) -> dict[Plugin, PluginStatus | None]:
     """Import plugins in a child process, and in another one those that come after one that ended the first."""
-    found: dict[Plugin, Standing | None] = {}
+    found: dict[Plugin, PluginStatus | None] = {}
     while len(found) < len(plugins):
         rest = plugins[len(found) :]
         described = json.dumps([dataclasses.asdict(plugin) for plugin in rest])
@@ -137,13 +139,15 @@ def _loaded_apart(plugins: Sequence[Plugin]) -> dict[Plugin, Standing | None]:
             try:
                 for plugin, line in zip(rest, _lines(child), strict=False):
                     fault = json.loads(line)
-                    found[plugin] = Standing(plugin, State(fault[0]), str(fault[1])) if fault else None
+                    found[plugin] = (
+                        PluginStatus(plugin, PluginState(fault[0]), str(fault[1])) if fault else None
+                    )
                 late = child.poll() is None and len(found) < len(plugins)
             finally:
                 child.kill()
         if len(found) < len(plugins):
             culprit = plugins[len(found)]
-            found[culprit] = Standing(culprit, State.BROKEN, _end(child.returncode, late))
+            found[culprit] = PluginStatus(culprit, PluginState.BROKEN, _end(child.returncode, late))
     return found
 
 

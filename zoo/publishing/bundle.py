@@ -18,16 +18,16 @@ from zoo.artifacts.card import card_text, evaluated_on
 from zoo.artifacts.figures import figures_of
 from zoo.artifacts.manifest import CARD_NAME, MANIFEST_NAME, MODEL_NAME, Manifest, parse_manifest
 from zoo.artifacts.metadata import EVAL_RESULTS, Publication, eval_results
-from zoo.download.endpoint import tells_a_token
+from zoo.download.endpoint import contains_token
 from zoo.errors import IntegrityError, UsageError
-from zoo.onnx.check import checked_model
+from zoo.onnx.check import load_checked_model
 from zoo.storage.atomic import chunks, open_regular, reading
 
 _TEXTS = (".json", ".md", ".toml", ".yaml", ".yml", ".txt")
 
 
 @dataclass(frozen=True)
-class Piece:
+class UploadFile:
     """One file to publish. source: its content, or the file that holds it."""
 
     name: str
@@ -48,19 +48,19 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Bundle:
     """Everything to publish, by name, and the manifest that lists it."""
 
     manifest: Manifest
-    pieces: Mapping[str, Piece]
+    files: Mapping[str, UploadFile]
 
     @property
     def size(self) -> int:
         """Bytes of all files together."""
-        return sum(piece.entry.size for piece in self.pieces.values())
+        return sum(file.entry.size for file in self.files.values())
 
 
-def parcel(artifact: Artifact, publication: Publication) -> Parcel:
+def make_bundle(artifact: Artifact, publication: Publication) -> Bundle:
     """The published form of an artifact, after verifying all its files.
 
     Raises IntegrityError if a file is altered or the network is none that an engine may load, UsageError if a text
@@ -69,14 +69,14 @@ def parcel(artifact: Artifact, publication: Publication) -> Parcel:
     artifact.verify()
     if MODEL_NAME not in artifact.manifest.files:
         raise IntegrityError(f"The artifact {artifact.path} has no {MODEL_NAME}: there is nothing to run.")
-    checked_model(artifact)
-    return packed(artifact, publication)
+    load_checked_model(artifact)
+    return bundle_verified(artifact, publication)
 
 
-def packed(artifact: Artifact, publication: Publication) -> Parcel:
-    """The published form of an artifact that was verified. Raises UsageError as :func:`parcel` does."""
+def bundle_verified(artifact: Artifact, publication: Publication) -> Bundle:
+    """The published form of an artifact that was verified. Raises UsageError as :func:`make_bundle` does."""
     kept = {
-        name: Piece(name, artifact.path / name, entry)
+        name: UploadFile(name, artifact.path / name, entry)
         for name, entry in artifact.manifest.files.items()
         if name != CARD_NAME and not name.startswith(f"{EVAL_RESULTS}/")
     }
@@ -84,35 +84,35 @@ def packed(artifact: Artifact, publication: Publication) -> Parcel:
     texts = eval_results(figures_of(metrics), evaluated_on(metrics))
     name = publication.repository.partition("/")[2]
     texts[CARD_NAME] = card_text(name, artifact.manifest, metrics, publication)
-    made = {name: _piece(name, text) for name, text in texts.items()}
+    made = {name: _text_file(name, text) for name, text in texts.items()}
     listed = dict(sorted({**kept, **made}.items()))
     manifest = dataclasses.replace(
-        artifact.manifest, files={name: piece.entry for name, piece in listed.items()}
+        artifact.manifest, files={name: file.entry for name, file in listed.items()}
     )
-    written = _piece(MANIFEST_NAME, manifest.to_json())
+    written = _text_file(MANIFEST_NAME, manifest.to_json())
     # What could not be opened again must not be published either.
     parse_manifest(manifest.to_json().encode(), MANIFEST_NAME)
-    pieces = {MANIFEST_NAME: written, **listed}
-    for piece in pieces.values():
-        _check_for_tokens(artifact, piece)
-    return Parcel(manifest, pieces)
+    files = {MANIFEST_NAME: written, **listed}
+    for file in files.values():
+        _check_for_tokens(artifact, file)
+    return Bundle(manifest, files)
 
 
 # --------------------------------------------------------------------------------------------------- details
 
 
-def _piece(name: str, text: str) -> Piece:
+def _text_file(name: str, text: str) -> UploadFile:
     content = text.encode()
-    return Piece(name, content, FileEntry(hashlib.sha256(content).hexdigest(), len(content)))
+    return UploadFile(name, content, FileEntry(hashlib.sha256(content).hexdigest(), len(content)))
 
 
-def _check_for_tokens(artifact: Artifact, piece: Piece) -> None:
+def _check_for_tokens(artifact: Artifact, file: UploadFile) -> None:
     """A token typed into a command line ends up in metrics.json; there it must not become public."""
-    if not piece.name.endswith(_TEXTS):
+    if not file.name.endswith(_TEXTS):
         return
-    content = piece.source if isinstance(piece.source, bytes) else artifact.read(piece.name)
-    if tells_a_token(content.decode("utf-8", "replace")):
+    content = file.source if isinstance(file.source, bytes) else artifact.read(file.name)
+    if contains_token(content.decode("utf-8", "replace")):
         raise UsageError(
-            f"{piece.name} of {artifact.path} holds a token of the Hub, which would become public.",
+            f"{file.name} of {artifact.path} holds a token of the Hub, which would become public.",
             hint="Make the artifact again without it, and the token invalid: it is in your files.",
         )

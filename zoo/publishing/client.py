@@ -35,7 +35,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextlib.contextmanager
-def client(report: Reporter) -> Iterator[HfApi]:
+def open_client(report: Reporter) -> Iterator[HfApi]:
     """A client with the user's token. Its warnings become notes, its log and they lose all secrets.
 
     Xet is switched off for other Hubs than the public one unless HF_HUB_DISABLE_XET says otherwise: they do not
@@ -70,7 +70,7 @@ def client(report: Reporter) -> Iterator[HfApi]:
 
 
 @contextlib.contextmanager
-def talking(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Turn whatever the client raises in the body into a ZooError without secrets. doing: "reading x", ..."""
     try:
         yield
@@ -78,12 +78,12 @@ def talking(doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         # Without the client's own error behind it: that may hold signed links.
-        raise failure(error, doing) from None
+        raise error_for(error, doing) from None
 
 
-def failure(error: Exception, doing: str) -> ZooError:
+def error_for(error: Exception, doing: str) -> ZooError:
     """The ZooError for an exception of the client."""
-    address = endpoint.redacted(endpoint.endpoint())
+    address = endpoint.redact(endpoint.endpoint())
     status, reason = status_of(error), _reason(error)
     for each in _chain(error):
         if status is None and isinstance(each, OSError) and each.errno in _DISK:
@@ -115,7 +115,7 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def xet_in_use() -> bool:
+def uses_xet() -> bool:
     """Whether the client sends large files by the Xet protocol."""
     from huggingface_hub import constants
 
@@ -129,10 +129,10 @@ def _exchanged_token() -> str | None:
     """A token that only the client can get, such as that of a continuous-integration job."""
     from huggingface_hub import get_token
 
-    with talking("getting a token"):
+    with translate_errors("getting a token"):
         found = get_token()
     if found:
-        endpoint.hide(found)
+        endpoint.add_secret(found)
     return found
 
 
@@ -152,7 +152,7 @@ def _reason(error: BaseException) -> str:
     told = [getattr(each, "server_message", None) or str(each) for each in answered]
     # Of a broken connection the innermost error knows most, at the chain's end.
     text = told[0] if told else str(chain[-1]) if chain else type(error).__name__
-    line = " ".join(endpoint.redacted(text).split())
+    line = " ".join(endpoint.redact(text).split())
     return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}..."
 
 
@@ -176,7 +176,7 @@ def _talking_quietly(report: Reporter, *, xet: bool) -> Iterator[None]:
             warnings.simplefilter("always", UserWarning)
             yield
         for warning in warned:
-            report.note(endpoint.redacted(warning.message))
+            report.note(endpoint.redact(warning.message))
     finally:
         constants.HF_HUB_DISABLE_XET = disabled
         if showed_bars:
@@ -204,7 +204,7 @@ def _logging_without_secrets() -> Iterator[None]:
     def redacting(name: str, *arguments: Any, **options: Any) -> logging.LogRecord:
         record = usual(name, *arguments, **options)
         if name.partition(".")[0] in _LOGGERS:
-            record.msg, record.args = endpoint.redacted(record.getMessage()), ()
+            record.msg, record.args = endpoint.redact(record.getMessage()), ()
             record.exc_info = None
         return record
 

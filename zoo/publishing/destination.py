@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.artifacts import Artifact
 from zoo.artifacts.metadata import Publication
-from zoo.download.endpoint import redacted
+from zoo.download.endpoint import redact
 from zoo.errors import UsageError
 from zoo.registry import checkpoints
 from zoo.registry.registry_toml import ID, TAG
@@ -20,7 +20,7 @@ _LONGEST_MESSAGE = 500
 
 
 @dataclass(frozen=True)
-class Request:
+class PublishRequest:
     """What ``zoo publish`` was asked for.
 
     repository: NAMESPACE/NAME. identifier: id of its entry in registry.toml, "" to make it from NAME. tag: name of
@@ -47,7 +47,7 @@ class Request:
         for repository in (self.repository, *filter(None, [self.base_model]), *(self.datasets or ())):
             if not _names_a_repository(repository):
                 raise UsageError(
-                    f"{redacted(ascii(repository)[:120])} is no repository of the Hub.",
+                    f"{redact(ascii(repository)[:120])} is no repository of the Hub.",
                     hint="Its form is NAMESPACE/NAME, such as your-name/lighter-unet-int8",
                 )
         if self.tag and not re.fullmatch(TAG, self.tag):

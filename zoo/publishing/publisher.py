@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING
 from zoo.artifacts import open_artifact
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import NetworkError, UsageError
-from zoo.publishing.bundle import Parcel, Piece, packed, parcel
-from zoo.publishing.client import client, failure, status_of, talking
-from zoo.publishing.destination import Request
+from zoo.publishing.bundle import Bundle, UploadFile, bundle_verified, make_bundle
+from zoo.publishing.client import error_for, open_client, status_of, translate_errors
+from zoo.publishing.destination import PublishRequest
 from zoo.publishing.register import check_registry, register, registered, with_older_sources
-from zoo.publishing.remote import Remote, card_metadata, look, read_back, stale_files, tagged
+from zoo.publishing.remote import (
+    RemoteRepository,
+    card_metadata,
+    read_back,
+    read_repository,
+    read_tag,
+    stale_files,
+)
 from zoo.publishing.upload import upload
 from zoo.registry import entry_for, parse_registry
 from zoo.registry.registry_toml import FORMAT
@@ -53,7 +60,7 @@ class Published:
     license: str = ""
 
 
-def publish(request: Request, report: Reporter | None = None) -> Published:
+def publish(request: PublishRequest, report: Reporter | None = None) -> Published:
     """Publish an artifact as `request` says; do only what is still to be done.
 
     With `dry_run` nothing is written, here or there. Raises IntegrityError if the artifact is damaged or comes back
@@ -65,42 +72,47 @@ def publish(request: Request, report: Reporter | None = None) -> Published:
     if request.register is not None:
         check_registry(request.register, request.id)
     publication = request.publication(artifact, {})
-    goods = parcel(artifact, publication)
-    with client(report) as api, scratch_folder(cache_dir() / "published") as scratch:
-        remote = look(api, request.repository)
+    bundle = make_bundle(artifact, publication)
+    with open_client(report) as api, scratch_folder(cache_dir() / "published") as scratch:
+        remote = read_repository(api, request.repository)
         if remote is not None:
             kept = request.publication(artifact, card_metadata(api, request.repository, remote, scratch))
             if kept != publication:
-                publication, goods = kept, packed(artifact, kept)
-        done = _publish(api, request, remote, goods, scratch, report)
+                publication, bundle = kept, bundle_verified(artifact, kept)
+        done = _publish(api, request, remote, bundle, scratch, report)
         return dataclasses.replace(done, license=publication.license)
 
 
 def _publish(
-    api: HfApi, request: Request, remote: Remote | None, goods: Parcel, scratch: Path, report: Reporter
+    api: HfApi,
+    request: PublishRequest,
+    remote: RemoteRepository | None,
+    bundle: Bundle,
+    scratch: Path,
+    report: Reporter,
 ) -> Published:
     repository = request.repository
     created = remote is None
     if remote is not None:
         _check_repository(request, remote)
-        remote = _tagged(api, request, goods) or remote
+        remote = _tagged(api, request, bundle) or remote
     elif request.dry_run:
-        remote = Remote("")
+        remote = RemoteRepository("")
     else:
         remote = _create(api, request)
-    changes = remote.changes(goods)
-    stale = stale_files(api, repository, remote, goods, scratch)
+    changes = remote.changes(bundle)
+    stale = stale_files(api, repository, remote, bundle, scratch)
     commit = remote.commit if not changes and not stale else ""
     entry = ""
     if not request.dry_run:
-        commit = commit or _commit(api, request, remote, goods, changes, stale, report)
-        folder = read_back(api, repository, commit, goods, scratch, report)
+        commit = commit or _commit(api, request, remote, bundle, changes, stale, report)
+        folder = read_back(api, repository, commit, bundle, scratch, report)
         if request.tag:
             _tag(api, repository, request.tag, commit)
         entry = _entry(request, folder, commit)
         if request.register is not None:
             register(request.register, request.id, entry)
-    changed = tuple(piece.name for piece in changes)
+    changed = tuple(file.name for file in changes)
     return Published(
         repository=repository,
         url=f"{api.endpoint}/{repository}",
@@ -110,8 +122,8 @@ def _publish(
         created=created,
         uploaded=changed,
         removed=tuple(stale),
-        unchanged=tuple(name for name in goods.pieces if name not in changed),
-        bytes=sum(piece.entry.size for piece in changes),
+        unchanged=tuple(name for name in bundle.files if name not in changed),
+        bytes=sum(file.entry.size for file in changes),
         entry=entry,
     )
 
@@ -119,7 +131,7 @@ def _publish(
 # --------------------------------------------------------------------------------------------------- details
 
 
-def _check_repository(request: Request, remote: Remote) -> None:
+def _check_repository(request: PublishRequest, remote: RemoteRepository) -> None:
     if remote.foreign:
         raise UsageError(
             f"{request.repository} holds something that is no artifact; nothing was published over it.",
@@ -132,11 +144,11 @@ def _check_repository(request: Request, remote: Remote) -> None:
         )
 
 
-def _tagged(api: HfApi, request: Request, goods: Parcel) -> Remote | None:
+def _tagged(api: HfApi, request: PublishRequest, bundle: Bundle) -> RemoteRepository | None:
     """What the wanted tag names, if it exists. Raises UsageError if that is another version."""
-    commit = tagged(api, request.repository, request.tag) if request.tag else None
-    remote = look(api, request.repository, commit) if commit else None
-    if remote is not None and remote.changes(goods):
+    commit = read_tag(api, request.repository, request.tag) if request.tag else None
+    remote = read_repository(api, request.repository, commit) if commit else None
+    if remote is not None and remote.changes(bundle):
         raise UsageError(
             f"The tag {request.tag} of {request.repository} names another version ({remote.commit[:12]}); "
             "tags are not moved.",
@@ -145,10 +157,10 @@ def _tagged(api: HfApi, request: Request, goods: Parcel) -> Remote | None:
     return remote
 
 
-def _create(api: HfApi, request: Request) -> Remote:
-    with talking(f"creating {request.repository}"):
+def _create(api: HfApi, request: PublishRequest) -> RemoteRepository:
+    with translate_errors(f"creating {request.repository}"):
         api.create_repo(request.repository, private=request.private, exist_ok=True)
-    remote = look(api, request.repository)
+    remote = read_repository(api, request.repository)
     if remote is None:
         raise NetworkError(
             f"{api.endpoint} created {request.repository}, and now says that it is not there.",
@@ -160,10 +172,10 @@ def _create(api: HfApi, request: Request) -> Remote:
 
 def _commit(
     api: HfApi,
-    request: Request,
-    remote: Remote,
-    goods: Parcel,
-    changes: list[Piece],
+    request: PublishRequest,
+    remote: RemoteRepository,
+    bundle: Bundle,
+    changes: list[UploadFile],
     stale: list[str],
     report: Reporter,
 ) -> str:
@@ -173,7 +185,7 @@ def _commit(
     repository = request.repository
     message = request.message or f"Publish {request.id}{f' {request.tag}' if request.tag else ''}"
     with contextlib.ExitStack() as opened:
-        report.start("upload", sum(piece.entry.size for piece in changes), "B")
+        report.start("upload", sum(file.entry.size for file in changes), "B")
         operations = upload(api, repository, changes, report, opened)
         operations += [CommitOperationDelete(name) for name in stale]
         report.finish()
@@ -183,10 +195,10 @@ def _commit(
             )
             return done.oid
         except Exception as error:
-            return _commit_after_all(api, repository, goods, error)
+            return _commit_after_all(api, repository, bundle, error)
 
 
-def _commit_after_all(api: HfApi, repository: str, goods: Parcel, error: Exception) -> str:
+def _commit_after_all(api: HfApi, repository: str, bundle: Bundle, error: Exception) -> str:
     """The commit, if it was made and only the answer was lost. Raises NetworkError if it was not."""
     if status_of(error) == 412:
         raise NetworkError(
@@ -194,19 +206,19 @@ def _commit_after_all(api: HfApi, repository: str, goods: Parcel, error: Excepti
             hint="Look at what they did, then run the same command again.",
         ) from None
     with contextlib.suppress(NetworkError):
-        found = look(api, repository)
-        if found is not None and not found.changes(goods):
+        found = read_repository(api, repository)
+        if found is not None and not found.changes(bundle):
             return found.commit
-    raise failure(error, f"committing to {repository}") from None
+    raise error_for(error, f"committing to {repository}") from None
 
 
 def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
     """Have a tag at the commit; one that is there already is left."""
-    known = tagged(api, repository, name)
+    known = read_tag(api, repository, name)
     if known is None:
-        with talking(f"tagging {repository}"):
+        with translate_errors(f"tagging {repository}"):
             api.create_tag(repository, tag=name, revision=commit, exist_ok=True)
-        known = tagged(api, repository, name)
+        known = read_tag(api, repository, name)
     if known != commit:
         raise UsageError(
             f"{repository} holds your files at {commit}, but the tag {name} was set to something else meanwhile.",
@@ -214,7 +226,7 @@ def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
         )
 
 
-def _entry(request: Request, folder: Path, commit: str) -> str:
+def _entry(request: PublishRequest, folder: Path, commit: str) -> str:
     """The entry for registry.toml, made of what was read back."""
     artifact = open_artifact(folder)
     manifest = artifact.manifest

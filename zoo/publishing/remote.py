@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from zoo.artifacts.manifest import CARD_NAME, LARGEST_MANIFEST, MANIFEST_NAME, parse_manifest
 from zoo.errors import IntegrityError, NetworkError
-from zoo.publishing.client import PATIENCE, status_of, talking
+from zoo.publishing.client import PATIENCE, status_of, translate_errors
 from zoo.storage.atomic import read_bytes, sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from zoo.contracts import Reporter
-    from zoo.publishing.bundle import Parcel, Piece
+    from zoo.publishing.bundle import Bundle, UploadFile
 
 _LARGEST_CARD = 1_000_000
 #: What a repository may hold although nothing was published in it yet.
@@ -31,27 +31,27 @@ class RemoteFile:
     git_id: str
     sha256: str | None
 
-    def holds(self, piece: Piece) -> bool:
-        """Whether its content is that of `piece`."""
-        if self.size != piece.entry.size:
+    def holds(self, file: UploadFile) -> bool:
+        """Whether its content is that of `file`."""
+        if self.size != file.entry.size:
             return False
-        return self.sha256 == piece.entry.sha256 if self.sha256 else self.git_id == piece.git_id
+        return self.sha256 == file.entry.sha256 if self.sha256 else self.git_id == file.git_id
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteRepository:
     """A repository at a revision. commit: its sha; "" if there is none yet."""
 
     commit: str
     private: bool = False
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
 
-    def changes(self, parcel: Parcel) -> list[Piece]:
-        """The files of `parcel` that it lacks or holds with other content."""
+    def changes(self, bundle: Bundle) -> list[UploadFile]:
+        """The files of `bundle` that it lacks or holds with other content."""
         return [
-            piece
-            for name, piece in parcel.pieces.items()
-            if name not in self.files or not self.files[name].holds(piece)
+            file
+            for name, file in bundle.files.items()
+            if name not in self.files or not self.files[name].holds(file)
         ]
 
     @property
@@ -60,11 +60,11 @@ class Remote:
         return MANIFEST_NAME not in self.files and bool(self.files.keys() - _INITIAL)
 
 
-def look(api: HfApi, repository: str, revision: str = "main") -> Remote | None:
+def read_repository(api: HfApi, repository: str, revision: str = "main") -> RemoteRepository | None:
     """What a repository holds; None if there is none of that name (or the token may not know)."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    with talking(f"looking at {repository}"):
+    with translate_errors(f"looking at {repository}"):
         try:
             info = api.model_info(repository, revision=revision, files_metadata=True, timeout=PATIENCE)
         except GatedRepoError:
@@ -72,7 +72,7 @@ def look(api: HfApi, repository: str, revision: str = "main") -> Remote | None:
         except RepositoryNotFoundError:
             return None
         except RevisionNotFoundError:
-            return Remote("")
+            return RemoteRepository("")
         files = {
             each.rfilename: RemoteFile(
                 each.size or 0, each.blob_id or "", each.lfs.sha256 if each.lfs else None
@@ -81,7 +81,7 @@ def look(api: HfApi, repository: str, revision: str = "main") -> Remote | None:
         }
         if not files or not all(file.git_id for file in files.values()):
             files = _listed(api, repository, info.sha or revision)
-        return Remote(info.sha or "", bool(info.private), files)
+        return RemoteRepository(info.sha or "", bool(info.private), files)
 
 
 def _listed(api: HfApi, repository: str, revision: str) -> dict[str, RemoteFile]:
@@ -99,9 +99,9 @@ def _listed(api: HfApi, repository: str, revision: str) -> dict[str, RemoteFile]
         return {}
 
 
-def tagged(api: HfApi, repository: str, name: str) -> str | None:
+def read_tag(api: HfApi, repository: str, name: str) -> str | None:
     """The commit that a tag of a repository names, None if there is none of that name."""
-    with talking(f"reading the tags of {repository}"):
+    with translate_errors(f"reading the tags of {repository}"):
         try:
             refs = api.list_repo_refs(repository)
         except Exception as error:
@@ -121,13 +121,15 @@ def _commit_of(api: HfApi, repository: str, revision: str) -> str | None:
         return None
 
 
-def stale_files(api: HfApi, repository: str, remote: Remote, parcel: Parcel, scratch: Path) -> list[str]:
+def stale_files(
+    api: HfApi, repository: str, remote: RemoteRepository, bundle: Bundle, scratch: Path
+) -> list[str]:
     """Files of the artifact that was published before and that the new one does not have.
 
     Files that no manifest lists stay: they belong to somebody else.
     """
     listed = remote.files.get(MANIFEST_NAME)
-    if listed is None or listed.holds(parcel.pieces[MANIFEST_NAME]):
+    if listed is None or listed.holds(bundle.files[MANIFEST_NAME]):
         return []
     try:
         content = read_bytes(
@@ -136,10 +138,12 @@ def stale_files(api: HfApi, repository: str, remote: Remote, parcel: Parcel, scr
         before = parse_manifest(content, f"{MANIFEST_NAME} of {repository}").files
     except IntegrityError:  # a damaged one is replaced, and says nothing of other files
         return []
-    return sorted(before.keys() & remote.files.keys() - parcel.pieces.keys())
+    return sorted(before.keys() & remote.files.keys() - bundle.files.keys())
 
 
-def card_metadata(api: HfApi, repository: str, remote: Remote, scratch: Path) -> Mapping[str, object]:
+def card_metadata(
+    api: HfApi, repository: str, remote: RemoteRepository, scratch: Path
+) -> Mapping[str, object]:
     """What the card of a repository says between its two lines of dashes; empty if there is none to read."""
     listed = remote.files.get(CARD_NAME)
     if listed is None or listed.size > _LARGEST_CARD:
@@ -154,19 +158,19 @@ def card_metadata(api: HfApi, repository: str, remote: Remote, scratch: Path) ->
 
 
 def read_back(
-    api: HfApi, repository: str, commit: str, parcel: Parcel, scratch: Path, report: Reporter
+    api: HfApi, repository: str, commit: str, bundle: Bundle, scratch: Path, report: Reporter
 ) -> Path:
     """A folder with what the Hub gives for every file at `commit`, after comparing each with what was published.
 
     Raises IntegrityError for a file that differs twice or is not there.
     """
-    report.start("read back", parcel.size, "B")
+    report.start("read back", bundle.size, "B")
     folder = scratch / "artifact"
-    for name, piece in parcel.pieces.items():
+    for name, file in bundle.files.items():
         # What is damaged on its way is right the second time; what is damaged there is not.
         for _ in range(2):
             got = _download(api, repository, name, commit, scratch / "download")
-            if right := got.stat().st_size == piece.entry.size and sha256_of(got) == piece.entry.sha256:
+            if right := got.stat().st_size == file.entry.size and sha256_of(got) == file.entry.sha256:
                 break
         if not right:
             raise IntegrityError(
@@ -175,7 +179,7 @@ def read_back(
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         got.rename(folder / name)
-        report.advance(piece.entry.size)
+        report.advance(file.entry.size)
     report.finish()
     return folder
 
@@ -183,7 +187,7 @@ def read_back(
 def _download(api: HfApi, repository: str, name: str, commit: str, folder: Path) -> Path:
     from huggingface_hub.errors import EntryNotFoundError
 
-    with talking(f"reading {name} of {repository}"):
+    with translate_errors(f"reading {name} of {repository}"):
         try:
             found = api.hf_hub_download(
                 repository, name, revision=commit, local_dir=folder, force_download=True

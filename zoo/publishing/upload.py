@@ -8,18 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.publishing.client import talking, xet_in_use
+from zoo.publishing.client import translate_errors, uses_xet
 from zoo.storage.atomic import reading
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
     from zoo.contracts import Reporter
-    from zoo.publishing.bundle import Piece
+    from zoo.publishing.bundle import UploadFile
 
 
 def upload(
-    api: HfApi, repository: str, pieces: Iterable[Piece], report: Reporter, opened: contextlib.ExitStack
+    api: HfApi, repository: str, files: Iterable[UploadFile], report: Reporter, opened: contextlib.ExitStack
 ) -> list[Any]:
     """Send what is large, and give the operations for the commit; small files go with that.
 
@@ -28,23 +28,23 @@ def upload(
     from huggingface_hub import CommitOperationAdd
 
     operations = []
-    for piece in pieces:
-        if isinstance(piece.source, bytes):
-            operation, told = CommitOperationAdd(piece.name, piece.source), None
-        elif xet_in_use():  # which reads files itself, and would not take a stream
-            operation, told = CommitOperationAdd(piece.name, str(piece.source)), None
+    for file in files:
+        if isinstance(file.source, bytes):
+            operation, told = CommitOperationAdd(file.name, file.source), None
+        elif uses_xet():  # which reads files itself, and would not take a stream
+            operation, told = CommitOperationAdd(file.name, str(file.source)), None
         else:
-            with reading(piece.source):
-                told = opened.enter_context(_Told(piece.source, report))
-                operation = CommitOperationAdd(piece.name, told)  # reads it, for its sha256
-        with talking(f"uploading {piece.name} to {repository}"):
+            with reading(file.source):
+                told = opened.enter_context(_Told(file.source, report))
+                operation = CommitOperationAdd(file.name, told)  # reads it, for its sha256
+        with translate_errors(f"uploading {file.name} to {repository}"):
             if told:
                 told.telling = True
             # One after the other: an interrupt is then met at once, and no thread outlives it.
             api.preupload_lfs_files(repository, [operation], free_memory=False)
             if told:
                 told.telling = False
-        report.advance(piece.entry.size - (told.told if told else 0))
+        report.advance(file.entry.size - (told.told if told else 0))
         operations.append(operation)
     return operations
 

@@ -69,19 +69,19 @@ def decode(source: Path | bytes) -> RawFrame:
     """Read a RAW file (a path, or the bytes of one) through LibRaw, in this process.
 
     For files that this machine made or that belong to a data set; what a user names goes through
-    :class:`zoo.raw.subprocess_decoder.IsolatedDecoder`, which a file that crashes LibRaw does not end.
+    :class:`zoo.raw.subprocess_decoder.SubprocessDecoder`, which a file that crashes LibRaw does not end.
     Raises InputError, saying what was found and what is needed, when the file cannot be read, is no RAW file,
     is truncated or damaged, has no colour-filter mosaic, or has levels that leave no signal.
     """
     if isinstance(source, bytes):
         _check_head(source[:HEAD], "the RAW data")
-        with opened(io.BytesIO(source), "the RAW data") as frame:
+        with open_frame(io.BytesIO(source), "the RAW data") as frame:
             return _copy(frame)
     with open_raw(source) as stream:
         # Where standard error is closed the file may have its number, 2, which is put to another use.
         descriptor = fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 3)
     try:
-        with opened(f"/dev/fd/{descriptor}", str(source)) as frame:
+        with open_frame(f"/dev/fd/{descriptor}", str(source)) as frame:
             return _copy(frame)
     finally:
         os.close(descriptor)
@@ -109,7 +109,7 @@ def open_raw(path: Path) -> BinaryIO:
 
 
 @contextlib.contextmanager
-def opened(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
+def open_frame(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
     """The frame of a path or stream, called `name` in messages; its mosaic is gone after the body.
 
     Raises InputError as :func:`decode` does.

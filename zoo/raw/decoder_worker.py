@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from zoo.errors import InputError
-from zoo.raw.decode import RawFrame, opened
+from zoo.raw.decode import RawFrame, open_frame
 
 #: What it says when it can take questions. Each answer begins with the length of its description, in as many bytes.
 READY = b"RAW\n"
@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 Open = Callable[[str, str], AbstractContextManager[RawFrame]]
 
 
-def main(open_: Open = opened) -> None:
+def main(open_: Open = open_frame) -> None:
     """Answer until the parent closes the socket, of which the number and the parent's id are the arguments."""
     import rawpy  # noqa: F401 - it takes a while, which must not count as time of the first file
 

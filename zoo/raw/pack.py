@@ -165,14 +165,14 @@ class Packer:
         return self._mosaic[np.ix_(rows, columns)]
 
 
-def packer(frame: RawFrame, spec: InputSpec, ratio: float) -> Packer:
+def make_packer(frame: RawFrame, spec: InputSpec, ratio: float) -> Packer:
     """Packs a mosaic for a network. Raises InputError if the network is for another kind of sensor."""
     return Packer(frame, spec.mosaic or "bayer", ratio, white_balance=spec.white_balance)
 
 
-def pack(frame: RawFrame, spec: InputSpec, ratio: float) -> Packed:
+def pack_mosaic(frame: RawFrame, spec: InputSpec, ratio: float) -> Packed:
     """Pack a whole mosaic for a network. Raises InputError if the network is for another kind of sensor."""
-    return packer(frame, spec, ratio).packed()
+    return make_packer(frame, spec, ratio).packed()
 
 
 def pack_bayer(frame: RawFrame, ratio: float, *, white_balance: bool) -> Packed:

@@ -7,24 +7,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from zoo.raw.subprocess_decoder import IsolatedDecoder
+from zoo.raw.subprocess_decoder import SubprocessDecoder
 
 if TYPE_CHECKING:
     from zoo.raw.decode import RawFrame
 
 
-class DecoderAhead:
+class PrefetchingDecoder:
     """Decodes one file while the one before is worked on; a context manager.
 
     One thread speaks with the child for all files, for the kernel ends the child with the thread that started it.
     """
 
     def __init__(self) -> None:
-        self._decoder = IsolatedDecoder()
+        self._decoder = SubprocessDecoder()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._next: tuple[Path, Future[RawFrame]] | None = None
 
-    def __enter__(self) -> DecoderAhead:
+    def __enter__(self) -> PrefetchingDecoder:
         return self
 
     def __exit__(

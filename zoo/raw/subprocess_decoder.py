@@ -47,7 +47,7 @@ _ADVICE = "It is damaged, or made to do harm. If other programs open it, report 
 
 
 @dataclass(frozen=True)
-class Limits:
+class DecodeLimits:
     """What decoding a file may take: a base, and a share for each byte of the file.
 
     LibRaw holds two bytes a pixel and what it needs for decompression; a camera's best leaves a quarter of a byte.
@@ -68,19 +68,19 @@ class Limits:
         return min(self.memory_mb * 2**20 + self.memory_per_byte * size, self.most_memory_mb * 2**20)
 
 
-class IsolatedDecoder:
+class SubprocessDecoder:
     """Decodes RAW files in a child process, which is started by the first file; a context manager.
 
     The kernel (Linux) kills the child when the thread that started it ends.
     """
 
-    def __init__(self, limits: Limits | None = None, program: str | None = None) -> None:
-        self._limits = limits or Limits()
+    def __init__(self, limits: DecodeLimits | None = None, program: str | None = None) -> None:
+        self._limits = limits or DecodeLimits()
         self._program = program or PROGRAM
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
 
-    def __enter__(self) -> IsolatedDecoder:
+    def __enter__(self) -> SubprocessDecoder:
         return self
 
     def __exit__(

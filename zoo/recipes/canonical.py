@@ -56,7 +56,7 @@ def load(recipe: str | Recipe) -> LoadedRecipe:
     Raises RecipeError, UnknownIdError, PluginError or LegalityError.
     """
     written = parse(recipe) if isinstance(recipe, str) else recipe
-    found = tuple(plugins.resolve("techniques", stage.technique) for stage in written)
+    found = tuple(plugins.resolve_plugin("techniques", stage.technique) for stage in written)
     classes = tuple(plugins.load_plugin(plugin) for plugin in found)
     legality.check(classes, written)
     return LoadedRecipe(written, found, classes)

@@ -14,7 +14,7 @@ from zoo.artifacts.manifest import MODEL_NAME
 from zoo.errors import UsageError
 from zoo.images.writing import Format, needs_whole, sample_bytes
 from zoo.machine.memory import limit_of_process
-from zoo.onnx.working_set import WorkingSet, working_set_of
+from zoo.onnx.working_set import WorkingSet, artifact_working_set
 from zoo.runner.tiles import Plan, plan_tiles
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -
     key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, engine, arena
     if key not in _known:
         _known.clear()
-        _known[key] = Footprint(artifact.manifest, working_set_of(artifact), engine=engine, arena=arena)
+        _known[key] = Footprint(artifact.manifest, artifact_working_set(artifact), engine=engine, arena=arena)
     return _known[key]
 
 

@@ -16,7 +16,7 @@ from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import OutputError, UsageError, ZooError
 from zoo.images.writing import LARGEST, SUFFIXES, Format, needs_whole, write_picture
 from zoo.machine.memory import limit_of_process, peak_rss_mb
-from zoo.raw.prefetch import DecoderAhead
+from zoo.raw.prefetch import PrefetchingDecoder
 from zoo.runner.budget import USUAL, Footprint, Frame, Need, decoding_beside, footprint, refuse
 from zoo.runner.loading import Loaded
 from zoo.runner.tiles import Plan
@@ -146,7 +146,7 @@ def run_files(
     settings: Settings,
     report: Reporter | None = None,
     *,
-    decoder: DecoderAhead | None = None,
+    decoder: PrefetchingDecoder | None = None,
     reserve: int = 0,
 ) -> list[FileResult]:
     """Run the artifact on each file. A file that fails is noted, and the next one is taken.
@@ -169,7 +169,7 @@ def run_files(
     left = [result for result in results if not result.skipped]
     report.start("run", len(left), "files")
     with contextlib.ExitStack() as stack:
-        decoder = decoder or stack.enter_context(DecoderAhead())
+        decoder = decoder or stack.enter_context(PrefetchingDecoder())
         batch = _Batch(loaded, settings, decoder, reserve) if pictures and left else None
         for number, result in enumerate(left):
             try:
@@ -202,7 +202,7 @@ def _timed(result: FileResult, step: str) -> Iterator[None]:
 class _Batch:
     """Files to pictures or masks, each written while it is computed, the next decoded meanwhile if there is room."""
 
-    def __init__(self, loaded: Loaded, settings: Settings, decoder: DecoderAhead, reserve: int) -> None:
+    def __init__(self, loaded: Loaded, settings: Settings, decoder: PrefetchingDecoder, reserve: int) -> None:
         self._loaded, self._settings, self._decoder, self._reserve = loaded, settings, decoder, reserve
         self._manifest = loaded.artifact.manifest
         of_process = limit_of_process()  # now that the engine has taken its addresses
@@ -238,7 +238,7 @@ class _Batch:
     def _raw(self, result: FileResult, *, last: bool) -> tuple[InputSource, int]:
         """A RAW file as the network takes it, a part at a time, and how the picture is to be turned."""
         from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
-        from zoo.raw.pack import packer
+        from zoo.raw.pack import make_packer
 
         spec, ratio = self._manifest.input, self._settings.ratio
         with _timed(result, "decode"):
@@ -247,7 +247,7 @@ class _Batch:
         with _timed(result, "pack"):
             target = TARGET_LEVEL if spec.target_level is None else spec.target_level
             result.ratio = auto_ratio(frame, target) if ratio is None else ratio
-            return packer(frame, spec, result.ratio), frame.flip
+            return make_packer(frame, spec, result.ratio), frame.flip
 
     def _plan(self, result: FileResult, canvas: Canvas, following: Sequence[Path]) -> Plan:
         """The tiling. Has the next file decoded if there is room for that; else the decoder may have to go."""

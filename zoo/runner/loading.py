@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from zoo import engines, onnx, plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.engines.opening import blaming, open_for
+from zoo.engines.opening import name_engine_in_errors, open_session_for
 from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
-from zoo.machine.processors import machine
-from zoo.onnx.check import checked_model
+from zoo.machine.processors import machine_fingerprint
+from zoo.onnx.check import load_checked_model
 from zoo.storage.result_cache import ResultCache
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def load(
 
 def _named(name: str) -> Engine:
     engine = plugins.engine(name)
-    with blaming(name):
+    with name_engine_in_errors(name):
         obstacle = engine.available()
     if obstacle is not None:
         raise UsageError(f"The engine {name} cannot run here: {obstacle}", hint="See:  zoo doctor")
@@ -108,7 +108,7 @@ def _present(profile: DeviceProfile, obstacles: list[str]) -> Iterator[Engine]:
     for name in profile.engines:
         try:
             engine = plugins.engine(name)
-            with blaming(name):
+            with name_engine_in_errors(name):
                 obstacle = engine.available()
         except ZooError as error:
             obstacle = error.message
@@ -120,13 +120,13 @@ def _present(profile: DeviceProfile, obstacles: list[str]) -> Iterator[Engine]:
 
 def _opened(artifact: Artifact, engine: Engine, profile: DeviceProfile, threads: int) -> Loaded:
     """Open and check. Raises ZooError, whatever the engine raises."""
-    with blaming(engine.id):
+    with name_engine_in_errors(engine.id):
         version = engine.version()
         check = _GoldenRecord(artifact, profile, engine.id, version)
         check.raise_if_refused()
         manifest = artifact.manifest
-        session = open_for(
-            engine, checked_model(artifact), profile, threads=threads, spec=manifest.input,
+        session = open_session_for(
+            engine, load_checked_model(artifact), profile, threads=threads, spec=manifest.input,
             digest=manifest.files[MODEL_NAME].sha256,
         )  # fmt: skip
         return Loaded(artifact, session, engine.id, version, check.psnr(session))
@@ -147,7 +147,7 @@ class _GoldenRecord:
             "engine": engine,
             "engine_version": version,
             "precisions": list(profile.precisions),  # engines choose their numbers by them
-            "machine": machine(),
+            "machine": machine_fingerprint(),
         }
         # Engines rewrite files when they load them: a change of theirs needs a new check.
         self._cache = ResultCache("golden", subject, Path(engines.__file__), Path(onnx.__file__))

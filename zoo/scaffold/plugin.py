@@ -53,7 +53,7 @@ def write_plugin(distribution: str, parent: Path, technique: str = "") -> Packag
             f"'{name}' is no id for a technique: 2 to 32 of a-z, 0-9 and '-', a letter first.",
             hint=f"Name another:  zoo plugin new {distribution} --technique my-technique",
         )
-    holder = next((each for each in plugins.find("techniques") if each.id == name), None)
+    holder = next((each for each in plugins.find_plugins("techniques") if each.id == name), None)
     if holder is not None:
         raise UsageError(
             f"There is a technique '{name}' already, in {holder.distribution} {holder.version}.",

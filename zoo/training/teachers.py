@@ -14,7 +14,7 @@ from zoo.artifacts.artifact import open_artifact
 from zoo.checkpoints.resolver import find_location
 from zoo.contracts import Architecture
 from zoo.errors import UnknownIdError, UsageError, ZooError
-from zoo.onnx.check import checked_model
+from zoo.onnx.check import load_checked_model
 from zoo.training.inputs import denormalise
 from zoo.training.weights import misfit, put_weights, read_weights, state_digest
 
@@ -87,7 +87,7 @@ def _of_artifact(artifact: Artifact, name: str) -> Teacher:
             put_weights(net, state)
             blocks = block_names(architecture.stages())
             return Teacher(net, manifest.input, manifest.output, blocks, state_digest(state))
-    session = plugins.engine("onnxruntime").open(checked_model(artifact))
+    session = plugins.engine("onnxruntime").open(load_checked_model(artifact))
     return Teacher(
         ExportedNet(session, manifest.input), manifest.input, manifest.output, (), state_digest(state),
         readable=False,

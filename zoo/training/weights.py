@@ -12,7 +12,7 @@ from zoo.artifacts.safetensors_check import checked_tensors
 from zoo.checkpoints.resolver import find_shipped, locate_artifact
 from zoo.errors import UsageError
 from zoo.extras import require
-from zoo.onnx.check import checked_model
+from zoo.onnx.check import load_checked_model
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ def read_weights(artifact: Artifact) -> dict[str, torch.Tensor]:
     if "model.safetensors" in artifact.manifest.files:
         source = str(artifact.path / "model.safetensors")
         return load(checked_tensors(artifact.read("model.safetensors"), source))
-    return _onnx_weights(checked_model(artifact))
+    return _onnx_weights(load_checked_model(artifact))
 
 
 def _onnx_weights(model: bytes) -> dict[str, torch.Tensor]:

@@ -182,10 +182,10 @@ def show(outcome: Outcome) -> None:
 
 def _quality_rows(outcome: Outcome) -> list[list[str]]:
     qualities = [file.quality.to_json() if file.quality else {} for file in outcome.files]
-    from zoo.evaluation.measures import MEASURES
+    from zoo.evaluation.metrics import METRICS
 
     labels: dict[str, tuple[str, Callable[[float], str]]] = {
-        **{key: (measure.name, measure.show) for key, measure in MEASURES.items() if key != "mse"},
+        **{key: (measure.name, measure.show) for key, measure in METRICS.items() if key != "mse"},
         "top1_agreement": ("same top-1 class", "{:.1%}".format),
         "logits_sqnr_db": ("logits, signal to error", "{:.1f} dB".format),
     }

@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.param_types import FrameSize
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.benchmarking.comparison import Bench, Result
-
-
-class Size(click.ParamType):
-    """``WxH`` in pixels."""
-
-    name = "WxH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        width, _, height = str(value).partition("x")
-        if not (width.isascii() and width.isdecimal() and height.isascii() and height.isdecimal()):
-            self.fail(f"'{value}' is no size such as 1024x1024.", param, ctx)
-        size = int(width), int(height)
-        if not all(16 <= side <= 20_000 for side in size):
-            self.fail(f"the sides of '{value}' are not between 16 and 20000 pixels.", param, ctx)
-        return size
+    from zoo.benchmarking.comparison import BenchReport, BenchResult
 
 
 @click.command()
@@ -46,7 +28,7 @@ class Size(click.ParamType):
 @click.option(
     "--frame",
     default="1024x1024",
-    type=Size(),
+    type=FrameSize(),
     show_default=True,
     help="Pixels of the file made for it, without --file.",
 )
@@ -74,7 +56,7 @@ def command(
     moment. An engine's run ends when its result is in memory, on a GPU too.
     """
     from zoo import plugins
-    from zoo.benchmarking.comparison import Subject, contenders_of, open_all, run_bench
+    from zoo.benchmarking.comparison import Workload, list_candidates, open_artifacts, run_bench
     from zoo.checkpoints.resolver import locate_artifact
     from zoo.storage.atomic import check_png_target
 
@@ -83,10 +65,10 @@ def command(
     names = ((vs,) if vs else ()) + tuple(name for name in artifacts if name != vs)
     with quiet_stdout(as_json), progress() as reporter:
         profile = plugins.device(device)
-        found = open_all(names, functools.partial(locate_artifact, report=reporter))
-        contenders = contenders_of(found, engines, profile)
-        subject = Subject(side, file, frame)
-        bench = run_bench(contenders, profile, subject, rounds=rounds, threads=threads, report=reporter)
+        found = open_artifacts(names, functools.partial(locate_artifact, report=reporter))
+        candidates = list_candidates(found, engines, profile)
+        workload = Workload(side, file, frame)
+        bench = run_bench(candidates, profile, workload, rounds=rounds, threads=threads, report=reporter)
     if plot is not None:
         _draw(bench, plot)
     if as_json:
@@ -95,26 +77,26 @@ def command(
         _print(bench)
 
 
-def _draw(bench: Bench, path: Path) -> None:
+def _draw(bench: BenchReport, path: Path) -> None:
     """Raises UsageError if the work of no artifact could be counted."""
-    from zoo.benchmarking.roofline import Point, draw
+    from zoo.benchmarking.roofline import RooflinePoint, draw_roofline
     from zoo.errors import UsageError
     from zoo.extras import install_hint
 
     points = [
-        Point(result.contender.name, result.work.intensity, result.gmacs_per_s)
+        RooflinePoint(result.candidate.name, result.counts.intensity, result.gmacs_per_s)
         for result in bench.results
-        if result.work and result.gmacs_per_s
+        if result.counts and result.gmacs_per_s
     ]
     if not points:
         raise UsageError(
             "Bytes moved are counted by ONNX Runtime, which is not installed.", hint=install_hint("cpu")
         )
-    peaks = {name: max(rates.values()) for name, rates in bench.peaks.items() if rates}
-    draw(points, peaks, bench.bandwidth, path)
+    peaks: dict[str, float] = {name: max(rates.values()) for name, rates in bench.peaks.items() if rates}
+    draw_roofline(points, peaks, bench.bandwidth, path)
 
 
-def _print(bench: Bench) -> None:
+def _print(bench: BenchReport) -> None:
     several = len(bench.results) > 1
     columns = [
         "artifact",
@@ -134,7 +116,7 @@ def _print(bench: Bench) -> None:
     head = ["zoo run", *(f"{step} ms" for step in steps), "not inference"]
     rows = [
         [
-            result.contender.name,
+            result.candidate.name,
             *(f"{taken[step]:.1f}" if step in taken else "" for step in steps),
             f"{result.steps.beside_inference:.0%}",
         ]
@@ -150,17 +132,17 @@ def _print(bench: Bench) -> None:
     print_text("", f"steps: of {bench.file}; peak, GMAC/s: {rates}; memory: {bench.bandwidth:.1f} GB/s")
     if all(result.joules is None for result in bench.results):
         print_text(f"energy: {bench.sensor}")
-    if any(result.work is None for result in bench.results):
+    if any(result.counts is None for result in bench.results):
         print_text("multiply-accumulates are counted by ONNX Runtime, which is not installed")
     if not several:
         print_text("One artifact alone is no comparison: name another, or --vs ARTIFACT, for a ratio.")
 
 
-def _row(result: Result, columns: list[str]) -> list[str]:
+def _row(result: BenchResult, columns: list[str]) -> list[str]:
     latency, start = result.latency, result.start
     times, low, high = result.ratio
     cells = {
-        "artifact": result.contender.name,
+        "artifact": result.candidate.name,
         "input": "x".join(map(str, result.shape)),
         "median ms": f"{latency.median:.1f}",
         "quartiles": f"{latency.low:.1f}-{latency.high:.1f}",

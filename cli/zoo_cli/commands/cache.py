@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
                 "cache": cache_dir(),
                 "checkpoints": [_record(each) for each in checkpoints],
                 "others": others,
-                "size": sum(each.size for each in (*checkpoints, *others)),
+                "size": sum(each.size for each in checkpoints) + sum(each.size for each in others),
             }
         )
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from zoo.doctor import State, examine
+from zoo.doctor import Severity, examine
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo_cli.progress import progress
 
@@ -39,8 +39,8 @@ def command(artifact: str | None, megapixels: float, device: str, as_json: bool)
         print_table(
             ("", "WHAT", "FOUND"), ((each.state.value, each.subject, each.found) for each in findings)
         )
-        remedies = [each for each in findings if each.remedy and each.state is not State.OK]
+        remedies = [each for each in findings if each.remedy and each.state is not Severity.OK]
         if remedies:
             print_text("", *(f"{each.subject}: {each.remedy}" for each in remedies))
-    if any(finding.state is State.PROBLEM for finding in findings):
+    if any(finding.state is Severity.PROBLEM for finding in findings):
         raise SystemExit(1)

@@ -52,12 +52,12 @@ def show(result: Evaluation) -> None:
 
     quality = result.quality
     if isinstance(quality, Quality):
-        columns = [measure.name for measure in quality.measures]
+        columns = [metric.name for metric in quality.metrics]
         rows = [
-            [score.name, *(measure.show(score.values[measure.key]) for measure in quality.measures)]
+            [score.name, *(metric.show(score.values[metric.key]) for metric in quality.metrics)]
             for score in quality.scores
         ]
-        rows.append(["mean", *(measure.show(quality.mean(measure.key)) for measure in quality.measures)])
+        rows.append(["mean", *(metric.show(quality.mean(metric.key)) for metric in quality.metrics)])
         print_table(["image", *columns], rows, right=columns)
     else:
         print_text(

@@ -61,9 +61,9 @@ def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> 
     with quiet_stdout(as_json), progress() as reporter:
         result = explain_artifact(artifact, reporter=reporter, **options)
     if plot is not None:
-        from zoo.explanation.plot import draw
+        from zoo.explanation.plot import draw_histograms
 
-        draw(result, plot)
+        draw_histograms(result, plot)
     if as_json:
         print_json(result.to_json())
         return

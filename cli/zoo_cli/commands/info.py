@@ -67,7 +67,7 @@ def _kinds_of(name: str) -> list[str]:
 
 
 def _origin(kind: str, name: str) -> Record:
-    plugin = plugins.resolve(kind, name)
+    plugin = plugins.resolve_plugin(kind, name)
     return {"distribution": plugin.distribution, "version": plugin.version}
 
 

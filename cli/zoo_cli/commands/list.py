@@ -10,7 +10,7 @@ import click
 from zoo.errors import UsageError
 from zoo.formatting import scaled
 from zoo.plugins.discovery import GROUPS
-from zoo.plugins.plugin_check import survey
+from zoo.plugins.plugin_check import check_plugins
 from zoo_cli.commands.plugins import as_record
 from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option
 
@@ -51,7 +51,7 @@ def command(
     kinds = (kind,) if kind else KINDS
     found = _chosen(registry, device, max_mb, arch) if "checkpoints" in kinds else ()
     rows = {
-        each: [as_record(standing) for standing in survey() if standing.plugin.kind == each]
+        each: [as_record(standing) for standing in check_plugins() if standing.plugin.kind == each]
         for each in kinds
         if each != "checkpoints"
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from zoo.errors import PluginError
-from zoo.plugins.plugin_check import FAULTS, Standing, State, survey
+from zoo.plugins.plugin_check import FAULTS, PluginState, PluginStatus, check_plugins
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 
@@ -19,19 +19,19 @@ def command(check: bool, as_json: bool) -> None:
     as "not checked". ZOO_PLUGINS='' switches the plugins of third parties off.
     """
     with quiet_stdout(as_json):
-        standings = survey(load=check)
+        standings = check_plugins(load=check)
     if as_json:
         print_json({"plugins": [as_record(standing) for standing in standings]})
     else:
         columns = ("ID", "KIND", "DISTRIBUTION", "VERSION", "STATE", "REASON")
         print_table(columns, (tuple(as_record(each)[key.lower()] for key in columns) for each in standings))
-        if any(standing.state is State.UNCHECKED for standing in standings):
+        if any(standing.state is PluginState.UNCHECKED for standing in standings):
             print_text("", "Load them all with:  zoo plugins --check")
     if check and any(standing.state in FAULTS for standing in standings):
         raise SystemExit(PluginError.exit_code)
 
 
-def as_record(standing: Standing) -> dict[str, object]:
+def as_record(standing: PluginStatus) -> dict[str, object]:
     """A standing as JSON and tables show it."""
     plugin = standing.plugin
     return {

@@ -68,10 +68,10 @@ def command(
     One commit holds all of it, and is read back and verified byte by byte before it is tagged and registered.
     Interrupted anywhere, the same command goes on. HF_ENDPOINT and HF_TOKEN are honoured.
     """
-    from zoo.publishing.destination import Request
+    from zoo.publishing.destination import PublishRequest
     from zoo.publishing.publisher import publish
 
-    request = Request(
+    request = PublishRequest(
         artifact=artifact,
         repository=repository,
         identifier=identifier,

@@ -14,39 +14,12 @@ import click
 from zoo.errors import ZooError
 from zoo.formatting import seconds
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.param_types import Amplification, MemorySize
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
     from zoo.runner.job import FileResult
     from zoo.runner.loading import Loaded
-
-
-class Ratio(click.ParamType):
-    """``auto`` or a number of at least a hundredth and at most ten thousand."""
-
-    name = "auto|N"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        if value is None or value == "auto":
-            return None
-        try:
-            ratio = float(value)
-        except ValueError:
-            ratio = 0.0
-        if not 0.01 <= ratio <= 10_000:
-            self.fail(f"'{value}' is neither 'auto' nor a number from 0.01 to 10000.", param, ctx)
-        return ratio
-
-
-class Size(click.ParamType):
-    """Bytes, as in ``512MB`` or ``1.5GiB``."""
-
-    name = "SIZE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from zoo.machine.memory import parse_size
-
-        return value if isinstance(value, int) else parse_size(value)
 
 
 @click.command(short_help="Turn files into pictures with an artifact; needs no torch.")
@@ -55,7 +28,7 @@ class Size(click.ParamType):
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the pictures.")
 @click.option(
     "--ratio",
-    type=Ratio(),
+    type=Amplification(),
     metavar="auto|N",
     default="auto",
     show_default=True,
@@ -81,7 +54,7 @@ class Size(click.ParamType):
 )
 @click.option(
     "--memory",
-    type=Size(),
+    type=MemorySize(),
     metavar="SIZE",
     help="What may be held in memory, as in 512MB [384MiB, less on a smaller machine].",
 )
@@ -111,13 +84,13 @@ def command(
     """
     from zoo.errors import UsageError
     from zoo.images.pixels import SUFFIXES
-    from zoo.raw.prefetch import DecoderAhead
+    from zoo.raw.prefetch import PrefetchingDecoder
 
     # numpy's threads for linear algebra, of which there is none here: starting them takes a tenth of a small run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if overwrite and resume:
         raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
-    with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, DecoderAhead() as decoder:
+    with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, PrefetchingDecoder() as decoder:
         if not resume and files[0].suffix.lower() not in SUFFIXES:
             decoder.start()  # while the rest is imported and found
 

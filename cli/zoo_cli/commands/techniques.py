@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from zoo.contracts import Technique
-from zoo.plugins import label, load_plugin, resolve
+from zoo.plugins import describe_plugin, load_plugin, resolve_plugin
 from zoo.plugins.discovery import Plugin
-from zoo.plugins.plugin_check import State, survey
+from zoo.plugins.plugin_check import PluginState, check_plugins
 from zoo.recipes.legality import Relation, relation
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
@@ -46,18 +46,18 @@ def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
     """The techniques that load, by the name that a recipe gives them, and why the others do not."""
     loaded: dict[str, tuple[Plugin, type[Technique]]] = {}
     broken: list[str] = []
-    for standing in survey(load=True, kind="techniques"):
+    for standing in check_plugins(load=True, kind="techniques"):
         plugin = standing.plugin
-        if standing.state in (State.OK, State.DUPLICATE):
-            name = plugin.full_id if standing.state is State.DUPLICATE else plugin.id
+        if standing.state in (PluginState.OK, PluginState.DUPLICATE):
+            name = plugin.full_id if standing.state is PluginState.DUPLICATE else plugin.id
             loaded[name] = plugin, load_plugin(plugin)
-        elif standing.state is not State.OFF:
-            broken.append(f"{label(plugin)} {standing.reason}")
+        elif standing.state is not PluginState.OFF:
+            broken.append(f"{describe_plugin(plugin)} {standing.reason}")
     return loaded, broken
 
 
 def _chosen(ids: tuple[str, ...]) -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
-    plugins = {name: resolve("techniques", name) for name in ids}
+    plugins = {name: resolve_plugin("techniques", name) for name in ids}
     return {name: (plugin, load_plugin(plugin)) for name, plugin in plugins.items()}, []
 
 

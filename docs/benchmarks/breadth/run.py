@@ -71,7 +71,7 @@ def builtin() -> list[str]:
     """The ids of the built-in techniques."""
     from zoo import plugins
 
-    return sorted(plugin.id for plugin in plugins.find("techniques") if plugin.builtin)
+    return sorted(plugin.id for plugin in plugins.find_plugins("techniques") if plugin.builtin)
 
 
 def file_of(net: str) -> Path:

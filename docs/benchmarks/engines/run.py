@@ -21,7 +21,7 @@ import numpy as np
 from files import NET, make_files
 
 from zoo import plugins
-from zoo.benchmarking.timing import Latency, measure, ratio
+from zoo.benchmarking.timing import Latency, latency_ratio, measure_latency
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.images.decibels import psnr
 
@@ -141,7 +141,7 @@ def report(latencies: dict[str, Latency], quality: dict[str, float], crops: int,
         "|---|---:|---:|---:|",
     ]
     for name, latency in latencies.items():
-        times, low, high = ratio(first, latency)
+        times, low, high = latency_ratio(first, latency)
         decibels = "" if "float32" in name else f"{quality[name]:.2f}"
         lines.append(f"| {name} | {times:.2f} | {low:.2f}-{high:.2f} | {decibels} |")
     lines += [
@@ -151,7 +151,7 @@ def report(latencies: dict[str, Latency], quality: dict[str, float], crops: int,
     ]
     for name, most, other in TARGETS:
         if name in latencies and other in latencies:
-            times, low, high = ratio(latencies[name], latencies[other])
+            times, low, high = latency_ratio(latencies[name], latencies[other])
             reached = "reached" if times <= most else "missed"
             lines.append(
                 f"| {name} | {other} | {most:.2f} | {times:.2f} | {low:.2f}-{high:.2f} | {reached} |"
@@ -181,7 +181,7 @@ def main() -> None:
         if file in files
     }
     inputs = np.random.default_rng(0).random((1, 4, 512, 512), dtype=np.float32)
-    latencies = measure(sessions, inputs, rounds=arguments.rounds)
+    latencies = measure_latency(sessions, inputs, rounds=arguments.rounds)
     crops = held_out_crops(tuple(arguments.photos))
     found = report(latencies, fidelity(sessions, crops), len(crops), arguments.rounds)
     print(found)

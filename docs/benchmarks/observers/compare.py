@@ -25,7 +25,7 @@ from zoo import plugins
 from zoo.contracts import Architecture, Context, Sample
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
-from zoo.evaluation.predict import predictor
+from zoo.evaluation.predict import make_predictor
 from zoo.export.exporter import export_onnx
 from zoo.images.decibels import psnr
 from zoo.training.weights import load_start
@@ -72,7 +72,7 @@ class Bench:
         self.float_pictures = list(self.pictures(export_onnx(self.net, self.architecture)))
 
     def pictures(self, data: bytes) -> Iterator[np.ndarray]:
-        predict = predictor(plugins.engine("onnxruntime").open(data), self.architecture)
+        predict = make_predictor(plugins.engine("onnxruntime").open(data), self.architecture)
         for frame in self.frames:
             yield predict(frame.inputs)
 

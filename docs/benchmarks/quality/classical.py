@@ -27,7 +27,7 @@ from skimage.restoration import (
 
 from zoo.data.darkroom import Darkroom, DarkroomConfig, Exposure
 from zoo.data.exposure import linear_to_srgb
-from zoo.evaluation.measures import compare_pictures
+from zoo.evaluation.metrics import compare_images
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
@@ -85,7 +85,7 @@ def main() -> None:
         target = exposure.target.transpose(2, 0, 1)
         best: dict[str, tuple[float, float]] = {}
         for name, denoise in denoisers(developed):
-            scores = compare_pictures(denoise(developed).transpose(2, 0, 1), target)
+            scores = compare_images(denoise(developed).transpose(2, 0, 1), target)
             best[name] = max(best.get(name, (0.0, 0.0)), (scores["psnr_db"], scores["ssim"]))
         for name, (psnr, ssim) in best.items():
             row = table.setdefault(name, {"psnr_db": [], "ssim": []})

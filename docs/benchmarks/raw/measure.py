@@ -17,7 +17,7 @@ import numpy as np
 
 from zoo.raw.decode import RawFrame, decode
 from zoo.raw.dng import dng_bytes
-from zoo.raw.subprocess_decoder import IsolatedDecoder
+from zoo.raw.subprocess_decoder import SubprocessDecoder
 
 SIZES = {"2 megapixels": (1156, 1734), "24 megapixels": (4000, 6000)}
 MATRIX = np.array([[0.6461, -0.1164, -0.0857], [-0.3825, 1.1597, 0.2534], [-0.0416, 0.1540, 0.6]])
@@ -55,14 +55,14 @@ def main() -> None:
         path.write_bytes(sample((64, 96)))
         starts = []
         for _ in range(rounds):
-            with IsolatedDecoder() as decoder:
+            with SubprocessDecoder() as decoder:
                 starts.append(timed(lambda decoder=decoder: decoder.decode(path)))
         print(f"first file of 64 x 96 pixels, the child's start included: {min(starts):.0f} ms")
         print("| file | here ms | in the child ms | child's RSS peak MB | idle MB | its share MB |")
         print("|---|---:|---:|---:|---:|---:|")
         for name, shape in SIZES.items():
             path.write_bytes(sample(shape))
-            with IsolatedDecoder() as decoder:
+            with SubprocessDecoder() as decoder:
                 assert np.array_equal(decoder.decode(path).mosaic, decode(path).mosaic)
                 assert decoder.process_id is not None
                 inside, outside = [], []

@@ -27,10 +27,10 @@ from zoo.artifacts.golden import golden_bytes
 from zoo.artifacts.manifest import parse_manifest
 from zoo.artifacts.metadata import Publication, eval_results
 from zoo.artifacts.safetensors_check import checked_tensors
-from zoo.download.revision import requested
+from zoo.download.revision import resolve_request
 from zoo.errors import IntegrityError, ZooError
 from zoo.onnx.check import check_onnx
-from zoo.onnx.uint8 import for_onnxruntime
+from zoo.onnx.uint8 import prepare_for_onnxruntime
 from zoo.raw.decoder_worker import READY
 from zoo.raw.sniff import has_raw_header, other_kind
 from zoo.raw.subprocess_decoder import _receive
@@ -103,7 +103,7 @@ def model(data: bytes) -> None:
 
     import onnx
 
-    for_onnxruntime(data, unsigned=True)
+    prepare_for_onnxruntime(data, unsigned=True)
     check_onnx(data)
     try:
         proto = onnx.load_model_from_string(data)
@@ -153,7 +153,7 @@ def names(data: bytes) -> None:
 
 def request(data: bytes) -> None:
     """What a user may ask `zoo pull` for."""
-    requested(_text(data), {})
+    resolve_request(_text(data), {})
 
 
 def answer(data: bytes) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.contracts import Engine
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.machine.processors import multiplies_unsigned, thread_count
-from zoo.onnx.check import check_onnx, model_bytes
+from zoo.onnx.check import check_onnx, read_model_bytes
 from zoo.onnx.uint8 import to_unsigned
 from zoo_openvino.fake_quantize import fuse_pairs
 
@@ -75,7 +75,7 @@ class OpenVinoEngine(Engine):
         """
         import openvino
 
-        data = model_bytes(model)
+        data = read_model_bytes(model)
         check_onnx(data)
         try:
             core = openvino.Core()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """One figure of an image. Higher is better, except for an error.
 
     key:   in metrics.json and `--json`. unit: shown after the number, "" for none. decimals: shown.
@@ -37,18 +37,18 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class MetricSet:
     """How the outputs of one kind are measured.
 
-    measures: the first one is what `--max-loss` limits. compare: called with what the network gave and what was
-    wanted, (C, H, W) in [0, 1] each; a value for each measure by its key.
+    metrics: the first one is what `--max-loss` limits. compare: called with what the network gave and what was
+    wanted, (C, H, W) in [0, 1] each; a value for each metric by its key.
     """
 
-    measures: tuple[Measure, ...]
+    metrics: tuple[Metric, ...]
     compare: Callable[[FloatArray, FloatArray], Mapping[str, float]]
 
 
-def compare_pictures(picture: FloatArray, target: FloatArray) -> dict[str, float]:
+def compare_images(picture: FloatArray, target: FloatArray) -> dict[str, float]:
     """PSNR in dB, SSIM and MSE of (3, H, W) in [0, 1] each; the picture is rounded to 8 bits first."""
     import numpy as np
 
@@ -73,18 +73,18 @@ def compare_masks(mask: FloatArray, target: FloatArray) -> dict[str, float]:
     return {"dice": float((2 * both / (both + either)).mean()), "iou": float((both / either).mean())}
 
 
-PICTURES = Yardstick(
+IMAGE_METRICS = MetricSet(
     (
-        Measure("psnr_db", "PSNR", "dB", 2, budget="dB of PSNR"),
-        Measure("ssim", "SSIM"),
-        Measure("mse", "MSE", decimals=6),
+        Metric("psnr_db", "PSNR", "dB", 2, budget="dB of PSNR"),
+        Metric("ssim", "SSIM"),
+        Metric("mse", "MSE", decimals=6),
     ),
-    compare_pictures,
+    compare_images,
 )
-MASKS = Yardstick(
-    (Measure("dice", "Dice", steps=100, budget="points of Dice"), Measure("iou", "IoU")), compare_masks
+MASK_METRICS = MetricSet(
+    (Metric("dice", "Dice", steps=100, budget="points of Dice"), Metric("iou", "IoU")), compare_masks
 )
 #: By the kind of a network's output. Logits are compared with those of another network instead.
-YARDSTICKS = {"rgb": PICTURES, "mask": MASKS}
-#: Every measure by its key.
-MEASURES = {measure.key: measure for yardstick in YARDSTICKS.values() for measure in yardstick.measures}
+METRICS_BY_TASK: dict[str, MetricSet] = {"rgb": IMAGE_METRICS, "mask": MASK_METRICS}
+#: Every metric by its key.
+METRICS = {metric.key: metric for each in METRICS_BY_TASK.values() for metric in each.metrics}
