@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zoo import onnx
 from zoo.artifacts import Artifact
 from zoo.checkpoints.listing import leftovers
 from zoo.devices import host
@@ -127,7 +128,8 @@ def test_a_kept_network_that_does_not_load_is_passed_over(content: bytes | None,
     if content is None:  # whole by its digest, and no network all the same
         subject = json.loads(network.read_bytes().partition(b"\n")[0])["of"]
         del subject["zoo"], subject["changed"]
-        cache = ResultCache("onnxruntime", subject, Path(load_or_prepare.__code__.co_filename))
+        code = Path(load_or_prepare.__code__.co_filename), Path(onnx.__file__)
+        cache = ResultCache("onnxruntime", subject, *code)
         assert cache.path == network
         cache.write(b"no network")
     else:
