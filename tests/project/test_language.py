@@ -34,6 +34,7 @@ CLEAN_PAGES = [
     "docs/explain.md",
     "docs/artifact.md",
     "docs/tutorials/*.md",
+    "docs/techniques/*.md",
 ]
 CLEAN_SOURCES: list[str] = []
 CLEAN_HELP: list[str] = []

@@ -68,12 +68,12 @@ def command(name: str, quality: Figure | None) -> str:
 
 
 def stages(name: str) -> str:
-    """What each stage of the recipe of a checkpoint bought; nothing if it is not shipped."""
+    """Return what each stage of a shipped checkpoint's recipe achieved; "" if it is not shipped."""
     if name not in checkpoints():
         return ""
     found = metrics(name)
     lines = [
-        f"What making the checkpoint `{name}` gave, stage by stage, in the exported files as ONNX Runtime ran them:",
+        f"Results for `{name}` after each stage, measured on the exported files in ONNX Runtime:",
         "",
         "| | parameters | GMACs | model.onnx | latency | PSNR | SSIM |",
         "|---|---:|---:|---:|---:|---:|---:|",
