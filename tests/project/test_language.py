@@ -56,7 +56,7 @@ FORBIDDEN = {
     r"\bbut for\b": "except",
     r"\b(goes|go|went|going) on (where|with|from|at|to)\b": "continue",
     r"\bbeside\b": "next to, in addition to",
-    r"\b\d+ \w+ an? (stage|list|step|channel|image|side|row|layer|file)\b": "per",
+    r"\b\d+ \w+s an? (stage|list|step|channel|image|side|row|layer|file)\b": "per",
     r"\b(a|an|one) (row|value|line|number|test|file|module) an? \w+": "one ... per ...",
     r"\bat hand\b": "available, this machine",
     r"\bto be had\b": "available",

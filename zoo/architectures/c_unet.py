@@ -19,7 +19,7 @@ class CUNetArchitecture(Architecture):
     """51,113 parameters."""
 
     id = "c-unet"
-    summary = "C-UNet: an RGB picture to a mask, 8 to 32 channels, no skips"
+    summary = "C-UNet: an RGB image to a mask, 8 to 32 channels, no skips"
     paper = "Bahl et al., Low-power neural networks for semantic segmentation of satellite images, ICCVW 2019"
     task: Task = "segmentation"
     input = InputSpec(kind="rgb", channels=3, multiple_of=8, example=(256, 256), halo=40)
@@ -38,7 +38,7 @@ class CUNetPlusArchitecture(CUNetArchitecture):
     """C-UNet++, 8,433 parameters: one convolution a stage, separable but for the first and the last."""
 
     id = "c-unet-plus"
-    summary = "C-UNet++: c-unet with one convolution a stage, 8,433 parameters"
+    summary = "C-UNet++: c-unet with one convolution per stage, 8,433 parameters"
     input = InputSpec(kind="rgb", channels=3, multiple_of=8, example=(256, 256), halo=16)
 
     def build(self) -> nn.Module:

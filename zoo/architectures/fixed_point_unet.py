@@ -19,7 +19,7 @@ class FixedPointUNetArchitecture(Architecture):
     """4,837,249 parameters; bilinear up-sampling, batch norms after the activations."""
 
     id = "fixed-point-unet"
-    summary = "the fixed-point paper's U-Net: a gray picture to a mask"
+    summary = "the fixed-point paper's U-Net: a gray image to a mask"
     paper = "AskariHemmat et al., U-Net Fixed-Point Quantization, MICCAI Workshops 2019, arXiv:1908.01073"
     task: Task = "segmentation"
     input = InputSpec(kind="gray", channels=1, multiple_of=8, example=(256, 256), halo=56)

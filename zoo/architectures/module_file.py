@@ -42,20 +42,20 @@ _TRIED_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 class ModuleConfig:
     """What a network of the user's own takes and gives, where the file does not say so itself."""
 
-    input: str = option("", help="what it takes, KIND:CxHxW, as in rgb:3x256x256 or gray:1x512x512")
-    output: str = option("", help="what it gives, as in mask:1, logits:10, or rgb:3x2 for twice the size")
+    input: str = option("", help="its input, KIND:CxHxW, as in rgb:3x256x256 or gray:1x512x512")
+    output: str = option("", help="its output, as in mask:1, logits:10, or rgb:3x2 for twice the size")
     multiple_of: int | None = option(
         None,
         minimum=1,
         maximum=1024,
         unit="pixel",
-        help="height and width must be multiples of it; none: tried",
+        help="height and width must be multiples of it; determined by trial if none",
     )
-    fixed_size: bool = option(False, help="whether only inputs of the stated size are taken")
+    fixed_size: bool = option(False, help="whether only inputs of the stated size are accepted")
     mean: tuple[float, ...] = option((), help="normalisation per channel, done inside the exported graph")
     std: tuple[float, ...] = option((), help="normalisation per channel, done inside the exported graph")
-    trained: bool = option(False, help="whether the factory gives trained weights")
-    sha256: str = option("", help="what the file must have; a recipe file states it")
+    trained: bool = option(False, help="whether the factory returns trained weights")
+    sha256: str = option("", help="sha256 that the file must have; stated by recipe files")
 
 
 def with_specs(name: str, takes: str, gives: str) -> str:

@@ -19,7 +19,7 @@ class SqueezeUNetArchitecture(Architecture):
     """2,613,952 weights without the classifier (the last 1 x 1 convolution) and the biases."""
 
     id = "squeeze-unet"
-    summary = "Squeeze U-Net: an RGB picture to a mask, fire modules instead of convolutions"
+    summary = "Squeeze U-Net: an RGB image to a mask, fire modules instead of convolutions"
     paper = "Beheshti and Johnsson, Squeeze U-Net, CVPR Workshops 2020"
     task: Task = "segmentation"
     input = InputSpec(kind="rgb", channels=3, multiple_of=16, example=(256, 256), halo=96)

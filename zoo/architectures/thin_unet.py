@@ -20,7 +20,7 @@ class ThinUNetArchitecture(Architecture):
     """288,513 numbers: 32 channels in every layer, six stages down and six up."""
 
     id = "thin-unet"
-    summary = "Thin U-Net: a gray picture to a mask, 32 channels in every layer"
+    summary = "Thin U-Net: a gray image to a mask, 32 channels in every layer"
     paper = "Vaze et al., Low-Memory CNNs Enabling Real-Time Ultrasound Segmentation, IEEE JBHI 2020"
     task: Task = "segmentation"
     input = InputSpec(kind="gray", channels=1, multiple_of=64, example=(256, 256), halo=384)

@@ -29,7 +29,7 @@ class TimmArchitecture(Architecture):
     """
 
     family: ClassVar[bool] = True
-    summary = "any image classifier of timm, by its name there (timm:resnet18)"
+    summary = "any image classifier in timm, by its name there (timm:resnet18)"
 
     def __init__(self, member: str | None = None) -> None:
         super().__init__(member)

@@ -20,7 +20,7 @@ class UNetArchitecture(Architecture):
     """7,760,748 parameters; 12.113 GMACs for a 512 x 512 Bayer RAW."""
 
     id = "unet"
-    summary = "See-in-the-Dark U-Net: one dark Bayer RAW to a bright sRGB picture"
+    summary = "See-in-the-Dark U-Net: one dark Bayer RAW file to a bright sRGB image"
     paper = _PAPER
     task: Task = "raw-to-rgb"
     input = InputSpec(

@@ -33,8 +33,8 @@ class DarkroomConfig:
 
     photos: tuple[str, ...] = option((), help="folders of photographs to add to the packaged ones")
     packaged: bool = option(True, help="use the photographs that scikit-image and scikit-learn ship")
-    min_ratio: float = option(100.0, minimum=1.0, maximum=1000.0, help="least darkening", unit="times")
-    max_ratio: float = option(300.0, minimum=1.0, maximum=1000.0, help="strongest darkening", unit="times")
+    min_ratio: float = option(100.0, minimum=1.0, maximum=1000.0, help="minimum darkening", unit="times")
+    max_ratio: float = option(300.0, minimum=1.0, maximum=1000.0, help="maximum darkening", unit="times")
 
 
 @dataclass(frozen=True)

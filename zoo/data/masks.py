@@ -37,15 +37,17 @@ class MasksConfig:
     """Options of `masks`."""
 
     root: str = option("", help="folder that holds a folder images/ and a folder labels/ (or masks/)")
-    images: str = option("", help="folder of pictures, or one TIFF stack, in place of root")
-    labels: str = option("", help="folder of label pictures, or one TIFF stack, in place of root")
-    test: tuple[str, ...] = option((), help="names of the pictures held out; none: a share of them")
+    images: str = option("", help="folder of images, or one TIFF stack, instead of root")
+    labels: str = option("", help="folder of label images, or one TIFF stack, instead of root")
+    test: tuple[str, ...] = option((), help="names of the images held out; by default a share of them")
     test_share: float = option(
-        0.2, minimum=0.0, maximum=0.9, help="share held out where no names are given, by a hash of the name"
+        0.2, minimum=0.0, maximum=0.9, help="share held out if no names are given, by a hash of the name"
     )
     val_share: float = option(0.0, minimum=0.0, maximum=0.9, help="share of the rest for validation")
     classes: tuple[int, ...] = option(
-        (), minimum=0, help="label value of each channel of the mask; none: what is above half the largest"
+        (),
+        minimum=0,
+        help="label value of each channel of the mask; by default, values above half of the largest",
     )
     invert: bool = option(False, help="whether dark is foreground and bright background, without classes")
 
@@ -64,7 +66,7 @@ class Masks(Dataset):
     """
 
     id: ClassVar[str] = "masks"
-    summary: ClassVar[str] = "your own pictures and label pictures, as folders or TIFF stacks"
+    summary: ClassVar[str] = "your own images and label images, as folders or TIFF stacks"
     Config: ClassVar[type] = MasksConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"segmentation"})
     config: MasksConfig

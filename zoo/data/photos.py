@@ -36,7 +36,9 @@ class Photos(Dataset):
     """
 
     id: ClassVar[str] = "photos"
-    summary: ClassVar[str] = "unlabelled colour crops; the compressed net learns to agree with the original"
+    summary: ClassVar[str] = (
+        "unlabelled colour crops; the compressed network learns to agree with the original"
+    )
     Config: ClassVar[type] = PhotosConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     config: PhotosConfig

@@ -31,23 +31,25 @@ class ChannelPruneConfig:
     """
 
     ratio: float | None = option(
-        None, help="share of the channels that goes; 0.5 unless macs is given", minimum=0.01, maximum=0.99
+        None, help="share of the channels to remove; 0.5 unless macs is given", minimum=0.01, maximum=0.99
     )
     macs: float | None = option(
         None,
-        help="share of the multiply-accumulates that may stay, instead of ratio",
+        help="share of the multiply-accumulates to keep at most, instead of ratio",
         minimum=0.01,
         maximum=0.99,
     )
     importance: Literal["output", "taylor", "l1", "l2", "bn"] = option(
-        "output", help="what channels are ranked by"
+        "output", help="how channels are ranked"
     )
     scope: Literal["layer", "net"] = option(
         "layer", help="whether every layer loses the same share or all channels are ranked together"
     )
-    round_to: int = option(4, help="layers keep a multiple of so many channels", unit="channel", minimum=1)
-    refine: bool = option(True, help="fit the layers that are left to calibration activations")
-    images: int = option(16, help="calibration pictures to rank and to fit on", minimum=1)
+    round_to: int = option(
+        4, help="layers keep a multiple of this number of channels", unit="channel", minimum=1
+    )
+    refine: bool = option(True, help="fit the remaining layers to calibration activations")
+    images: int = option(16, help="calibration images for ranking and fitting", minimum=1)
 
     def __post_init__(self) -> None:
         if self.ratio is not None and self.macs is not None:
@@ -58,7 +60,7 @@ class ChannelPrune(Technique):
     """Removes whole channels, with everything that depends on them, and fits what is left by least squares."""
 
     id: ClassVar[str] = "channel-prune"
-    summary: ClassVar[str] = "the least important channels are removed, the layers left are fitted again"
+    summary: ClassVar[str] = "remove the least important channels, and refit the remaining layers"
     paper: ClassVar[str] = (
         "He, Zhang and Sun, Channel Pruning, ICCV 2017; Luo et al., ThiNet, ICCV 2017; Fang et al., DepGraph, CVPR 2023"
     )

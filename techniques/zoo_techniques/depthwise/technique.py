@@ -25,10 +25,14 @@ class DepthwiseConfig:
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
-    min_kernel: int = option(2, help="least longer side of a kernel to replace", unit="pixel", minimum=2)
+    min_kernel: int = option(
+        2, help="minimum of a kernel's longer side for it to be replaced", unit="pixel", minimum=2
+    )
     refine: bool = option(True, help="fit the replacements to calibration activations")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
-    bias: Literal["both", "pointwise"] = option("both", help="parts that have a bias, if the dense one has")
+    images: int = option(16, help="calibration images for fitting", minimum=1)
+    bias: Literal["both", "pointwise"] = option(
+        "both", help="parts that have a bias, if the dense convolution has one"
+    )
 
 
 class Depthwise(Technique):
@@ -36,7 +40,7 @@ class Depthwise(Technique):
 
     id: ClassVar[str] = "depthwise"
     summary: ClassVar[str] = (
-        "dense convolutions become depthwise-separable, initialised from the trained weights"
+        "replace dense convolutions by depthwise-separable ones fitted to the trained weights"
     )
     paper: ClassVar[str] = "Chollet, Xception, CVPR 2017; Guo et al., Network Decoupling, BMVC 2018"
     phase: ClassVar[Phase] = Phase.STRUCTURE

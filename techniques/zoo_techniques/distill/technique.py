@@ -33,7 +33,9 @@ class DistillConfig:
     temperature: by which logits are divided before the softmax.
     """
 
-    teacher: str = option("", help="checkpoint id, artifact folder, ...; none: the net before the recipe")
+    teacher: str = option(
+        "", help="checkpoint id, artifact folder, ...; by default the network before the recipe"
+    )
     output: float = option(1.0, minimum=0.0, help="weight of the difference between the outputs")
     features: float = option(10.0, minimum=0.0, help="weight of the difference between intermediate features")
     task: float = option(1.0, minimum=0.0, help="weight of the task's own loss")
@@ -48,7 +50,7 @@ class Distill(Technique):
     """
 
     id: ClassVar[str] = "distill"
-    summary: ClassVar[str] = "training towards a teacher's output and intermediate features"
+    summary: ClassVar[str] = "train towards a teacher's output and intermediate features"
     paper: ClassVar[str] = (
         "Hinton et al., Distilling the Knowledge in a Neural Network, 2015; Romero et al., FitNets, ICLR 2015; "
         "Vaze et al., Low-Memory CNNs, IEEE JBHI 2020"

@@ -25,20 +25,20 @@ class FireConfig:
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
     squeeze: float = option(
-        0.25, help="channels of the squeeze over those of the output", minimum=0.01, maximum=1.0
+        0.25, help="ratio of squeezed channels to output channels", minimum=0.01, maximum=1.0
     )
     share: float = option(0.5, help="share of the outputs from the 1x1 branch", minimum=0.01, maximum=0.99)
     activation: Literal["none", "relu"] = option("none", help="what follows the squeezing convolution")
     transposed: bool = option(True, help="transposed convolutions become transposed fire modules")
     refine: bool = option(True, help="fit the replacements to calibration activations")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
 
 class Fire(Technique):
     """Squeezes a convolution's inputs to few channels, then expands them by 1 x 1 and k x k kernels side by side."""
 
     id: ClassVar[str] = "fire"
-    summary: ClassVar[str] = "convolutions become fire modules, initialised from the trained weights"
+    summary: ClassVar[str] = "replace convolutions by fire modules fitted to the trained weights"
     paper: ClassVar[str] = (
         "Iandola et al., SqueezeNet, 2016; Beheshti and Johnsson, Squeeze U-Net, CVPRW 2020"
     )

@@ -80,13 +80,13 @@ class FixedPointConfig:
         _WEIGHTS, help="format of weights", unit="bit"
     )
     a: FixedFormat | None = option(  # noqa: RUF009
-        _ACTIVATIONS, help="format of activations, none for float", unit="bit"
+        _ACTIVATIONS, help="format of activations; none for float", unit="bit"
     )
     mode: Literal["saturate", "paper"] = option(
         "saturate", help="whether numbers out of range saturate, or wrap and lose their fraction as published"
     )
     scale: Literal["free", "shift", "one"] = option(
-        "free", help="what multiplies the numbers: anything learned, a power of two, or nothing"
+        "free", help="factor of the numbers: anything learned, a power of two, or none"
     )
     keep: tuple[str, ...] = option(
         ("first", "last"), help="what stays in float: first block, last layer, names or patterns"

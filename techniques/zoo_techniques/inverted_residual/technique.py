@@ -23,22 +23,20 @@ class InvertedResidualConfig:
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
-    expansion: float = option(2.0, help="hidden channels over input channels", minimum=0.1, maximum=16)
+    expansion: float = option(2.0, help="ratio of hidden channels to input channels", minimum=0.1, maximum=16)
     activation: Literal["none", "relu", "relu6"] = option(
         "none", help="what follows the expanding and the depthwise part"
     )
-    residual: bool = option(True, help="add the input to the result where the shapes allow it")
+    residual: bool = option(True, help="add the input to the result if the shapes allow it")
     refine: bool = option(True, help="fit the replacements to calibration activations")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
 
 class InvertedResidual(Technique):
     """Replaces k x k convolutions by a 1 x 1 to many channels, a depthwise k x k, and a linear 1 x 1 back."""
 
     id: ClassVar[str] = "inverted-residual"
-    summary: ClassVar[str] = (
-        "convolutions become inverted residual blocks, initialised from the trained weights"
-    )
+    summary: ClassVar[str] = "replace convolutions by inverted residual blocks fitted to the trained weights"
     paper: ClassVar[str] = "Sandler et al., MobileNetV2, CVPR 2018; Guo et al., Network Decoupling, BMVC 2018"
     phase: ClassVar[Phase] = Phase.STRUCTURE
     #: each of the two replaces every dense convolution, so the other would find nothing to do

@@ -33,13 +33,13 @@ class LowRankConfig:
         0.5, help="share of each layer's weights and multiplications to keep", minimum=0.01, maximum=0.99
     )
     energy: float | None = option(
-        None, help="in place of ratio: share of the output's variance to keep", minimum=0.01, maximum=1.0
+        None, help="instead of ratio: share of the output's variance to keep", minimum=0.01, maximum=1.0
     )
-    rank: int | None = option(None, help="in place of ratio: the rank of each group", minimum=1)
+    rank: int | None = option(None, help="instead of ratio: the rank of each group", minimum=1)
     linear: bool = option(True, help="factorize linear layers too")
-    min_parameters: int = option(2048, help="layers with fewer weights stay", minimum=1)
+    min_parameters: int = option(2048, help="layers with fewer weights are left alone", minimum=1)
     refine: bool = option(True, help="fit the factors to calibration activations")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
     def __post_init__(self) -> None:
         if self.energy is not None and self.rank is not None:
@@ -50,7 +50,7 @@ class LowRank(Technique):
     """Splits layers into two or three of lower rank, where that saves weights and multiplications."""
 
     id: ClassVar[str] = "low-rank"
-    summary: ClassVar[str] = "convolutions and linear layers become products of smaller ones"
+    summary: ClassVar[str] = "split convolutions and linear layers into products of smaller ones"
     paper: ClassVar[str] = "Jaderberg et al., BMVC 2014; Zhang et al., TPAMI 2016; Kim et al., ICLR 2016"
     phase: ClassVar[Phase] = Phase.STRUCTURE
     Config: ClassVar[type] = LowRankConfig

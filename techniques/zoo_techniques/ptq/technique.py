@@ -35,20 +35,20 @@ class PtqConfig:
     """
 
     mode: Literal["static", "dynamic"] = option(
-        "static", help="ranges of activations fixed on calibration data, or taken at run time"
+        "static", help="ranges of activations fixed on calibration data, or determined at run time"
     )
     bits: int = option(8, help="width of activations", unit="bit", minimum=2, maximum=8)
     weight_bits: int | None = option(
-        None, help="width of weights, as `bits` if none", unit="bit", minimum=2, maximum=8
+        None, help="width of weights; the same as `bits` if none", unit="bit", minimum=2, maximum=8
     )
     observer: Literal["minmax", "moving-average", "percentile", "entropy", "mse"] = option(
         "entropy", help="how the ranges of activations are found"
     )
     percentile: float = option(
-        99.99, help="share of values the observer `percentile` covers", unit="%", minimum=50, maximum=100
+        99.99, help="share of values that the observer `percentile` covers", unit="%", minimum=50, maximum=100
     )
     weight_observer: Literal["minmax", "mse"] | None = option(
-        None, help="how those of weights are found, as `observer` if none and it can"
+        None, help="how the ranges of weights are found; if none, as `observer` where possible"
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
     bias_correction: bool = option(True, help="correct biases by the mean error of each channel")

@@ -59,10 +59,11 @@ class QatConfig:
 
     bits: int = option(8, help="width of activations", unit="bit", minimum=2, maximum=8)
     weight_bits: int | None = option(
-        None, help="width of weights, as `bits` if none", unit="bit", minimum=2, maximum=8
+        None, help="width of weights; the same as `bits` if none", unit="bit", minimum=2, maximum=8
     )
     observer: Literal["lsq", "mse", "minmax", "moving-average"] = option(
-        "lsq", help="how ranges are found: learned, least squared error, largest seen, following the batches"
+        "lsq",
+        help="how ranges are found: learned, minimum squared error, largest value seen, following the batches",
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
     layers: tuple[LayerBits, ...] = option(

@@ -23,10 +23,10 @@ class ReluConfig:
     images: calibration pictures to fit on.
     """
 
-    to: Literal["relu", "relu6"] = option("relu", help="what takes the place of the activations")
-    absorb: Literal["refit", "double", "none"] = option("refit", help="how the difference is made good")
+    to: Literal["relu", "relu6"] = option("relu", help="what replaces the activations")
+    absorb: Literal["refit", "double", "none"] = option("refit", help="how the difference is compensated")
     relu6: bool = option(False, help="replace ReLU6 by ReLU too")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
     def __post_init__(self) -> None:
         if self.to == "relu6" and (self.relu6 or self.absorb == "double"):
@@ -41,7 +41,7 @@ class Relu(Technique):
 
     id: ClassVar[str] = "relu"
     summary: ClassVar[str] = (
-        "activations become ReLU, which every engine fuses; the layers around are refitted"
+        "replace activations by ReLU, which every engine fuses, and refit the layers around them"
     )
     paper: ClassVar[str] = (
         "Maas et al., Rectifier Nonlinearities, 2013; Shang et al., Concatenated Rectified Linear Units, ICML 2016"

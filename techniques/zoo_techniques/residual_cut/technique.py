@@ -32,15 +32,15 @@ class ResidualCutConfig:
     which: tuple[str, ...] = option((), help="names of blocks, or patterns; instead of count")
     count: int = option(1, help="how many links to cut, the cheapest first", minimum=1)
     links: Literal["residual", "skip", "all"] = option("residual", help="links that may be cut")
-    refine: bool = option(True, help="fit the layers beside a link to calibration activations")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    refine: bool = option(True, help="fit the layers next to a link to calibration activations")
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
 
 class ResidualCut(Technique):
     """Cuts residual links and lets the convolutions beside them make good what they carried."""
 
     id: ClassVar[str] = "residual-cut"
-    summary: ClassVar[str] = "residual links are cut, the convolutions beside them take over"
+    summary: ClassVar[str] = "cut residual links, and let the neighbouring convolutions take over"
     paper: ClassVar[str] = "Ding et al., RepVGG, CVPR 2021; Zagoruyko and Komodakis, DiracNets, 2017"
     phase: ClassVar[Phase] = Phase.STRUCTURE
     must_shrink: ClassVar[bool] = False

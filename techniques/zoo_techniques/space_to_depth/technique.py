@@ -24,16 +24,16 @@ class SpaceToDepthConfig:
     """
 
     factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
-    detail: bool = option(True, help="hand the input's pixels to the last convolution too")
+    detail: bool = option(True, help="pass the input's pixels to the last convolution too")
     refine: bool = option(True, help="fit the layers to calibration activations at full resolution")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
 
 class SpaceToDepth(Technique):
     """Runs a network whose output is a picture on cells of pixels instead of pixels, for a fraction of the MACs."""
 
     id: ClassVar[str] = "space-to-depth"
-    summary: ClassVar[str] = "the network runs at 1/2 or 1/4 of the resolution, between two pixel shuffles"
+    summary: ClassVar[str] = "run the network at 1/2 or 1/4 of the resolution, between two pixel shuffles"
     paper: ClassVar[str] = (
         "Shi et al., Real-Time Super-Resolution with Sub-Pixel Convolution, CVPR 2016 (the shuffle)"
     )

@@ -30,19 +30,19 @@ class StagePruneConfig:
 
     drop: int = option(1, help="stages of an encoder-decoder network to drop, the deepest first", minimum=1)
     decoder: Literal["drop", "keep"] = option(
-        "drop", help="whether the decoder stage of the deepest level goes with its encoder stage"
+        "drop", help="whether the deepest decoder stage is dropped with its encoder stage"
     )
-    stage: str | None = option(None, help="module whose last blocks go, by its name")
+    stage: str | None = option(None, help="name of the module whose last blocks are dropped")
     blocks: int = option(1, help="blocks of that module to drop", minimum=1)
-    refine: bool = option(True, help="fit the layers after the hole to calibration activations")
-    images: int = option(16, help="calibration pictures to fit on", minimum=1)
+    refine: bool = option(True, help="fit the layers after the gap to calibration activations")
+    images: int = option(16, help="calibration images for fitting", minimum=1)
 
 
 class StagePrune(Technique):
     """Takes the deepest stages out and fits the layers around the hole to the trained network's activations."""
 
     id: ClassVar[str] = "stage-prune"
-    summary: ClassVar[str] = "the deepest stages are taken out, the hole is bridged by least squares"
+    summary: ClassVar[str] = "remove the deepest stages, and bridge the gap by least squares"
     paper: ClassVar[str] = "Vaze, Xie and Namburete, Low-Memory CNNs Enabling Real-Time Ultrasound, JBHI 2020"
     phase: ClassVar[Phase] = Phase.STRUCTURE
     Config: ClassVar[type] = StagePruneConfig
