@@ -82,6 +82,47 @@ def test_what_the_net_takes_and_gives_is_said_by_options(source: Path) -> None:
     assert torch.equal(first.head.weight, made.build().head.weight)
 
 
+PATCHES = """
+import torch
+from torch import nn
+
+class Patches(nn.Module):
+    def __init__(self, side):
+        super().__init__()
+        self.down, self.up = nn.Conv2d(1, 4, side, side), nn.ConvTranspose2d(4, 1, side, side)
+
+    def forward(self, x):
+        return torch.sigmoid(self.up(self.down(x)))
+"""
+
+
+@pytest.mark.parametrize("side", [1, 3, 7, 12, 14, 16, 64])
+def test_the_multiple_that_sides_must_be_of_is_found_by_trying(tmp_path: Path, side: int) -> None:
+    path = tmp_path / "patches.py"
+    path.write_text(f"{PATCHES}\ndef make():\n    return Patches({side})\n")
+    assert own(f"{path}:make(input=gray:1x{8 * side}x{8 * side},output=mask:1)").input.multiple_of == side
+
+
+def test_a_net_for_which_no_multiple_is_found_is_refused_until_it_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "patches.py"
+    path.write_text(f"{PATCHES}\ndef make():\n    return Patches(97)\n")
+    with pytest.raises(UsageError, match="of no other size") as caught:
+        own(f"{path}:make(input=gray:1x97x97,output=mask:1)")
+    assert "multiple_of=N" in str(caught.value.hint)
+    assert own(f"{path}:make(input=gray:1x97x97,output=mask:1,multiple_of=97)").input.multiple_of == 97
+
+
+def test_a_scripted_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "scripted.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n"
+        "def make():\n    return nn.Sequential(torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 8, 8)))\n"
+    )
+    with pytest.raises(InputError, match="scripted or traced module") as caught:
+        own(f"{path}:make(input=gray:1x8x8,output=mask:1)")
+    assert "the nn.Module that it was made from" in str(caught.value.hint)
+
+
 def test_the_file_may_say_it_itself(source: Path) -> None:
     source.write_text(
         SOURCE + 'INPUT, OUTPUT, TRAINED = "gray:1x32x32", "mask:1", True\nSTAGES = [{"down": "deep"}]\n'

@@ -72,6 +72,28 @@ def test_training_lowers_the_loss() -> None:
     assert result.losses[-1][1] < 0.7 * result.losses[0][1]
 
 
+class WithAuxiliaryHead(Tiny):
+    """Returns a second output while it is trained."""
+
+    def forward(self, x: torch.Tensor) -> object:
+        return (super().forward(x), x.mean()) if self.training else super().forward(x)
+
+
+def test_a_net_with_an_auxiliary_head_is_trained_on_its_first_output_and_that_is_said() -> None:
+    reporter = SilentReporter()
+    torch.manual_seed(1)
+    trained, _ = train(
+        WithAuxiliaryHead(),
+        architecture=ARCHITECTURE,
+        dataset=Darkroom(),
+        settings=settings(5),
+        reporter=reporter,
+    )
+    plain, _ = run(tiny(), settings(5))
+    assert equal(trained, plain)
+    assert reporter.notes == ["train: in training the network returns 2 outputs; the first is trained on."]
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     one, _ = run(tiny(), settings())
     two, _ = run(tiny(), settings())

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 _FORM = re.compile(r"(?P<path>.+\.py):(?P<factory>[A-Za-z_]\w*)\s*(?P<options>\(.*\))?", re.DOTALL)
 _LARGEST = 1 << 24
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
-#: sides on which a dense net is tried are this much and a multiple of what is to be found out
+#: A dense network is tried on sides of about this length.
 _TRIED_SIDE = 64
-_TRIED_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_MOST_MULTIPLE = 64
+_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,17 @@ class ModuleArchitecture(Architecture):
         if isinstance(made, Architecture):
             with _blamed(self._path, "building"):
                 made = made.build()
+        import torch
         from torch import nn
 
         if not isinstance(made, nn.Module):
             raise InputError(
                 f"{self._factory} of {self._path} gives {type(made).__name__}, not a torch.nn.Module."
+            )
+        if any(isinstance(part, torch.jit.ScriptModule) for part in made.modules()):
+            raise InputError(
+                f"{self._factory} of {self._path} returns a scripted or traced module, whose layers cannot change.",
+                hint="Return the nn.Module that it was made from, and load its weights into that.",
             )
         return made.float()
 
@@ -205,12 +212,18 @@ class ModuleArchitecture(Architecture):
         """The least multiple that sides must be of, as stated or as found by trying."""
         if self._config.multiple_of or self.input.multiple_of > 1:
             return self._config.multiple_of or self.input.multiple_of
-        for multiple in _TRIED_MULTIPLES:
-            side = _TRIED_SIDE + multiple
+        for multiple in range(1, _MOST_MULTIPLE + 1):
+            height, width = _sides_of(multiple)
             with contextlib.suppress(InputError):
-                if self._run(net, side, side) == self._expected(side, side):
+                if self._run(net, height, width) == self._expected(height, width):
                     return multiple
-        return 1  # the check on the example tells what is wrong
+        self._check(net)
+        raise UsageError(
+            f"{self._factory} of {self._path} takes inputs of {_times(self.input.example)}, but of no other size that "
+            f"was tried (multiples of 1 to {_MOST_MULTIPLE}).",
+            hint="Say which it takes: the options multiple_of=N, or fixed_size=true for the stated size alone, as in "
+            f"'{self._path}:{self._factory}(fixed_size=true)'",
+        )
 
     def _check(self, net: nn.Module) -> None:
         """Raise InputError unless the net does on its example what is said of it."""
@@ -299,6 +312,13 @@ def _blamed(path: Path, what: str) -> Iterator[None]:
         raise InputError(
             f"{place}: {what} failed: {type(error).__name__}{f': {reason[0][:300]}' if reason else ''}"
         ) from error
+
+
+def _sides_of(multiple: int) -> tuple[int, int]:
+    """Two sides that are multiples of `multiple`, and of nothing else that a network might need."""
+    least = max(_PRIMES[0], -(-_TRIED_SIDE // multiple))
+    first = next(index for index, prime in enumerate(_PRIMES) if prime >= least)
+    return multiple * _PRIMES[first], multiple * _PRIMES[first + 1]
 
 
 def _fit(name: str) -> str:

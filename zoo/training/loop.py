@@ -15,6 +15,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.training.feed import Batch, Feed
 from zoo.training.inputs import normalise
 from zoo.training.losses import exact_sigmoids, task_loss
+from zoo.training.outputs import count_outputs, primary_output
 from zoo.training.schedule import Budget, Schedule
 from zoo.training.state import Progress, load_state, save_state
 
@@ -143,7 +144,11 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule.factor(result.steps)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss = _loss(wrapped, model, batch, device, teacher, terms, architecture)
+                loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
+            if outputs > 1 and result.steps == progress.step:
+                reporter.note(
+                    f"{title}: in training the network returns {outputs} outputs; the first is trained on."
+                )
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
             if accelerator.num_processes > 1:
@@ -222,19 +227,21 @@ def _loss(
     teacher: nn.Module | None,
     terms: Sequence[LossTerm],
     architecture: Architecture,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, int]:
+    """The loss of a batch, and how many outputs the network returned."""
     inputs = normalise(batch.inputs.to(device), architecture.input).contiguous(
         memory_format=torch.channels_last
     )
-    outputs = wrapped(inputs).float()
+    returned = wrapped(inputs)
+    outputs = primary_output(returned).float()
     targets = batch.targets
     if targets is None:
         if teacher is None:
             raise ZooError("This data has no targets and there is no teacher to follow.")
         with torch.no_grad():
-            targets = teacher(inputs).float()
+            targets = primary_output(teacher(inputs)).float()
     targets = targets.to(device)
     loss = task_loss(architecture.output)(outputs, targets)
     for term in terms:
         loss = loss + term.weight * term.compute(inputs, outputs, targets, model)
-    return loss
+    return loss, count_outputs(returned)
