@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import click
 
 from zoo.formatting import table_lines
-from zoo.stdio import stdout_to_stderr
 
 _LONG_TABLE = 60
 
@@ -39,6 +38,8 @@ def registry_option(command: Command) -> Command:
 @contextlib.contextmanager
 def quiet_stdout(as_json: bool) -> Iterator[None]:
     """With `as_json`, whatever plugins and libraries print goes to standard error meanwhile."""
+    from zoo.plugins.stdio import stdout_to_stderr
+
     with stdout_to_stderr() if as_json else contextlib.nullcontext():
         yield
 

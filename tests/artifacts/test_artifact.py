@@ -14,7 +14,7 @@ from support import tiny
 from zoo.artifacts import Artifact, GoldenCheck, open_artifact, write_artifact
 from zoo.artifacts.card import card_text
 from zoo.artifacts.figures import Figure, figures_of, format_number
-from zoo.artifacts.golden import check_golden, golden_bytes, psnr, read_golden
+from zoo.artifacts.golden import check_golden, golden_bytes, output_psnr, read_golden
 from zoo.errors import IntegrityError, OutputError, UnknownIdError
 
 
@@ -213,9 +213,9 @@ def test_a_damaged_golden_file_is_an_integrity_error(tmp_path: Path, content: by
 
 def test_psnr_is_that_of_the_textbook() -> None:
     zeros = np.zeros((1, 3, 4, 4), np.float32)
-    assert psnr(zeros, zeros) == 100
-    assert psnr(zeros + np.float32(0.1), zeros) == pytest.approx(20)
-    assert psnr(zeros + np.float32(1), zeros, peak=10) == pytest.approx(20)
+    assert output_psnr(zeros, zeros) == 100
+    assert output_psnr(zeros + np.float32(0.1), zeros) == pytest.approx(20)
+    assert output_psnr(zeros + np.float32(1), zeros, peak=10) == pytest.approx(20)
 
 
 METRICS = {

@@ -17,7 +17,7 @@ from support.onnx_models import levels, model_of, plain_run, quantizing_model
 from support.quantized import SmallUNet, context, pictures
 from zoo import plugins
 from zoo.artifacts import open_artifact
-from zoo.artifacts.golden import check_golden, psnr
+from zoo.artifacts.golden import check_golden, output_psnr
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import IntegrityError
 from zoo.export.exporter import export_onnx
@@ -99,9 +99,9 @@ def test_a_quantized_net_becomes_the_float_net_whose_weights_are_on_levels(kind:
     with torch.no_grad():
         before = net(inputs).clamp(0, 1).numpy()
     integers, floats = plain_run(data, inputs.numpy()), plain_run(rewritten, inputs.numpy())
-    assert psnr(floats, integers) > 40
+    assert output_psnr(floats, integers) > 40
     # without the rounding of activations it is no further from the net that it was made of
-    assert psnr(floats, before) >= psnr(integers, before)
+    assert output_psnr(floats, before) >= output_psnr(integers, before)
 
 
 def test_values_beyond_the_range_of_levels_are_still_cut_off() -> None:

@@ -82,7 +82,7 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
                 f"{expected.shape} is expected."
             )
         peak = 1.0 if manifest.output.kind != "logits" else float(np.abs(expected).max()) or 1.0
-        lowest = min(lowest, psnr(outputs, expected, peak))
+        lowest = min(lowest, output_psnr(outputs, expected, peak))
     if not lowest >= manifest.golden.min_psnr:
         raise IntegrityError(
             f"{engine} does not compute {artifact.path} as it should: its outputs agree with "
@@ -92,7 +92,7 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
     return lowest
 
 
-def psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:
+def output_psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:
     """Peak signal-to-noise ratio in dB, at most PSNR_CEILING; -inf if an output is not finite."""
     import numpy as np
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zoo.cost.figures import Cost, LayerCost
+from zoo.cost.totals import Cost, LayerCost
 
 if TYPE_CHECKING:
     from zoo.cost.file_cost import onnx_cost

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cost.figures import Cost, LayerCost, total
 from zoo.cost.size_arithmetic import fold_sizes
+from zoo.cost.totals import Cost, LayerCost, total
 from zoo.errors import InputError, IntegrityError, UsageError
 from zoo.extras import require
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from zoo.cost.figures import Cost, LayerCost, total
+from zoo.cost.totals import Cost, LayerCost, total
 
 #: A multiply-accumulate is two of the operations that torch's formulas count.
 _FLOPS_PER_MAC = 2

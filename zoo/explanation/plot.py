@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import ZooError
-from zoo.explanation.verdicts import format_value
+from zoo.explanation.verdicts import three_digits
 from zoo.storage.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _draw_panel(pen: ImageDraw, panel: _Panel, x: int, y: int) -> None:
     for value in (low, high, *((0.0,) if low < 0 < high else ())):
         pen.text(
             (across(value), bottom + 4),
-            format_value(value),
+            three_digits(value),
             fill=_FAINT,
             font=small,
             anchor=_anchor(value, low, high),
@@ -108,7 +108,7 @@ def _draw_panel(pen: ImageDraw, panel: _Panel, x: int, y: int) -> None:
             if low <= value <= high:
                 pen.line((across(value), top, across(value), bottom), fill=colour, width=2)
         ratio = "exact" if math.isinf(choice.sqnr_db) else f"{choice.sqnr_db:.1f} dB"
-        label = f"{choice.label[-24:]}: {format_value(choice.range)}, {ratio}"
+        label = f"{choice.label[-24:]}: {three_digits(choice.range)}, {ratio}"
         pen.text((start, y + 27), label, fill=colour, font=small)
         start += pen.textlength(label, font=small) + 18
 

@@ -29,14 +29,14 @@ def describe_problems(
     if outliers >= _MANY_BITS:
         found.append(
             f"spends {outliers:.1f} of {bits} bits on {_percent(_FEW)} of the values: "
-            f"range {format_value(choice.range)}, {_percent(1 - _FEW)} of them within {format_value(usual)}"
+            f"range {three_digits(choice.range)}, {_percent(1 - _FEW)} of them within {three_digits(usual)}"
         )
         if largest < choice.range / 2:
-            found.append(f"nothing beyond {format_value(largest)} came at all")
+            found.append(f"nothing beyond {three_digits(largest)} came at all")
     if choice.clipping >= _MUCH:
         found.append(
             f"{_percent(choice.clipping)} of the error is clipping: {_percent(choice.clipped)} of the values lie "
-            f"beyond {format_value(choice.range)}, up to {format_value(largest)}"
+            f"beyond {three_digits(choice.range)}, up to {three_digits(largest)}"
         )
     if signed and distribution.least >= 0 < largest:
         found.append("never negative, so half of its levels are idle")
@@ -47,7 +47,7 @@ def explain_difference(first: Choice, second: Choice, bits: int, distribution: D
     """Why the better of two choices is better, as a sentence."""
     if abs(first.sqnr_db - second.sqnr_db) < TIE_DB or first.sqnr_db == second.sqnr_db:
         return (
-            f"no difference to speak of: ranges {format_value(first.range)} and {format_value(second.range)}"
+            f"no difference to speak of: ranges {three_digits(first.range)} and {three_digits(second.range)}"
         )
     better, worse = (first, second) if first.sqnr_db > second.sqnr_db else (second, first)
     beyond = distribution.share_beyond(min(better.range, worse.range))
@@ -55,26 +55,26 @@ def explain_difference(first: Choice, second: Choice, bits: int, distribution: D
         spent = math.log2(worse.range / better.range)
         if not better.clipped:
             return (
-                f"{worse.label} reaches to {format_value(worse.range)}, yet nothing came beyond {better.label}'s "
-                f"{format_value(better.range)}: {spent:.1f} of its {bits} bits buy nothing"
+                f"{worse.label} reaches to {three_digits(worse.range)}, yet nothing came beyond {better.label}'s "
+                f"{three_digits(better.range)}: {spent:.1f} of its {bits} bits buy nothing"
             )
         return (
             f"{worse.label} spends {spent:.1f} of {bits} bits on {_percent(beyond)} of the values: range "
-            f"{format_value(worse.range)}, the others within {format_value(better.range)}, where {better.label} clips"
+            f"{three_digits(worse.range)}, the others within {three_digits(better.range)}, where {better.label} clips"
         )
     if worse.range < better.range * 0.999:
         return (
-            f"{worse.label} clips {_percent(worse.clipped)} of the values at {format_value(worse.range)}, "
+            f"{worse.label} clips {_percent(worse.clipped)} of the values at {three_digits(worse.range)}, "
             f"and these make {_percent(worse.clipping)} of its error; "
-            f"{better.label} reaches to {format_value(better.range)}"
+            f"{better.label} reaches to {three_digits(better.range)}"
         )
     return (
-        f"the same range, {format_value(better.range)}; {better.label} places its steps better: "
+        f"the same range, {three_digits(better.range)}; {better.label} places its steps better: "
         "ranges by channel, or other values upstream"
     )
 
 
-def format_value(value: float) -> str:
+def three_digits(value: float) -> str:
     """Three digits."""
     return f"{value:.3g}"
 

@@ -27,7 +27,7 @@ from zoo.errors import (
 from zoo.extras import COMPRESS_PACKAGES
 from zoo.options import Text, parse_options
 from zoo.plugins.discovery import GROUPS, Plugin, discover, import_target, normalize_name
-from zoo.stdio import stdout_to_stderr
+from zoo.plugins.stdio import stdout_to_stderr
 from zoo.suggest import did_you_mean
 
 T = TypeVar("T")

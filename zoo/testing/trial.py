@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from zoo import plugins
-from zoo.artifacts.golden import psnr
+from zoo.artifacts.golden import output_psnr
 from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
 from zoo.export.exporter import export_onnx
 from zoo.options import format_options
@@ -157,5 +157,5 @@ def _agreement(job: Job, finished: nn.Module, exported: bytes) -> float:
         if outputs.shape != expected.shape:
             return -np.inf
         peak = float(np.abs(expected).max()) or 1.0
-        lowest = min(lowest, psnr(outputs, expected, peak))
+        lowest = min(lowest, output_psnr(outputs, expected, peak))
     return lowest

@@ -213,7 +213,7 @@ def _steadiness(trial: Any) -> float:
     """
     import torch
 
-    from zoo.artifacts.golden import psnr
+    from zoo.artifacts.golden import output_psnr
     from zoo.testing.workbench import Patterns
 
     side = trial.architecture.input.example[0]
@@ -229,7 +229,7 @@ def _steadiness(trial: Any) -> float:
 
     layers = [module for module in trial.finished.modules() if not list(module.children())]
     handles = [layer.register_forward_hook(nudge) for layer in layers]
-    lowest = min(psnr(trial.computed(inputs), expected, peak) for _ in range(NUDGES))
+    lowest = min(output_psnr(trial.computed(inputs), expected, peak) for _ in range(NUDGES))
     for handle in handles:
         handle.remove()
     return lowest

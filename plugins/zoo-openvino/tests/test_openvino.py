@@ -9,7 +9,7 @@ import pytest
 
 from zoo import plugins
 from zoo.artifacts import open_artifact
-from zoo.artifacts.golden import check_golden, psnr
+from zoo.artifacts.golden import check_golden, output_psnr
 from zoo.errors import InputError, IntegrityError
 from zoo.onnx.uint8 import to_unsigned
 from zoo.registry import shipped_folder
@@ -28,7 +28,7 @@ def outputs(engine: str, checkpoint: str) -> np.ndarray:
     ("checkpoint", "least"), [("lighter-unet", 60), ("lighter-unet-int8", 30), ("unet", 60)]
 )
 def test_it_agrees_with_onnx_runtime(checkpoint: str, least: float) -> None:
-    assert psnr(outputs("openvino", checkpoint), outputs("onnxruntime", checkpoint)) > least
+    assert output_psnr(outputs("openvino", checkpoint), outputs("onnxruntime", checkpoint)) > least
 
 
 def read(data: bytes) -> openvino.Model:
@@ -63,7 +63,7 @@ def test_a_pair_with_another_zero_point_is_left_to_openvino() -> None:
     model = read(data)
     assert not fuse_pairs(model)
     signed = outputs("openvino", "lighter-unet-int8")
-    assert psnr(OpenVinoEngine().open(data, threads=1).run(INPUTS), signed) > 30
+    assert output_psnr(OpenVinoEngine().open(data, threads=1).run(INPUTS), signed) > 30
 
 
 def test_the_profile_of_a_pc_prefers_it() -> None:
