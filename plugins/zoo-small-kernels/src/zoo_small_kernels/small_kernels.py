@@ -42,8 +42,7 @@ class SmallKernels(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Fit all, replace the best."""
-        from zoo.surgery.hooks import evaluating, watch
-        from zoo.surgery.module_tree import names_of, replace_module
+        from zoo.surgery import evaluating, names_of, replace_module, watch
 
         names = names_of(model)
         fits = {layer: _Fit(layer) for layer in names if _eligible(layer)}
