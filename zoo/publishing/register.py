@@ -137,19 +137,19 @@ def _remove_others(container: Any, wanted: Mapping[str, Any]) -> None:
             container.body[place] = (None, Whitespace(text))
 
 
-def _update(old: Any, new: Mapping[str, Any]) -> None:
+def _update(old: Any, new: Any) -> None:
     """Set what a table lacks or says otherwise; a comment beside a value, or among those of a list, stays."""
     import tomlkit
-    from tomlkit.items import Table
+    from tomlkit.items import AbstractTable, Table
 
     for key, item in new.items():
         if key not in old:
-            if isinstance(item, Mapping) and not isinstance(old, Table):  # a header does not fit there
+            if isinstance(item, AbstractTable) and not isinstance(old, Table):  # a header does not fit there
                 inline = tomlkit.inline_table()
                 inline.update(item.unwrap())
                 item = inline
             old[key] = item
-        elif isinstance(item, Mapping):
+        elif isinstance(item, AbstractTable):
             _update(old[key], item)
         elif old[key] != item:
             if comments := _comments(old[key]):
