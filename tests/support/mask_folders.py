@@ -20,11 +20,16 @@ def label(number: int, side: int = 48) -> np.ndarray:
     return np.where(picture(number, side) >= 120, 255, 0).astype(np.uint8)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def write_folder(root: Path) -> None:
     """Ten pictures of PNG, called 0 to 9, and their labels."""
     for kind, make in (("images", picture), ("labels", label)):
-        (tmp_path / kind).mkdir()
+        (root / kind).mkdir()
         for number in range(10):
-            Image.fromarray(make(number)).save(tmp_path / kind / f"{number}.png")
+            Image.fromarray(make(number)).save(root / kind / f"{number}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that :func:`write_folder` wrote."""
+    write_folder(tmp_path)
     return tmp_path

@@ -12,6 +12,7 @@ from pathlib import Path
 from zoo.contracts import DeviceProfile
 from zoo.machine.cgroups import memory_limit
 
+_MEASURED = "measured: what this process may use"
 _X86 = ("x86_64", "amd64", "i386", "i686", "x86")
 _ROOT = Path("/")
 #: What a device tree calls a board, and its profile; the first that matches counts.
@@ -36,7 +37,11 @@ def host(root: Path = _ROOT) -> DeviceProfile:
         boards = importlib.import_module("zoo.devices.boards")
         known: DeviceProfile = getattr(boards, board.replace("-", "_"))
         return dataclasses.replace(
-            known, id="host", summary=f"this machine, a {board}: {known.summary}", memory_mb=memory
+            known,
+            id="host",
+            summary=f"this machine, a {board}: {known.summary}",
+            memory_mb=memory,
+            sources={**known.sources, "memory_mb": _MEASURED},
         )
     x86 = platform.machine().lower() in _X86
     return DeviceProfile(
@@ -45,6 +50,10 @@ def host(root: Path = _ROOT) -> DeviceProfile:
         memory_mb=memory,
         precisions=("int8", "float32") if x86 else ("int8", "float16", "float32"),
         engines=("openvino", "onnxruntime") if x86 else ("onnxruntime",),
+        sources={
+            "memory_mb": _MEASURED,
+            "precisions": "what processors of its kind compute fast; not measured",
+        },
     )
 
 

@@ -28,7 +28,12 @@ def read_profile(path: Path) -> DeviceProfile:
     table = StrictTable(content, str(path), error=PluginError)
     table.check_format("device profile", FORMAT)
     profile = read(DeviceProfile, table, contract=CONTRACT_VERSION, reserve_mb=0)
-    bare = [name for name in _FIGURES if getattr(profile, name) and name not in profile.sources]
+    bare = unsourced(profile)
     if bare:
         table.refuse(f"gives no source for {', '.join(bare)}", "sources")
     return profile
+
+
+def unsourced(profile: DeviceProfile) -> list[str]:
+    """Return the names of the figures that a profile states without a source."""
+    return [name for name in _FIGURES if getattr(profile, name) and name not in profile.sources]

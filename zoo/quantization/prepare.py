@@ -18,7 +18,8 @@ from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place_quantizers
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
-from zoo.surgery import propagate_shapes, replace_named, trace
+from zoo.surgery.module_tree import replace_named
+from zoo.surgery.tracing import propagate_shapes, trace
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
 

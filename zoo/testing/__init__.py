@@ -8,6 +8,8 @@ In a test module of the package that brings the plugin::
     TestMine = technique_checks(Mine)
 
 pytest then runs one test for each promise of the contract. Every built-in plugin passes the same tests.
+
+The kits for datasets, engines and devices need neither torch nor onnx.
 """
 
 from __future__ import annotations
@@ -16,21 +18,37 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.testing.architectures import ArchitectureChecks, architecture_checks
+    from zoo.testing.datasets import DatasetChecks, dataset_checks
+    from zoo.testing.devices import DeviceChecks, device_checks
+    from zoo.testing.engines import EngineChecks, engine_checks
     from zoo.testing.techniques import TechniqueChecks, technique_checks
     from zoo.testing.trial import Trial, attempt
     from zoo.testing.workbench import Inert, Patterns, Workbench
 
 __all__ = [
+    "ArchitectureChecks",
+    "DatasetChecks",
+    "DeviceChecks",
+    "EngineChecks",
     "Inert",
     "Patterns",
     "TechniqueChecks",
     "Trial",
     "Workbench",
+    "architecture_checks",
     "attempt",
+    "dataset_checks",
+    "device_checks",
+    "engine_checks",
     "technique_checks",
 ]
 
 _MODULES = {
+    "architectures": ("ArchitectureChecks", "architecture_checks"),
+    "datasets": ("DatasetChecks", "dataset_checks"),
+    "devices": ("DeviceChecks", "device_checks"),
+    "engines": ("EngineChecks", "engine_checks"),
     "techniques": ("TechniqueChecks", "technique_checks"),
     "trial": ("Trial", "attempt"),
     "workbench": ("Inert", "Patterns", "Workbench"),

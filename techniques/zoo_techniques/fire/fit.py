@@ -25,22 +25,21 @@ import torch
 from torch import Tensor, nn
 
 from zoo.modules.fire import FireModule, TransposedFireModule
-from zoo.surgery.reconstruction import (
-    ActivationStatistics,
-    Layer,
-    LeastSquares,
-    NormalEquations,
+from zoo.surgery.reconstruction.factorization import (
     balance_factors,
-    dense_weight,
-    extract_patches,
-    fits_in_memory,
     leading_rows,
-    match_layer,
-    relative_error,
     split_metric,
     standard_deviation,
-    store_dense_weight,
     unfold_weight,
+)
+from zoo.surgery.reconstruction.parts import match_layer
+from zoo.surgery.reconstruction.patches import Layer, dense_weight, extract_patches, store_dense_weight
+from zoo.surgery.reconstruction.statistics import (
+    ActivationStatistics,
+    LeastSquares,
+    NormalEquations,
+    fits_in_memory,
+    relative_error,
 )
 
 _RIDGE = 1e-3
