@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zoo import options
 from zoo.errors import PluginError, UnknownIdError, UsageError, ZooError
 from zoo.options import Text, format_options, option, options_of, parse_options
 
@@ -153,6 +154,10 @@ def test_options_tell_their_type_range_unit_and_default() -> None:
     assert by_name["sizes"].type_name == "[int,int]"
     assert by_name["teacher"].type_name == "text or none"
     assert [each.name for each in options_of(Config)] == [field.name for field in dataclasses.fields(Config)]
+
+
+def test_a_custom_option_may_still_be_called_written() -> None:
+    assert options.Written is options.CustomOption
 
 
 def test_a_config_that_cannot_hold_options_is_the_plugins_fault() -> None:

@@ -7,7 +7,7 @@ A plain field is an option already; :func:`option` adds help, a unit and limits:
         bits: int = option(8, help="width of weights and activations", unit="bit", minimum=2, maximum=8)
         which: Literal["all", "second"] = "all"
 
-Types: int, float, bool, str, Path, an Enum, Literal, a subclass of :class:`Written`, `T | None` (written
+Types: int, float, bool, str, Path, an Enum, Literal, a subclass of :class:`CustomOption`, `T | None` (written
 ``none``), unions of these, and tuples of them (written ``[a,b]``).
 """
 
@@ -73,7 +73,7 @@ class Option:
         return ""
 
 
-class Written:
+class CustomOption:
     """A type of options with a notation of its own, such as ``0.4`` for bits before and after the point.
 
     form: the notation in short, for tables; expected: what a value must be, as the end of a sentence.
@@ -84,9 +84,13 @@ class Written:
     expected: ClassVar[str]
 
     @classmethod
-    def read(cls, text: str) -> Written:
+    def read(cls, text: str) -> CustomOption:
         """The value that `text` stands for; raises ValueError if it stands for none."""
         raise NotImplementedError
+
+
+#: The name of :class:`CustomOption` in plugins written for the first releases.
+Written = CustomOption
 
 
 def option(
@@ -211,8 +215,8 @@ def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (Union, types.UnionType)
 
 
-def _is_written(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Written)
+def _is_custom(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, CustomOption)
 
 
 def _type_name(annotation: Any) -> str:
@@ -221,7 +225,7 @@ def _type_name(annotation: Any) -> str:
     choices = _choices_of(annotation)
     if choices:
         return " | ".join(str(format_value(choice)) for choice in choices)
-    if _is_written(annotation):
+    if _is_custom(annotation):
         return str(annotation.form)
     if _is_union(annotation):
         return " or ".join(_type_name(member) for member in typing.get_args(annotation))
@@ -240,7 +244,7 @@ def _expected(annotation: Any) -> str:
     choices = _choices_of(annotation)
     if choices:
         return "one of " + ", ".join(str(format_value(choice)) for choice in choices)
-    if _is_written(annotation):
+    if _is_custom(annotation):
         return str(annotation.expected)
     if _is_union(annotation):
         return " or ".join(_expected(member) for member in typing.get_args(annotation))
@@ -262,7 +266,7 @@ def _convert(annotation: Any, text: Text) -> Any:
                 return choice
         suggestion = did_you_mean(text, map(str, map(format_value, choices)))
         raise _WrongValueError(_expected(annotation), suggestion)
-    if _is_written(annotation):
+    if _is_custom(annotation):
         try:
             return annotation.read(text)
         except ValueError:

@@ -17,12 +17,8 @@ import numpy as np
 import rawpy
 from PIL import Image
 
-from zoo import plugins
-from zoo.artifacts.artifact import open_artifact
+import zoo
 from zoo.data.darkroom import Darkroom
-from zoo.registry import shipped_folder
-from zoo.runner.job import Settings, run_files
-from zoo.runner.loading import load
 
 _SIDE = 400
 
@@ -41,12 +37,8 @@ def main(checkpoint: str = "lighter-unet-int8", scene: str = "rocket") -> None:
     with tempfile.TemporaryDirectory() as folder:
         dng = Path(folder, "dark.dng")
         dng.write_bytes(exposure.dng)
-        loaded = load(open_artifact(shipped_folder(checkpoint)), plugins.device("host"))
-        settings = Settings(out=Path(folder), ratio=exposure.shot.ratio)
-        for result in run_files(loaded, [dng], settings):
-            assert result.error is None, result.error
-        with Image.open(Path(folder, "dark.png")) as image:
-            picture = np.asarray(image)
+        with zoo.load(checkpoint, ratio=exposure.shot.ratio) as runner:
+            picture = runner.develop(dng)
     panels = [develop(exposure.dng, 1.0), develop(exposure.dng, exposure.shot.ratio), picture]
     top, left = ((side - _SIDE) // 2 for side in picture.shape[:2])
     strip = np.concatenate([panel[top : top + _SIDE, left : left + _SIDE] for panel in panels], axis=1)

@@ -14,7 +14,6 @@ import pytest
 
 from support.loopback_hub import LoopbackHub
 from support.pulling import World, contents, registry_text, world
-from zoo import plugins
 from zoo.checkpoints.listing import leftovers
 from zoo.checkpoints.places import cached_path
 from zoo.checkpoints.pruning import remove, verify
@@ -23,7 +22,7 @@ from zoo.checkpoints.resolver import locate_artifact
 from zoo.download import fetch
 from zoo.errors import IntegrityError, OutputError
 from zoo.registry import parse_registry
-from zoo.runner.loading import load
+from zoo.runner.runner import open_runner
 
 FILES = ["zoo.json", "README.md", "golden.safetensors", "metrics.json", "model.onnx", "model.safetensors",
          "recipe.toml", "sample.png"]  # fmt: skip
@@ -117,7 +116,7 @@ def test_what_a_failing_disk_altered_is_refused_at_use_and_mended_by_the_next_pu
     rot(here, folder, "model.onnx", flipped(here.files["model.onnx"], 999))
     assert not here.pull().fresh  # it looks untouched
     with pytest.raises(IntegrityError, match=r"model\.onnx"):
-        load(locate_artifact("small"), plugins.device("host"))
+        open_runner("small")
     assert here.pull().fresh
     assert here.is_right(folder)
 

@@ -29,9 +29,12 @@ from zoo.engines.tensorrt import (
 from zoo.engines.tensorrt_cache import engines_folder, open_or_build_engine, outdated_engines
 from zoo.errors import InputError, PluginError
 from zoo.machine.nvidia import gpu_identity, has_gpu, tensorrt_version
+from zoo.raw.prefetch import PrefetchingDecoder
 from zoo.registry import shipped_folder
-from zoo.runner.job import Settings, run_files
+from zoo.runner.budget import footprint
 from zoo.runner.loading import load
+from zoo.runner.runner import Runner
+from zoo.runner.settings import Settings
 
 runtime = pytest.importorskip("onnxruntime")
 SPEC = InputSpec("packed-raw", 4, multiple_of=16)
@@ -245,7 +248,8 @@ def test_tiles_are_no_larger_than_what_the_engine_was_built_for(tmp_path: Path) 
     session = open_session(artifact.read("model.onnx"), [(CPU, {})], threads=1, most_side=64)
     loaded = replace(load(artifact, host(), engine="onnxruntime"), session=session)
     settings = Settings(tmp_path / "out", memory=400 << 20)
-    (result,) = run_files(loaded, [tmp_path / "shot.dng"], settings)
+    with Runner(loaded, footprint(artifact), settings, PrefetchingDecoder(), 0, 0.0) as runner:
+        (result,) = runner.run([tmp_path / "shot.dng"])
     assert result.error is None
     assert result.tiles >= 2
 

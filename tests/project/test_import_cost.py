@@ -29,6 +29,8 @@ RUNNER_PATH = (
     "zoo.runner",
     "zoo.storage",
 )
+#: What the extra 'hub' adds.
+PUBLISHING_PACKAGES = ("huggingface_hub", "tomlkit")
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 
@@ -50,7 +52,7 @@ def imported(*statement: str) -> set[str]:
 def test_the_command_is_imported_without_torch_numpy_onnxruntime_or_rich() -> None:
     names = imported("import zoo_cli.main")
     assert "zoo_cli" in names
-    assert not names & {"torch", "numpy", "onnxruntime", "rich", "rawpy", "PIL", "huggingface_hub"}
+    assert not names & {"torch", "numpy", "onnxruntime", "rich", "rawpy", "PIL", *PUBLISHING_PACKAGES}
 
 
 def test_the_command_imports_nothing_but_click_and_the_standard_library() -> None:
@@ -68,7 +70,7 @@ def test_what_runs_on_a_board_is_imported_where_the_extra_is_missing(part: str) 
     """Every module of the part, in a process in which the packages of the extra cannot be imported."""
     program = (
         "import importlib, sys\n"
-        f"blocked = {COMPRESS_PACKAGES!r}\n"
+        f"blocked = {(*COMPRESS_PACKAGES, *PUBLISHING_PACKAGES)!r}\n"
         "class Missing:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.partition('.')[0] in blocked: raise ModuleNotFoundError(name, name=name)\n"

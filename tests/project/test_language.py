@@ -15,27 +15,7 @@ from zoo_cli.main import COMMANDS, cli
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Pages and packages that keep to the glossary.
-CLEAN_PAGES = [
-    "README.md",
-    "docs/index.md",
-    "docs/getting-started.md",
-    "docs/recipes.md",
-    "docs/running.md",
-    "docs/pulling.md",
-    "docs/data.md",
-    "docs/evaluation.md",
-    "docs/plugins.md",
-    "docs/devices.md",
-    "docs/training.md",
-    "docs/measuring.md",
-    "docs/publishing.md",
-    "docs/registry.md",
-    "docs/exit-codes.md",
-    "docs/explain.md",
-    "docs/artifact.md",
-    "docs/tutorials/*.md",
-    "docs/techniques/*.md",
-]
+CLEAN_PAGES = ["README.md", "docs/*.md", "docs/internals/*.md", "docs/techniques/*.md", "docs/tutorials/*.md"]
 CLEAN_SOURCES: list[str] = []
 CLEAN_HELP: list[str] = []
 

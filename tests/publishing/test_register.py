@@ -135,34 +135,72 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     assert "dawn" in registered(file)
 
 
+def dotted(prefix: str) -> str:
+    """The entry "night" as keys with dots."""
+    lines = (
+        "summary = 'x'",
+        "architecture = 'unet' # theirs",
+        "recipe = ''",
+        f"fingerprint = 'sha256:{'b2' * 32}'",
+        "sources = ['package']",
+        f"files = {{ 'zoo.json' = {{ sha256 = '{'b2' * 32}', size = 1 }} }}",
+    )
+    return "".join(f"{prefix}night.{line}\n" for line in lines)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         # tables of the entry on both sides of another one
         FIRST + AFTER + "\n[checkpoint.night.files]" + REST,
-        # an entry that is no table of its own
-        "[checkpoint]\nnight.summary = 'x'\nnight.architecture = 'unet'\nnight.recipe = ''\n"
-        f"night.fingerprint = 'sha256:{'b2' * 32}'\nnight.sources = ['package']\n"
-        f"night.files = {{ 'zoo.json' = {{ sha256 = '{'b2' * 32}', size = 1 }} }}\n",
+        # the files first
+        "[checkpoint.night.files]" + REST + "\n" + FIRST,
+        # an entry that is not a table of its own
+        "[checkpoint]\n" + dotted(""),
+        dotted("checkpoint."),
+        "[checkpoint]\n" + dotted("") + AFTER,
+        # all in one line
+        "checkpoint = { " + dotted("").replace("\n", ", ").replace(" # theirs", "").rstrip(", ") + " }\n",
+        # a table that the new entry lacks
+        FIRST.replace(
+            "[checkpoint.night.figures]",
+            "[checkpoint.night.devices] # boards\nhost = 'x'  # mine\n\n[checkpoint.night.figures]",
+        )
+        + "[checkpoint.night.files]"
+        + REST,
     ],
-)  # fmt: skip
-def test_what_cannot_be_edited_is_left_alone_and_the_entry_shown(tmp_path: Path, text: str) -> None:
+)
+@pytest.mark.parametrize("chosen", ["night", "dawn"])
+def test_an_entry_is_registered_however_the_file_is_written(tmp_path: Path, text: str, chosen: str) -> None:
     path = tmp_path / "registry.toml"
     path.write_text(f"format = 1\n{text}")
-    assert "night" in registered(path)
-    with pytest.raises(UsageError, match="cannot be edited") as caught:
-        register(path, "night", entry())
-    assert entry() in str(caught.value)
-    assert path.read_text() == f"format = 1\n{text}"
+    before = registered(path)
+    assert "night" in before
+    wanted = parse_registry(f"format = 1\n{entry(chosen)}".encode(), str(path.resolve()))
+    assert register(path, chosen, entry(chosen)) == wanted[chosen]
+    after = registered(path)
+    assert {name: each for name, each in after.items() if name != chosen} == {
+        name: each for name, each in before.items() if name != chosen
+    }
+    for comment in (
+        "# why it is here",
+        "# where",
+        "# the manifest",
+        "# --- dusk",
+        "# the end",
+        "# theirs",
+        "# boards",
+        "# mine",
+    ):
+        assert path.read_text().count(comment) == text.count(comment)
 
 
 def test_text_that_looks_like_a_table_inside_a_string_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "registry.toml"
     tricky = KEPT.replace("'stage-prune(drop=1)'", '"""\\\n[checkpoint.night] # \\\n"""')
     path.write_text(tricky)
-    with pytest.raises(UsageError, match="cannot be edited"):
-        register(path, "night", entry())
-    assert path.read_text() == tricky
+    register(path, "night", entry())
+    assert path.read_text() == tricky + "\n" + entry()
 
 
 def test_a_damaged_or_unwritable_registry_is_refused_before_anything_is_published(tmp_path: Path) -> None:

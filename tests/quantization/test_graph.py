@@ -17,7 +17,7 @@ from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import ShiftedRelu, fold_batch_norms
 from zoo.quantization.lowering import DepthToSpace, as_pointwise, lower_operators
 from zoo.quantization.quantized_layers import QuantConv2d
-from zoo.surgery.tracing import propagate_shapes, trace
+from zoo.surgery import propagate_shapes, trace
 
 
 def randomised(net: nn.Module) -> nn.Module:

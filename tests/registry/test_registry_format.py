@@ -16,7 +16,7 @@ from support.installation import install
 from zoo import registry
 from zoo.artifacts import open_artifact, write_artifact
 from zoo.artifacts.figures import Figure
-from zoo.errors import IntegrityError, UnknownIdError, UsageError, ZooError
+from zoo.errors import IntegrityError, MissingDependencyError, UnknownIdError, UsageError, ZooError
 from zoo.registry import checkpoint, checkpoints, entry_for, installed, parse_registry, shipped_folder
 
 ENTRY = """
@@ -144,3 +144,30 @@ def test_an_entry_made_for_an_artifact_pins_its_files_and_quotes_its_figures(tmp
     assert small.files["zoo.json"].size == (artifact.path / "zoo.json").stat().st_size
     with pytest.raises(UsageError, match="No entry can be made"):
         entry_for(artifact, "Not An Id")
+
+
+def test_an_entry_is_written_as_those_of_the_installation_are() -> None:
+    artifact = open_artifact(shipped_folder("lighter-unet"))
+    known = checkpoint("lighter-unet")
+    made = entry_for(artifact, known.id, known.summary, known.sources, tag=known.tag, devices=known.devices)
+    text = installed.registry_file().read_text()
+    start = text.index("[checkpoint.lighter-unet]")
+    assert made == text[start : text.index("\n[checkpoint.lighter-unet-int8]")]
+
+
+def test_the_extra_that_an_entry_needs_is_named(tmp_path: Path) -> None:
+    tiny.bayer_artifact(tmp_path / "small")
+    program = (
+        "import runpy, sys\n"
+        "sys.modules['tomlkit'] = None\n"
+        "runpy.run_module('zoo.registry', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "small"), "small"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == MissingDependencyError.exit_code
+    assert done.stderr.endswith("pip install 'compression-zoo[hub]'\n")
+    assert "Traceback" not in done.stderr

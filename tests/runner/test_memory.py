@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from support import tiny
@@ -24,13 +21,11 @@ from zoo.contracts import DeviceProfile
 from zoo.doctor import Severity, examine
 from zoo.doctor.fitting import fit_findings
 from zoo.errors import InputError, UsageError
-from zoo.images.png import BLOCK, write_png
-from zoo.images.writing import write_picture
 from zoo.machine.memory import parse_size
 from zoo.onnx.working_set import measure_working_set
 from zoo.raw.pack import Packer
 from zoo.raw.prefetch import PrefetchingDecoder
-from zoo.runner.budget import MB, Frame, fits, footprint, least_memory, usual_limit, whole_memory
+from zoo.runner.budget import MB, Frame, board_limit, footprint, usual_limit
 from zoo_cli.main import main
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -59,61 +54,6 @@ def in_process_of_its_own(*arguments: Any, before: str = "", code: int = 0) -> t
     )
     assert done.returncode == code, done.stderr
     return (json.loads(done.stdout) if code == 0 else None), done.stderr
-
-
-# ------------------------------------------------------------------------------------------------- pictures
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 3), (37, 5, 3), (700, 900, 3), (300, 1, 1), (2000, 700, 1)])
-@pytest.mark.parametrize("kind", ["noise", "flat", "slope"])
-def test_a_png_written_in_parts_is_read_back(shape: tuple[int, int, int], kind: str) -> None:
-    rng = np.random.default_rng(1)
-    picture = rng.integers(0, 256, shape, dtype=np.uint8)
-    if kind == "flat":
-        picture[:] = 200
-    if kind == "slope":
-        picture[:] = (np.arange(shape[0])[:, None, None] + np.arange(shape[1])[:, None]) // 2 % 256
-    parts = np.split(picture, sorted(rng.integers(0, shape[0], 3)))
-    stream = io.BytesIO()
-    write_png(stream, shape[1], shape[0], shape[2], parts)
-    with Image.open(stream) as image:
-        image.load()
-        assert np.array_equal(np.asarray(image).reshape(shape), picture)
-    if kind == "flat" and picture.nbytes > BLOCK:
-        assert len(stream.getvalue()) < picture.nbytes / 20
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_tiff_written_in_parts_is_read_back(tmp_path: Path, channels: int) -> None:
-    picture = np.random.default_rng(0).integers(0, 1 << 16, (700, 900, channels), dtype=np.uint16)
-    write_picture(
-        tmp_path / "a.tiff", [picture[:13], picture[13:600], picture[600:]], 900, 700, channels, "tiff"
-    )
-    assert np.array_equal(tifffile.imread(tmp_path / "a.tiff").reshape(picture.shape), picture)
-
-
-def test_no_more_of_a_picture_is_held_than_its_parts() -> None:
-    def parts() -> Iterator[np.ndarray[Any, Any]]:
-        for number in range(12):
-            yield np.full((500, 2000, 3), number, dtype=np.uint8)
-
-    tracemalloc.start()
-    write_png(io.BytesIO(), 2000, 6000, 3, parts())
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    workers = os.cpu_count() or 1
-    assert peak < 2 * 3e6 + (3 * workers + 4) * 5 * BLOCK
-    assert peak < 36e6 or workers > 4
-
-
-def test_what_fails_while_a_picture_is_made_leaves_none(tmp_path: Path) -> None:
-    def parts() -> Iterator[np.ndarray[Any, Any]]:
-        yield np.zeros((10, 10, 3), dtype=np.uint8)
-        raise InputError("the rest is missing")
-
-    with pytest.raises(InputError, match="the rest"):
-        write_picture(tmp_path / "a.png", parts(), 10, 20, 3, "png")
-    assert list(tmp_path.iterdir()) == []
 
 
 # -------------------------------------------------------------------------------------------------- packing
@@ -170,14 +110,16 @@ def test_a_tiling_keeps_to_its_limit_and_uses_it(bayer: Artifact, limit: int, ro
 
 
 def test_a_board_is_held_against_what_a_frame_takes(bayer: Artifact) -> None:
-    least, whole = (of(bayer, 2000, 3000) for of in (least_memory, whole_memory))
+    need = footprint(bayer)
+    shot = need.frame(2000, 3000)
+    least, whole = need.least(shot), need.whole(shot)
     assert 90 * MB < least < whole
 
     def board(megabytes: int) -> DeviceProfile:
         return DeviceProfile("b", "a board", megabytes, ("float32",), ("onnxruntime",))
 
-    assert not fits(bayer, 2000, 3000, board(least // MB))  # the system needs some, too
-    assert fits(bayer, 2000, 3000, board(2 * least // MB))
+    assert least > board_limit(board(least // MB))  # the system needs some, too
+    assert least <= board_limit(board(2 * least // MB))
     states = [
         next(fit_findings(bayer, board(memory), 6)).state for memory in (64, whole // MB - 1, 2 * whole // MB)
     ]

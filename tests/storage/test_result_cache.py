@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from support import tiny
 from zoo import onnx
-from zoo.artifacts import Artifact
+from zoo.artifacts import Artifact, write_artifact
 from zoo.checkpoints.listing import leftovers
 from zoo.devices import host
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.engines.ort_session import runtime_version
 from zoo.engines.prepared_models import LARGEST, load_or_prepare, outdated_models
+from zoo.errors import IntegrityError
+from zoo.onnx import check, working_set
+from zoo.onnx.check import load_checked_model
 from zoo.runner.budget import footprint
 from zoo.runner.loading import load
 from zoo.storage.result_cache import ResultCache, outdated
@@ -158,26 +162,34 @@ def test_networks_prepared_for_another_runtime_can_be_pruned(bayer: Artifact) ->
 # -------------------------------------------------------------------------------------------- what is derived
 
 
-def test_a_checked_file_is_not_read_through_again(
-    bayer: Artifact, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from zoo.onnx import check, working_set
-    from zoo.runner import budget
+def test_the_working_set_is_taken_from_the_record_while_that_is_whole(bayer: Artifact) -> None:
+    live = footprint(bayer).live
+    (record,) = cached("working-set")
+    header = json.loads(record.read_bytes().partition(b"\n")[0])["of"]
+    del header["zoo"], header["changed"]
+    cache = ResultCache("working-set", header, Path(working_set.__file__))
+    assert cache.path == record
+    cache.write_table({"live": live + 1, "integer": False})
+    assert footprint(bayer).live == live + 1
+    record.write_bytes(record.read_bytes()[:-1])
+    assert footprint(bayer).live == live
 
-    def known() -> float:
-        monkeypatch.setattr(check, "_passed", set())
-        monkeypatch.setattr(budget, "_known", {})
-        check.load_checked_model(bayer)
-        return footprint(bayer).live
 
-    live = known()
-    monkeypatch.setattr(check, "read_model", lambda data: pytest.fail("read again"))
-    monkeypatch.setattr(working_set, "read_model", lambda data: pytest.fail("read again"))
-    assert known() == live
-    for kind in ("checked", "working-set"):
-        (record,) = cached(kind)
-        shutil.copy(record, tmp_path / kind)
-        record.write_bytes(b"damaged")
-        with pytest.raises(pytest.fail.Exception, match="read again"):
-            known()
-        shutil.copy(tmp_path / kind, record)
+def test_a_network_that_passed_the_check_before_passes_without_it(bayer: Artifact, tmp_path: Path) -> None:
+    """Shown by a network that would not pass."""
+    manifest = dataclasses.replace(bayer.manifest, input=tiny.XTRANS, golden=None)
+    other = write_artifact(tmp_path / "other", manifest, {"model.onnx": bayer.read("model.onnx")})
+    with pytest.raises(IntegrityError):
+        load_checked_model(other)
+    assert cached("checked") == []
+    subject = {
+        "model": other.manifest.files["model.onnx"].sha256,
+        "input": dataclasses.asdict(manifest.input),
+        "output": dataclasses.asdict(manifest.output),
+    }
+    cache = ResultCache("checked", subject, Path(check.__file__))
+    cache.write(b"not passed")
+    with pytest.raises(IntegrityError):
+        load_checked_model(other)
+    cache.write(b"passed")
+    assert load_checked_model(other) == bayer.read("model.onnx")

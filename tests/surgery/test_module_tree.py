@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import UnknownIdError
-from zoo.surgery.module_tree import module_slots, names_of, replace_module, replace_named
+from zoo.surgery import module_slots, names_of, replace_module, replace_named
 
 
 def net() -> nn.Module:

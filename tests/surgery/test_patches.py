@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.surgery.reconstruction.patches import (
-    as_images,
+from zoo.surgery import as_images
+from zoo.surgery.reconstruction import (
     dense_weight,
     draw_positions,
     extract_patches,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zoo.surgery.reconstruction.statistics import ActivationStatistics, LeastSquares
+from zoo.surgery.reconstruction import ActivationStatistics, LeastSquares
 
 
 def fitted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from zoo.benchmarking.cold_start import ColdStart, measure_cold_start
 from zoo.benchmarking.energy import EnergyMeter
 from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, peak_gmacs
 from zoo.benchmarking.op_counts import OpCounts, count_operations
-from zoo.benchmarking.steps import Steps, frame_file, measure_steps
+from zoo.benchmarking.steps import Steps, frame_file, measure_steps, step_settings
 from zoo.benchmarking.timing import WARM_UP, Latency, latency_ratio, measure_latency
 from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
 from zoo.errors import MissingDependencyError, UsageError, ZooError
 from zoo.onnx.check import load_checked_model
-from zoo.runner.loading import Loaded, load
+from zoo.runner.loading import load
+from zoo.runner.runner import Runner, open_runner
 from zoo.storage.atomic import open_regular
 
 if TYPE_CHECKING:
@@ -194,20 +196,33 @@ def run_bench(
     threads = threads or profile.threads
     shapes = [_shape(each.artifact.manifest.input, workload.side) for each in candidates]
     report.start("load", len(candidates), "files")
-    starts, loaded, counted = [], {}, []
+    starts, counted = [], []
+    runners: dict[str, Runner] = {}
+    files: dict[str, Path] = {}
     inputs: dict[str, FloatArray] = {}
-    for each, shape in zip(candidates, shapes, strict=True):
-        starts.append(measure_cold_start(each.artifact.path, each.engine, profile.id, threads, shape))
-        loaded[each.name] = load(each.artifact, profile, engine=each.engine, threads=threads)
-        inputs[each.name] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
-        counted.append(_counts(each, shape))
-        report.advance()
-    report.start("measure the machine", None)
-    peaks = _peaks(candidates, profile, threads, report)
-    bandwidth = bandwidth_gbs(profile, threads)
-    latencies, joules, sensor = _timed(loaded, inputs, rounds, profile, report)
-    steps = _steps(loaded, workload, min(rounds, _FILE_ROUNDS), report)
-    report.finish()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for each, shape in zip(candidates, shapes, strict=True):
+            spec = each.artifact.manifest.input
+            starts.append(measure_cold_start(each.artifact.path, each.engine, profile.id, threads, shape))
+            file = files[each.name] = workload.file or frame_file(spec, *workload.frame, folder)
+            # Decoding ahead would disturb what is measured next.
+            runner = open_runner(
+                each.artifact, profile, step_settings(each.artifact.manifest),
+                engine=each.engine, threads=threads, files=[file], decode_ahead=False,
+            )  # fmt: skip
+            runners[each.name] = stack.enter_context(runner)
+            inputs[each.name] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
+            counted.append(_counts(each, shape))
+            report.advance()
+        report.start("measure the machine", None)
+        peaks = _peaks(candidates, profile, threads, report)
+        bandwidth = bandwidth_gbs(profile, threads)
+        latencies, joules, sensor = _timed(runners, inputs, rounds, profile, report)
+        few = min(rounds, _FILE_ROUNDS)
+        report.start("run files in turns", few + 1, "rounds")
+        steps = measure_steps(runners, files, rounds=few, after_round=report.advance)
+        report.finish()
     first = latencies[candidates[0].name]
     results = [
         BenchResult(
@@ -220,7 +235,7 @@ def run_bench(
             counts=counts,
             peak=max(peaks[each.arithmetic].values(), default=None),
             joules=joules[each.name],
-            golden_psnr=loaded[each.name].golden_psnr,
+            golden_psnr=runners[each.name].loaded.golden_psnr,
         )
         for each, shape, start, counts in zip(candidates, shapes, starts, counted, strict=True)
     ]
@@ -270,7 +285,7 @@ class _Metered:
 
 
 def _timed(
-    loaded: Mapping[str, Loaded],
+    runners: Mapping[str, Runner],
     inputs: Mapping[str, FloatArray],
     rounds: int,
     profile: DeviceProfile,
@@ -279,23 +294,11 @@ def _timed(
     report.start("measure in turns", rounds + WARM_UP, "rounds")
     meter = EnergyMeter(profile.power_sensors)
     try:
-        sessions = {name: _Metered(each.session, meter) for name, each in loaded.items()}
+        sessions = {name: _Metered(each.loaded.session, meter) for name, each in runners.items()}
         found = measure_latency(sessions, inputs, rounds=rounds, warm_up=WARM_UP, after_round=report.advance)
     finally:
         meter.close()
     return found, {name: session.joules for name, session in sessions.items()}, meter.sensor
-
-
-def _steps(
-    loaded: Mapping[str, Loaded], workload: Workload, rounds: int, report: Reporter
-) -> dict[str, Steps]:
-    report.start("run files in turns", rounds + 1, "rounds")
-    with tempfile.TemporaryDirectory() as folder:
-        files = {
-            name: workload.file or frame_file(each.artifact.manifest.input, *workload.frame, Path(folder))
-            for name, each in loaded.items()
-        }
-        return measure_steps(loaded, files, rounds=rounds, after_round=report.advance)
 
 
 def _shape(spec: InputSpec, side: int) -> tuple[int, int, int]:

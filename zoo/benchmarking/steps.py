@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError
+from zoo.images.writing import needs_whole
 from zoo.raw.decode import RawFrame
-from zoo.runner.job import Settings, run_files
+from zoo.runner.settings import Settings
 from zoo.storage.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
+    from zoo.artifacts import Manifest
     from zoo.contracts import InputSpec
-    from zoo.runner.loading import Loaded
+    from zoo.runner.runner import Runner
 
 _BAYER = ((0, 1), (3, 2))
 _XTRANS = (
@@ -56,21 +58,25 @@ class Steps:
         }
 
 
+def step_settings(manifest: Manifest) -> Settings:
+    """How a runner must be opened for :func:`measure_steps`."""
+    masks = needs_whole(manifest.output.channels)
+    return Settings(format="tiff" if masks else "png", overwrite=True)
+
+
 def measure_steps(
-    loaded: Mapping[str, Loaded],
+    runners: Mapping[str, Runner],
     files: Mapping[str, Path],
     *,
     rounds: int = 5,
     after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Steps]:
-    """Run each artifact on its file in turns, as `zoo run` does. Raises the error of a file that fails."""
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in loaded}
+    """Run each runner on its file, interleaved, as `zoo run` does. Raises the error of a file that fails."""
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds + 1):
-            for name, each in loaded.items():
-                masks = each.artifact.manifest.output.channels not in (1, 3)
-                settings = Settings(Path(folder), "tiff" if masks else "png", overwrite=True)
-                (result,) = run_files(each, [files[name]], settings)
+            for name, runner in runners.items():
+                (result,) = runner.run([files[name]], folder)
                 if result.error is not None:
                     raise result.error
                 taken[name].append(result.steps)

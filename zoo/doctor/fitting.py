@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zoo.doctor.finding import Finding, Severity
-from zoo.runner.budget import fits, least_memory, whole_memory
+from zoo.runner.budget import MB, board_limit, footprint
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -22,11 +22,12 @@ def fit_findings(artifact: Artifact, profile: DeviceProfile, megapixels: float) 
     Raises IntegrityError for a model that no engine may be given.
     """
     height = round((megapixels * 1e6 / _RATIO) ** 0.5)
-    sides = height, round(height * _RATIO)
-    least, whole = (of(artifact, *sides) >> 20 for of in (least_memory, whole_memory))
+    need = footprint(artifact)
+    frame = need.frame(height, round(height * _RATIO))
+    least, whole = need.least(frame) // MB, need.whole(frame) // MB
     subject = f"memory for {megapixels:g} megapixels"
     found = f"{least:,} MB at least, {whole:,} MB in one piece, of {profile.memory_mb:,} MB"
-    if not fits(artifact, *sides, profile):
+    if need.least(frame) > board_limit(profile):
         yield Finding(
             subject,
             Severity.PROBLEM,

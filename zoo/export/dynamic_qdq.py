@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.export.qdq import OPSET
 from zoo.quantization.dynamic import DynamicConv2d, DynamicLinear
-from zoo.surgery.module_tree import replace_named
+from zoo.surgery import replace_named
 
 #: Weights are stored as uint8 with this zero point: ONNX Runtime multiplies uint8 by uint8 several times as fast
 #: as by int8 in these operators.

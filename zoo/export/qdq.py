@@ -13,7 +13,7 @@ from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fixed_point import FixedPointQuantizer, to_fixed_point
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
-from zoo.surgery.module_tree import replace_named
+from zoo.surgery import replace_named
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.contracts import InputSpec
-from zoo.surgery.hooks import evaluating, on_device_of
+from zoo.surgery import evaluating, on_device_of
 
 _SIDE = 64
 _ACTIVATIONS = {

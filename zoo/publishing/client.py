@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from zoo.download import endpoint
 from zoo.errors import NetworkError, OutputError, UsageError, ZooError
-from zoo.extras import require
 from zoo.registry.sources import is_loopback
 from zoo.storage.atomic import reason_of
 from zoo.storage.cache_dir import cache_dir
@@ -53,7 +52,6 @@ def open_client(report: Reporter) -> Iterator[HfApi]:
             f"HF_ENDPOINT is {address}: your token would go there unencrypted.",
             hint=f"Use an address that begins with https://, such as {endpoint.PUBLIC}",
         )
-    require("huggingface_hub", "Publishing", extra="hub")
     with _talking_quietly(report, xet=endpoint.is_public(address)):
         from huggingface_hub import HfApi, get_session
 

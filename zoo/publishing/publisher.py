@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from zoo.artifacts import open_artifact
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import NetworkError, UsageError
+from zoo.extras import require
 from zoo.publishing.bundle import Bundle, UploadFile, bundle_verified, make_bundle
 from zoo.publishing.client import error_for, open_client, status_of, translate_errors
 from zoo.publishing.destination import PublishRequest
@@ -67,6 +68,8 @@ def publish(request: PublishRequest, report: Reporter | None = None) -> Publishe
     otherwise than it was sent, NetworkError if the Hub fails, refuses, or somebody else commits meanwhile,
     UsageError if the repository, the tag or the registry means something else already, OutputError.
     """
+    for package in ("huggingface_hub", "tomlkit"):
+        require(package, "Publishing", extra="hub")
     report = report or SilentReporter()
     artifact = open_artifact(request.artifact)
     if request.register is not None:

@@ -1,27 +1,26 @@
-"""Putting an entry into a registry.toml without touching anything else of it: comments, order, blank lines.
+"""Putting an entry into a registry.toml without touching anything else in it: comments, order, blank lines.
 
-The file is edited as text, then read again: unless it now says exactly what it said before plus the new entry, it is
-left alone and the entry shown for the user to put in by hand.
+What was edited is read again before it is written: it must say exactly what it said before plus the new entry.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import IntegrityError, UsageError
+from zoo.extras import require
 from zoo.registry.installed import registry_file
 from zoo.registry.registry_toml import FORMAT, LARGEST, Checkpoint, parse_registry
 from zoo.storage.atomic import read_bytes, write_bytes_atomic, writing
+from zoo.storage.file_lock import file_lock
 
-_HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?")
-_KEY = re.compile(r"\s*([A-Za-z0-9_-]+|\"[^\"]*\")\s*=")
-_TRAILING_COMMENT = re.compile(r"(?:\"(?:\\.|[^\"\\])*\"|'[^']*'|[^\"'#])*?(\s*#.*)")
+#: A text, or a comment outside of texts.
+_COMMENT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'|(#[^\r\n]*)")
 
 
 def registered(path: Path) -> Mapping[str, Checkpoint]:
@@ -54,10 +53,10 @@ def register(path: Path, identifier: str, entry: str) -> Checkpoint:
     """Add the text of an entry to a registry file, or replace the one of this id in its place; what it says now.
 
     A source of the old entry stays if it pins the same bytes. A link stays a link. Two at once wait for each other.
-    Raises UsageError if the file is written in a way that cannot be edited, OutputError, IntegrityError.
+    Raises UsageError if the file would not say what it should afterwards, OutputError, IntegrityError.
     """
     path = path.resolve()
-    with _locked(path.parent):
+    with file_lock(path.with_name(f".{path.name}.lock")):
         content = _content(path)
         before = parse_registry(content, str(path))
         text = content.decode()
@@ -94,79 +93,72 @@ def _content(path: Path) -> bytes:
     return read_bytes(path, LARGEST, error=IntegrityError)
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with writing(folder):
-        descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _edited(text: str, identifier: str, entry: str) -> str:
-    lines = text.splitlines(keepends=True)
-    span = _span(lines, identifier)
-    if span is None:
+    """Return a registry with an entry in the place of the old one of this id, or at the end."""
+    require("tomlkit", "Editing a registry", extra="hub")
+    import tomlkit
+    from tomlkit.items import InlineTable
+
+    document: Any = tomlkit.parse(text)
+    entries = document.get("checkpoint", {})
+    added: Any = tomlkit.parse(entry)
+    new = added["checkpoint"][identifier]
+    if identifier in entries:
+        for part in _parts(_parts([document], "checkpoint"), identifier):
+            _remove_others(part, new)
+        _update(entries[identifier], new)
+    elif isinstance(entries, InlineTable):
+        entries[identifier] = new.unwrap()
+    else:
         end = "\r\n" if "\r\n" in text else "\n"
         return f"{text if text.endswith(end) else text + end}{end}{entry}"
-    start, stop = span
-    return "".join([*lines[:start], _with_comments(lines[start:stop], entry), *lines[stop:]])
+    return tomlkit.dumps(document)
 
 
-def _span(lines: list[str], identifier: str) -> tuple[int, int] | None:
-    """First line and end of an entry's tables, without the comments that belong to what follows."""
-    own = re.compile(rf"checkpoint\s*\.\s*\"?{re.escape(identifier)}\"?(\s*\..*)?")
-    headers = [
-        (number, match[1]) for number, line in enumerate(lines) if (match := _HEADER.fullmatch(line.rstrip()))
-    ]
-    mine = [place for place, (_, name) in enumerate(headers) if own.fullmatch(name)]
-    if not mine:
-        return None
-    start = headers[mine[0]][0]
-    stop = headers[mine[-1] + 1][0] if mine[-1] + 1 < len(headers) else len(lines)
-    while not lines[stop - 1].strip() or lines[stop - 1].lstrip().startswith("#"):
-        stop -= 1  # ends at the header at the latest
-    return start, stop
+def _parts(containers: Iterable[Any], name: str) -> list[Any]:
+    """Return the tables of a name in tomlkit's containers; there are several if its lines are not together."""
+    return [item.value for each in containers for key, item in each.body if key and key.key == name]
 
 
-def _with_comments(old: list[str], entry: str) -> str:
-    """The new entry with the comments of the old one beside the same keys and tables."""
-    above: dict[str, list[str]] = {}
-    beside: dict[str, str] = {}
-    waiting: list[str] = []
-    for place, line in _places(old):
-        comment = _TRAILING_COMMENT.fullmatch(line.rstrip("\r\n"))
-        if line.lstrip().startswith("#"):
-            waiting.append(line)
-        elif place:
-            above[place], waiting = waiting, []
-            if comment:
-                beside[place] = comment[1]
-        elif comment:  # within a list of several lines, which becomes one
-            waiting.append(f"{comment[1].lstrip()}{line[len(line.rstrip()) :]}")
-    written = []
-    for place, line in _places(entry.splitlines(keepends=True)):
-        body = line.rstrip("\r\n")
-        written += above.pop(place, []) if place else []
-        written.append(body + beside.pop(place, "") + line[len(body) :] if place else line)
-    # Comments on what the new entry lacks come first, so that none is lost.
-    orphans = [comment for comments in above.values() for comment in comments] + waiting
-    end = "\r\n" if "\r\n" in entry else "\n"
-    orphans += [f"{comment.lstrip()}{end}" for comment in beside.values()]
-    return "".join([*orphans, *written])
+def _remove_others(container: Any, wanted: Mapping[str, Any]) -> None:
+    """Remove what is not wanted from a container and the tables in it; comments stay in its place."""
+    from tomlkit.items import AbstractTable, Whitespace
+
+    for place, (key, item) in enumerate(container.body):
+        if key is None:
+            continue
+        if key.key in wanted:
+            if isinstance(item, AbstractTable):
+                _remove_others(item.value, wanted[key.key])
+            continue
+        container.remove(key)
+        if comments := _comments(item):
+            text = "".join(f"{comment}{item.trivia.trail}" for comment in comments)
+            container.body[place] = (None, Whitespace(text))
 
 
-def _places(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """Each line with the name of the table or key it holds, "" for others."""
-    table = ""
-    for line in lines:
-        if header := _HEADER.fullmatch(line.rstrip()):
-            table = header[1].replace('"', "")
-            yield table, line
-        elif key := _KEY.match(line):
-            yield f"{table}\n{key[1]}", line
-        else:
-            yield "", line
+def _update(old: Any, new: Any) -> None:
+    """Set what a table lacks or says otherwise; a comment beside a value, or among those of a list, stays."""
+    import tomlkit
+    from tomlkit.items import AbstractTable, Table
+
+    for key, item in new.items():
+        if key not in old:
+            if isinstance(item, AbstractTable) and not isinstance(old, Table):  # a header does not fit there
+                inline = tomlkit.inline_table()
+                inline.update(item.unwrap())
+                item = inline
+            old[key] = item
+        elif isinstance(item, AbstractTable):
+            _update(old[key], item)
+        elif old[key] != item:
+            if comments := _comments(old[key]):
+                item.trivia.comment = " ".join(comments)
+                item.trivia.comment_ws = old[key].trivia.comment_ws or "  "
+            old[key] = item
+
+
+def _comments(item: Any) -> list[str]:
+    """Return the comment beside a tomlkit item and those in it."""
+    inside = [match[1] for match in _COMMENT.finditer(item.as_string())]
+    return [comment for comment in (item.trivia.comment, *inside) if comment]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
-from zoo.surgery.module_tree import replace_named
+from zoo.surgery import replace_named
 
 _LEVELS = 255
 

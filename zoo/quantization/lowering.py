@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fold import SkipLayer
-from zoo.surgery.module_tree import replace_named
+from zoo.surgery import replace_named
 
 
 class GlobalAveragePool(nn.Module):

@@ -18,8 +18,7 @@ from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place_quantizers
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
-from zoo.surgery.module_tree import replace_named
-from zoo.surgery.tracing import propagate_shapes, trace
+from zoo.surgery import propagate_shapes, replace_named, trace
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
 

@@ -30,6 +30,10 @@ class PrefetchingDecoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child and the thread."""
         self._decoder.abort()  # what is still decoded then is wanted by nobody
         self._thread.shutdown()
         self._decoder.close()

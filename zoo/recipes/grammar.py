@@ -18,14 +18,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from zoo.errors import RecipeError
+from zoo.options import Text
 
 #: Limits against hostile input; far beyond any recipe that a machine could run.
 MAX_LENGTH = 20_000
 MAX_STAGES = 64
 MAX_OPTIONS = 64
 MAX_ITEMS = 1024
-
-Text = str | tuple[str, ...]
 
 _ID = re.compile(r"[a-z][a-z0-9-]{1,31}", re.ASCII)
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?", re.ASCII)

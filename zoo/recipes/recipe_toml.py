@@ -9,9 +9,7 @@
     [stage.options]
     which = "all"
 
-Option values stay text, as in the one-line form: ``w = 0.10`` is read as ``0.10``. The file is written by the
-few lines below and not by a package, because the packages that write TOML turn numbers into their own
-spelling, and strings, integers, floats and lists of them are all that a recipe holds.
+Option values stay text, as in the one-line form: ``w = 0.10`` is read as ``0.10``, and written so.
 """
 
 from __future__ import annotations
@@ -23,8 +21,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from zoo.errors import RecipeError
+from zoo.extras import require
 from zoo.limits import Limits
-from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage, Text
+from zoo.options import Text
+from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage
 from zoo.schema import StrictTable, parse_toml
 from zoo.schema import read as read_table
 from zoo.storage.atomic import read_bytes, write_bytes_atomic
@@ -76,18 +76,36 @@ def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
 
 
 def dumps(form: RecipeFile) -> str:
-    """The TOML form, which loads to an equal object. Raises RecipeError for what TOML cannot hold."""
-    lines = [
-        f"{field.name} = {_literal(getattr(form, field.name))}"
-        for field in fields(form)
-        if field.name != "recipe" and getattr(form, field.name) is not None
-    ]
+    """Return the TOML form, which loads to an equal object.
+
+    Raises:
+        RecipeError: TOML cannot hold a value.
+        MissingDependencyError: tomlkit, of the extras `hub` and `compress`, is not installed.
+    """
+    require("tomlkit", "Writing a recipe file")
+    import tomlkit
+
+    document = tomlkit.document()
+    for field in fields(form):
+        value = getattr(form, field.name)
+        if field.name != "recipe" and value is not None:
+            document[field.name] = _literal(value)
+    stages = tomlkit.aot()
     for stage in form.recipe:
-        lines += ["", "[[stage]]", f"technique = {_string(stage.technique)}"]
+        table = tomlkit.table()
+        table["technique"] = stage.technique
         if stage.options:
-            lines += ["", "[stage.options]"]
-            lines += [f"{name} = {_text_literal(value)}" for name, value in stage.options]
-    return "\n".join(lines).lstrip("\n") + "\n"
+            table["options"] = tomlkit.table()
+            table["options"].update((name, _text_literal(value)) for name, value in stage.options)
+        stages.append(table)
+    document["stage"] = stages
+    text = tomlkit.dumps(document)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        surrogate = error.object[error.start]
+        raise RecipeError(f"A recipe file cannot hold the lone surrogate {surrogate!a}.") from None
+    return text
 
 
 def read(path: Path) -> RecipeFile:
@@ -154,35 +172,19 @@ def _steps(table: StrictTable) -> tuple[int, ...] | None:
     return tuple(values)
 
 
-def _literal(value: str | int | float | tuple[int, ...]) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return repr(list(value)) if len(value) != 1 else repr(value[0])
-    if isinstance(value, str):
-        return _string(value)
+def _literal(value: str | int | float | tuple[int, ...]) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise RecipeError(f"A recipe file cannot hold the number {value}.")
-    return repr(value)
+    if isinstance(value, tuple):
+        return list(value) if len(value) != 1 else value[0]
+    return value
 
 
-def _text_literal(value: Text) -> str:
+def _text_literal(value: Text) -> Any:
+    """Return an item that is read back as the same text, a number where that is one in the same spelling."""
+    import tomlkit
+
     if not isinstance(value, str):
-        return f"[{', '.join(map(_text_literal, value))}]"
+        return [_text_literal(each) for each in value]
     bare = _INTEGER.fullmatch(value) or _FLOAT.fullmatch(value) or value in ("true", "false")
-    return value if bare else _string(value)
-
-
-def _string(text: str) -> str:
-    escaped = "".join(map(_escaped, text))
-    return f'"{escaped}"'
-
-
-def _escaped(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if "\ud800" <= character <= "\udfff":
-        raise RecipeError(f"A recipe file cannot hold the lone surrogate {character!a}.")
-    if character.isprintable():
-        return character
-    return f"\\U{ord(character):08x}"
+    return tomlkit.value(value) if bare else value

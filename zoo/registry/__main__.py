@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from zoo.artifacts import open_artifact
+from zoo.errors import ZooError
 from zoo.registry.entry import entry_for
 
 
@@ -13,7 +14,12 @@ def main(arguments: list[str]) -> int:
     if len(arguments) not in (2, 3):
         sys.stderr.write("usage: python -m zoo.registry ARTIFACT ID [SUMMARY]\n")
         return 2
-    sys.stdout.write(entry_for(open_artifact(Path(arguments[0])), *arguments[1:]))
+    try:
+        entry = entry_for(open_artifact(Path(arguments[0])), *arguments[1:])
+    except ZooError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(entry)
     return 0
 
 

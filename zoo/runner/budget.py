@@ -18,8 +18,6 @@ from zoo.onnx.working_set import WorkingSet, artifact_working_set
 from zoo.runner.tiles import Plan, plan_tiles
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zoo.artifacts.artifact import Artifact
     from zoo.artifacts.manifest import Manifest
     from zoo.contracts import DeviceProfile
@@ -155,43 +153,27 @@ class Footprint:
         plan = self.plan(frame, picture, 0, 0, most_side)
         return self.need(frame, plan, picture, self.reserve(plan.largest)).most
 
+    def whole(self, frame: Frame) -> int:
+        """Bytes that a frame takes in one piece."""
+        return self.need(frame, self.plan(frame, "png", sys.maxsize, 0), "png", 0).most
 
-#: The last that was asked for: `zoo run` needs it before the network is loaded, and again for each batch.
-_known: dict[tuple[Path, str, str, bool], Footprint] = {}
+    def frame(self, height: int, width: int) -> Frame:
+        """A RAW frame or picture of height x width pixels; a classifier makes a small one of any."""
+        if self.manifest.output.kind == "logits":
+            return Frame(*self.manifest.input.example)
+        raw = self.manifest.input.kind == "packed-raw"
+        cell = self.manifest.output.scale if raw else 1
+        return Frame(-(-height // cell), -(-width // cell), height * width if raw else 0)
 
 
 def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -> Footprint:
-    """Of an artifact's model, read once. Raises IntegrityError for a file that no engine may be given."""
-    key = artifact.path, artifact.manifest.files[MODEL_NAME].sha256, engine, arena
-    if key not in _known:
-        _known.clear()
-        _known[key] = Footprint(artifact.manifest, artifact_working_set(artifact), engine=engine, arena=arena)
-    return _known[key]
+    """Return that of an artifact's model. Raises IntegrityError for a file that no engine may be given."""
+    return Footprint(artifact.manifest, artifact_working_set(artifact), engine=engine, arena=arena)
 
 
-def least_memory(artifact: Artifact, height: int, width: int) -> int:
-    """Bytes that running a RAW frame, or a picture, of so many pixels takes at least, in the smallest tiles."""
-    return footprint(artifact).least(_frame(artifact.manifest, height, width))
-
-
-def whole_memory(artifact: Artifact, height: int, width: int) -> int:
-    """Bytes that it takes in one piece."""
-    frame, need = _frame(artifact.manifest, height, width), footprint(artifact)
-    return need.need(frame, need.plan(frame, "png", sys.maxsize, 0), "png", 0).most
-
-
-def fits(artifact: Artifact, height: int, width: int, profile: DeviceProfile) -> bool:
-    """Whether a board has the physical memory to run a frame of so many pixels, besides what its system takes."""
-    return least_memory(artifact, height, width) <= SHARE * profile.memory_mb * MB
-
-
-def _frame(manifest: Manifest, height: int, width: int) -> Frame:
-    """A RAW frame or picture of so many pixels; a classifier makes a small one of any."""
-    if manifest.output.kind == "logits":
-        return Frame(*manifest.input.example)
-    raw = manifest.input.kind == "packed-raw"
-    cell = manifest.output.scale if raw else 1
-    return Frame(-(-height // cell), -(-width // cell), height * width if raw else 0)
+def board_limit(profile: DeviceProfile) -> int:
+    """Bytes of a board's physical memory that its system leaves to a run."""
+    return round(SHARE * profile.memory_mb * MB)
 
 
 def decoding_beside(pixels: float) -> int:
@@ -202,7 +184,7 @@ def decoding_beside(pixels: float) -> int:
 def usual_limit(profile: DeviceProfile) -> int:
     """Bytes that are planned for where the user says nothing; less if the device, or this process, has less."""
     of_process = limit_of_process()
-    limit = min(USUAL, round(SHARE * profile.memory_mb * MB))
+    limit = min(USUAL, board_limit(profile))
     return limit if of_process is None else min(limit, of_process)
 
 

@@ -58,19 +58,23 @@ class Loaded:
 def load(
     artifact: Artifact, profile: DeviceProfile, *, engine: str | None = None, threads: int = 0
 ) -> Loaded:
-    """Verify all files, open the model on the profile's first engine that computes it rightly, or on `engine` alone.
+    """Verify all files and open the model on the profile's first engine that computes it rightly.
 
     The golden check runs once for each model, engine version and machine; what came of it is kept in the cache.
-    Raises IntegrityError for an altered artifact, for a model that no engine may be given, and if no engine
-    computes it rightly, each named with its reason; PluginError or UsageError if no engine is there.
-    """
-    try:
-        artifact.verify()
-    except IntegrityError:
-        from zoo.checkpoints.records import distrust
 
-        distrust(artifact.path)  # so that the next pull mends it
-        raise
+    Args:
+        artifact: All of its files are read.
+        profile: Its engines are tried in order.
+        engine: Id of the only engine to use.
+        threads: Of the engine; 0 for those of the profile.
+
+    Raises:
+        IntegrityError: The artifact was altered, no engine may be given its model, or no engine computes it rightly;
+            each engine is named with its reason.
+        PluginError: No engine of the profile can run here.
+        UsageError: `engine` cannot run here.
+    """
+    artifact.verify()
     if engine is not None:
         return _opened(artifact, _named(engine), profile, threads)
     refused: list[Refused] = []

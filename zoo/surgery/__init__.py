@@ -1,1 +1,94 @@
-"""Changing the structure of any `nn.Module`."""
+"""The toolbox for rewriting trained networks, open to every technique and stable within a contract version.
+
+Its page is ``docs/toolbox.md``. Fitting layers is in :mod:`zoo.surgery.reconstruction`, removing channels in
+:mod:`zoo.surgery.dependency`. Importing it imports torch, so do that inside a technique's functions.
+"""
+
+from zoo.surgery.candidates import (
+    Which,
+    find_candidates,
+    group_by_block,
+    select_candidates,
+    unusable_weight_reason,
+)
+from zoo.surgery.fx_graph import (
+    CONCAT_OPERATORS,
+    SUM_OPERATORS,
+    DataFlow,
+    area_of,
+    calls_of,
+    clean_up_graph,
+    concatenated_inputs,
+    insert_after,
+    layer_of,
+    shape_of,
+    summed_inputs,
+    unused_name,
+)
+from zoo.surgery.hooks import (
+    Watcher,
+    as_images,
+    detect_external_reads,
+    evaluating,
+    on_device_of,
+    record_inputs,
+    watch,
+)
+from zoo.surgery.module_tree import ModuleSlot, module_slots, names_of, replace_module, replace_named
+from zoo.surgery.resize import (
+    WEIGHTED_LAYERS,
+    identity_conv,
+    input_channels,
+    keep_along,
+    keep_depthwise,
+    keep_features,
+    keep_inputs,
+    keep_outputs,
+    output_channels,
+    reset_inputs,
+)
+from zoo.surgery.tracing import propagate_shapes, trace
+
+__all__ = [
+    "CONCAT_OPERATORS",
+    "SUM_OPERATORS",
+    "WEIGHTED_LAYERS",
+    "DataFlow",
+    "ModuleSlot",
+    "Watcher",
+    "Which",
+    "area_of",
+    "as_images",
+    "calls_of",
+    "clean_up_graph",
+    "concatenated_inputs",
+    "detect_external_reads",
+    "evaluating",
+    "find_candidates",
+    "group_by_block",
+    "identity_conv",
+    "input_channels",
+    "insert_after",
+    "keep_along",
+    "keep_depthwise",
+    "keep_features",
+    "keep_inputs",
+    "keep_outputs",
+    "layer_of",
+    "module_slots",
+    "names_of",
+    "on_device_of",
+    "output_channels",
+    "propagate_shapes",
+    "record_inputs",
+    "replace_module",
+    "replace_named",
+    "reset_inputs",
+    "select_candidates",
+    "shape_of",
+    "summed_inputs",
+    "trace",
+    "unusable_weight_reason",
+    "unused_name",
+    "watch",
+]

@@ -1,4 +1,4 @@
-"""Which layers of a network a technique may replace, and why not the others."""
+"""Choosing the layers of a network that a technique may replace, with a reason for each that it may not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, cast
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from zoo.contracts import Context
@@ -23,12 +23,18 @@ def find_candidates(
     *,
     linear: bool = False,
 ) -> dict[str, nn.Module]:
-    """The convolutions (and linear layers, if `linear`) that may be replaced, by their first names.
+    """Return the layers that a technique may replace, by their first names, in definition order.
 
-    unsupported_reason: called with each, says why it cannot or need not be replaced; None if it can.
+    Considered are convolutions of any kind and, on request, linear layers. A layer is left out, and reported to
+    `context` with the reason, if the technique does not support it, if it shares parameters with another layer, if it
+    has hooks, or if its weights are not finite real numbers.
 
-    Every layer that is left out is named to `context`. Beside the technique's own reasons these keep a layer as
-    it is: parameters shared with another one, hooks, weights that are not finite real numbers.
+    Args:
+        model: the network.
+        context: receives the layers that are left out.
+        technique: id of the technique, for the report.
+        unsupported_reason: called with each layer; returns why it cannot or need not be replaced, or None.
+        linear: whether to consider linear layers.
     """
     kinds = (_ConvNd, nn.Linear) if linear else (_ConvNd,)
     names = {module: all_names[0] for module, all_names in names_of(model).items()}
@@ -52,7 +58,7 @@ def find_candidates(
 
 
 def unusable_weight_reason(layer: nn.Module) -> str | None:
-    """Why nothing can be computed from the weight of a layer that has one, or None."""
+    """Return why nothing can be computed from a layer's weight (hooks, values that are not finite), or None."""
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
         return "it has hooks, which may compute its weight"
     weight = cast(Tensor, layer.weight)
@@ -61,33 +67,20 @@ def unusable_weight_reason(layer: nn.Module) -> str | None:
     return None
 
 
-def parameter_names(layer: nn.Module) -> set[str]:
-    """The attributes of a layer that are parameters."""
-    return {name for name, value in layer._parameters.items() if value is not None}
-
-
-def find_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> set[int]:
-    """Ids of the modules of which a parameter belongs to another one too, or is used past a module of `kinds`."""
-    owners: dict[int, set[int]] = {}
-    for each in module.modules():
-        for parameter in each.parameters(recurse=False):
-            owners.setdefault(id(parameter), set()).add(id(each))
-    shared = {owner for several in owners.values() if len(several) > 1 for owner in several}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            path, _, attribute = str(node.target).rpartition(".")
-            owner = module.get_submodule(path)
-            if isinstance(owner, kinds) and attribute in owner._parameters:
-                shared.add(id(owner))
-    return shared
-
-
 def select_candidates(
     able: dict[str, nn.Module], which: Which, context: Context, technique: str
 ) -> dict[nn.Module, str]:
-    """The candidates that `which` names, with their names.
+    """Select some of the candidates by their position in their block; report the others to `context`.
 
-    "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ...; see :func:`group_by_block`.
+    Args:
+        able: the candidates by name, from :func:`find_candidates`.
+        which: "all"; "first" for the 1st, 3rd, ... of each block; "second" for the 2nd, 4th, ...; see
+            :func:`group_by_block`.
+        context: receives the layers that are not selected.
+        technique: id of the technique, for the report.
+
+    Returns:
+        The selected layers with their names.
     """
     taken = {}
     for block in group_by_block(able):
@@ -100,9 +93,9 @@ def select_candidates(
 
 
 def group_by_block(names: Iterable[str]) -> list[list[str]]:
-    """Dotted names grouped by the innermost module that contains at least two of them, in the given order.
+    """Group dotted names by the innermost module that contains at least two of them; keep their order.
 
-    >>> blocks(["stem", "a.conv1", "a.conv2", "b.conv1.conv", "b.conv2.conv"])
+    >>> group_by_block(["stem", "a.conv1", "a.conv2", "b.conv1.conv", "b.conv2.conv"])
     [['stem'], ['a.conv1', 'a.conv2'], ['b.conv1.conv', 'b.conv2.conv']]
     """
     held: Counter[str] = Counter()

@@ -1,4 +1,7 @@
-"""Questions about a traced network: what a node gives, what all paths to it or from it have in common."""
+"""Questions about a traced network (shapes, layers, paths of data), and small changes to it.
+
+Shapes are known after :func:`zoo.surgery.trace` or :func:`zoo.surgery.propagate_shapes`.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,29 @@ CONCAT_OPERATORS: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.con
 
 
 def shape_of(node: fx.Node) -> torch.Size | None:
-    """The shape of the tensor a node gives; None for anything else. Shapes must have been propagated."""
+    """Return the shape of a node's tensor; None if its value is not one tensor."""
     meta = node.meta.get("tensor_meta")
     return cast(torch.Size, meta.shape) if meta is not None and hasattr(meta, "dtype") else None
 
 
 def area_of(node: fx.Node) -> int | None:
-    """H * W of a node that gives (N, C, H, W), else None."""
+    """Return H * W of a node whose value is (N, C, H, W); None for any other."""
     shape = shape_of(node)
     return int(shape[2] * shape[3]) if shape is not None and len(shape) == 4 else None
 
 
 def layer_of(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module a node calls, if it calls one."""
+    """Return the module that a node calls; None if it calls none."""
     return module.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def calls_of(module: fx.GraphModule, layer: nn.Module) -> list[fx.Node]:
-    """The nodes that call a layer, under whatever name, in order."""
+    """Return the nodes that call a layer, under any of its names, in order."""
     return [node for node in module.graph.nodes if layer_of(module, node) is layer]
 
 
 def concatenated_inputs(node: fx.Node) -> list[fx.Node] | None:
-    """The tensors that a node concatenates along the channels; None for any other node."""
+    """Return the tensors that a node concatenates along the channels; None for any other node."""
     if node.op != "call_function" or node.target not in CONCAT_OPERATORS or not node.args:
         return None
     axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
@@ -51,7 +54,7 @@ def concatenated_inputs(node: fx.Node) -> list[fx.Node] | None:
 
 
 def summed_inputs(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
-    """The two tensors of one shape that a node adds; None for any other node."""
+    """Return the two tensors of equal shape that a node adds; None for any other node."""
     if node.op not in ("call_function", "call_method") or node.target not in SUM_OPERATORS:
         return None
     if len(node.args) != 2 or node.kwargs or not all(isinstance(arg, fx.Node) for arg in node.args):
@@ -62,9 +65,12 @@ def summed_inputs(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
 
 
 class DataFlow:
-    """Which nodes every path of data from the input to a node, or from it to the output, goes through.
+    """The paths of data through a traced network: dominators, post-dominators and dependencies of its nodes.
 
-    Nodes that do not depend on the input's values (weights, sizes) are no part of it.
+    Nodes that do not depend on the network's input (weights, sizes) are not part of it.
+
+    Attributes:
+        nodes: the nodes that hold data, in order of execution.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -103,23 +109,23 @@ class DataFlow:
         return [node for node, index in self._index.items() if bits >> index & 1]
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
-        """The nodes whose data a node takes."""
+        """Return the nodes whose data a node reads."""
         return self._sources[node]
 
     def common_dominators(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
-        """The nodes, in order, that every path from the input to any of `nodes` goes through."""
+        """Return the nodes, in order, that every path from the input to any of `nodes` passes through."""
         return self._unpacked(_intersection(self._before[node] for node in nodes))
 
     def common_post_dominators(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
-        """The nodes, in order, that every path from any of `nodes` to the output goes through."""
+        """Return the nodes, in order, that every path from any of `nodes` to the output passes through."""
         return self._unpacked(_intersection(self._after[node] for node in nodes))
 
     def depends_on(self, node: fx.Node, source: fx.Node) -> bool:
-        """Whether data flows from `on` to `node`; a node depends on itself."""
+        """Return whether data flows from `source` to `node`; a node depends on itself."""
         return bool(self._upstream[node] >> self._index[source] & 1)
 
     def between(self, start: fx.Node, end: fx.Node) -> list[fx.Node]:
-        """The nodes on the paths from `start` to `end`, both excluded, in order."""
+        """Return the nodes on the paths from `start` to `end`, in order, without these two."""
         return [
             node
             for node in self.nodes
@@ -145,7 +151,7 @@ def _gives_data(node: fx.Node) -> bool:
 
 
 def clean_up_graph(module: fx.GraphModule) -> None:
-    """Drop nodes that nothing uses and the modules only they called, and compile the rest."""
+    """Remove unused nodes and the modules that only they called, then check and compile the graph."""
     module.graph.eliminate_dead_code()
     module.delete_all_unused_submodules()
     module.graph.lint()
@@ -153,7 +159,7 @@ def clean_up_graph(module: fx.GraphModule) -> None:
 
 
 def unused_name(module: fx.GraphModule, wanted: str) -> str:
-    """`wanted`, or with a number behind, so that no module is called so yet."""
+    """Return `wanted`, with a number appended if a module has that name already."""
     name, number = wanted, 1
     while any(name == known for known, _ in module.named_modules()):
         number += 1
@@ -162,7 +168,19 @@ def unused_name(module: fx.GraphModule, wanted: str) -> str:
 
 
 def insert_after(module: fx.GraphModule, node: fx.Node, name: str, layer: nn.Module) -> fx.Node:
-    """Call a new module on what `node` gives; all users of `node` take its result."""
+    """Call a new module on a node's value; all users of the node read the result instead.
+
+    The new node takes over the node's shape: where the module changes it, run :func:`zoo.surgery.propagate_shapes`.
+
+    Args:
+        module: the graph, changed in place; compile it with ``module.recompile()`` afterwards.
+        node: the node whose value is passed on.
+        name: the name for the new module; see :func:`unused_name`.
+        layer: the module to call.
+
+    Returns:
+        The node of the new call.
+    """
     name = unused_name(module, name)
     module.add_submodule(name, layer)
     with module.graph.inserting_after(node):

@@ -1,4 +1,4 @@
-"""What goes into and comes out of the layers of a running network."""
+"""Observing the inputs and outputs of layers while a network runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from zoo.surgery.reconstruction.patches import as_images
 
 #: Called with a module's input and output, at each of its calls.
 Watcher = Callable[[nn.Module, Tensor, Tensor], None]
@@ -21,7 +19,7 @@ class _Enough(Exception):
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """No gradients, every module in eval mode; afterwards each module has the mode it had."""
+    """Run the body without gradients and with every module in eval mode; restore each module's mode afterwards."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -33,16 +31,35 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def on_device_of(model: nn.Module, batch: Tensor) -> Tensor:
-    """The batch on the device of the network's first parameter."""
+    """Return a batch (any shape) on the device of the network's first parameter."""
     parameter = next(model.parameters(), None)
     return batch if parameter is None else batch.to(parameter.device)
 
 
-def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher: Watcher) -> None:
-    """Run `model` on a batch and call `watcher` after each call of one of `modules`, in order.
+def as_images(module: nn.Module, value: Tensor) -> Tensor:
+    """Return a layer's input or output as (N, C, H, W).
 
-    Inputs and outputs are (N, C, H, W), also for modules that are given something else: see
-    :func:`zoo.surgery.reconstruction.patches.as_images`.
+    Args:
+        module: the layer.
+        value: (N, C, H, W) or (C, H, W) for a convolution; (N, ..., C) or (C,) for a linear layer, whose positions
+            become the height: (N, C, positions, 1).
+    """
+    if isinstance(module, nn.Linear):
+        value = value[None] if value.dim() == 1 else value
+        return value.reshape(len(value), -1, value.shape[-1]).transpose(1, 2)[..., None]
+    return value[None] if value.dim() == 3 else value
+
+
+def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher: Watcher) -> None:
+    """Run a network on a batch and call `watcher` after each call of one of some modules.
+
+    The network runs in its present mode; use :func:`evaluating` around it.
+
+    Args:
+        model: the network.
+        modules: the modules to watch.
+        batch: (N, C, H, W); it is moved to the network's device.
+        watcher: called with the module, its input and its output, both as (N, C, H, W): see :func:`as_images`.
     """
 
     def hook(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Tensor) -> None:
@@ -59,7 +76,11 @@ def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher
 
 @contextmanager
 def detect_external_reads(layers: Iterable[nn.Module]) -> Iterator[set[nn.Module]]:
-    """The layers whose parameters are read by other code than their own, while the body runs; complete at its end."""
+    """Collect the layers whose parameters are read by code other than their own while the body runs.
+
+    Yields:
+        The set of those layers, complete when the body has ended.
+    """
     found: set[nn.Module] = set()
     kinds = {layer: type(layer) for layer in layers}
     for layer, kind in kinds.items():
@@ -91,7 +112,17 @@ def _observed(kind: type[nn.Module], found: set[nn.Module]) -> type[nn.Module]:
 
 
 def record_inputs(model: nn.Module, module: nn.Module, batch: Tensor, calls: int) -> list[Tensor]:
-    """What `module` is given at its first `calls` calls; the network is not run further than that."""
+    """Return the inputs of a module at its first calls; the network is stopped after them.
+
+    Args:
+        model: the network.
+        module: the module whose inputs are recorded.
+        batch: the network's input, (N, C, H, W).
+        calls: how many calls to record.
+
+    Returns:
+        Up to `calls` inputs, (N, C, H, W) each.
+    """
     inputs: list[Tensor] = []
 
     def keep(_: nn.Module, given: Tensor, __: Tensor) -> None:

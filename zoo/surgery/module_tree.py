@@ -1,4 +1,4 @@
-"""Finding the modules of a network by name, and putting others in their places."""
+"""Finding the modules of a network by name, and replacing them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ _GEOMETRY = (
 
 @dataclass(frozen=True)
 class ModuleSlot:
-    """Where a module hangs: `parent.attribute is module`; the root has no parent and the empty name."""
+    """A place in a network where a module is registered: ``parent.attribute is module``.
+
+    Attributes:
+        name: the dotted name; "" for the root.
+        module: the module registered there.
+        parent: the module that holds it; None for the root.
+        attribute: the last part of the name.
+    """
 
     name: str
     module: nn.Module
@@ -27,10 +34,10 @@ class ModuleSlot:
 
 
 def module_slots(root: nn.Module) -> Iterator[ModuleSlot]:
-    """Every place of every module, in definition order.
+    """Yield every slot of every module, in definition order.
 
-    A module registered at two places is met twice, with both names. Replacing modules while walking changes
-    nothing about what is met.
+    A module registered twice is yielded twice, with both names. The list is taken at the start, so modules may be
+    replaced during the iteration.
     """
     modules = dict(root.named_modules(remove_duplicate=False))
     for name, module in modules.items():
@@ -39,7 +46,7 @@ def module_slots(root: nn.Module) -> Iterator[ModuleSlot]:
 
 
 def names_of(root: nn.Module) -> dict[nn.Module, list[str]]:
-    """All names of each module, in definition order of its first name."""
+    """Return all names of each module, the modules in the order of their first names."""
     names: dict[nn.Module, list[str]] = {}
     for place in module_slots(root):
         names.setdefault(place.module, []).append(place.name)
@@ -47,10 +54,18 @@ def names_of(root: nn.Module) -> dict[nn.Module, list[str]]:
 
 
 def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
-    """Put `new` wherever `old` hangs, so that a shared module stays shared.
+    """Register `new` in every slot of `old`, so that a shared module stays shared.
 
-    What `old` said of its shape, `new` says too, unless it has an answer of its own.
-    Returns the root, which is `new` if `old` was the root.
+    `new` takes over the attributes that describe the shape of `old` (`in_channels`, `stride`, ...) unless it has its
+    own: some networks read them.
+
+    Args:
+        root: the network, changed in place.
+        old: the module to replace.
+        new: its replacement.
+
+    Returns:
+        The network: `root`, or `new` if `old` was the root.
     """
     for name in _GEOMETRY:
         if hasattr(old, name) and not hasattr(new, name):
@@ -62,9 +77,18 @@ def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module
 
 
 def replace_named(root: nn.Module, name: str, new: nn.Module) -> nn.Module:
-    """Replace the module called `name` (dotted; "" is the root) at all its places.
+    """Replace the module with a given name in all of its slots.
 
-    Raises UnknownIdError, with the nearest name, if there is none.
+    Args:
+        root: the network, changed in place.
+        name: the dotted name; "" is the root.
+        new: the replacement.
+
+    Returns:
+        The network: `root`, or `new` if the root was replaced.
+
+    Raises:
+        UnknownIdError: there is no such module; the nearest name is suggested.
     """
     for place in module_slots(root):
         if place.name == name:

@@ -1,4 +1,4 @@
-"""Layers with fewer channels: the parameters that belong to the others are dropped, in place."""
+"""Changing the number of channels of a layer in place: parameters of removed channels are dropped."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 def input_channels(layer: nn.Module) -> int:
-    """Channels that a convolution or linear layer takes."""
+    """Return the number of input channels of a convolution or linear layer."""
     return int(layer.in_features if isinstance(layer, nn.Linear) else cast(Any, layer).in_channels)
 
 
 def output_channels(layer: nn.Module) -> int:
-    """Channels that a convolution or linear layer gives."""
+    """Return the number of output channels of a convolution or linear layer."""
     return int(layer.out_features if isinstance(layer, nn.Linear) else cast(Any, layer).out_channels)
 
 
 def keep_along(owner: nn.Module, name: str, axis: int, index: Tensor) -> None:
-    """Keep the slices `index` along an axis of a parameter or buffer; None stays None."""
+    """Keep some slices of a parameter or buffer along one axis, and drop the others.
+
+    Args:
+        owner: the module that holds it, changed in place.
+        name: the attribute; nothing happens if it is None.
+        axis: the axis to cut.
+        index: (kept,) indices of the slices to keep, in their new order.
+    """
     old = getattr(owner, name)
     if old is None:
         return
@@ -33,10 +40,14 @@ def keep_along(owner: nn.Module, name: str, axis: int, index: Tensor) -> None:
 
 
 def keep_inputs(layer: nn.Module, index: Tensor) -> None:
-    """Keep the input channels `index` (sorted) of a layer.
+    """Keep some input channels of a convolution or linear layer.
 
-    A grouped convolution must lose as many in each group, and the same ones of each; a depthwise one loses its
-    outputs with its inputs.
+    A grouped convolution must lose the same channels in each of its groups. For a depthwise one use
+    :func:`keep_depthwise`.
+
+    Args:
+        layer: changed in place.
+        index: (kept,) sorted indices of the channels to keep.
     """
     if isinstance(layer, nn.Linear):
         keep_along(layer, "weight", 1, index)
@@ -52,7 +63,12 @@ def keep_inputs(layer: nn.Module, index: Tensor) -> None:
 
 
 def keep_outputs(layer: nn.Module, index: Tensor) -> None:
-    """Keep the output channels `index` (sorted) of a layer; for groups see :func:`keep_inputs`."""
+    """Keep some output channels of a convolution or linear layer; groups as in :func:`keep_inputs`.
+
+    Args:
+        layer: changed in place.
+        index: (kept,) sorted indices of the channels to keep.
+    """
     keep_along(layer, "bias", 0, index)
     if isinstance(layer, nn.Linear):
         keep_along(layer, "weight", 0, index)
@@ -68,7 +84,13 @@ def keep_outputs(layer: nn.Module, index: Tensor) -> None:
 
 
 def keep_depthwise(layer: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
-    """Keep channels of a depthwise convolution, which has a group for each input."""
+    """Keep some channels of a depthwise convolution, which has one group for each input channel.
+
+    Args:
+        layer: changed in place.
+        inputs: (kept inputs,) sorted indices of the input channels to keep.
+        outputs: (kept outputs,) sorted indices of the output channels to keep.
+    """
     conv = cast(nn.Conv2d, layer)
     keep_along(layer, "weight", 0, inputs if isinstance(layer, _TRANSPOSED) else outputs)
     keep_along(layer, "bias", 0, outputs)
@@ -77,7 +99,12 @@ def keep_depthwise(layer: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
 
 
 def keep_features(layer: nn.Module, index: Tensor) -> None:
-    """Keep the channels `index` of a normalisation or a PReLU, which give as many as they take."""
+    """Keep some channels of a normalisation or PReLU, whose output has the channels of its input.
+
+    Args:
+        layer: changed in place.
+        index: (kept,) sorted indices of the channels to keep.
+    """
     for name in ("weight", "bias", "running_mean", "running_var"):
         if hasattr(layer, name):
             keep_along(layer, name, 0, index)
@@ -92,7 +119,12 @@ def keep_features(layer: nn.Module, index: Tensor) -> None:
 
 
 def reset_inputs(layer: nn.Module, channels: int) -> None:
-    """Let a layer without groups take another number of channels; its weights are zeros, to be fitted."""
+    """Give a layer without groups another number of input channels; its weights become zeros, to be fitted.
+
+    Args:
+        layer: changed in place; its bias stays.
+        channels: the new number of input channels.
+    """
     old = cast(Tensor, layer.weight)
     axis = 0 if isinstance(layer, _TRANSPOSED) else 1
     shape = list(old.shape)
@@ -102,7 +134,12 @@ def reset_inputs(layer: nn.Module, channels: int) -> None:
 
 
 def identity_conv(channels: int, *, like: Tensor) -> nn.Conv2d:
-    """A 1 x 1 convolution that gives what it takes."""
+    """Return a 1 x 1 convolution that computes the identity: (N, channels, H, W) to the same.
+
+    Args:
+        channels: input and output channels.
+        like: a tensor with the device and type that the convolution shall have.
+    """
     conv = nn.Conv2d(channels, channels, 1)
     with torch.no_grad():
         conv.weight.copy_(torch.eye(channels)[..., None, None])

@@ -1,4 +1,4 @@
-"""A torch.fx graph of any `nn.Module`, with values never changed in place."""
+"""Tracing any `nn.Module` into a torch.fx graph whose values are never changed in place."""
 
 from __future__ import annotations
 
@@ -55,11 +55,20 @@ class _Tracer(fx.Tracer):
 
 
 def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
-    """The graph of `model` in eval mode. It shares the model's parameters and submodules.
+    """Trace a network into a graph that shares its parameters and submodules.
 
-    Each node's ``meta["tensor_meta"]`` tells its shape and type for the input `example` (N, C, H, W).
-    Raises ZooError, naming the module, if the network's control flow depends on its values, or if it has
-    more than one input or output.
+    The network is put into eval mode. Afterwards each node's ``meta["tensor_meta"]`` holds its shape and type for
+    `example`. In-place operators are replaced by their out-of-place forms.
+
+    Args:
+        model: a network with one input and one output tensor.
+        example: an input, (N, C, H, W).
+
+    Returns:
+        The graph module. Convolutions and linear layers are leaves, whatever their subclass.
+
+    Raises:
+        ZooError: the control flow depends on values (the module is named), or there is more than one input or output.
     """
     model.eval()
     tracer = _Tracer()
@@ -94,7 +103,15 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
 
 
 def propagate_shapes(module: fx.GraphModule, example: torch.Tensor) -> None:
-    """Run `example` through, so that every node knows its shape. Raises ZooError if it does not fit."""
+    """Run an input through a traced network and store each node's shape in its ``meta["tensor_meta"]``.
+
+    Args:
+        module: a graph from :func:`trace`, possibly changed since.
+        example: an input, (N, C, H, W).
+
+    Raises:
+        ZooError: the network does not run on the input.
+    """
     parameter = next(module.parameters(), None)
     example = example if parameter is None else example.to(parameter.device)
     try:

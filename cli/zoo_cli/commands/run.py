@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +16,8 @@ from zoo_cli.param_types import Amplification, MemorySize
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.runner.job import FileResult
-    from zoo.runner.loading import Loaded
+    from zoo.runner.file_result import FileResult
+    from zoo.runner.runner import Runner
 
 
 @click.command(short_help="Turn files into pictures with an artifact; needs no torch.")
@@ -83,51 +81,34 @@ def command(
     used is reported, and the others are done.
     """
     from zoo.errors import UsageError
-    from zoo.images.pixels import SUFFIXES
-    from zoo.raw.prefetch import PrefetchingDecoder
+    from zoo.runner.runner import open_runner
+    from zoo.runner.settings import Settings
 
     # numpy's threads for linear algebra, of which there is none here: starting them takes a tenth of a small run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if overwrite and resume:
         raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
-    with quiet_stdout(as_json), progress(quiet=len(files) == 1) as reporter, PrefetchingDecoder() as decoder:
-        if not resume and files[0].suffix.lower() not in SUFFIXES:
-            decoder.start()  # while the rest is imported and found
-
-        from zoo import plugins
-        from zoo.checkpoints.resolver import locate_artifact
-        from zoo.machine.memory import return_freed_memory
-        from zoo.runner.budget import footprint, usual_limit
-        from zoo.runner.job import Settings, reserve_for, run_files
-        from zoo.runner.loading import load
-
-        started = time.perf_counter()
-        return_freed_memory()
-        profile = plugins.device(device)
-        found = locate_artifact(artifact, report=reporter)
-        settings = Settings(
-            out, format_, ratio, tile, overwrite, resume, usual_limit(profile) if memory is None else memory
-        )
-        if found.manifest.input.kind == "packed-raw" and not resume:
-            decoder.begin(files[0], last=len(files) == 1)  # while the network is loaded
-        reserve = reserve_for(footprint(found, arena=profile.arena), files, settings.memory)
-        profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
-        loaded = load(found, profile, engine=engine, threads=threads)
-        loading = time.perf_counter() - started
-        for refused in loaded.refused:
+    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory)
+    with (
+        quiet_stdout(as_json),
+        progress(quiet=len(files) == 1) as reporter,
+        open_runner(
+            artifact, device, settings, engine=engine, threads=threads, files=files, report=reporter
+        ) as runner,
+    ):
+        for refused in runner.loaded.refused:
             click.echo(str(refused), err=True)
-        results = run_files(loaded, files, settings, reporter, decoder=decoder, reserve=reserve)
-    _show(artifact, loaded, loading, results, settings.memory, as_json)
+        results = runner.run(files, report=reporter)
+    _show(artifact, runner, results, as_json)
     _fail_if_any_failed(results)
 
 
-def _show(
-    name: str, loaded: Loaded, loading: float, results: Sequence[FileResult], memory: int, as_json: bool
-) -> None:
+def _show(name: str, runner: Runner, results: Sequence[FileResult], as_json: bool) -> None:
     from zoo.machine.memory import peak_rss_mb
 
-    peak = peak_rss_mb()
+    loaded, loading, peak = runner.loaded, runner.load_seconds, peak_rss_mb()
     if as_json:
+        assert runner.settings.memory is not None
         print_json(
             {
                 "artifact": name,
@@ -140,7 +121,7 @@ def _show(
                 "files": [result.to_json() for result in results],
                 "failed": sum(result.error is not None for result in results),
                 "peak_rss_mb": round(peak, 1),
-                "memory_mb": round(memory / 2**20, 1),
+                "memory_mb": round(runner.settings.memory / 2**20, 1),
             }
         )
         return

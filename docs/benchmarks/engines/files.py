@@ -19,7 +19,7 @@ from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.export.exporter import export_onnx
 from zoo.quantization.lowering import lower_operators
-from zoo.surgery.tracing import propagate_shapes, trace
+from zoo.surgery import propagate_shapes, trace
 from zoo.training.weights import load_start
 
 NET = "unet"

@@ -15,13 +15,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.dependency.channel_graph import ChannelDependencies
-from zoo.surgery.dependency.union_find import ParameterSlice
-from zoo.surgery.hooks import evaluating, on_device_of, watch
-from zoo.surgery.reconstruction.patches import dense_weight
-from zoo.surgery.resize import (
+from zoo.surgery import (
+    evaluating,
+    on_device_of,
     output_channels,
+    watch,
 )
+from zoo.surgery.dependency import ChannelDependencies, ParameterSlice
+from zoo.surgery.reconstruction import dense_weight
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ def find_pools(dependencies: ChannelDependencies) -> list[Pool]:
     for part in made:
         for label in part.labels:
             if not dependencies.is_frozen(label):
-                makers.setdefault(dependencies.root(label), {})[part.name] = None
+                makers.setdefault(dependencies.group_of(label), {})[part.name] = None
     # A layer behind a concatenation, as a gate, may make the channels of several; each keeps some of its own.
     grouped: dict[tuple[str, ...], list[int]] = {}
     for group, names in makers.items():
         grouped.setdefault(tuple(names), []).append(group)
     widest: dict[int, int] = {}
     for part in made:
-        for group in {dependencies.root(label) for label in part.labels}:
-            many = sum(dependencies.root(label) == group for label in part.labels)
+        for group in {dependencies.group_of(label) for label in part.labels}:
+            many = sum(dependencies.group_of(label) == group for label in part.labels)
             widest[group] = max(widest.get(group, 0), many)
     return [
         Pool(names[0], tuple(groups), {group: widest[group] for group in groups})
@@ -108,7 +109,7 @@ def by_contribution(
             continue
         energy = dense_weight(layer).double().square().sum((1, 3)).flatten()
         for label, value in zip(labels, (energy * variance).tolist(), strict=True):
-            group = dependencies.root(label)
+            group = dependencies.group_of(label)
             found[group] = found.get(group, 0.0) + value
     return found
 
@@ -142,7 +143,7 @@ def by_gradient(
                         continue
                     change = _rows(part, weight.detach() * gradient).flatten(1).sum(1)
                     for label, value in zip(part.labels, change.double().square().tolist(), strict=True):
-                        group = dependencies.root(label)
+                        group = dependencies.group_of(label)
                         found[group] = found.get(group, 0.0) + value
     finally:
         for weight, was in zip(weights, trainable, strict=True):
@@ -173,7 +174,7 @@ def _mean_over_layers(
         # Layers differ in the size of their weights for reasons of their own: each is measured by its mean.
         relative = (scores.double() / scores.double().mean().clamp_min(1e-300)).tolist()
         for label, value in zip(part.labels, relative, strict=True):
-            found.setdefault(dependencies.root(label), []).append(value)
+            found.setdefault(dependencies.group_of(label), []).append(value)
     return {group: math.fsum(values) / len(values) for group, values in found.items()}
 
 
@@ -240,7 +241,7 @@ def count_macs(dependencies: ChannelDependencies, removed: AbstractSet[int] = fr
         for kind in ("in", "out", "depthwise"):
             part = dependencies.slices.get((layer, kind))
             if part is not None and part.labels:
-                share *= sum(dependencies.root(label) not in removed for label in part.labels) / len(
+                share *= sum(dependencies.group_of(label) not in removed for label in part.labels) / len(
                     part.labels
                 )
         total += round(positions * weights * share)

@@ -12,7 +12,7 @@ from zoo.options import option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from zoo.surgery.dependency.channel_graph import ChannelDependencies
+    from zoo.surgery.dependency import ChannelDependencies
     from zoo_techniques.channel_prune.selection import Pool
 
 
@@ -71,16 +71,15 @@ class ChannelPrune(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The same network with fewer channels. Raises ZooError if none can be removed."""
         from zoo.cost import model_cost
-        from zoo.surgery.dependency.channel_graph import ChannelDependencies
-        from zoo.surgery.dependency.removal import remove_groups
-        from zoo.surgery.reconstruction.refit import (
+        from zoo.surgery import trace
+        from zoo.surgery.dependency import ChannelDependencies, remove_groups
+        from zoo.surgery.reconstruction import (
             RefitTarget,
+            fitting_batches,
             record_outputs,
             refit_layers,
             targets_downstream,
         )
-        from zoo.surgery.reconstruction.replace import fitting_batches
-        from zoo.surgery.tracing import trace
         from zoo_techniques.channel_prune.selection import count_macs, find_pools
 
         batches = fitting_batches(context, True, self.config.images)
@@ -99,7 +98,7 @@ class ChannelPrune(Technique):
         changed = [
             r.owner
             for r in dependencies.slices.values()
-            if any(dependencies.root(x) in removed for x in r.labels)
+            if any(dependencies.group_of(x) in removed for x in r.labels)
         ]
         layers = targets_downstream(module, changed)
         targets = record_outputs(model, layers, fitted, context)

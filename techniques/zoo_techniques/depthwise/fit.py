@@ -24,11 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.modules.separable import SeparableConv2d
-from zoo.surgery.reconstruction.patches import Layer, draw_positions, extract_patches, pixels_at
-from zoo.surgery.reconstruction.statistics import (
+from zoo.surgery.reconstruction import (
     ActivationStatistics,
+    Layer,
     LeastSquares,
+    draw_positions,
+    extract_patches,
     fits_in_memory,
+    pixels_at,
     relative_error,
 )
 

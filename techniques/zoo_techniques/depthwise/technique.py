@@ -49,8 +49,8 @@ class Depthwise(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         from zoo.modules.separable import SeparableConv2d
-        from zoo.surgery.candidates import find_candidates, select_candidates
-        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo.surgery import find_candidates, select_candidates
+        from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.depthwise.fit import SeparableReplacement
 
         able = find_candidates(model, context, self.id, self._unsupported_reason)

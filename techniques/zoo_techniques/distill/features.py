@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from zoo.surgery.hooks import evaluating, on_device_of
-from zoo.surgery.module_tree import names_of
+from zoo.surgery import evaluating, names_of, on_device_of
 
 
 @dataclass(frozen=True)

@@ -25,21 +25,22 @@ import torch
 from torch import Tensor, nn
 
 from zoo.modules.fire import FireModule, TransposedFireModule
-from zoo.surgery.reconstruction.factorization import (
-    balance_factors,
-    leading_rows,
-    split_metric,
-    standard_deviation,
-    unfold_weight,
-)
-from zoo.surgery.reconstruction.parts import match_layer
-from zoo.surgery.reconstruction.patches import Layer, dense_weight, extract_patches, store_dense_weight
-from zoo.surgery.reconstruction.statistics import (
+from zoo.surgery.reconstruction import (
     ActivationStatistics,
+    Layer,
     LeastSquares,
     NormalEquations,
+    balance_factors,
+    dense_weight,
+    extract_patches,
     fits_in_memory,
+    leading_rows,
+    match_layer,
     relative_error,
+    split_metric,
+    standard_deviation,
+    store_dense_weight,
+    unfold_weight,
 )
 
 _RIDGE = 1e-3

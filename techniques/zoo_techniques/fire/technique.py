@@ -49,8 +49,8 @@ class Fire(Technique):
     config: FireConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo.surgery.candidates import find_candidates, select_candidates
-        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo.surgery import find_candidates, select_candidates
+        from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.fire.fit import FireReplacement
 
         config = self.config

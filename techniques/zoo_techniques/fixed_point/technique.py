@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zoo.contracts import Context, Phase, Technique
 from zoo.errors import UsageError
-from zoo.options import Written, option
+from zoo.options import CustomOption, option
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -24,7 +24,7 @@ _MOST_PAPER_BITS = 6
 
 
 @dataclass(frozen=True)
-class FixedFormat(Written):
+class FixedFormat(CustomOption):
     """`ibits` bits before the point and `fbits` after it, written ``0.4``. Raises UsageError outside 2 to 8 bits."""
 
     form = "i.f"

@@ -27,22 +27,21 @@ import torch
 from torch import Tensor, nn
 
 from zoo.modules.inverted_residual import InvertedResidualBlock
-from zoo.surgery.reconstruction.factorization import (
-    leading_rows,
-    split_metric,
-    standard_deviation,
-    unfold_weight,
-)
-from zoo.surgery.reconstruction.parts import match_layer
-from zoo.surgery.reconstruction.patches import Layer, extract_patches
-from zoo.surgery.reconstruction.statistics import (
+from zoo.surgery.reconstruction import (
     ActivationStatistics,
+    Layer,
     LeastSquares,
     NormalEquations,
     cholesky_factor,
+    extract_patches,
     fits_in_memory,
+    leading_rows,
+    match_layer,
     relative_error,
     solve_symmetric,
+    split_metric,
+    standard_deviation,
+    unfold_weight,
 )
 
 Activation = Literal["none", "relu", "relu6"]

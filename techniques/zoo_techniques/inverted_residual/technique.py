@@ -45,8 +45,8 @@ class InvertedResidual(Technique):
     config: InvertedResidualConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo.surgery.candidates import find_candidates, select_candidates
-        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo.surgery import find_candidates, select_candidates
+        from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.inverted_residual.fit import InvertedResidualReplacement, block_unsupported_reason
 
         config = self.config

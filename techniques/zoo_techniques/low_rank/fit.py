@@ -27,27 +27,24 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.reconstruction.factorization import (
-    balance_factors,
-    fold_factors,
-    leading_rows,
-    split_metric,
-    unfold_weight,
-)
-from zoo.surgery.reconstruction.parts import derive_layer, derive_pointwise
-from zoo.surgery.reconstruction.patches import (
+from zoo.surgery.reconstruction import (
+    ActivationStatistics,
     Layer,
+    LeastSquares,
+    balance_factors,
     channels_of,
     dense_weight,
+    derive_layer,
+    derive_pointwise,
     extract_patches,
-    groups_of,
-    store_dense_weight,
-)
-from zoo.surgery.reconstruction.statistics import (
-    ActivationStatistics,
-    LeastSquares,
     fits_in_memory,
+    fold_factors,
+    groups_of,
+    leading_rows,
     relative_error,
+    split_metric,
+    store_dense_weight,
+    unfold_weight,
 )
 from zoo_techniques.low_rank.forms import (
     Form,

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from torch import nn
 
-from zoo.surgery.reconstruction.patches import Layer, channels_of, groups_of, kernel_of
+from zoo.surgery.reconstruction import Layer, channels_of, groups_of, kernel_of
 
 Kind = Literal["output", "spatial", "input", "tucker"]
 KINDS: tuple[Kind, ...] = ("output", "spatial", "input", "tucker")

@@ -57,8 +57,8 @@ class LowRank(Technique):
     config: LowRankConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        from zoo.surgery.candidates import find_candidates
-        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
+        from zoo.surgery import find_candidates
+        from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.low_rank.fit import LowRankReplacement, Size
 
         config = self.config

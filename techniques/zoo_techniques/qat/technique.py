@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zoo.contracts import Context, Phase, Technique
 from zoo.errors import UsageError
-from zoo.options import Written, option
+from zoo.options import CustomOption, option
 
 if TYPE_CHECKING:
     from torch import fx, nn
@@ -18,7 +18,7 @@ _LEAST_BITS, _MOST_BITS = 2, 8
 
 
 @dataclass(frozen=True)
-class LayerBits(Written):
+class LayerBits(CustomOption):
     """The width of the weights of all layers that `pattern` names, written ``head:8``."""
 
     form = "pattern:bits"

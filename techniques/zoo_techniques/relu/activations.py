@@ -11,8 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from zoo.surgery.hooks import evaluating, on_device_of
-from zoo.surgery.module_tree import names_of, replace_module
+from zoo.surgery import evaluating, names_of, on_device_of, replace_module
 
 Rectifier = Literal["relu", "relu6"]
 

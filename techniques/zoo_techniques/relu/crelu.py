@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from zoo.surgery.module_tree import replace_module
-from zoo.surgery.reconstruction.patches import Layer
+from zoo.surgery import replace_module
+from zoo.surgery.reconstruction import Layer
 from zoo_techniques.relu.activations import rectifier
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)

@@ -68,10 +68,13 @@ class Relu(Technique):
     def _replace(
         self, model: nn.Module, modules: dict[nn.Module, str], code: list[str], context: Context
     ) -> nn.Module:
-        from zoo.surgery.candidates import find_candidates
-        from zoo.surgery.reconstruction.layer_refit import LayerRefit, refit_unsupported_reason
-        from zoo.surgery.reconstruction.replace import fitting_batches, replace_layers
-        from zoo.surgery.tracing import trace
+        from zoo.surgery import find_candidates, trace
+        from zoo.surgery.reconstruction import (
+            LayerRefit,
+            fitting_batches,
+            refit_unsupported_reason,
+            replace_layers,
+        )
         from zoo_techniques.relu.activations import rectify_calls, rectify_modules
 
         graph = None
@@ -102,7 +105,7 @@ class Relu(Technique):
     def _double(
         self, model: nn.Module, modules: dict[nn.Module, str], code: list[str], context: Context
     ) -> nn.Module:
-        from zoo.surgery.tracing import trace
+        from zoo.surgery import trace
         from zoo_techniques.relu.crelu import absorb_leaky_relu
 
         for name in code:

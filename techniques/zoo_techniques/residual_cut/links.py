@@ -15,20 +15,23 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 
-from zoo.surgery.fx_graph import (
+from zoo.surgery import (
+    WEIGHTED_LAYERS,
     DataFlow,
     area_of,
     calls_of,
     concatenated_inputs,
+    evaluating,
+    identity_conv,
+    input_channels,
     insert_after,
+    keep_inputs,
     layer_of,
+    on_device_of,
     shape_of,
     summed_inputs,
 )
-from zoo.surgery.hooks import evaluating, on_device_of
-from zoo.surgery.reconstruction.layer_refit import refit_unsupported_reason
-from zoo.surgery.reconstruction.refit import RefitTarget, is_refittable
-from zoo.surgery.resize import WEIGHTED_LAYERS, identity_conv, input_channels, keep_inputs
+from zoo.surgery.reconstruction import RefitTarget, is_refittable, refit_unsupported_reason
 
 
 @dataclass(frozen=True)

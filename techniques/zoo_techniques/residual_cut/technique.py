@@ -49,10 +49,8 @@ class ResidualCut(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network without the links. Raises ZooError if it has none, UnknownIdError for a name it does not have."""
-        from zoo.surgery.fx_graph import clean_up_graph
-        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers
-        from zoo.surgery.reconstruction.replace import fitting_batches
-        from zoo.surgery.tracing import propagate_shapes, trace
+        from zoo.surgery import clean_up_graph, propagate_shapes, trace
+        from zoo.surgery.reconstruction import fitting_batches, record_outputs, refit_layers
         from zoo_techniques.residual_cut.links import LinkCut, held_at_once, residual_links, skip_links
 
         module = trace(model, context.example_input)

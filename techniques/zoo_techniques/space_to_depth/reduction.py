@@ -16,11 +16,18 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from zoo.errors import ZooError
-from zoo.surgery.fx_graph import calls_of, insert_after, layer_of, shape_of, unused_name
-from zoo.surgery.hooks import evaluating, watch
-from zoo.surgery.reconstruction.layer_refit import refit_unsupported_reason
-from zoo.surgery.reconstruction.refit import RefitTarget, is_refittable
-from zoo.surgery.resize import identity_conv, reset_inputs
+from zoo.surgery import (
+    calls_of,
+    evaluating,
+    identity_conv,
+    insert_after,
+    layer_of,
+    reset_inputs,
+    shape_of,
+    unused_name,
+    watch,
+)
+from zoo.surgery.reconstruction import RefitTarget, is_refittable, refit_unsupported_reason
 
 _FINAL_MODULES = (nn.Sigmoid, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Tanh, nn.Identity, nn.Dropout)
 _FINAL_FUNCTIONS = frozenset(

@@ -55,9 +55,8 @@ class SpaceToDepth(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
-        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers
-        from zoo.surgery.reconstruction.replace import fitting_batches
-        from zoo.surgery.tracing import propagate_shapes, trace
+        from zoo.surgery import propagate_shapes, trace
+        from zoo.surgery.reconstruction import fitting_batches, record_outputs, refit_layers
         from zoo_techniques.space_to_depth.reduction import ResolutionReduction, check_output, scaling_layers
 
         factor, cell = self.config.factor, context.architecture.input.multiple_of

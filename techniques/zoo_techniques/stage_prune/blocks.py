@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.surgery.hooks import evaluating, on_device_of
-from zoo.surgery.module_tree import ModuleSlot, module_slots, replace_module
+from zoo.surgery import ModuleSlot, evaluating, module_slots, on_device_of, replace_module
 
 
 @dataclass

@@ -15,18 +15,21 @@ from torch import fx, nn
 from torch.nn import functional
 
 from zoo.errors import UsageError, ZooError
-from zoo.surgery.fx_graph import (
+from zoo.surgery import (
     DataFlow,
     area_of,
     calls_of,
     clean_up_graph,
     concatenated_inputs,
+    identity_conv,
+    input_channels,
     insert_after,
+    keep_inputs,
     layer_of,
+    reset_inputs,
     shape_of,
 )
-from zoo.surgery.reconstruction.refit import is_refittable
-from zoo.surgery.resize import identity_conv, input_channels, keep_inputs, reset_inputs
+from zoo.surgery.reconstruction import is_refittable
 
 _POOLING: frozenset[object] = frozenset(
     {functional.max_pool2d, torch.max_pool2d, functional.avg_pool2d, torch._C._nn.avg_pool2d}

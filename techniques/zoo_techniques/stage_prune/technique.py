@@ -50,7 +50,7 @@ class StagePrune(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """The network without the stages. Raises ZooError if it has none to spare."""
-        from zoo.surgery.reconstruction.replace import fitting_batches
+        from zoo.surgery.reconstruction import fitting_batches
 
         batches = fitting_batches(context, True, self.config.images)
         if self.config.stage is not None:
@@ -63,8 +63,8 @@ class StagePrune(Technique):
             return self._without_blocks(model, context, batches, error.message)
 
     def _without_levels(self, model: nn.Module, context: Context, batches: list[Tensor]) -> nn.Module:
-        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers, targets_downstream
-        from zoo.surgery.tracing import propagate_shapes, trace
+        from zoo.surgery import propagate_shapes, trace
+        from zoo.surgery.reconstruction import record_outputs, refit_layers, targets_downstream
         from zoo_techniques.stage_prune.resolution_stages import StageCut, find_encoder_stages
 
         module = trace(model, context.example_input)
@@ -88,7 +88,7 @@ class StagePrune(Technique):
     def _without_blocks(
         self, model: nn.Module, context: Context, batches: list[Tensor], no_levels: str
     ) -> nn.Module:
-        from zoo.surgery.reconstruction.refit import record_outputs, refit_layers, targets_after
+        from zoo.surgery.reconstruction import record_outputs, refit_layers, targets_after
         from zoo_techniques.stage_prune.blocks import find_chains, remove_last
 
         chain = self._chosen(find_chains(model, context.example_input), type(model).__name__, no_levels)

@@ -20,7 +20,7 @@ from zoo.contracts import Context
 from zoo.cost import model_cost
 from zoo.errors import UsageError, ZooError
 from zoo.options import parse_options
-from zoo.surgery.tracing import trace
+from zoo.surgery import trace
 from zoo_techniques.channel_prune import ChannelPrune
 from zoo_techniques.channel_prune.technique import ChannelPruneConfig
 

@@ -20,7 +20,7 @@ from zoo.contracts import Context, SilentReporter
 from zoo.errors import UsageError, ZooError
 from zoo.modules.separable import SeparableConv2d
 from zoo.options import parse_options
-from zoo.surgery.candidates import group_by_block
+from zoo.surgery import group_by_block
 from zoo_techniques.depthwise import Depthwise
 from zoo_techniques.depthwise.technique import DepthwiseConfig
 

@@ -10,8 +10,7 @@ from torch import nn
 
 from zoo.errors import ZooError
 from zoo.modules.separable import SeparableConv2d
-from zoo.surgery.reconstruction import statistics
-from zoo.surgery.reconstruction.patches import draw_positions, extract_patches, output_size
+from zoo.surgery.reconstruction import draw_positions, extract_patches, output_size, statistics
 from zoo_techniques.depthwise.fit import (
     SeparableStatistics,
     merged_weight,

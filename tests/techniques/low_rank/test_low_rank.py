@@ -10,9 +10,15 @@ from support.rewriting import context, mean_error, odd_net, reasons, rewritten, 
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError, UsageError
 from zoo.options import parse_options
-from zoo.surgery.reconstruction import statistics
-from zoo.surgery.reconstruction.patches import dense_weight, extract_patches, groups_of, output_size
-from zoo.surgery.reconstruction.statistics import ActivationStatistics, LeastSquares
+from zoo.surgery.reconstruction import (
+    ActivationStatistics,
+    LeastSquares,
+    dense_weight,
+    extract_patches,
+    groups_of,
+    output_size,
+    statistics,
+)
 from zoo.testing.trial import rewrite
 from zoo_techniques.low_rank import LowRank
 from zoo_techniques.low_rank.fit import Factors, build_factors, fit_layer

@@ -15,8 +15,7 @@ from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet_module import UNet
 from zoo.contracts import Context
 from zoo.errors import UnknownIdError, UsageError, ZooError
-from zoo.surgery.fx_graph import summed_inputs
-from zoo.surgery.tracing import trace
+from zoo.surgery import summed_inputs, trace
 from zoo_techniques.residual_cut import ResidualCut
 from zoo_techniques.residual_cut.links import errors_without, held_at_once, residual_links, skip_links
 from zoo_techniques.residual_cut.technique import ResidualCutConfig

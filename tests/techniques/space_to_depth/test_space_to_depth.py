@@ -23,8 +23,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.pipeline.request import Request, adapted, resolve
 from zoo.recipes.grammar import Recipe, Stage
-from zoo.surgery.resize import identity_conv
-from zoo.surgery.tracing import trace
+from zoo.surgery import identity_conv, trace
 from zoo.training.schedule import Budget
 from zoo_techniques.space_to_depth import SpaceToDepth
 from zoo_techniques.space_to_depth.reduction import grow_kernel, space_to_depth

@@ -15,7 +15,7 @@ from zoo.architectures.timm_models import TimmArchitecture
 from zoo.contracts import Context
 from zoo.cost import model_cost
 from zoo.errors import UnknownIdError, UsageError, ZooError
-from zoo.surgery.tracing import trace
+from zoo.surgery import trace
 from zoo_techniques.stage_prune import StagePrune
 from zoo_techniques.stage_prune.technique import StagePruneConfig
 

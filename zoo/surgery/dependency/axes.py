@@ -1,6 +1,7 @@
-"""Where the channels of a tensor lie after operators that move axes, drop some, or merge them.
+"""Where the channels of a tensor are after operators that move, drop or merge axes.
 
-Each function is given a node and the channels of its first argument; None means that they cannot be followed.
+Each function takes a node and the channels of its first argument, and returns the channels of its result, or None if
+they cannot be followed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _shapes(node: fx.Node) -> tuple[torch.Size, torch.Size]:
 
 
 def follow_mean(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
-    """A mean over other axes than that of the channels."""
+    """Follow a mean over axes other than that of the channels."""
     axes = _argument(node, 1, "dim")
     listed = [axes] if isinstance(axes, int) else axes
     if not isinstance(listed, (tuple, list)) or not all(isinstance(axis, int) for axis in listed):
@@ -40,7 +41,7 @@ def follow_mean(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
 
 
 def follow_flatten(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
-    """(N, C, ...) to (N, C * ...) or to (N, C, ...) with fewer axes."""
+    """Follow (N, C, ...) to (N, C * ...), or to (N, C, ...) with fewer axes."""
     before, after = _shapes(node)
     if after == before:
         return channel_map
@@ -55,19 +56,19 @@ def follow_flatten(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
 
 
 def sizes_of(node: fx.Node) -> Sequence[Any]:
-    """What a reshaping is told to make of its argument: numbers, and nodes that give some."""
+    """Return the sizes given to a reshaping: numbers, and nodes that compute numbers."""
     sizes: Any = node.args[1:] or (node.kwargs.get("shape"),)
     return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
 
 
 def channel_axis(node: fx.Node, channel_map: ChannelMap) -> int:
-    """Where a reshaping leaves the channels, if it leaves them whole."""
+    """Return the axis of the channels after a reshaping that keeps them whole."""
     before, after = _shapes(node)
     return channel_map.axis if before == after else 1
 
 
 def follow_reshape(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
-    """A reshaping that only flattens, and does not hold the number of channels as a constant."""
+    """Follow a reshaping that only flattens and in which the number of channels is not a constant."""
     sizes, at = sizes_of(node), channel_axis(node, channel_map)
     before, after = _shapes(node)
     if before != after and len(after) != 2:
@@ -78,7 +79,7 @@ def follow_reshape(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
 
 
 def follow_permute(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
-    """Axes in another order."""
+    """Follow a permutation of axes."""
     order: Any = node.args[1:] or (node.kwargs.get("dims"),)
     order = order[0] if len(order) == 1 else order
     if not isinstance(order, (tuple, list)) or not all(isinstance(axis, int) for axis in order):
@@ -87,7 +88,7 @@ def follow_permute(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
 
 
 def follow_transpose(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
-    """Two axes in each other's place."""
+    """Follow the exchange of two axes."""
     axes = _argument(node, 1, "dim0"), _argument(node, 2, "dim1")
     if not all(isinstance(axis, int) for axis in axes):
         return None
@@ -96,7 +97,7 @@ def follow_transpose(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | Non
 
 
 def follow_pad(node: fx.Node, channel_map: ChannelMap) -> ChannelMap | None:
-    """Padding along other axes than that of the channels; amounts come last axis first, two for each."""
+    """Follow padding along axes other than that of the channels."""
     amounts = _argument(node, 1, "pad")
     if not isinstance(amounts, (tuple, list)):
         return None

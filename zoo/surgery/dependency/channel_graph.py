@@ -1,14 +1,14 @@
 """Which channels of a network can only be removed together.
 
-Every channel of every tensor gets a label. Layers that mix channels give new labels; what treats channels alike
-(activations, pooling, batch norms) hands them on; sums, products, groups and pixel shuffles unite the labels of
-channels that stand or fall together; concatenation and splitting hand them on in another order. What is not known
-to treat channels one by one pins them down: a network that this module does not understand keeps its channels, it
-is not damaged. The output's channels are pinned.
+Every channel of every tensor gets a label. Layers that mix channels give new labels; operators that treat channels
+alike (activations, pooling, batch norms) pass them on; sums, products, groups and pixel shuffles unite the labels of
+channels that depend on each other; concatenation and splitting reorder them. Operators that are not known to treat
+channels one by one freeze them: a network that this module does not understand keeps its channels and is not damaged.
+The channels of the network's input and output are frozen.
 
-The idea of removing dependent channels as a group: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR
-2023. Here it is worked out channel by channel on a traced graph, so that concatenation and pixel shuffles need no
-index arithmetic afterwards.
+The idea of removing dependent channels as a group: Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023.
+Here it is done channel by channel on a traced graph, so that concatenation and pixel shuffles need no index
+arithmetic afterwards.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from zoo.surgery.candidates import find_shared_parameters, parameter_names, unusable_weight_reason
 from zoo.surgery.dependency.axes import AXIS_OPERATORS, follow_flatten
 from zoo.surgery.dependency.channel_ops import NORMS, PAIRWISE, SAME_FUNCTIONS, SAME_MODULES, SPLITS
+from zoo.surgery.dependency.layer_checks import find_shared_parameters, parameter_names, unsupported_reason
 from zoo.surgery.dependency.shape_arithmetic import QUESTIONS, CountedChannels, channel_count
 from zoo.surgery.dependency.union_find import ChannelMap, ParameterSlice, UnionFind
 from zoo.surgery.fx_graph import CONCAT_OPERATORS, layer_of, shape_of
@@ -32,10 +32,16 @@ from zoo.surgery.resize import WEIGHTED_LAYERS, input_channels, output_channels
 
 
 class ChannelDependencies(UnionFind):
-    """The labels of all channels of a traced network.
+    """The labels of all channels of a traced network, united into the groups that can only be removed together.
 
-    slices: which parameters are cut along with which labels. positions: for each weighted layer, how often its
-    weights are used on the example input, so that its multiplications are positions * weights.
+    Args:
+        module: a graph from :func:`zoo.surgery.trace`.
+
+    Attributes:
+        slices: the sides of parameters that are cut, by (owner, kind).
+        positions: for each convolution and linear layer, how often its weights are used on the example input: its
+            multiply-accumulates are positions * weights.
+        reasons: the names of layers that cannot lose channels, with the reason.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -166,7 +172,7 @@ class ChannelDependencies(UnionFind):
         else:
             spread = shape
         self.positions[layer] += spread.numel() // spread[axis]
-        reason = self._unsupported_reason(layer)
+        reason = unsupported_reason(layer, self._shared)
         if reason is not None:
             self.reasons[name] = reason
             self.freeze(source)
@@ -210,16 +216,6 @@ class ChannelDependencies(UnionFind):
             return None
         self._slice(layer, str(node.target), "features", channel_map.labels)
         return channel_map
-
-    def _unsupported_reason(self, layer: nn.Module) -> str | None:
-        if id(layer) in self._shared:
-            return "it shares its parameters with another layer"
-        reason = unusable_weight_reason(layer)
-        if reason is not None:
-            return reason
-        if parameter_names(layer) - {"weight", "bias"} or "weight" not in layer._parameters or layer._buffers:
-            return f"{type(layer).__name__} computes with more than a weight and a bias"
-        return None
 
     # ---------------------------------------------------------------------------------------------- operators
 

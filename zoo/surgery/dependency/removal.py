@@ -1,4 +1,4 @@
-"""Removing groups of channels for good."""
+"""Removing groups of channels from all parameters of a network."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from zoo.surgery.resize import keep_along, keep_depthwise, keep_features, keep_i
 def remove_groups(
     model: nn.Module, dependencies: ChannelDependencies, removed: AbstractSet[int]
 ) -> dict[nn.Module, Tensor]:
-    """Cut the groups out of all parameters of the network, in place.
+    """Cut groups of channels out of all parameters of a network, in place.
 
-    model: the network whose graph `module` is. Returns the output channels each changed layer kept.
+    Args:
+        model: the network that was traced for `dependencies`.
+        dependencies: its channels.
+        removed: the groups to remove, as :meth:`ChannelDependencies.group_of` returns them; none may be frozen.
+
+    Returns:
+        For each convolution and linear layer that lost outputs, the indices (kept,) of those it kept.
     """
     kept_outputs: dict[nn.Module, Tensor] = {}
     for part in dependencies.slices.values():
@@ -44,5 +50,5 @@ def remove_groups(
 
 def _kept(dependencies: ChannelDependencies, labels: Sequence[int], removed: AbstractSet[int]) -> Tensor:
     return torch.tensor(
-        [i for i, label in enumerate(labels) if dependencies.root(label) not in removed], dtype=torch.long
+        [i for i, label in enumerate(labels) if dependencies.group_of(label) not in removed], dtype=torch.long
     )

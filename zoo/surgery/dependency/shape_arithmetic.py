@@ -1,7 +1,7 @@
-"""Which numbers a traced network works out from how many channels a tensor has.
+"""Which numbers a traced network computes from the number of a tensor's channels.
 
 ``B, C, H, W = x.shape`` followed by ``y.reshape(B, heads, C // heads, H * W)`` ties the channels of `x` to those of
-`y` where no tensor does: were some of `x` removed, `y` would be reshaped wrongly.
+`y` where no tensor does: if some of `x` were removed, `y` would be reshaped wrongly.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ QUESTIONS: frozenset[Any] = frozenset({getattr, "size", "dim", "numel"})
 
 
 class CountedChannels:
-    """The tensors whose number of channels goes into each node that gives a number or a shape."""
+    """For each node that computes a number or a shape, the tensors whose channel count goes into it."""
 
     def __init__(self) -> None:
         self._counted: dict[fx.Node, tuple[ChannelMap, ...]] = {}
         self._shapes: dict[fx.Node, ChannelMap] = {}
 
     def note(self, node: fx.Node, channel_maps: Mapping[fx.Node, ChannelMap]) -> None:
-        """Take in a node that gives no tensor. channel_maps: the channels of the tensors before it."""
+        """Add a node that does not compute a tensor.
+
+        Args:
+            node: the node.
+            channel_maps: the channels of the tensors before it.
+        """
         source = node.args[0] if node.args else None
         channel_map = channel_maps.get(source) if isinstance(source, fx.Node) else None
         if channel_map is not None and node.target in QUESTIONS:
@@ -40,7 +45,7 @@ class CountedChannels:
             self._counted[node] = self.of(*node.all_input_nodes)
 
     def of(self, *nodes: fx.Node) -> tuple[ChannelMap, ...]:
-        """What is counted in some of these nodes."""
+        """Return the channels that some nodes count."""
         return tuple(channel_map for node in nodes for channel_map in self._counted.get(node, ()))
 
     def _ask(self, node: fx.Node, channel_map: ChannelMap) -> None:
@@ -68,7 +73,7 @@ class CountedChannels:
 
 
 def channel_count(node: fx.Node, channel_map: ChannelMap) -> fx.Node | None:
-    """The node that tells a reshaping, and nothing else of it, how many channels there are to be."""
+    """Return the node that tells a reshaping how many channels its result has, if it tells nothing else; or None."""
     if AXIS_OPERATORS.get(node.target) is not follow_reshape:
         return None
     sizes, at = sizes_of(node), channel_axis(node, channel_map)

@@ -1,4 +1,4 @@
-"""Labels of channels that stand or fall together."""
+"""Labels of channels that can only be removed together, and where those channels are in parameters and tensors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ from torch import nn
 
 @dataclass
 class ParameterSlice:
-    """What a label does to a parameter: the label at each index of one side of it.
+    """One side of a parameter, with the label of the channel at each index.
 
-    kind: "in", "out" (of `WEIGHTED` layers), "depthwise", "features" (a norm's), or the name of a loose parameter.
+    Attributes:
+        owner: the module that holds the parameter.
+        name: the module's name; of a loose parameter, its own.
+        kind: "in" and "out" (sides of a convolution or linear layer's weight), "depthwise", "features" (of a norm or
+            PReLU), or the attribute of a loose parameter.
+        labels: the label of each index.
+        axis: the axis of a loose parameter.
+        inputs: of a depthwise convolution, the label of each input channel; each may have several outputs.
     """
 
     owner: nn.Module
@@ -26,56 +33,61 @@ class ParameterSlice:
 
 @dataclass(frozen=True)
 class ChannelMap:
-    """The channels of a tensor: the axis they lie along, and the label of each."""
+    """The channels of a tensor.
+
+    Attributes:
+        axis: the axis they lie along.
+        labels: the label of each.
+    """
 
     axis: int
     labels: tuple[int, ...]
 
 
 class UnionFind:
-    """Labels that can be united, and pinned if their channels have to stay."""
+    """Labels that can be united into groups, and frozen if their channels must stay."""
 
     def __init__(self) -> None:
         self._parent: list[int] = []
         self._frozen: set[int] = set()
 
-    def root(self, label: int) -> int:
-        """The label that stands for all that are united with `label`."""
+    def group_of(self, label: int) -> int:
+        """Return the group of a label: the label that stands for all those united with it."""
         while self._parent[label] != label:
             self._parent[label] = self._parent[self._parent[label]]
             label = self._parent[label]
         return label
 
     def is_frozen(self, label: int) -> bool:
-        """Whether the channel has to stay."""
-        return self.root(label) in self._frozen
+        """Return whether a label's channel must stay."""
+        return self.group_of(label) in self._frozen
 
     def new(self, count: int) -> tuple[int, ...]:
-        """So many labels that are united with none."""
+        """Return `count` new labels, each a group of its own."""
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         return tuple(range(first, first + count))
 
     def unite(self, one: int, other: int) -> None:
-        """Let two channels stand or fall together."""
-        one, other = self.root(one), self.root(other)
+        """Unite the groups of two labels."""
+        one, other = self.group_of(one), self.group_of(other)
         if one != other:
             self._parent[other] = one
             if other in self._frozen:
                 self._frozen.add(one)
 
     def unite_all(self, one: Sequence[int], other: Sequence[int]) -> None:
-        """Let each channel of one tensor stand or fall with that of another."""
+        """Unite each label with the one at the same place in a sequence of equal length."""
         for a, b in zip(one, other, strict=True):
             self.unite(a, b)
 
     def unite_groups(self, labels: Sequence[int], groups: int) -> None:
-        """Let the same channel of every group stand or fall with that of the others."""
+        """Unite the labels of the same channel in each of `groups` equal parts."""
         width = len(labels) // groups
         for index in range(width, len(labels)):
             self.unite(labels[index % width], labels[index])
 
     def freeze(self, channel_map: ChannelMap | None) -> None:
-        """Let all channels of a tensor stay."""
+        """Let all channels of a tensor stay; None has none."""
         if channel_map is not None:
-            self._frozen.update(self.root(label) for label in channel_map.labels)
+            self._frozen.update(self.group_of(label) for label in channel_map.labels)

@@ -1,1 +1,90 @@
-"""Fitting replaced layers to the activations of the original network."""
+"""Fitting replaced or changed layers to the activations of the original network, by linear least squares."""
+
+from zoo.surgery.reconstruction.factorization import (
+    balance_factors,
+    fold_factors,
+    leading_rows,
+    split_metric,
+    standard_deviation,
+    unfold_weight,
+)
+from zoo.surgery.reconstruction.layer_refit import LayerRefit, refit_unsupported_reason
+from zoo.surgery.reconstruction.parts import derive_layer, derive_pointwise, match_layer
+from zoo.surgery.reconstruction.patches import (
+    Layer,
+    channels_of,
+    dense_weight,
+    draw_positions,
+    extract_patches,
+    groups_of,
+    kernel_of,
+    output_size,
+    pixels_at,
+    store_dense_weight,
+)
+from zoo.surgery.reconstruction.refit import (
+    RefitTarget,
+    is_refittable,
+    record_outputs,
+    refit_layers,
+    targets_after,
+    targets_downstream,
+)
+from zoo.surgery.reconstruction.replace import (
+    LayerReplacement,
+    RecordedOutputs,
+    fitting_batches,
+    replace_layers,
+)
+from zoo.surgery.reconstruction.statistics import (
+    MAX_FEATURES,
+    ActivationStatistics,
+    LeastSquares,
+    NormalEquations,
+    cholesky_factor,
+    fits_in_memory,
+    relative_error,
+    solve_symmetric,
+)
+
+__all__ = [
+    "MAX_FEATURES",
+    "ActivationStatistics",
+    "Layer",
+    "LayerRefit",
+    "LayerReplacement",
+    "LeastSquares",
+    "NormalEquations",
+    "RecordedOutputs",
+    "RefitTarget",
+    "balance_factors",
+    "channels_of",
+    "cholesky_factor",
+    "dense_weight",
+    "derive_layer",
+    "derive_pointwise",
+    "draw_positions",
+    "extract_patches",
+    "fits_in_memory",
+    "fitting_batches",
+    "fold_factors",
+    "groups_of",
+    "is_refittable",
+    "kernel_of",
+    "leading_rows",
+    "match_layer",
+    "output_size",
+    "pixels_at",
+    "record_outputs",
+    "refit_layers",
+    "refit_unsupported_reason",
+    "relative_error",
+    "replace_layers",
+    "solve_symmetric",
+    "split_metric",
+    "standard_deviation",
+    "store_dense_weight",
+    "targets_after",
+    "targets_downstream",
+    "unfold_weight",
+]

@@ -1,7 +1,8 @@
-"""Truncating a weight read as a matrix, in the metric of the inputs it will see.
+"""Truncating a weight read as a matrix, in the metric of the inputs that it will see.
 
 Weights are (groups, out, a * b): the indices `a` go into the first of two factors, the `left` indices `b` stay for
-the second, W^[o, a, b] = sum over r of B[o, r, b] A[r, a].
+the second, W^[o, a, b] = sum over r of B[o, r, b] A[r, a]. A metric is a second moment of inputs; None stands for
+the identity.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ from zoo.surgery.reconstruction.statistics import cholesky_factor
 
 
 def leading_rows(matrix: Tensor, metric: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Rows A (groups, any, a) whose first r span the best r-dimensional inputs for matrix (groups, m, a).
+    """Return the rows whose first r span the best r-dimensional inputs for a matrix, for every r.
 
-    With B free, |(matrix - B A) metric^1/2|^2 is least. Also the energy that each row adds, largest first.
+    With B free, |(matrix - B A) metric^1/2|^2 is least for the first r rows A.
+
+    Args:
+        matrix: (groups, m, a).
+        metric: (groups, a, a), or None.
+
+    Returns:
+        Rows (groups, min(m, a), a), best first, and the energy that each adds, (groups, min(m, a)).
     """
     weighted = matrix if metric is None else matrix @ metric
     if matrix.shape[1] <= matrix.shape[2]:
@@ -36,9 +44,14 @@ def leading_rows(matrix: Tensor, metric: Tensor | None) -> tuple[Tensor, Tensor]
 
 
 def split_metric(second: Tensor | None, left: int) -> tuple[Tensor | None, Tensor | None]:
-    """S (groups, a * b, a * b) as S_a (x) S_b, b being `left` indices: the mean blocks along each side.
+    """Split S into a Kronecker product S_a (x) S_b by averaging its blocks along each side.
 
-    The mean of the diagonal of S_b is one.
+    Args:
+        second: S, (groups, a * b, a * b), or None.
+        left: the number of indices b.
+
+    Returns:
+        S_a (groups, a, a) and S_b (groups, b, b), whose diagonal has the mean one; None for each that is the identity.
     """
     if second is None or left == 1:
         return second, None
@@ -50,7 +63,13 @@ def split_metric(second: Tensor | None, left: int) -> tuple[Tensor | None, Tenso
 
 
 def unfold_weight(weight: Tensor, left: int, metric: Tensor | None) -> Tensor:
-    """(groups, out, a * b) as (groups, out * b, a), the indices b weighted by the root of `metric`."""
+    """Return a weight (groups, out, a * b) as (groups, out * b, a).
+
+    Args:
+        weight: (groups, out, a * b).
+        left: the number of indices b.
+        metric: (groups, b, b), by whose root the indices b are weighted; None for no weighting.
+    """
     groups, outputs = weight.shape[:2]
     slices = weight.view(groups, outputs, -1, left)
     if metric is not None:
@@ -59,14 +78,21 @@ def unfold_weight(weight: Tensor, left: int, metric: Tensor | None) -> Tensor:
 
 
 def fold_factors(second: Tensor, first: Tensor) -> Tensor:
-    """W^ (groups, out, a * b) of B (groups, out, r * b) and A (groups, r, a)."""
+    """Return W^ (groups, out, a * b) for the factors B (groups, out, r * b) and A (groups, r, a)."""
     rank = first.shape[1]
     slices = second.view(*second.shape[:2], rank, -1)
     return torch.einsum("gorb,gra->goab", slices, first).flatten(2)
 
 
 def balance_factors(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same product, the weights into and out of each channel between two layers having equal norms."""
+    """Rescale the weights of consecutive layers so that those into and out of each inner channel have equal norms.
+
+    Args:
+        weights: first to last, (groups, out, in * taps) each.
+
+    Returns:
+        Weights of the same shapes and the same product.
+    """
     balanced_weights = list(weights)
     for index in range(len(weights) - 1):
         first, second = balanced_weights[index : index + 2]
@@ -80,7 +106,12 @@ def balance_factors(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def standard_deviation(rows: Tensor, second: Tensor | None) -> Tensor:
-    """Standard deviation of rows @ x, for rows (any, n) and the covariance of x; one where it is zero."""
+    """Return the standard deviations of rows @ x, (any,); one where it is zero.
+
+    Args:
+        rows: (any, n).
+        second: the covariance of x, (n, n); None for the identity.
+    """
     seen = rows if second is None else rows @ second
     spread = (seen * rows).sum(1).clamp_min(0).sqrt()
     return torch.where(spread > 0, spread, 1.0)

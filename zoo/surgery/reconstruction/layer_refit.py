@@ -1,7 +1,7 @@
-"""The weights of a layer fitted anew to inputs that are no longer what they were.
+"""Refitting the weights of a layer to inputs that are no longer those it was trained on.
 
-Unlike other stand-ins this one is the same kind of layer: the best W^ and bias over the moments of its patches, with
-a ridge term that pulls towards the trained weight.
+The layer keeps its form: the new weight and bias are the best ones over the moments of its patches, with a ridge term
+that pulls towards the trained weight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RIDGE = 3e-2
 
 
 def refit_unsupported_reason(layer: nn.Module) -> str | None:
-    """Why a layer cannot be fitted anew; None if it can."""
+    """Return why a layer cannot be refitted, or None."""
     if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d, nn.Linear):
         return f"not refitted: {type(layer).__name__} is not a plain Conv2d, ConvTranspose2d or Linear"
     assert isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))
@@ -29,9 +29,11 @@ def refit_unsupported_reason(layer: nn.Module) -> str | None:
 
 
 class LayerRefit:
-    """Refit a layer; a :class:`zoo.surgery.reconstruction.LayerReplacement`. Without data the layer stays as it is.
+    """A :class:`~zoo.surgery.reconstruction.LayerReplacement` of the same kind; without data the layer stays as it is.
 
-    ridge: the pull towards the trained weight, over the mean variance of a patch element.
+    Args:
+        layer: the layer to refit.
+        ridge: the pull towards the trained weight, over the mean variance of a patch element.
     """
 
     def __init__(self, layer: Layer, ridge: float = _RIDGE) -> None:
@@ -39,11 +41,13 @@ class LayerRefit:
         self._moments = ActivationStatistics(dense_weight(layer).flatten(2), layer.bias)
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Add an input image and the outputs wanted for it; see the protocol."""
         seen = extract_patches(self._layer, image, at).float().cpu()
         self._moments.add(seen.reshape(len(seen), len(dense_weight(self._layer)), -1), targets)
 
     @torch.no_grad()
     def build(self) -> tuple[nn.Module, float]:
+        """Return the refitted layer and its relative error."""
         new, moments = copy.deepcopy(self._layer), self._moments
         if not moments.count:
             return new, 0.0

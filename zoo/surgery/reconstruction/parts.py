@@ -1,4 +1,4 @@
-"""The layers that stand-ins are built of: parts of a dense layer's geometry, and 1 x 1 convolutions."""
+"""Making the layers that replacements consist of, with the geometry, type and mode of the layer they replace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _M = TypeVar("_M", bound=nn.Module)
 
 
 def match_layer(layer: Layer, new: _M) -> _M:
-    """`new` on the device, in the type and in the mode of `layer`, trained if that is."""
+    """Return `new` on the device, in the type and in the mode of `layer`, and trainable if that is."""
     new = new.to(layer.weight.device, layer.weight.dtype)
     for parameter in new.parameters():
         parameter.requires_grad_(layer.weight.requires_grad)
@@ -22,9 +22,16 @@ def match_layer(layer: Layer, new: _M) -> _M:
 def derive_layer(
     layer: Layer, inputs: int, outputs: int, *, axes: tuple[bool, bool] = (True, True), bias: bool = False
 ) -> Layer:
-    """A layer like `layer` with other channels; along an axis that is off, its kernel is one pixel wide.
+    """Return a layer like `layer` with other channels, its weights initialised at random.
 
-    Groups, and stride, padding, dilation and padding mode along the axes that are on, are kept.
+    Groups are kept, and along the axes that are on, so are kernel size, stride, padding, dilation and padding mode.
+
+    Args:
+        layer: the layer to follow.
+        inputs: input channels.
+        outputs: output channels.
+        axes: whether (height, width) are on; along an axis that is off, the kernel is one pixel wide, its stride one.
+        bias: whether it has a bias.
     """
     if isinstance(layer, nn.Linear):
         return match_layer(layer, nn.Linear(inputs, outputs, bias=bias))
@@ -49,7 +56,14 @@ def derive_layer(
 
 
 def derive_pointwise(layer: Layer, inputs: int, outputs: int, *, bias: bool = False) -> Layer:
-    """A 1 x 1 convolution with the groups of `layer`; a linear layer if that is one."""
+    """Return a 1 x 1 convolution with the groups of `layer`; a linear layer if that is one.
+
+    Args:
+        layer: the layer whose groups, device, type and mode to take over.
+        inputs: input channels.
+        outputs: output channels.
+        bias: whether it has a bias.
+    """
     if isinstance(layer, nn.Linear):
         return match_layer(layer, nn.Linear(inputs, outputs, bias=bias))
     return match_layer(layer, nn.Conv2d(inputs, outputs, 1, groups=groups_of(layer), bias=bias))

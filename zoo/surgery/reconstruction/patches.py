@@ -1,7 +1,7 @@
-"""What a convolution, a transposed convolution or a linear layer sees at each position of its output.
+"""The patches that convolutions, transposed convolutions and linear layers multiply by their weight.
 
-All three compute y = W x + b from a patch x of taps; here lie the patches, and the weight that goes with them.
-A linear layer is a 1 x 1 convolution on (N, C, positions, 1).
+All three compute y = W x + b from a patch x at each output position. A linear layer counts as a 1 x 1 convolution on
+(N, C, positions, 1). Positions are flat indices into an (H', W') output, row by row.
 """
 
 from __future__ import annotations
@@ -18,48 +18,47 @@ Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 
 def draw_positions(size: torch.Size | tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
-    """`count` distinct flat indices into an (H', W') output, or all of them if there are no more."""
+    """Draw distinct output positions at random.
+
+    Args:
+        size: (H', W') of the output.
+        count: how many to draw; if there are no more than that, all are returned in order.
+        generator: the source of randomness.
+
+    Returns:
+        (positions,) flat indices.
+    """
     total = size[0] * size[1]
     return torch.arange(total) if total <= count else torch.randperm(total, generator=generator)[:count]
 
 
 def pixels_at(image: Tensor, at: Tensor) -> Tensor:
-    """The pixels of (C, H, W) at flat positions: (positions, C)."""
+    """Return the pixels of one image at flat positions: (C, H, W) and (positions,) to (positions, C)."""
     return image.flatten(1)[:, at.to(image.device)].T
 
 
-def as_images(module: nn.Module, value: Tensor) -> Tensor:
-    """A layer's input or output as (N, C, H, W).
-
-    A convolution may be given (C, H, W); a linear layer's (N, ..., C) becomes (N, C, positions, 1).
-    """
-    if isinstance(module, nn.Linear):
-        value = value[None] if value.dim() == 1 else value
-        return value.reshape(len(value), -1, value.shape[-1]).transpose(1, 2)[..., None]
-    return value[None] if value.dim() == 3 else value
-
-
 def groups_of(layer: Layer) -> int:
-    """The number of groups of channels that do not see each other."""
+    """Return the number of groups of a layer, 1 for a linear layer."""
     return 1 if isinstance(layer, nn.Linear) else layer.groups
 
 
 def channels_of(layer: Layer) -> tuple[int, int]:
-    """(in, out) channels."""
+    """Return the numbers of input and output channels."""
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
     return layer.in_channels, layer.out_channels
 
 
 def kernel_of(layer: Layer) -> tuple[int, int]:
-    """(height, width) of the kernel."""
+    """Return (height, width) of the kernel, (1, 1) for a linear layer."""
     return (1, 1) if isinstance(layer, nn.Linear) else cast("tuple[int, int]", layer.kernel_size)
 
 
 def dense_weight(layer: Layer) -> Tensor:
-    """The weight that multiplies patches: (groups, out / groups, in / groups, taps), on the CPU.
+    """Return the weight that multiplies patches, on the CPU; a view of the layer's own where that is on the CPU.
 
-    A view of the layer's weight where that is on the CPU.
+    Returns:
+        (groups, out / groups, in / groups, taps), the taps being the kernel's positions, row by row.
     """
     weight, groups = layer.weight.detach().cpu(), groups_of(layer)
     if isinstance(layer, nn.ConvTranspose2d):  # (in, out / groups, kh, kw)
@@ -68,7 +67,12 @@ def dense_weight(layer: Layer) -> Tensor:
 
 
 def store_dense_weight(layer: Layer, weight: Tensor) -> None:
-    """Write a weight (groups, out / groups, in / groups * taps) into the layer."""
+    """Write a weight in the form of :func:`dense_weight` into a layer.
+
+    Args:
+        layer: changed in place.
+        weight: (groups, out / groups, in / groups * taps).
+    """
     with torch.no_grad():
         if isinstance(layer, nn.ConvTranspose2d):
             taps = math.prod(layer.kernel_size)
@@ -77,7 +81,7 @@ def store_dense_weight(layer: Layer, weight: Tensor) -> None:
 
 
 def output_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
-    """(H', W') for an (H, W) input."""
+    """Return (H', W') of a layer's output for an input of (H, W)."""
     if isinstance(layer, nn.Linear):
         return height, width
     sizes = []
@@ -93,10 +97,18 @@ def output_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
 
 
 def extract_patches(layer: Layer, image: Tensor, at: Tensor) -> Tensor:
-    """What `layer` sees at the flat output positions `at` of one image: (1, in, H, W) -> (positions, in, k*k).
+    """Return the patches that a layer sees at some output positions of one image.
 
-    Only the patches asked for are copied, so that a large kernel or image costs no large unfolding. A
-    transposed convolution sees zeros at the taps that do not reach the position.
+    Only these patches are copied, so that large kernels and images need little memory. A transposed convolution sees
+    zeros at the taps that do not reach a position.
+
+    Args:
+        layer: the layer.
+        image: its input, (1, in, H, W).
+        at: (positions,) flat indices into its output.
+
+    Returns:
+        (positions, in, taps), on the image's device.
     """
     if isinstance(layer, nn.Linear):
         return pixels_at(image[0], at)[..., None]

@@ -1,11 +1,11 @@
-"""Fitting the layers of a changed network to what the original one gave there, by linear least squares.
+"""Refitting the layers of a changed network to the outputs that the original one had there, by linear least squares.
 
-Removing channels, stages or links leaves layers whose inputs are no longer what they were trained for. Each is
-fitted, in the order in which the network runs them, to what the *original* network gave at that layer, from what
-the *changed* network feeds into it: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural
-Networks", ICCV 2017; Luo, Wu and Lin, "ThiNet", ICCV 2017; asymmetric as in Zhang et al., "Accelerating Very Deep
-Convolutional Networks for Classification and Detection", TPAMI 2016. Unlike
-:mod:`zoo.surgery.reconstruction.replace` the layers keep their form; only their numbers change.
+Removing channels, stages or links leaves layers whose inputs are no longer those they were trained on. Each is
+refitted, in the order in which the network runs them, to the outputs of the *original* network at that layer, from
+the inputs that the *changed* network feeds into it: He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep
+Neural Networks", ICCV 2017; Luo, Wu and Lin, "ThiNet", ICCV 2017; asymmetric as in Zhang et al., "Accelerating Very
+Deep Convolutional Networks for Classification and Detection", TPAMI 2016. Unlike
+:func:`zoo.surgery.reconstruction.replace_layers` this keeps the layers' form; only their numbers change.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from zoo.surgery.reconstruction.patches import Layer
 from zoo.surgery.reconstruction.replace import RecordedOutputs
 
 #: lambda over the mean variance of a patch element: white input that stands for the data not seen
-RIDGE = 1e-3
+_RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
 class RefitTarget:
-    """What a layer shall give.
+    """What a layer is refitted to.
 
-    name: for reports. source: the layer of the original network whose recorded outputs are wanted.
-    channels: which of that layer's output channels, in the order of the layer's own; None for all.
+    Attributes:
+        name: the layer's name, for reports.
+        source: the layer of the original network whose recorded outputs are wanted.
+        channels: (out,) indices of the source's output channels that are wanted, in the layer's order; None for all.
     """
 
     name: str
@@ -42,9 +44,9 @@ class RefitTarget:
 
 
 def is_refittable(layer: nn.Module) -> bool:
-    """Whether least squares can fit a layer: a plain convolution, transposed or not, of moderate size.
+    """Return whether least squares can refit a layer: a plain convolution, transposed or not, of moderate size.
 
-    Linear layers are left out: a picture gives one or a few positions, too few to fit hundreds of numbers to.
+    Linear layers are excluded: an image has one or a few positions, too few to fit hundreds of numbers to.
     """
     return not isinstance(layer, nn.Linear) and refit_unsupported_reason(layer) is None
 
@@ -56,9 +58,14 @@ def record_outputs(
     context: Context,
     view: Callable[[nn.Module, Tensor], Tensor] | None = None,
 ) -> RecordedOutputs:
-    """What the layers of the original network give, at positions drawn with the context's seed.
+    """Record outputs of layers of the original network, at positions drawn with the context's seed.
 
-    view: called with a layer and its output, gives what is wanted of it instead.
+    Args:
+        model: the original network.
+        layers: the layers to record.
+        batches: inputs, (N, C, H, W) each; pass the same ones to :func:`refit_layers`.
+        context: gives the example input and the seed.
+        view: called with a layer and its output (N, C, H', W'); returns what is recorded instead, of the same form.
     """
     with evaluating(model):
         return RecordedOutputs(
@@ -74,10 +81,21 @@ def refit_layers(
     context: Context,
     technique: str,
 ) -> float | None:
-    """Fit each of `layers` of the changed network, in order of execution; the last one's relative error.
+    """Refit layers of the changed network, in order of execution.
 
-    None if there are no batches or no layers that the network calls. `targets` are those of :func:`record` on
-    the same batches. Raises ZooError if the activations are not finite.
+    Args:
+        model: the changed network; the layers' weights change in place.
+        layers: the layers to refit, with their targets.
+        targets: what :func:`record_outputs` returned for the original network on the same batches.
+        batches: inputs, (N, C, H, W) each.
+        context: gives the example input; receives the progress.
+        technique: id of the technique, for reports.
+
+    Returns:
+        The relative error of the last layer; None without batches, or if the network calls none of the layers.
+
+    Raises:
+        ZooError: the activations are not finite.
     """
     if not batches:
         return None
@@ -111,7 +129,7 @@ def _fit(
     targets: RecordedOutputs,
     batches: Sequence[Tensor],
 ) -> float:
-    fitting = LayerRefit(layer, RIDGE)
+    fitting = LayerRefit(layer, _RIDGE)
     for index, batch in enumerate(batches):
         given = record_inputs(model, layer, batch, times)
         for inputs, recorded in zip(given, targets.of(wanted.source, index), strict=False):
@@ -125,7 +143,12 @@ def _fit(
 
 
 def targets_downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> dict[nn.Module, RefitTarget]:
-    """The layers of a traced network that can be fitted and depend on what `starts` give, themselves included."""
+    """Return the refittable layers of a traced network that depend on some layers, with themselves as targets.
+
+    Args:
+        module: a graph from :func:`zoo.surgery.trace`.
+        starts: the layers whose outputs change; included if they can be refitted.
+    """
     starts = set(starts)
     reached: set[fx.Node] = set()
     layers: dict[nn.Module, RefitTarget] = {}
@@ -139,7 +162,13 @@ def targets_downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> d
 
 
 def targets_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn.Module, RefitTarget]:
-    """The layers that can be fitted and run for the first time after the module `last` has run."""
+    """Return the refittable layers that first run after a module has run for the last time, with themselves as targets.
+
+    Args:
+        model: the network.
+        last: the module.
+        example: an input, (N, C, H, W).
+    """
     layers = {m: RefitTarget(all_names[0], m) for m, all_names in names_of(model).items() if is_refittable(m)}
     order: list[nn.Module] = []
     inside = set(last.modules())

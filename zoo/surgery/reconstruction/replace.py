@@ -1,13 +1,13 @@
-"""Replacing layers of a trained network by stand-ins that compute nearly the same, layer by layer.
+"""Replacing layers of a trained network by smaller ones that compute nearly the same, layer by layer.
 
-Layers are rewritten in the order in which the network runs them. Each is fitted to what the *original*
-network gives at that layer, from what the *rewritten* network feeds into it, so that it also makes good what
-the layers before it miss: the asymmetric reconstruction of Zhang et al., "Accelerating Very Deep
+Layers are replaced in the order in which the network runs them. Each replacement is fitted to the outputs that the
+*original* network has at that layer, from the inputs that the *rewritten* network feeds into it, so that it also
+corrects the errors of the layers before it: the asymmetric reconstruction of Zhang et al., "Accelerating Very Deep
 Convolutional Networks for Classification and Detection", TPAMI 2016.
 
-On a U-Net trained for seven minutes, all 18 convolutions made depthwise-separable, no training afterwards,
-PSNR against the dense network's outputs on unseen pictures: 10.7 dB from the weights alone, 23.4 dB if each
-layer is fitted to the dense layer's outputs on its own (already altered) inputs, 33.7 dB as done here.
+On a U-Net trained for seven minutes, all 18 convolutions made depthwise-separable, no training afterwards, PSNR
+against the dense network's outputs on unseen images: 10.7 dB from the weights alone, 23.4 dB if each layer is fitted
+to the dense layer's outputs on its own (already altered) inputs, 33.7 dB as done here.
 """
 
 from __future__ import annotations
@@ -25,21 +25,27 @@ from zoo.surgery.module_tree import replace_module
 from zoo.surgery.reconstruction.patches import Layer, channels_of, draw_positions, pixels_at
 
 #: A layer is fitted on at most so many output positions ...
-MAX_POSITIONS = 8192
+_MAX_POSITIONS = 8192
 #: ... and of the original network's outputs there at most so many bytes are kept, for all layers together.
-MAX_TARGET_BYTES = 256 * 2**20
+_MAX_TARGET_BYTES = 256 * 2**20
 
 
 class LayerReplacement(Protocol):
-    """What shall replace one layer, while it is being fitted."""
+    """What replaces one layer: it observes the layer's inputs and wanted outputs, then builds the replacement."""
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
-        """Take in an input image (1, in, H, W) and the outputs (positions, out) wanted at flat positions."""
+        """Add the data of one input image.
+
+        Args:
+            image: an input of the layer, (1, in, H, W).
+            at: (positions,) flat indices into the layer's output.
+            targets: (positions, out) outputs wanted there; None for those of the layer itself on `image`.
+        """
 
     def build(self) -> tuple[nn.Module, float] | str:
-        """The module fitted to what was taken in, if anything was, and its relative error.
+        """Return the module fitted to the data observed, if any was, and its relative error.
 
-        Or the reason why the layer had better stay.
+        Or return the reason why the layer should stay.
         """
 
 
@@ -52,13 +58,26 @@ def replace_layers(
     technique: str,
     before_fitting: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> nn.Module:
-    """Replace `layers` (with their names) by their stand-ins, fitted on `batches` if there are any.
+    """Replace layers by fitted modules, in the order in which the network runs them.
 
-    before_fitting: changes the network once its outputs have been noted, before any layer is fitted; it must keep
-    `layers`.
+    A layer stays, and is reported to `context`, if the network does not call it as a module, if other code reads its
+    weight, or if its replacement says why it should. Progress goes to ``context.report``.
 
-    A layer that the network does not call as a module, or whose weight it reads besides, stays, and `context` is
-    told. Raises ZooError if the network no longer runs afterwards.
+    Args:
+        model: the network, changed in place.
+        layers: the layers to replace, with their names for reports.
+        make_replacement: called with a layer, returns what is to replace it.
+        batches: inputs to fit on, (N, C, H, W) each; without any, replacements are built without data.
+        context: gives the example input and the seed, and receives the layers that stay.
+        technique: id of the technique, for reports.
+        before_fitting: changes the network after its outputs were recorded and before any layer is fitted; it must
+            keep `layers`.
+
+    Returns:
+        The network.
+
+    Raises:
+        ZooError: the network no longer runs afterwards.
     """
     calls: dict[nn.Module, int] = {}  # in order of execution
 
@@ -101,7 +120,16 @@ def replace_layers(
 
 
 def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]:
-    """The first `images` calibration pictures, in their batches; none unless `refine`, or where there is no data."""
+    """Return the first calibration images, in their batches, (N, C, H, W) each.
+
+    Args:
+        context: gives the calibration data.
+        refine: the technique's option of this name; False returns no batches.
+        images: how many images to return at most.
+
+    Returns:
+        The batches; none if there is no calibration data.
+    """
     kept: list[Tensor] = []
     if not refine or context.calibration is None:
         return kept
@@ -114,9 +142,14 @@ def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]
 
 
 class RecordedOutputs:
-    """Outputs of the original network's layers at random positions, from one pass over the batches.
+    """Outputs of the original network's layers at random positions, recorded in one pass over some batches.
 
-    view: called with a layer and its output, gives what is wanted of it, (N, channels, H', W').
+    Args:
+        model: the original network, in eval mode.
+        calls: the layers, with how often the network calls each.
+        batches: (N, C, H, W) each.
+        seed: positions are drawn with it.
+        view: called with a layer and its output (N, C, H', W'); returns what is recorded instead, of the same form.
     """
 
     def __init__(
@@ -130,7 +163,7 @@ class RecordedOutputs:
         generator = torch.Generator().manual_seed(seed)
         images = sum(len(batch) for batch in batches)
         row_bytes = 4 * sum(channels_of(cast(Layer, layer))[1] for layer in calls)
-        positions = min(MAX_POSITIONS, MAX_TARGET_BYTES // max(row_bytes, 1))
+        positions = min(_MAX_POSITIONS, _MAX_TARGET_BYTES // max(row_bytes, 1))
         self._kept: dict[tuple[nn.Module, int], list[list[tuple[Tensor, Tensor]]]] = {}
         for index, batch in enumerate(batches):
 
@@ -153,7 +186,15 @@ class RecordedOutputs:
             watch(model, calls, batch, keep)
 
     def of(self, module: nn.Module, batch: int) -> list[list[tuple[Tensor, Tensor]]]:
-        """For each call and each image: flat positions, and the outputs (positions, out) there."""
+        """Return what was recorded of a layer on a batch.
+
+        Args:
+            module: the layer.
+            batch: the number of the batch.
+
+        Returns:
+            For each call and each image: flat positions (positions,), and the outputs there, (positions, out).
+        """
         return self._kept.get((module, batch), [])
 
 

@@ -1,14 +1,14 @@
-"""Moments of what a layer sees and of the outputs wanted of its stand-in, and the least squares they define.
+"""Second moments of a layer's input and wanted outputs, and the least-squares problem that they define.
 
-A layer computes y = W x + b from a patch x, group by group. A stand-in computes W^ x + b^ with a W^ of fewer
+A layer computes y = W x + b from a patch x, group by group. Its replacement computes W^ x + b^ with a W^ of fewer
 numbers. The mean square of y - W^ x - b^ over positions, y being the outputs wanted, is with D = W - W^,
 r = y - W x and S = E[x x']
 
     E[r r'] + 2 tr(E[r x'] D') + tr(D S D'),
 
-a function of moments alone: activations stream through once, memory does not grow with their number. A ridge
-term lambda * |W - W^|^2 stands for the data not seen: it is white input of variance lambda. Without any data it
-is all there is, and the same formulas give the W^ nearest to W in the Frobenius norm.
+a function of moments alone: activations stream through once, and memory does not grow with their number. A ridge
+term lambda * |W - W^|^2 stands for the data not seen: it is white input of variance lambda. Without any data it is
+all there is, and the same formulas give the W^ nearest to W in the Frobenius norm.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ _ROWS = 2048
 
 
 def fits_in_memory(groups: int, features: int) -> bool:
-    """Whether second moments of so many features in each of so many groups may be held."""
+    """Return whether second moments of `features` numbers in each of `groups` groups may be held in memory."""
     return groups * features * features <= MAX_FEATURES * MAX_FEATURES
 
 
 class ActivationStatistics:
-    """First and second moments of features of a layer's input, and of the outputs wanted of its stand-in.
+    """First and second moments of features of a layer's input, and of the outputs wanted from its replacement.
 
-    weight: W (groups, out, features); bias: b (groups * out,), or None if the stand-in has none.
-    Holds groups * features^2 float64 numbers on the CPU, whatever the number of positions.
+    Memory: groups * features^2 float64 numbers on the CPU, whatever the number of positions.
+
+    Args:
+        weight: W, (groups, out, features): what the layer multiplies the features by.
+        bias: b, (groups * out,); None if the replacement has no bias.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -59,9 +62,11 @@ class ActivationStatistics:
 
     @torch.no_grad()
     def add(self, features: Tensor, targets: Tensor | None = None) -> None:
-        """Take in features (positions, groups, features).
+        """Add features and the outputs wanted for them.
 
-        targets: (positions, groups * out) outputs wanted there; None for those of W and b.
+        Args:
+            features: (positions, groups, features).
+            targets: (positions, groups * out) outputs wanted; None for those of W and b.
         """
         if self._single is None:
             self._single = self._weight.float()
@@ -100,18 +105,24 @@ class ActivationStatistics:
 
     @property
     def count(self) -> int:
-        """Positions taken in so far."""
+        """The number of positions added so far."""
         return self._count + sum(x.shape[1] for x, _ in self._gathered)
 
     def target_power(self) -> float:
-        """Mean square of the outputs wanted, summed over channels; without data, of those of W for white input."""
+        """Return the mean square of the wanted outputs, summed over channels.
+
+        Without data: that of the outputs of W for white input.
+        """
         return self._yy / self.count if self.count else float(self._weight.norm()) ** 2
 
     def problem(self, ridge: float) -> LeastSquares:
-        """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
+        """Return the least-squares problem that the data defines; nothing can be added afterwards.
 
-        ridge: lambda over the mean variance of a feature, unless that is next to nothing.
-        Raises ZooError if the activations are not finite.
+        Args:
+            ridge: lambda over the mean variance of a feature; tiny values are raised to a floor.
+
+        Raises:
+            ZooError: the activations are not finite.
         """
         self._flush()
         count = max(self._count, 1)
@@ -134,9 +145,11 @@ class ActivationStatistics:
 
 
 class NormalEquations:
-    """The normal equations of a linear least-squares problem: minimise tr(B S B') - 2 tr(goal B').
+    """The normal equations of a linear least-squares problem: minimise tr(B S B') - 2 tr(goal B') over B.
 
-    goal: (groups, out, features). second: S (groups, features, features); None for the identity.
+    Args:
+        goal: (groups, out, features).
+        second: S, (groups, features, features); None for the identity.
     """
 
     def __init__(self, goal: Tensor, second: Tensor | None) -> None:
@@ -144,29 +157,36 @@ class NormalEquations:
         self._solution: Tensor | None = None
 
     def times_second(self, rows: Tensor) -> Tensor:
-        """rows @ S for rows (groups, any, features)."""
+        """Return rows @ S for rows (groups, any, features)."""
         return rows if self.second is None else rows @ self.second
 
     def solution(self) -> Tensor:
-        """The unconstrained solution, (groups, out, features)."""
+        """Return the unconstrained solution B, (groups, out, features)."""
         if self._solution is None:
             goal = self.goal
             self._solution = goal if self.second is None else solve_symmetric(self.second, goal.mT).mT
         return self._solution
 
     def coefficients(self, rows: Tensor) -> Tensor:
-        """The best P (groups, out, r) for the solution P @ rows, given rows (groups, r, features)."""
+        """Return the best P, (groups, out, r), for a solution of the form P @ rows with rows (groups, r, features)."""
         gram = self.times_second(rows) @ rows.transpose(1, 2)
         return solve_symmetric(gram, rows @ self.goal.transpose(1, 2)).transpose(1, 2)
 
 
 class LeastSquares(NormalEquations):
-    """Minimise E|r + D x|^2 + lambda |D|^2 over W^, D = W - W^; see the module's docstring.
+    """Minimise E|r + D x|^2 + lambda |D|^2 over W^, where D = W - W^; see the module's docstring.
 
-    weight: W (groups, out, features). second: S = E[x x'], taken over; None for the identity, without data.
-    cross: E[r x']; None for zeros, without data. power: E|r|^2. mean: E[x].
-    shift: bias of W plus E[r], (groups, out), or None for no bias; with a bias all moments are centred.
-    goal:  E[y x'] plus lambda * W: the best unconstrained W^ is goal times the inverse of S + lambda.
+    :meth:`ActivationStatistics.problem` makes it. `goal` is E[y x'] + lambda * W, so that the best unconstrained W^ is
+    goal (S + lambda)^-1.
+
+    Args:
+        weight: W, (groups, out, features).
+        second: S = E[x x'], (groups, features, features), changed in place; None for the identity, without data.
+        cross: E[r x'], (groups, out, features); None for zeros, without data.
+        power: E|r|^2.
+        mean: E[x], (groups, features).
+        shift: bias of W plus E[r], (groups, out); None without a bias. With one, all moments are centred.
+        ridge: lambda over the mean variance of a feature.
     """
 
     def __init__(
@@ -191,9 +211,14 @@ class LeastSquares(NormalEquations):
         super().__init__(goal if cross is None else goal + cross, second)
 
     def project(self, rows: Tensor, left: int = 1) -> NormalEquations:
-        """The problem for B in W^[o, a, b] = sum over r of B[o, r, b] rows[r, a]; its ridge is that on W^.
+        """Return the problem for B in W^[o, a, b] = sum over r of B[o, r, b] rows[r, a]; its ridge is that on W^.
 
-        rows: (groups, r, a). left: the number of indices b; features are counted (a, b).
+        Args:
+            rows: (groups, r, a).
+            left: the number of indices b; features are counted (a, b).
+
+        Returns:
+            The normal equations for B, (groups, out, r * left).
         """
         groups, rank, a = rows.shape
         goal = torch.einsum("goab,gra->gorb", self.goal.view(groups, -1, a, left), rows).flatten(2)
@@ -207,9 +232,12 @@ class LeastSquares(NormalEquations):
         return NormalEquations(goal, gram.reshape(groups, rank * left, rank * left))
 
     def error(self, weight: Tensor) -> float:
-        """Mean square output error of W^ on the data, summed over output channels, with the best bias.
+        """Return the mean square output error of W^ on the data with the best bias, summed over output channels.
 
-        Without data, the squared distance of the weights.
+        Without data: the squared distance of the weights.
+
+        Args:
+            weight: W^, (groups, out, features).
         """
         missing: Tensor = self.weight - weight
         if self.cross is None:
@@ -218,7 +246,7 @@ class LeastSquares(NormalEquations):
         return self.power + ridged - self.ridge * float(missing.square().sum())
 
     def bias(self, weight: Tensor) -> Tensor | None:
-        """The best bias (groups * out,) for W^, or None."""
+        """Return the best bias, (groups * out,), for a W^ (groups, out, features); None if there is to be none."""
         if self.shift is None:
             return None
         missing: Tensor = self.weight - weight
@@ -226,7 +254,12 @@ class LeastSquares(NormalEquations):
 
 
 def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
-    """matrix^-1 @ right for a positive semi-definite matrix; rows that depend on each other do no harm."""
+    """Return matrix^-1 @ right for a positive semi-definite matrix; by the pseudo-inverse if it is singular.
+
+    Args:
+        matrix: (..., n, n).
+        right: (..., n, m).
+    """
     matrix = (matrix + matrix.transpose(-1, -2)) / 2
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if bool(failed.any()):
@@ -235,7 +268,7 @@ def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def cholesky_factor(metric: Tensor) -> Tensor:
-    """A lower triangular L with L L' = metric, up to rounding; (groups, n, n)."""
+    """Return a lower triangular L, (groups, n, n), with L L' = metric up to rounding, for a semi-definite metric."""
     factor, failed = torch.linalg.cholesky_ex(metric)
     if bool(failed.any()):
         level = torch.diagonal(metric, dim1=1, dim2=2).mean(1).clamp_min(1e-300)
@@ -245,5 +278,5 @@ def cholesky_factor(metric: Tensor) -> Tensor:
 
 
 def relative_error(missed: float, wanted: float) -> float:
-    """The root of missed over wanted power; 0 if nothing is wanted."""
+    """Return the root of missed over wanted power; 0 if nothing is wanted."""
     return math.sqrt(max(missed, 0.0) / wanted) if wanted > 0 else 0.0

@@ -1,9 +1,9 @@
-"""Convolutions whose neighbourhood tells little become 1 x 1, fitted by least squares."""
+"""Convolutions whose neighbourhood matters little become 1 x 1, fitted by least squares."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from zoo.contracts import Context, Phase, Technique
 from zoo.errors import NoEffectError
@@ -11,7 +11,15 @@ from zoo.options import option
 
 # torch is imported inside the functions: recipes are checked, and `zoo list` answers, without it.
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor, nn
+
+    from zoo.surgery.reconstruction import Layer
+
+#: Calibration images to fit on, and output positions of each image to rank the convolutions by.
+_IMAGES, _POSITIONS = 16, 4096
+_RIDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class SmallKernels(Technique):
     """Replace the convolutions that lose least by 1 x 1 convolutions with a ninth of the weights (of 3 x 3).
 
     Each candidate is fitted to its own outputs on calibration data, y = V x + c with x the input under the kernel's
-    centre, by linear least squares; those with the smallest relative error are replaced. Deep in a network neighbours
-    resemble each other, and little is lost.
+    centre, by linear least squares; those with the smallest relative error are replaced, and fitted once more to what
+    the network now feeds into them. Deep in a network neighbours resemble each other, and little is lost.
     """
 
     contract = 1
@@ -41,92 +49,105 @@ class SmallKernels(Technique):
     Config = SmallKernelsConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """Fit all, replace the best."""
-        from zoo.surgery.hooks import evaluating, watch
-        from zoo.surgery.module_tree import names_of, replace_module
+        """Return the network with the best candidates replaced."""
+        from zoo.surgery import find_candidates
+        from zoo.surgery.reconstruction import fitting_batches, replace_layers
 
-        names = names_of(model)
-        fits = {layer: _Fit(layer) for layer in names if _eligible(layer)}
-        batches = context.calibration() if context.calibration else [context.example_input]
-        with evaluating(model):
-            for batch in batches:
-                watch(model, fits, batch, lambda layer, given, output: fits[layer].add(given, output))
-        solved = {layer: fit.solve() for layer, fit in fits.items() if fit.seen}
-        left = self.config.share * sum(layer.weight.numel() for layer in fits)
-        replaced = 0
-        for layer, (small, error) in sorted(solved.items(), key=lambda item: item[1][1]):
-            if layer.weight.numel() > left:
-                context.skip_layer(
-                    self.id, names[layer][0], f"1x1 would miss {error:.0%} of its outputs' variance"
-                )
+        candidates = find_candidates(model, context, self.id, unsupported_reason)
+        batches = fitting_batches(context, True, _IMAGES) or [context.example_input]
+        errors = _errors(model, candidates, batches, context.seed)
+        sizes = {name: cast("Tensor", layer.weight).numel() for name, layer in candidates.items()}
+        left = self.config.share * sum(sizes.values())
+        chosen: dict[nn.Module, str] = {}
+        for name in sorted(errors, key=errors.__getitem__):
+            if sizes[name] > left:
+                context.skip_layer(self.id, name, f"1x1 would miss {errors[name]:.0%} of its outputs")
                 continue
-            left -= layer.weight.numel()
-            model = replace_module(model, layer, small)
-            replaced += 1
-        if not replaced:
+            left -= sizes[name]
+            chosen[candidates[name]] = name
+        if not chosen:
             raise NoEffectError(
                 f"{self.id} found no convolution with at most {self.config.share:.0%} of the weights to replace.",
                 hint=f"Allow more:  {self.id}(share=1)",
             )
-        return model
+        return replace_layers(model, chosen, CentreReplacement, batches, context, self.id)
 
 
-def _eligible(layer: nn.Module) -> bool:
-    """Whether a 1 x 1 convolution with the same stride gives outputs of the same size."""
+def unsupported_reason(layer: nn.Module) -> str | None:
+    """Return why a 1 x 1 convolution with the same stride would not give outputs of the same size, or None."""
     from torch import nn
 
-    return (
-        type(layer) is nn.Conv2d
-        and layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and max(layer.kernel_size) > 1
-        and not isinstance(layer.padding, str)
-        and all(
-            kernel % 2 and padding == dilation * (kernel // 2)
-            for kernel, padding, dilation in zip(
-                layer.kernel_size, layer.padding, layer.dilation, strict=True
-            )
-        )
-    )
+    if type(layer) is not nn.Conv2d:
+        return f"{type(layer).__name__} is not a plain Conv2d"
+    if max(layer.kernel_size) == 1:
+        return "1x1 kernel"
+    if layer.groups > 1:
+        return f"grouped (groups={layer.groups})"
+    centred = tuple(d * (k // 2) for d, k in zip(layer.dilation, layer.kernel_size, strict=True))
+    if layer.padding != centred or layer.padding_mode != "zeros" or not all(k % 2 for k in layer.kernel_size):
+        return "its kernel is not centred on its pixel"
+    return None
 
 
-class _Fit:
-    """The normal equations of one convolution: E[x x'], E[y x'] and E[y y'], with a 1 appended to x."""
+def _errors(
+    model: nn.Module, candidates: Mapping[str, nn.Module], batches: Sequence[Tensor], seed: int
+) -> dict[str, float]:
+    """Return the relative error of each candidate's 1 x 1 form on its own inputs, if the network calls it."""
+    import torch
 
-    def __init__(self, layer: nn.Conv2d) -> None:
-        import torch
+    from zoo.surgery import evaluating, watch
+    from zoo.surgery.reconstruction import draw_positions, pixels_at
 
-        features = layer.in_channels + 1
-        self.layer = layer
-        self.seen = 0
-        self.xx = torch.zeros(features, features, dtype=torch.float64)
-        self.yx = torch.zeros(layer.out_channels, features, dtype=torch.float64)
-        self.yy = torch.zeros(layer.out_channels, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    fits: dict[nn.Module, CentreReplacement] = {}
 
-    def add(self, given: Tensor, output: Tensor) -> None:
-        import torch
+    def observe(layer: nn.Module, given: Tensor, output: Tensor) -> None:
+        fit = fits.setdefault(layer, CentreReplacement(cast("Layer", layer)))
+        for image, wanted in zip(given, output, strict=True):
+            at = draw_positions(wanted.shape[-2:], _POSITIONS, generator)
+            fit.observe(image[None], at, pixels_at(wanted, at))
 
-        down, right = self.layer.stride
-        x = given[:, :, ::down, ::right].transpose(0, 1).flatten(1).double().cpu()
-        x = torch.cat([x, torch.ones(1, x.shape[1], dtype=x.dtype)])
-        y = output.transpose(0, 1).flatten(1).double().cpu()
-        self.seen += x.shape[1]
-        self.xx += x @ x.T
-        self.yx += y @ x.T
-        self.yy += y.square().sum(1)
+    with evaluating(model):
+        for batch in batches:
+            watch(model, candidates.values(), batch, observe)
+    return {name: fits[layer].build()[1] for name, layer in candidates.items() if layer in fits}
 
-    def solve(self) -> tuple[nn.Conv2d, float]:
-        """The 1 x 1 convolution, and the part of the outputs' variance that it misses."""
+
+class CentreReplacement:
+    """Fit the 1 x 1 form of one convolution; a :class:`zoo.surgery.reconstruction.LayerReplacement`."""
+
+    def __init__(self, layer: Layer) -> None:
         import torch
         from torch import nn
 
-        conv = self.layer
-        ridge = 1e-6 * self.xx.diagonal().mean() * torch.eye(len(self.xx), dtype=self.xx.dtype)
-        solution = torch.linalg.solve(self.xx + ridge, self.yx.T).T
-        missed = self.yy - 2 * (solution * self.yx).sum(1) + ((solution @ self.xx) * solution).sum(1)
-        variance = self.yy - self.yx[:, -1].square() / self.seen
+        from zoo.surgery.reconstruction import ActivationStatistics, dense_weight
+
+        self._conv = cast(nn.Conv2d, layer)
+        weight = dense_weight(layer)  # (1, out, in, taps)
+        self._centre = weight.shape[-1] // 2
+        bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias
+        self._statistics = ActivationStatistics(weight[..., self._centre], bias)
+
+    def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Add the pixels of an image (1, in, H, W) under the kernel's centre, and the outputs wanted there."""
+        from zoo.surgery.reconstruction import extract_patches
+
+        pixels = extract_patches(self._conv, image, at)[..., self._centre]  # (positions, in)
+        self._statistics.add(pixels[:, None], targets)
+
+    def build(self) -> tuple[nn.Module, float]:
+        """Return the 1 x 1 convolution, and its error relative to the outputs wanted."""
+        import torch
+        from torch import nn
+
+        from zoo.surgery.reconstruction import match_layer, relative_error, store_dense_weight
+
+        conv, problem = self._conv, self._statistics.problem(_RIDGE)
+        weight = problem.solution()
         small = nn.Conv2d(conv.in_channels, conv.out_channels, 1, stride=conv.stride)
+        store_dense_weight(small, weight)
         with torch.no_grad():
-            small.weight.copy_(solution[:, :-1, None, None])
-            small.bias.copy_(solution[:, -1])
-        return small.to(conv.weight), float(missed.sum() / variance.sum().clamp(min=1e-12))
+            small.bias.copy_(problem.bias(weight))
+        return match_layer(conv, small), relative_error(
+            problem.error(weight), self._statistics.target_power()
+        )

@@ -1,0 +1,298 @@
+"""A loaded artifact that turns files into pictures: what `zoo run`, `zoo bench` and Python callers use.
+
+This module imports little, so that the process that decodes RAW files can start before numpy and the engine are
+imported: see :func:`open_runner`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, overload
+
+from zoo.contracts import Reporter, SilentReporter
+from zoo.errors import IntegrityError, OutputError, UsageError, ZooError
+from zoo.raw.prefetch import PrefetchingDecoder
+from zoo.runner.file_result import FileResult
+from zoo.runner.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from zoo.artifacts import Artifact
+    from zoo.contracts import DeviceProfile
+    from zoo.runner.budget import Footprint
+    from zoo.runner.development import Development
+    from zoo.runner.loading import Loaded
+
+StrPath = str | os.PathLike[str]
+
+
+def open_runner(
+    artifact: Artifact | StrPath,
+    profile: DeviceProfile | str = "host",
+    settings: Settings | None = None,
+    *,
+    engine: str | None = None,
+    threads: int = 0,
+    files: Sequence[Path] = (),
+    decode_ahead: bool = True,
+    report: Reporter | None = None,
+) -> Runner:
+    """Find, verify and load an artifact, so that files can be run on it.
+
+    The order is that of the shortest start: a process for decoding RAW files is started first, while the rest is
+    imported; the first file is decoded in it while the network is loaded.
+
+    Args:
+        artifact: A name as :mod:`zoo.checkpoints.resolver` looks it up, or an opened artifact.
+        profile: A device profile or its id.
+        settings: How files are to be run.
+        engine: Id of the engine to use; by default the profile's first that computes the network rightly.
+        threads: Of the engine; 0 for those of the profile.
+        files: Those that will be run first: the engine sets memory aside for them. Without any it sets aside what
+            the largest tile needs that the memory allows.
+        decode_ahead: Whether to begin decoding the first file now.
+        report: Is given a note where a checkpoint is from.
+
+    Raises:
+        UnknownIdError: Nothing is called so.
+        IntegrityError: The artifact is damaged, or no engine computes it rightly.
+        PluginError: No engine can run here.
+        UsageError: The engine cannot run here.
+    """
+    settings = settings or Settings()
+    decode_ahead = decode_ahead and bool(files) and not settings.resume
+    decoder = PrefetchingDecoder()
+    try:
+        if decode_ahead and not _is_picture(files[0]):
+            decoder.start()
+
+        from zoo import plugins
+        from zoo.checkpoints.resolver import distrust_pulled, locate_artifact
+        from zoo.machine.memory import return_freed_memory
+        from zoo.onnx.working_set import artifact_working_set
+        from zoo.runner.budget import Footprint, usual_limit
+        from zoo.runner.development import reserve_for
+        from zoo.runner.loading import load
+
+        started = time.perf_counter()
+        return_freed_memory()
+        if isinstance(profile, str):
+            profile = plugins.device(profile)
+        if isinstance(artifact, (str, os.PathLike)):
+            artifact = locate_artifact(os.fspath(artifact), report=report)
+        if settings.memory is None:
+            settings = dataclasses.replace(settings, memory=usual_limit(profile))
+        assert settings.memory is not None
+        if decode_ahead and artifact.manifest.input.kind == "packed-raw":
+            decoder.begin(files[0], last=len(files) == 1)
+        try:
+            found = artifact_working_set(artifact)
+            before = Footprint(artifact.manifest, found, arena=profile.arena)
+            reserve = reserve_for(before, files, settings.memory)
+            profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
+            loaded = load(artifact, profile, engine=engine, threads=threads)
+        except IntegrityError:
+            distrust_pulled(artifact.path)
+            raise
+        need = Footprint(artifact.manifest, found, engine=loaded.engine, arena=profile.arena)
+        return Runner(loaded, need, settings, decoder, reserve, time.perf_counter() - started)
+    except BaseException:
+        decoder.close()
+        raise
+
+
+class Runner:
+    """A loaded artifact with its memory plan and its decoder; a context manager. Made by :func:`open_runner`.
+
+    Attributes:
+        loaded: The artifact on its engine.
+        settings: How files are run, `memory` in bytes included.
+        load_seconds: What loading took, imports not included.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        need: Footprint,
+        settings: Settings,
+        decoder: PrefetchingDecoder,
+        reserve: int,
+        load_seconds: float,
+    ) -> None:
+        self.loaded, self.settings, self.load_seconds = loaded, settings, load_seconds
+        self._need, self._decoder, self._reserve = need, decoder, reserve
+        self._closed = False
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process that decodes; the runner cannot be used afterwards."""
+        self._closed = True
+        self._decoder.close()
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact that runs."""
+        return self.loaded.artifact
+
+    def run(
+        self,
+        files: Sequence[StrPath],
+        out: StrPath | None = None,
+        report: Reporter | None = None,
+    ) -> list[FileResult]:
+        """Run the network on each file. A file that fails is noted in its result, and the next one is taken.
+
+        Networks that make pictures write one for each file; classifiers give their five highest classes.
+
+        Args:
+            files: RAW files, pictures or photographs, as the network's input says.
+            out: Folder for the pictures; that of the settings if it is not given.
+            report: Is told of each file.
+
+        Raises:
+            UsageError: The pictures could not be written, or the memory suffices for nothing; before any work.
+            OutputError: The folder cannot be written to, or the disk fills up meanwhile.
+        """
+        from zoo.machine.memory import peak_rss_mb
+        from zoo.runner.development import classify
+        from zoo.runner.picture_targets import check_format, picture_targets
+
+        report = report or SilentReporter()
+        paths = [Path(file) for file in files]
+        settings = self.settings if out is None else dataclasses.replace(self.settings, out=Path(out))
+        self._check_open()
+        targets: Sequence[Path | None] = [None] * len(paths)
+        if self._makes_pictures:
+            check_format(self.artifact.manifest.output, settings.format)
+            targets = picture_targets(paths, settings)
+        results = [FileResult(*pair) for pair in zip(paths, targets, strict=True)]
+        for result in results:
+            result.skipped = settings.resume and result.output is not None and result.output.exists()
+        left = [result for result in results if not result.skipped]
+        report.start("run", len(left), "files")
+        development = self._development(settings) if self._makes_pictures and left else None
+        for number, result in enumerate(left):
+            try:
+                if development is None:
+                    classify(self.loaded, result)
+                else:
+                    development.write(result, [each.path for each in left[number + 1 :][:1]])
+            except OutputError:
+                raise
+            except ZooError as error:
+                result.error = error
+                if len(paths) > 1:
+                    report.note(f"{result.path}: {error}")
+            except MemoryError:
+                result.error = ZooError(
+                    f"{result.path} does not fit in memory.", hint="Allow less:  --memory 256MB"
+                )
+            report.advance(1, peak_mb=round(peak_rss_mb()))
+        report.finish()
+        return results
+
+    @overload
+    def develop(self, file: StrPath) -> npt.NDArray[Any]: ...
+
+    @overload
+    def develop(self, file: StrPath, out: StrPath) -> FileResult: ...
+
+    def develop(self, file: StrPath, out: StrPath | None = None) -> npt.NDArray[Any] | FileResult:
+        """Turn one file into a picture, upright: an array, or the file `out`, which is replaced if it exists.
+
+        An array holds the picture as a whole, which comes on top of the memory that the settings allow.
+
+        Args:
+            file: A RAW file or a picture, as the network's input says.
+            out: The picture file to write; its suffix is that of the settings' format.
+
+        Returns:
+            (H, W, C) of uint8, or of uint16 where the settings' format is "tiff"; with `out`, what became of the file.
+
+        Raises:
+            UsageError: The network makes no pictures, the format cannot hold them, or the memory does not suffice.
+            InputError: The file cannot be used.
+            OutputError: `out` cannot be written.
+        """
+        from zoo.images.writing import SUFFIXES
+        from zoo.runner.picture_targets import check_format
+
+        self._check_open()
+        if not self._makes_pictures:
+            raise UsageError(
+                f"{self.artifact.path} is a classifier and makes no pictures.", hint="Use run()."
+            )
+        result = FileResult(Path(file))
+        if out is None:
+            return self._development(self.settings).array(result)
+        result.output, suffix = Path(out), SUFFIXES[self.settings.format]
+        if result.output.suffix.lower() not in (suffix, suffix.replace("tiff", "tif")):
+            raise UsageError(
+                f"{result.output} must end in {suffix}, the format of the settings.",
+                hint="Choose the format when the runner is opened: format='png' or format='tiff'.",
+            )
+        check_format(self.artifact.manifest.output, self.settings.format)
+        self._development(self.settings).write(result)
+        return result
+
+    def __call__(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Compute the network itself, in one piece, whatever memory that takes.
+
+        Args:
+            inputs: (N, C, H, W) float32 as the manifest's input says: packed RAW or pixels in [0, 1], not normalised;
+                H and W are multiples of its `multiple_of`.
+
+        Returns:
+            (N, channels, scale * H, scale * W) in [0, 1] for pictures and masks, (N, classes) for logits; float32.
+
+        Raises:
+            UsageError: The shape does not fit.
+        """
+        import numpy as np
+
+        self._check_open()
+        spec, shape = self.artifact.manifest.input, inputs.shape
+        fits = len(shape) == 4 and shape[1] == spec.channels and min(shape) > 0
+        if fits:
+            fits = not (shape[2] % spec.multiple_of or shape[3] % spec.multiple_of)
+            fits = fits and (not spec.fixed_size or shape[2:] == spec.example)
+        if not fits:
+            sides = spec.example if spec.fixed_size else ("H", "W")
+            raise UsageError(
+                f"The input has the shape {shape}; (N, {spec.channels}, {sides[0]}, {sides[1]}) is needed"
+                + ("." if spec.fixed_size else f", H and W multiples of {spec.multiple_of}.")
+            )
+        return self.loaded.session.run(np.ascontiguousarray(inputs, dtype=np.float32))
+
+    @property
+    def _makes_pictures(self) -> bool:
+        return self.artifact.manifest.output.kind != "logits"
+
+    def _development(self, settings: Settings) -> Development:
+        from zoo.runner.development import Development
+
+        return Development(self.loaded, self._need, self._decoder, settings, self._reserve)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("The runner was closed.", hint="Open it again.")
+
+
+def _is_picture(file: Path) -> bool:
+    from zoo.images.pixels import SUFFIXES
+
+    return file.suffix.lower() in SUFFIXES

@@ -1,0 +1,34 @@
+"""What the user chooses about a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zoo.images.writing import Format
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run.
+
+    Attributes:
+        out: Folder for pictures; None if none are written.
+        format: Of the pictures: "png" with 8 bits a sample, or "tiff" with 16.
+        ratio: Amplification of RAW files; None chooses it for each file.
+        tile: Longest side of what the network sees at once, in input pixels, halo included; None chooses.
+        overwrite: Replace pictures that exist.
+        resume: Leave pictures that exist, and do the others.
+        memory: Bytes that this process and the one that decodes may hold together; None goes by the device.
+    """
+
+    out: Path | None = None
+    format: Format = "png"
+    ratio: float | None = None
+    tile: int | None = None
+    overwrite: bool = False
+    resume: bool = False
+    memory: int | None = None

@@ -1,0 +1,50 @@
+"""Which layers can lose channels: those whose parameters are their own and mean what they usually mean."""
+
+from __future__ import annotations
+
+from torch import fx, nn
+
+from zoo.surgery.candidates import unusable_weight_reason
+
+
+def parameter_names(layer: nn.Module) -> set[str]:
+    """Return the attributes of a layer that are parameters."""
+    return {name for name, value in layer._parameters.items() if value is not None}
+
+
+def find_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> set[int]:
+    """Return the ids of modules whose parameters other modules share, or the graph reads past a call.
+
+    Args:
+        module: a traced network.
+        kinds: the classes for which reads past a call count.
+    """
+    owners: dict[int, set[int]] = {}
+    for each in module.modules():
+        for parameter in each.parameters(recurse=False):
+            owners.setdefault(id(parameter), set()).add(id(each))
+    shared = {owner for several in owners.values() if len(several) > 1 for owner in several}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            path, _, attribute = str(node.target).rpartition(".")
+            owner = module.get_submodule(path)
+            if isinstance(owner, kinds) and attribute in owner._parameters:
+                shared.add(id(owner))
+    return shared
+
+
+def unsupported_reason(layer: nn.Module, shared: set[int]) -> str | None:
+    """Return why a convolution or linear layer cannot lose channels, or None.
+
+    Args:
+        layer: a layer with a weight.
+        shared: ids of the modules that :func:`find_shared_parameters` found.
+    """
+    if id(layer) in shared:
+        return "it shares its parameters with another layer"
+    reason = unusable_weight_reason(layer)
+    if reason is not None:
+        return reason
+    if parameter_names(layer) - {"weight", "bias"} or "weight" not in layer._parameters or layer._buffers:
+        return f"{type(layer).__name__} computes with more than a weight and a bias"
+    return None
