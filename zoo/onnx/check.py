@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError
-from zoo.onnx.graph import FLOAT, Graph, Tensor, ValueInfo, read_model
+from zoo.onnx.fields import FLOAT
+from zoo.onnx.graph import Graph, Tensor, ValueInfo, read_model
 from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, operator_problem
 from zoo.storage.atomic import read_bytes
 from zoo.storage.result_cache import ResultCache

@@ -11,7 +11,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import IntegrityError
-from zoo.onnx.graph import INT4, Graph, Node, Tensor
+from zoo.onnx.fields import INT4
+from zoo.onnx.graph import Graph, Node, Tensor
 from zoo.onnx.packed_weights import as_int8
 
 if TYPE_CHECKING:

@@ -13,18 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import IntegrityError
 from zoo.onnx.constants import Constants
-from zoo.onnx.graph import (
-    FLOAT,
-    INT8,
-    UINT8,
-    Graph,
-    Node,
-    encode_like,
-    encode_node,
-    encode_tensor,
-    read_model,
-    replace,
-)
+from zoo.onnx.encoding import encode_like, encode_node, encode_tensor, replace
+from zoo.onnx.fields import FLOAT, INT8, UINT8
+from zoo.onnx.graph import Graph, Node, read_model
 from zoo.onnx.protobuf import Field
 
 if TYPE_CHECKING:

@@ -11,7 +11,9 @@ from collections.abc import Collection
 from math import prod
 from typing import TYPE_CHECKING
 
-from zoo.onnx.graph import FLOAT, INT8, UINT8, Graph, Node, encode_node, encode_tensor
+from zoo.onnx.encoding import encode_node, encode_tensor
+from zoo.onnx.fields import FLOAT, INT8, UINT8
+from zoo.onnx.graph import Graph, Node
 from zoo.onnx.protobuf import Field
 
 if TYPE_CHECKING:

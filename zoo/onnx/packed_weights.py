@@ -5,7 +5,9 @@ from __future__ import annotations
 from math import prod
 
 from zoo.errors import IntegrityError
-from zoo.onnx.graph import INT4, INT8, Graph, Tensor, encode_tensor, read_model, replace
+from zoo.onnx.encoding import encode_tensor, replace
+from zoo.onnx.fields import INT4, INT8
+from zoo.onnx.graph import Graph, Tensor, read_model
 from zoo.onnx.protobuf import Field
 
 

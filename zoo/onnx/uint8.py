@@ -17,7 +17,9 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from zoo.errors import IntegrityError
-from zoo.onnx.graph import INT64, UINT8, Graph, Node, Tensor, encode_node, encode_tensor, read_model, replace
+from zoo.onnx.encoding import encode_node, encode_tensor, replace
+from zoo.onnx.fields import INT64, UINT8
+from zoo.onnx.graph import Graph, Node, Tensor, read_model
 from zoo.onnx.int8_bounds import IntegerBounds
 from zoo.onnx.packed_weights import unpacked_initializers
 from zoo.onnx.protobuf import Field

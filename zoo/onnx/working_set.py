@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.errors import InputError
 from zoo.onnx.check import load_checked_model
-from zoo.onnx.graph import FLOAT, Graph, Node, Tensor, read_model
-from zoo.onnx.protobuf import Reader
+from zoo.onnx.fields import FLOAT
+from zoo.onnx.graph import Graph, Node, Tensor, read_model
 from zoo.storage.result_cache import ResultCache
 
 if TYPE_CHECKING:
@@ -48,8 +48,6 @@ _ADDRESS = 8
 #: Where sizes are computed by the graph itself, an enlargement is taken to be this much on each side.
 _ENLARGED = 2
 _LARGEST_RECORD = 1000
-# Field numbers of onnx.proto.
-_NODE_ATTRIBUTE, _ATTRIBUTE_NAME, _ATTRIBUTE_INTS = 5, 1, 8
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,15 @@ def measure_working_set(data: bytes, channels: int) -> WorkingSet:
 
     Raises IntegrityError for a file that :func:`zoo.onnx.graph.read_model` refuses.
     """
-    liveness = _Liveness(data, read_model(data), channels)
+    liveness = _Liveness(read_model(data), channels)
     return WorkingSet(liveness.most(), liveness.integer)
 
 
 class _Liveness:
     """Elements per input pixel of each value, and which of them are there when a node runs."""
 
-    def __init__(self, data: bytes, graph: Graph, channels: int) -> None:
-        self._data, self._graph = data, graph
+    def __init__(self, graph: Graph, channels: int) -> None:
+        self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializers}
         for node in graph.nodes:
             if node.operator == "Constant" and node.tensors:
@@ -181,7 +179,9 @@ class _Liveness:
         return max(1, weight.dims[1] * groups)
 
     def _steps(self, node: Node) -> float:
-        return float(math.prod(_ints(self._data, node, "strides")) or 1)
+        """Pixels of the input for each pixel of the output; as many outputs as inputs for a transposed convolution."""
+        strides = node.attributes.get("strides")
+        return math.prod(float(max(1, side)) for side in strides) if isinstance(strides, list) else 1.0
 
     def _enlargement(self, node: Node) -> float:
         scales = self._constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
@@ -230,21 +230,3 @@ class _Liveness:
         if node.operator in _IN_PLACE and not integer and len(self._users[inputs[0]]) == 1:
             return None if self._home[inputs[0]] in self._held else inputs[0]
         return None
-
-
-def _ints(data: bytes, node: Node, wanted: str) -> list[int]:
-    """A list of integers among a node's attributes; empty if there is none of that name."""
-    reader = Reader(data)
-    for place in reader.message(node.place):
-        if place.key != _NODE_ATTRIBUTE:
-            continue
-        name = ""
-        numbers: list[int] = []
-        for part in reader.message(place):
-            if part.key == _ATTRIBUTE_NAME:
-                name = reader.text(part)
-            elif part.key == _ATTRIBUTE_INTS:
-                numbers += reader.values(part)
-        if name == wanted:
-            return numbers
-    return []
