@@ -83,12 +83,17 @@ def encode_model(
     graph = encode_bytes(fields.GRAPH_NAME, b"graph") + content
     graph += b"".join(encode_bytes(fields.GRAPH_INPUT, _encode_value_info(value)) for value in inputs)
     graph += b"".join(encode_bytes(fields.GRAPH_OUTPUT, _encode_value_info(value)) for value in outputs)
-    operators = encode_bytes(fields.OPSET_DOMAIN, b"") + encode_number(fields.OPSET_VERSION, opset)
     return (
         encode_number(fields.MODEL_VERSION, version)
         + encode_bytes(fields.MODEL_GRAPH, graph)
-        + encode_bytes(fields.MODEL_OPSET, operators)
+        + encode_opset("", opset)
     )
+
+
+def encode_opset(domain: str, version: int) -> bytes:
+    """Encode the version of a domain's operators that a file uses; the domain of the standard ones is ""."""
+    content = encode_bytes(fields.OPSET_DOMAIN, domain.encode())
+    return encode_bytes(fields.MODEL_OPSET, content + encode_number(fields.OPSET_VERSION, version))
 
 
 def _encode_value_info(value: ValueInfo) -> bytes:

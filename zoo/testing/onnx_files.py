@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.contracts import InputSpec
-from zoo.onnx.graph import FLOAT, encode_node, encode_tensor
+from zoo.onnx import fields
+from zoo.onnx.encoding import encode_model, encode_node, encode_opset, encode_tensor
+from zoo.onnx.fields import FLOAT
+from zoo.onnx.graph import ValueInfo
 from zoo.onnx.protobuf import Reader, encode_bytes, encode_number
 
 if TYPE_CHECKING:
@@ -17,10 +20,7 @@ if TYPE_CHECKING:
 #: What the network takes: sides of any size.
 INPUT = InputSpec("rgb", 3, example=(32, 32))
 _SLOPE = 0.2
-_VERSION, _OPSET = 8, 17
-# Field numbers of onnx.proto.
-_MODEL_VERSION, _MODEL_GRAPH, _MODEL_OPSET = 1, 7, 8
-_GRAPH_NAME, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_NODE = 2, 5, 11, 12, 1
+_OPSET = 17
 
 
 def network(*, operator: str = "LeakyRelu", domain: str = "", outside: str = "") -> bytes:
@@ -32,8 +32,7 @@ def network(*, operator: str = "LeakyRelu", domain: str = "", outside: str = "")
         outside: A file that the weights of the first convolution lie in, "" for the model itself.
     """
     first, bias, second = _weights()
-    graph = encode_bytes(_GRAPH_NAME, b"small")
-    graph += encode_node("Conv", ["input", "first", "bias"], "a", pads=[1, 1, 1, 1])
+    graph = encode_node("Conv", ["input", "first", "bias"], "a", pads=[1, 1, 1, 1])
     graph += _with_domain(encode_node(operator, ["a"], "b", alpha=_SLOPE), domain)
     graph += encode_node("Conv", ["b", "second"], "c") + encode_node("Sigmoid", ["c"], "output")
     tensors = {"first": first, "bias": bias, "second": second}
@@ -42,13 +41,10 @@ def network(*, operator: str = "LeakyRelu", domain: str = "", outside: str = "")
             graph += _outside(name, tensor.shape, outside)
         else:
             graph += encode_tensor(name, FLOAT, tensor.shape, tensor.astype("<f4").tobytes())
-    graph += _value(_GRAPH_INPUT, "input", INPUT.channels) + _value(_GRAPH_OUTPUT, "output", len(second))
-    opsets = {"": _OPSET, **({domain: 1} if domain else {})}
-    model = encode_number(_MODEL_VERSION, _VERSION) + encode_bytes(_MODEL_GRAPH, graph)
-    return model + b"".join(
-        encode_bytes(_MODEL_OPSET, encode_bytes(1, name.encode()) + encode_number(2, version))
-        for name, version in opsets.items()
-    )
+    inputs = ValueInfo("input", FLOAT, [None, INPUT.channels, None, None])
+    outputs = ValueInfo("output", FLOAT, [None, len(second), None, None])
+    model = encode_model(graph, [inputs], [outputs], opset=_OPSET)
+    return model + (encode_opset(domain, 1) if domain else b"")
 
 
 def expected(inputs: FloatArray) -> FloatArray:
@@ -78,20 +74,15 @@ def _with_domain(node: bytes, domain: str) -> bytes:
     if not domain:
         return node
     (field,) = Reader(node).fields(0, len(node))
-    return encode_bytes(_GRAPH_NODE, node[field.begin : field.end] + encode_bytes(7, domain.encode()))
+    return encode_bytes(
+        fields.GRAPH_NODE, node[field.begin : field.end] + encode_bytes(fields.NODE_DOMAIN, domain.encode())
+    )
 
 
 def _outside(name: str, dims: Sequence[int], location: str) -> bytes:
     """Return an initializer whose data lies in another file."""
     entry = encode_bytes(1, b"location") + encode_bytes(2, location.encode())
-    content = b"".join(encode_number(1, side) for side in dims) + encode_number(2, FLOAT)
-    content += encode_bytes(8, name.encode()) + encode_bytes(13, entry) + encode_number(14, 1)
-    return encode_bytes(_GRAPH_INITIALIZER, content)
-
-
-def _value(key: int, name: str, channels: int) -> bytes:
-    """Return the description of an input or output, float32 (N, channels, H, W)."""
-    sides = [encode_bytes(2, b"N"), encode_number(1, channels), encode_bytes(2, b"H"), encode_bytes(2, b"W")]
-    shape = b"".join(encode_bytes(1, side) for side in sides)
-    tensor = encode_number(1, FLOAT) + encode_bytes(2, shape)
-    return encode_bytes(key, encode_bytes(1, name.encode()) + encode_bytes(2, encode_bytes(1, tensor)))
+    content = b"".join(encode_number(fields.TENSOR_DIMS, side) for side in dims)
+    content += encode_number(fields.TENSOR_TYPE, FLOAT) + encode_bytes(fields.TENSOR_NAME, name.encode())
+    content += encode_bytes(fields.TENSOR_EXTERNAL, entry) + encode_number(fields.TENSOR_LOCATION, 1)
+    return encode_bytes(fields.GRAPH_INITIALIZER, content)
