@@ -1,10 +1,57 @@
-"""zoo: a model zoo and plugin registry for neural-network compression.
+"""zoo: compose compression techniques for neural networks, and run the result on small boards.
 
-Importing this package is cheap: it loads neither torch nor numpy nor an engine.
+>>> import zoo
+>>> zoo.run("lighter-unet-int8", "shot.ARW", out="pictures")  # needs no torch
+>>> with zoo.load("lighter-unet-int8") as runner:
+...     picture = runner.develop("shot.ARW")  # (H, W, 3) uint8
+
+Importing this package is cheap: neither torch nor numpy nor an engine is loaded before a name that needs it is used.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from zoo.lazy_exports import lazy_exports
 from zoo.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from zoo.artifacts.artifact import open_artifact
+    from zoo.download.puller import pull
+    from zoo.errors import ZooError
+    from zoo.plugins.listing import list_architectures, list_techniques
+    from zoo.publishing.api import publish
+    from zoo.recipes.grammar import Recipe
+    from zoo.registry.registries import list_checkpoints
+    from zoo.runner.api import load, run
+    from zoo.training.models import create_model
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "zoo.artifacts.artifact": ("open_artifact",),
+            "zoo.download.puller": ("pull",),
+            "zoo.errors": ("ZooError",),
+            "zoo.plugins.listing": ("list_architectures", "list_techniques"),
+            "zoo.publishing.api": ("publish",),
+            "zoo.recipes.grammar": ("Recipe",),
+            "zoo.registry.registries": ("list_checkpoints",),
+            "zoo.runner.api": ("load", "run"),
+            "zoo.training.models": ("create_model",),
+        },
+    )
+
+__all__ = [
+    "Recipe",
+    "ZooError",
+    "__version__",
+    "create_model",
+    "list_architectures",
+    "list_checkpoints",
+    "list_techniques",
+    "load",
+    "open_artifact",
+    "publish",
+    "pull",
+    "run",
+]

@@ -109,13 +109,14 @@ class Artifact:
             )
 
 
-def open_artifact(path: Path, *, subset: bool = False) -> Artifact:
+def open_artifact(path: str | os.PathLike[str], *, subset: bool = False) -> Artifact:
     """Read the manifest and compare the list of files; the files themselves are verified when they are read.
 
     With `subset`, files that no device needs (:func:`zoo.artifacts.manifest.needed_by_runner`) may be missing,
     as after ``zoo pull --device``. Raises UnknownIdError if `path` is no artifact folder, IntegrityError if it
     is one with a missing, surplus or linked file, a damaged manifest or a newer format.
     """
+    path = Path(path)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise UnknownIdError(f"{path} {what}; an artifact is a folder with a {MANIFEST_NAME}.")

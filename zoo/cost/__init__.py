@@ -5,25 +5,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zoo.cost.totals import Cost, LayerCost
+from zoo.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from zoo.cost.file_cost import onnx_cost
     from zoo.cost.module_cost import model_cost
+    from zoo.cost.totals import Cost, LayerCost
+else:
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "zoo.cost.file_cost": ("onnx_cost",),
+            "zoo.cost.module_cost": ("model_cost",),
+            "zoo.cost.totals": (
+                "Cost",
+                "LayerCost",
+            ),
+        },
+    )
 
 __all__ = ["Cost", "LayerCost", "model_cost", "onnx_cost"]
-
-
-def __getattr__(name: str) -> Any:
-    """torch and onnx are imported by the first use of what needs them."""
-    if name == "model_cost":
-        from zoo.cost.module_cost import model_cost
-
-        return model_cost
-    if name == "onnx_cost":
-        from zoo.cost.file_cost import onnx_cost
-
-        return onnx_cost
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

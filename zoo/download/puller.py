@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo import plugins
 from zoo.artifacts import open_artifact
 from zoo.artifacts.manifest import LARGEST_MANIFEST, MANIFEST_NAME, needed_by_runner, parse_manifest
 from zoo.checkpoints.places import cached_path, hub_path, lock_path, partial_path
 from zoo.checkpoints.records import make_record, read_record, write_record
 from zoo.contracts import DeviceProfile, Reporter, SilentReporter
+from zoo.download.named_registry import load_registries
 from zoo.download.partial import remove_leftover
 from zoo.download.retry import RetryLimits
 from zoo.download.revision import (
@@ -22,7 +25,7 @@ from zoo.download.revision import (
     resolve_request,
 )
 from zoo.errors import IntegrityError, NetworkError, OutputError, ZooError
-from zoo.registry import Checkpoint, checkpoints
+from zoo.registry import Checkpoint
 from zoo.registry.sources import HubAddress
 from zoo.storage.atomic import read_bytes, reading, sha256_of, writing
 from zoo.storage.file_lock import file_lock
@@ -48,25 +51,41 @@ class Pulled:
 
 def pull(
     name: str,
-    out: Path | None = None,
+    out: str | os.PathLike[str] | None = None,
     *,
-    device: DeviceProfile | None = None,
+    device: DeviceProfile | str | None = None,
+    registry: str | None = None,
     known: Mapping[str, Checkpoint] | None = None,
     report: Reporter | None = None,
     limits: RetryLimits | None = None,
 ) -> Pulled:
     """Install a checkpoint in the folder `out`, by default in the cache.
 
-    name: id of a checkpoint, ID@REVISION, or NAMESPACE/NAME@COMMIT of the Hub. device: fetch only what it needs.
-    known: the registries that count, by default the installed and the user's own.
-
     The folder appears whole, after every file was compared with its pinned sha256, or not at all. If it is
     there with the same bytes nothing is done, and no connection made; in the cache other bytes are replaced,
-    elsewhere they are refused. Raises UnknownIdError, UsageError, IntegrityError, InputError, NetworkError or
-    OutputError.
+    elsewhere they are refused.
+
+    Args:
+        name: Id of a checkpoint, ID@REVISION, or NAMESPACE/NAME@COMMIT of the Hub.
+        out: The folder.
+        device: Fetch only what this device needs: a profile or its id.
+        registry: A file or an https address of one more registry.
+        known: The entries of all registries that count, instead of those that are found.
+        report: Is told of the progress.
+        limits: Timeouts and retries; by default those of the environment.
+
+    Raises:
+        UnknownIdError: Nothing is called so.
+        UsageError: The name can move, or the registries contradict each other.
+        IntegrityError: What was fetched is not what is pinned.
+        InputError: A local source cannot be read.
+        NetworkError: No source answers, or connections are forbidden.
+        OutputError: The folder holds something else or cannot be written.
     """
-    known = checkpoints() if known is None else known
     report, limits = report or SilentReporter(), limits or RetryLimits.of_environment()
+    known = load_registries(registry, report) if known is None else known
+    out = None if out is None else Path(out)
+    device = plugins.device(device) if isinstance(device, str) else device
     request = resolve_request(name, known)
     if isinstance(request, MutableRevision):
         raise _refused(request, limits, report)

@@ -90,6 +90,11 @@ class Recipe:
         if len(self.stages) > MAX_STAGES:
             raise RecipeError(f"A recipe may have at most {MAX_STAGES} stages, not {len(self.stages)}.")
 
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Parse a recipe such as ``depthwise+qat(bits=8)``. Raises RecipeError pointing at the column that is wrong."""
+        return parse(text)
+
     def __iter__(self) -> Iterator[Stage]:
         return iter(self.stages)
 

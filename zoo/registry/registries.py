@@ -33,6 +33,11 @@ def checkpoints() -> Mapping[str, Checkpoint]:
     return known if own is None else merge(known, _read(own))
 
 
+def list_checkpoints() -> list[str]:
+    """Return the ids of the checkpoints that the installed and the user's own registry list."""
+    return sorted(checkpoints())
+
+
 def checkpoint(name: str) -> Checkpoint:
     """The checkpoint called `name`. Raises UnknownIdError, with the name that was probably meant."""
     return find_checkpoint(name, checkpoints())

@@ -11,7 +11,6 @@ from zoo_cli.output import json_option, print_json, print_text, quiet_stdout, re
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
-    from zoo.contracts import DeviceProfile
     from zoo.download import Pulled
 
 
@@ -30,12 +29,9 @@ def command(name: str, device: str | None, out: Path | None, registry: str | Non
     NAMESPACE/NAME@COMMIT for anything on the Hub that no registry lists.
     """
     from zoo.download import pull
-    from zoo.download.named_registry import load_registries
 
     with quiet_stdout(as_json), progress() as reporter:
-        profile = _profile(device) if device else None
-        known = load_registries(registry, reporter)
-        pulled = pull(name, out, device=profile, known=known, report=reporter)
+        pulled = pull(name, out, device=device or None, registry=registry, report=reporter)
     if as_json:
         print_json(_record(pulled))
         return
@@ -43,12 +39,6 @@ def command(name: str, device: str | None, out: Path | None, registry: str | Non
     unpinned = "" if pulled.checkpoint.pinned else ", unpinned"
     print_text(f"{done} {pulled.checkpoint.id} ({pulled.size / 1e6:.1f} MB{unpinned}) in {pulled.path}")
     print_text(f"Try it:  zoo run {pulled.checkpoint.id if out is None else out} shot.ARW -o pictures")
-
-
-def _profile(device: str) -> DeviceProfile:
-    from zoo import plugins
-
-    return plugins.device(device)
 
 
 def _record(pulled: Pulled) -> dict[str, object]:
