@@ -1,4 +1,4 @@
-"""The `zoo` command: finds the sub-command, and turns every error into a message and an exit code."""
+"""The `zoo` command, which finds the sub-command and turns every error into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from zoo.suggest import did_you_mean
 
 #: One line about each sub-command; the command itself is `command` in zoo_cli.commands.NAME.
 COMMANDS = {
-    "train": "Train an architecture as it is; what recipes start from.",
+    "train": "Train an architecture as it is, for recipes to start from.",
     "apply": "Compress a network with a recipe, train, export and measure it.",
-    "explain": "Tell what rounding does to each tensor of an artifact.",
+    "explain": "Show what rounding does to each tensor of an artifact.",
     "eval": "Measure the quality of an artifact on a dataset.",
-    "run": "Turn RAW files into pictures with an artifact; needs no torch.",
+    "run": "Turn RAW files into images with an artifact; needs no torch.",
     "pull": "Fetch a published checkpoint.",
-    "cache": "List, verify or prune what was pulled.",
+    "cache": "List, verify or prune pulled checkpoints.",
     "publish": "Publish an artifact on the Hub, with its card and registry entry.",
     "list": "List architectures, techniques, engines, datasets, ...",
-    "info": "Tell all about one architecture, technique, checkpoint, ...",
-    "techniques": "List techniques and what they may be combined with.",
+    "info": "Show details of one architecture, technique, checkpoint, ...",
+    "techniques": "List techniques and how they combine.",
     "plugins": "List installed plugins, or check that they load.",
-    "plugin": "Begin a plugin package of your own.",
-    "bench": "Time artifacts against each other on this machine.",
-    "doctor": "Look at this machine: board, memory, engines, what is missing.",
+    "plugin": "Create a plugin package of your own.",
+    "bench": "Compare the speed of artifacts on this machine.",
+    "doctor": "Check this machine: board, memory, engines, missing packages.",
 }
 
 EXIT_BUG = 70  #: EX_SOFTWARE of sysexits.h
@@ -103,7 +103,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """The process `zoo`: run its command line, and end."""
+    """Run the command line of the process `zoo`, and end it."""
     code = main()
     if "torch" in sys.modules or threading.active_count() > 1:
         sys.exit(code)
@@ -119,7 +119,7 @@ def program() -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """Let nothing that is printed fail: not because a stream is closed, nor because it lacks a character."""
+    """Keep printing from failing, whether because a stream is closed or because it lacks a character."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -128,7 +128,7 @@ def _prepare_streams() -> None:
 
 
 def _report(error: Exception) -> int:
-    """Tell the user of an error; its exit code."""
+    """Report an error to the user and return its exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.ClickException):
@@ -162,7 +162,9 @@ def _say(message: str) -> None:
     shown = "".join(
         each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in message
     )
-    with contextlib.suppress(OSError, ValueError):  # if standard error is closed, the exit code still tells
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # if standard error is closed, the exit code still reports it
         print(shown, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -173,8 +175,8 @@ def _print_traceback() -> None:
 
 
 def _discard_stdout() -> None:
-    """Nobody reads standard output any more: keep the interpreter from failing on it when it ends."""
-    with contextlib.suppress(OSError, ValueError):  # it may be no file, and then nothing is left to flush
+    """Discard standard output, which nobody reads any more, so that the interpreter does not fail on it."""
+    with contextlib.suppress(OSError, ValueError):  # it may not be a file, and then there is nothing to flush
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

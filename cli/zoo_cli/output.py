@@ -30,14 +30,16 @@ def json_option(command: Command) -> Command:
 def registry_option(command: Command) -> Command:
     """Give a command the option ``--registry``."""
     flag = click.option(
-        "--registry", metavar="FILE|URL", help="One more registry of checkpoints, a file or an https address."
+        "--registry",
+        metavar="FILE|URL",
+        help="Additional registry of checkpoints: a file or an https address.",
     )
     return flag(command)
 
 
 @contextlib.contextmanager
 def quiet_stdout(as_json: bool) -> Iterator[None]:
-    """With `as_json`, whatever plugins and libraries print goes to standard error meanwhile."""
+    """With `as_json`, redirect everything that plugins and libraries print to standard error."""
     from zoo.plugins.stdio import stdout_to_stderr
 
     with stdout_to_stderr() if as_json else contextlib.nullcontext():

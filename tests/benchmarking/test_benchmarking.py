@@ -274,7 +274,7 @@ def test_one_artifact_alone_is_not_called_a_comparison(tmp_path: Path) -> None:
         "64x64",
     )
     assert done.code == 0, done.err
-    assert "no comparison" in done.out
+    assert "not a comparison" in done.out
     assert "times as fast" not in done.out
 
 

@@ -114,7 +114,7 @@ def test_the_list_tells_sizes_use_and_origin(here: World, run: Run) -> None:
 def test_verify_sets_damaged_checkpoints_aside_and_prune_removes_them(here: World, run: Run) -> None:
     folder = here.pull(known=None).path
     other = here.pull(f"{REPOSITORY}@{here.commit}", known={}).path
-    assert "2 of 2 checkpoints are whole" in run("cache", "verify")
+    assert "2 of 2 checkpoints are intact" in run("cache", "verify")
     (folder / "model.onnx").write_bytes(here.files["model.onnx"][:-1] + b"x")
     (other / "README.md").unlink()
     told = run("cache", "verify", "--json", code=IntegrityError.exit_code)
@@ -126,7 +126,7 @@ def test_verify_sets_damaged_checkpoints_aside_and_prune_removes_them(here: Worl
     assert [each["what"] for each in others] == ["damaged checkpoint"] * 2
     assert len(run("cache", "prune", "--dry-run", "--json")["removed"]) == 2
     assert len(list((here.cache / "quarantine").iterdir())) == 2
-    assert "Removed 2 things" in run("cache", "prune")
+    assert "Removed 2 items" in run("cache", "prune")
     assert not list((here.cache / "quarantine").iterdir())
     assert run("pull", "small", "--json")["fresh"]
 
@@ -146,14 +146,14 @@ def test_prune_removes_what_no_registry_lists_any_more_and_keeps_the_rest(here: 
     removed = {each["path"] for each in run("cache", "prune", "--dry-run", "--json")["removed"]}
     assert removed == {str(old), str(unlisted)}
     assert old.exists()
-    assert "Removed 2 things" in run("cache", "prune")
+    assert "Removed 2 items" in run("cache", "prune")
     assert not old.exists()
     assert not unlisted.exists()
     assert unpinned.exists()
     assert new.exists()
     here.assert_no_orphans()
     os.utime(record_path(unpinned), (0, time.time() - 40 * 86_400))
-    assert "Removed 1 things" in run("cache", "prune", "--unused", "30")
+    assert "Removed 1 items" in run("cache", "prune", "--unused", "30")
     assert not unpinned.exists()
     assert new.exists()
 
@@ -168,9 +168,9 @@ def test_prune_removes_partial_files_but_none_that_is_being_fetched(here: World,
         with busy.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             assert len(run("cache", "list", "--json")["others"]) == 1
-            assert "Removed 1 things" in run("cache", "prune")
+            assert "Removed 1 items" in run("cache", "prune")
         assert busy.exists()
-    assert "Removed 1 things" in run("cache", "prune")
+    assert "Removed 1 items" in run("cache", "prune")
     assert not busy.exists()
 
 

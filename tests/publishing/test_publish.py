@@ -266,7 +266,7 @@ def test_what_a_card_says_of_the_place_stays_until_something_else_is_said(
     assert card_there(hub, first.commit) == said
     newer = published.artifact(tmp_path / "newer", psnr=28.0)
     assert main(["publish", str(newer.path), HOME]) == 0
-    assert "names no license" not in capfd.readouterr().err
+    assert "does not name a license" not in capfd.readouterr().err
     again = publish(PublishRequest(newer.path, HOME))
     assert again.uploaded == ()
     assert again.license == "mit"
@@ -278,7 +278,7 @@ def test_what_a_card_says_of_the_place_stays_until_something_else_is_said(
     options = ["--license", "", "--base-model", "", "--dataset", "", "--json"]
     assert main(["publish", str(newer.path), HOME, *options]) == 0
     shown = capfd.readouterr()
-    assert "names no license" in shown.err
+    assert "does not name a license" in shown.err
     assert set(card_there(hub, json.loads(shown.out)["commit"]).values()) == {None}
 
 

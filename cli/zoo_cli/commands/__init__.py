@@ -1,1 +1,1 @@
-"""The sub-commands, one a module, each imported only when it is used; see :data:`zoo_cli.main.COMMANDS`."""
+"""The sub-commands, one per module, each imported only when used; see :data:`zoo_cli.main.COMMANDS`."""

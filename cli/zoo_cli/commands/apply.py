@@ -25,26 +25,38 @@ _DEFAULT_MINUTES = 10.0
 
 
 def training_options(command: Any) -> Any:
-    """The options that `apply` and `train` share."""
+    """Add the options that `apply` and `train` share."""
     options = [
         click.option("--out", type=click.Path(path_type=Path), help="Artifact folder [out/ARCHITECTURE-RECIPE]."),
-        click.option("--minutes", type=float, help=f"How long to train, all stages together [{_DEFAULT_MINUTES:g}]."),
+        click.option("--minutes", type=float, help=f"Training time of all stages together [{_DEFAULT_MINUTES:g}]."),
         click.option("--steps", multiple=True, type=int, help="Steps instead of minutes; once, or once per stage."),
-        click.option("--input", default="", help="What a network of your own takes, as in rgb:3x256x256."),
-        click.option("--output", default="", help="What it gives, as in mask:1, logits:10, rgb:3x2."),
+        click.option("--input", default="", help="Input of a network of your own, as in rgb:3x256x256."),
+        click.option("--output", default="", help="Its output, as in mask:1, logits:10, rgb:3x2."),
         click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task]."),
         click.option(
             "--photos", multiple=True, type=click.Path(path_type=Path), help="Photographs to add; repeatable."
         ),
         click.option("--weights", default="auto", help="Checkpoint id, artifact folder, 'auto' or 'none' [auto]."),
-        click.option("--batch", default=4, type=click.IntRange(1), show_default=True, help="Crops a step."),
+        click.option("--batch", default=4, type=click.IntRange(1), show_default=True, help="Crops per step."),
         click.option("--crop", default=0, type=click.IntRange(0), help="Side of the crops in input pixels."),
-        click.option("--learning-rate", type=float, help="Of Adam [4e-4; 1e-4 from trained weights]."),
-        click.option("--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"])),
-        click.option("--seed", default=0, type=click.IntRange(0), show_default=True),
-        click.option("--max-loss", default=3.0, type=float, show_default=True, help="dB (or points) a stage may lose."),
-        click.option("--images", type=click.IntRange(1), help="Evaluate on this many test images only."),
-        click.option("--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."),
+        click.option("--learning-rate", type=float, help="Learning rate of Adam [4e-4; 1e-4 from trained weights]."),
+        click.option(
+            "--precision", default="auto", type=click.Choice(["auto", "float32", "bfloat16"]),
+            help="Precision of training.",
+        ),
+        click.option(
+            "--seed", default=0, type=click.IntRange(0), show_default=True,
+            help="Seed of every random choice.",
+        ),
+        click.option(
+            "--max-loss", default=3.0, type=float, show_default=True,
+            help="Largest loss per stage, in dB (or points).",
+        ),
+        click.option("--images", type=click.IntRange(1), help="Evaluate on only this many test images."),
+        click.option(
+            "--threads", default=0, type=click.IntRange(0),
+            help="Threads of the engine [all this process may use].",
+        ),
         click.option("--half-weights", is_flag=True, help="Store float weights of model.onnx in 16 bits."),
         click.option("--runner-only", is_flag=True, help="Leave model.safetensors out of the artifact."),
     ]  # fmt: skip
@@ -57,18 +69,18 @@ def training_options(command: Any) -> Any:
 @click.argument("recipe", required=False)
 @click.argument("architecture", required=False)
 @click.option(
-    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="A recipe file instead of arguments."
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Recipe file to use instead of RECIPE."
 )
 @click.option(
-    "--device", default="", metavar="ID", help="Profile of the board the net is for: adapt the recipe, warn."
+    "--device", default="", metavar="ID", help="Profile of the target board; adapts the recipe, and warns."
 )
 @training_options
 def command(
     recipe: str | None, architecture: str | None, recipe_file: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Apply RECIPE (depthwise+qat, say) to ARCHITECTURE (unet, say).
+    """Apply RECIPE (such as depthwise+qat) to ARCHITECTURE (such as unet).
 
-    Interrupted with Ctrl-C or killed, the same command goes on where it stopped.
+    If it is interrupted or killed, the same command resumes it.
     """
     from zoo.recipes.grammar import parse
 
@@ -80,7 +92,8 @@ def command(
         name = architecture or recipe or found.architecture
         if name is None:
             raise UsageError(
-                "The recipe file names no architecture.", hint="Name one: zoo apply --recipe FILE unet"
+                "The recipe file does not name an architecture.",
+                hint="Name one: zoo apply --recipe FILE unet",
             )
         require_compress()
         from zoo.pipeline.recipe_file import with_file
@@ -90,7 +103,7 @@ def command(
         return
     if recipe is None or architecture is None:
         raise UsageError(
-            "A recipe and an architecture are needed.", hint="For example:  zoo apply depthwise+qat unet"
+            "A recipe and an architecture are required.", hint="For example:  zoo apply depthwise+qat unet"
         )
     parsed = parse(recipe)
     check_legality(parsed)
@@ -113,7 +126,7 @@ def require_compress() -> None:
 
 
 def make_request(recipe: Any, architecture: str, title: str, options: dict[str, Any]) -> Request:
-    """A request from command-line options."""
+    """Return the request that command-line options describe."""
     from zoo.architectures.module_file import with_specs
     from zoo.pipeline.request import Request
     from zoo.training.schedule import Budget
@@ -121,7 +134,7 @@ def make_request(recipe: Any, architecture: str, title: str, options: dict[str, 
     architecture = with_specs(architecture, options.pop("input"), options.pop("output"))
     minutes, steps = options.pop("minutes"), options.pop("steps")
     if minutes is not None and steps:
-        raise UsageError("Give either --minutes or --steps, not both.")
+        raise UsageError("--minutes and --steps cannot be combined.")
     if steps:
         budgets = tuple(Budget(steps=count) for count in steps)
     else:
@@ -136,7 +149,7 @@ def _file_name(title: str) -> str:
 
 
 def run(request: Request, as_json: bool) -> None:
-    """Run a request and show what came of it."""
+    """Run a request and show the result."""
     from zoo.pipeline.pipeline import apply
 
     with quiet_stdout(as_json), progress() as reporter:
@@ -144,7 +157,7 @@ def run(request: Request, as_json: bool) -> None:
             outcome = apply(request, reporter)
         except KeyboardInterrupt:
             reporter.finish()
-            reporter.note("What was trained so far is kept; the same command goes on from there.")
+            reporter.note("The training so far is kept; the same command resumes it.")
             raise
     if outcome is None:
         return
@@ -155,7 +168,7 @@ def run(request: Request, as_json: bool) -> None:
 
 
 def show(outcome: Outcome) -> None:
-    """The before/after table."""
+    """Print the table of before and after."""
     files = outcome.files
     names = ["before", *(file.stage for file in files[1:])]
     rows: list[list[str]] = [
@@ -168,11 +181,11 @@ def show(outcome: Outcome) -> None:
         rows.append(["latency", *(seconds(m / 1000) for m in medians)])
         rows.append(["speed-up", *(f"{medians[0] / m:.2f}x" for m in medians)])
     rows += _quality_rows(outcome)
-    print_table(["", *names], rows, title="As ONNX Runtime runs the exported files", right=names)
+    print_table(["", *names], rows, title="Measured on the exported files in ONNX Runtime", right=names)
     for layer in outcome.left_alone[:8]:
         print_text(f"{layer['technique']} left {layer['layer']} alone: {layer['reason']}")
     if len(outcome.left_alone) > 8:
-        print_text(f"... and {len(outcome.left_alone) - 8} layers more; all are in metrics.json.")
+        print_text(f"... and {len(outcome.left_alone) - 8} more layers; metrics.json lists all.")
     print_text(f"Wrote {outcome.artifact} in {seconds(outcome.seconds)}.")
     if files[-1].psnr is not None:
         print_text(f"Try it:  zoo run {outcome.artifact} shot.ARW -o pictures")

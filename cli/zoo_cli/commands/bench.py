@@ -1,4 +1,4 @@
-"""``zoo bench``: how fast artifacts are, against each other."""
+"""``zoo bench``: compare the speed of artifacts."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...")
-@click.option("--vs", metavar="ARTIFACT", help="What the others are held against [the first].")
-@click.option("--engine", "engines", multiple=True, metavar="ID", help="Engine; may be given several times.")
+@click.option("--vs", metavar="ARTIFACT", help="Artifact that the others are compared with [the first].")
+@click.option("--engine", "engines", multiple=True, metavar="ID", help="Engine; repeatable.")
 @click.option("--device", default="host", show_default=True, metavar="ID", help="Device profile.")
 @click.option(
     "--side", default=0, type=click.IntRange(min=0), help="Side of the input tensor [the example's]."
 )
-@click.option("--file", type=click.Path(path_type=Path), help="What to measure the steps of `zoo run` on.")
+@click.option("--file", type=click.Path(path_type=Path), help="File to measure the steps of `zoo run` on.")
 @click.option(
     "--frame",
     default="1024x1024",
     type=FrameSize(),
     show_default=True,
-    help="Pixels of the file made for it, without --file.",
+    help="Size of the file that is generated without --file.",
 )
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(3, 10_000), help="Timed rounds.")
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads of an engine [the device's].")
@@ -49,11 +49,11 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Time artifacts in turns, after a warm-up, and compare them by the ratio of medians.
+    """Time artifacts in interleaved rounds, after a warm-up, and compare them by the ratio of medians.
 
-    Loading, the first run and the peak memory are measured in a process of their own, the steps of `zoo run` on a
-    whole file. A single artifact has nothing to be compared with; its times say something about this machine at this
-    moment. An engine's run ends when its result is in memory, on a GPU too.
+    Loading, the first run and the peak memory are measured in a separate process, and the steps of `zoo run` on a
+    whole file. The times of a single artifact are not a comparison: they depend on this machine at this moment.
+    An engine's run ends when its result is in memory, on a GPU too.
     """
     from zoo import plugins
     from zoo.benchmarking.comparison import Workload, list_candidates, open_artifacts, run_bench
@@ -109,7 +109,7 @@ def _print(bench: BenchReport) -> None:
         "peak MB",
         "of peak",
     ]
-    columns += ["J a run"] if any(result.joules is not None for result in bench.results) else []
+    columns += ["J per run"] if any(result.joules is not None for result in bench.results) else []
     columns += ["times as fast as the first"] if several else []
     print_table(columns, [_row(result, columns) for result in bench.results], right=columns[2:])
     steps = list(dict.fromkeys(step for result in bench.results for step in result.steps.milliseconds))
@@ -135,7 +135,7 @@ def _print(bench: BenchReport) -> None:
     if any(result.counts is None for result in bench.results):
         print_text("multiply-accumulates are counted by ONNX Runtime, which is not installed")
     if not several:
-        print_text("One artifact alone is no comparison: name another, or --vs ARTIFACT, for a ratio.")
+        print_text("A single artifact is not a comparison: name another, or --vs ARTIFACT, for a ratio.")
 
 
 def _row(result: BenchResult, columns: list[str]) -> list[str]:
@@ -151,7 +151,7 @@ def _row(result: BenchResult, columns: list[str]) -> list[str]:
         "first ms": f"{start.first_ms:.0f}",
         "peak MB": f"{start.peak_rss_mb:.0f}",
         "of peak": "" if result.share_of_peak is None else f"{result.share_of_peak:.0%}",
-        "J a run": "" if result.joules is None else f"{result.joules:.2f}",
+        "J per run": "" if result.joules is None else f"{result.joules:.2f}",
         "times as fast as the first": f"{1 / times:.2f} ({1 / high:.2f}-{1 / low:.2f})",
     }
     return [cells[column] for column in columns]

@@ -1,4 +1,4 @@
-"""`zoo cache`: what was pulled; whether it is still whole; what can go."""
+"""`zoo cache`: list, verify and prune pulled checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group(name="cache")
 def command() -> None:
-    """What zoo pull keeps: list it, verify it, remove what is not needed."""
+    """List, verify or prune the checkpoints that zoo pull keeps."""
 
 
 @command.command(name="list")
@@ -59,9 +59,9 @@ def list_(as_json: bool) -> None:
 @command.command()
 @json_option
 def verify(as_json: bool) -> None:
-    """Read every file and compare its sha256; a damaged checkpoint is put into quarantine.
+    """Read every file and compare its sha256; move damaged checkpoints to quarantine.
 
-    The exit code is 4 if any was damaged.
+    The exit code is 4 if any is damaged.
     """
     from zoo.checkpoints.listing import cached_checkpoints
     from zoo.checkpoints.pruning import verify
@@ -81,23 +81,26 @@ def verify(as_json: bool) -> None:
     else:
         for each in damaged:
             print_text(f"{each.cached.id}: {each.problem}", f"  It was moved to {each.moved}")
-        print_text(f"{len(checked) - len(damaged)} of {len(checked)} checkpoints are whole.")
+        print_text(f"{len(checked) - len(damaged)} of {len(checked)} checkpoints are intact.")
     if damaged:
         names = ", ".join(each.cached.id for each in damaged[:5])
         raise IntegrityError(
             f"{len(damaged)} checkpoints in the cache are damaged: {names}.",
-            hint=f"Fetch again what you need:  zoo pull {damaged[0].cached.id}",
+            hint=f"Fetch those that you need again:  zoo pull {damaged[0].cached.id}",
         )
 
 
 @command.command()
 @click.option(
-    "--unused", type=click.FloatRange(0), metavar="DAYS", help="Also checkpoints not used for so long."
+    "--unused",
+    type=click.FloatRange(0),
+    metavar="DAYS",
+    help="Also remove checkpoints not used for this many days.",
 )
-@click.option("--dry-run", is_flag=True, help="Only tell what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @json_option
 def prune(unused: float | None, dry_run: bool, as_json: bool) -> None:
-    """Remove partial downloads, damaged checkpoints, those that a newer version replaced, and unlisted ones."""
+    """Remove partial downloads, and checkpoints that are damaged, replaced by a newer version or unlisted."""
     from zoo.checkpoints.pruning import forget_missing, prunable, remove
 
     items = prunable(unused)
@@ -111,7 +114,7 @@ def prune(unused: float | None, dry_run: bool, as_json: bool) -> None:
     done = "Would remove" if dry_run else "Removed"
     for item in removed:
         print_text(f"{done} {_removed(item)['what']} {item.path} ({scaled(item.size, 'B')})")
-    print_text(f"{done} {len(removed)} things, {scaled(size, 'B')}.")
+    print_text(f"{done} {len(removed)} items, {scaled(size, 'B')}.")
 
 
 def _record(each: CachedCheckpoint) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``zoo doctor``: what this machine has, and what is missing."""
+"""``zoo doctor``: check what this machine has, and what is missing."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from zoo_cli.progress import progress
     default=24.0,
     show_default=True,
     type=click.FloatRange(0.01, 1000),
-    help="Of a frame that ARTIFACT is to be run on.",
+    help="Size of a frame that ARTIFACT is to run on.",
 )
 @click.option(
-    "--device", default="", metavar="ID", help="Profile to hold the machine against [the board found]."
+    "--device",
+    default="",
+    metavar="ID",
+    help="Profile to compare the machine with [that of the board found].",
 )
 @json_option
 def command(artifact: str | None, megapixels: float, device: str, as_json: bool) -> None:
-    """Look at board, memory, swap, power mode, packages and engines; say what helps.
+    """Check board, memory, swap, power mode, packages and engines, and suggest remedies.
 
-    Given an ARTIFACT, a folder or the id of a checkpoint, also say whether running it fits in memory.
+    Given an ARTIFACT, a folder or the id of a checkpoint, also check whether running it fits in memory.
     Exits with 1 if something will not work.
     """
     from zoo.checkpoints.resolver import locate_artifact

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--split", default="test", type=click.Choice(["train", "val", "test", "all"]), show_default=True,
-    help="Which images; 'all' takes those of a training too, which flatters.",
+    help="Which images; 'all' includes training images, which flatters.",
 )  # fmt: skip
-@click.option("--against", help="For classifiers: the artifact or checkpoint to agree with.")
-@click.option("--images", type=click.IntRange(1), help="Only this many images.")
-@click.option("--engine", default="onnxruntime", show_default=True, help="What executes the file.")
+@click.option("--against", help="For classifiers: the artifact or checkpoint to compare with.")
+@click.option("--images", type=click.IntRange(1), help="Use only this many images.")
+@click.option("--engine", default="onnxruntime", show_default=True, help="Engine that executes the file.")
 @click.option(
-    "--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."
+    "--threads", default=0, type=click.IntRange(0), help="Threads of the engine [all this process may use]."
 )
-@click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Of simulated noise.")
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Seed of simulated noise.")
 @json_option
 def command(artifact: str, as_json: bool, **options: Any) -> None:
-    """Measure ARTIFACT, a folder or the id of a checkpoint, as the engine runs it."""
+    """Measure the quality of ARTIFACT, a folder or the id of a checkpoint, as the engine runs it."""
     require("skimage", "Measuring quality")
     from zoo.evaluation.evaluator import evaluate_artifact
 
@@ -47,7 +47,7 @@ def command(artifact: str, as_json: bool, **options: Any) -> None:
 
 
 def show(result: Evaluation) -> None:
-    """A row an image, and the mean."""
+    """Print one row per image, and the mean."""
     from zoo.evaluation.quality import Quality
 
     quality = result.quality
@@ -66,5 +66,6 @@ def show(result: Evaluation) -> None:
         )
     if result.seen:
         print_text(
-            f"Careful: {len(result.seen)} of these scenes were trained on, which flatters: {', '.join(result.seen[:5])}"
+            f"Warning: {len(result.seen)} of these scenes were used for training, which flatters: "
+            f"{', '.join(result.seen[:5])}"
         )

@@ -1,4 +1,4 @@
-"""`zoo explain`: what rounding does to each tensor of an artifact, and which of two ways to round is better."""
+"""`zoo explain`: show what rounding does to each tensor of an artifact, and compare two ways of rounding."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 _MOST_REASONS = 8
 
 
-@click.command(short_help="Tell what rounding does to each tensor of an artifact.")
+@click.command(short_help="Show what rounding does to each tensor of an artifact.")
 @click.argument("artifact")
 @click.option(
-    "--tensor", "pattern", default="", help="Only these: a part of the name, or a pattern with * and ?."
+    "--tensor", "pattern", default="", help="Show only these: a part of the name, or a pattern with * and ?."
 )
 @click.option(
-    "--compare", default="", metavar="OBSERVER,OBSERVER", help="Two observers, as in minmax,percentile=99.9."
+    "--compare",
+    default="",
+    metavar="OBSERVER,OBSERVER",
+    help="Compare two observers, as in minmax,percentile=99.9.",
 )
 @click.option(
     "--against", default="", metavar="ARTIFACT", help="Another artifact of the same network to compare with."
@@ -34,21 +37,25 @@ _MOST_REASONS = 8
     "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add."
 )
 @click.option(
-    "--images", default=4, type=click.IntRange(1), show_default=True, help="Test images to measure on."
+    "--images",
+    default=4,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Number of test images to measure on.",
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw the values and the ranges into this PNG file."
+    "--plot", type=click.Path(path_type=Path), help="Plot the values and the ranges to this PNG file."
 )
 @click.option(
-    "--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."
+    "--threads", default=0, type=click.IntRange(0), help="Threads of the engine [all this process may use]."
 )
-@click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Of simulated noise.")
+@click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Seed of simulated noise.")
 @json_option
 def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> None:
     """Print scale, zero point, range, clipped share and error of each quantized tensor of ARTIFACT.
 
     ARTIFACT is a folder or the id of a checkpoint. The values are those before each rounding, as ONNX
-    Runtime computes them on test images. With --compare or --against, two ways to round are measured side by
+    Runtime computes them on test images. With --compare or --against, two ways of rounding are measured side by
     side: ranges that two observers choose on calibration crops, or those of another artifact.
     """
     require("onnx", "Explaining a file")
@@ -83,7 +90,7 @@ def _show_tensors(result: Explanation) -> None:
     _print_some(lines, "notes")
     if result.passed_on:
         print_text(
-            f"{result.passed_on} more take over the levels of the tensor before them (pooling, concatenation)."
+            f"{result.passed_on} more inherit the levels of the tensor before them (pooling, concatenation)."
         )
     print_text(_measured_on(result))
 

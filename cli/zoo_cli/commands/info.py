@@ -1,4 +1,4 @@
-"""``zoo info ID``: all that is known of an architecture, a technique, a checkpoint, ..."""
+"""``zoo info ID``: show details of an architecture, a technique, a checkpoint, ..."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ Record = dict[str, Any]
 
 @click.command()
 @click.argument("id_", metavar="ID")
-@click.option("--kind", type=click.Choice([*GROUPS, "checkpoints"]), help="Which, if several have this id.")
+@click.option(
+    "--kind", type=click.Choice([*GROUPS, "checkpoints"]), help="Kind to show, if several share this id."
+)
 @json_option
 def command(id_: str, kind: str | None, as_json: bool) -> None:
-    """Tell all about one architecture, technique, checkpoint, engine, dataset or device.
+    """Show details of one architecture, technique, checkpoint, engine, dataset or device.
 
     ID may be distribution:id, family:member such as timm:resnet18, or a network of your own such as
-    ./mynet.py:make_net. The parameters and MACs of an
-    architecture are counted with torch; without it those of the published checkpoint are shown. If several
-    kinds share the id, JSON holds the first, and the others under "also".
+    ./mynet.py:make_net. The parameters and MACs of an architecture are counted with torch; without torch, those
+    of the published checkpoint are shown. If several kinds share the id, JSON holds the first, and the others
+    under "also".
     """
     own = plugins.OWN_FILE.search(id_) is not None
     kinds = [kind] if kind else ["architectures"] if own else _kinds_of(id_)
@@ -49,7 +51,7 @@ def command(id_: str, kind: str | None, as_json: bool) -> None:
 
 
 def _kinds_of(name: str) -> list[str]:
-    """The kinds of which something answers to `name`, most telling first."""
+    """Return the kinds that have something called `name`, most informative first."""
     from zoo.registry import checkpoints
 
     installed = discover()
@@ -61,7 +63,7 @@ def _kinds_of(name: str) -> list[str]:
         known = {each.id for each in installed if not each.off} | set(checkpoints())
         raise UnknownIdError(
             f"Nothing is called '{name[:100]}'{did_you_mean(name, known) or '.'}",
-            hint="List what there is with:  zoo list",
+            hint="List everything with:  zoo list",
         )
     return kinds
 
@@ -106,7 +108,7 @@ def _cost(architecture: Any) -> Record:
 
 
 def _published_cost(name: str) -> Record:
-    """The cost that the published checkpoint of the same name states; empty if there is none."""
+    """Return the cost stated by the published checkpoint of the same name; empty if there is none."""
     from zoo.registry import checkpoints
 
     published = checkpoints().get(name)
@@ -216,7 +218,7 @@ def _option(about: Option) -> Record:
 
 
 def _print(record: Record) -> None:
-    """A record as lines of name and value, and its options as a table."""
+    """Print a record as lines of name and value, and its options as a table."""
     plain = {
         key: value
         for key, value in record.items()
@@ -235,7 +237,7 @@ def _print(record: Record) -> None:
     if record.get("gaps"):
         print_text("")
         rows = ([gap["what"], gap["effect"]] for gap in record["gaps"])
-        print_table(("what it does not do well", "effect"), rows, title="gaps")
+        print_table(("not computed well", "effect"), rows, title="gaps")
 
 
 def _shown(key: str, value: Any) -> str:

@@ -1,4 +1,4 @@
-"""``zoo list``: what there is, by kind."""
+"""``zoo list``: list plugins and checkpoints by kind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.registry import Checkpoint
 
 KINDS = (*GROUPS, "checkpoints")
-#: The figures that tell how good a checkpoint is, of whatever task, and how fast; the first that it states is shown.
+#: The figures for the quality of a checkpoint, for any task, and its speed; the first that it states is shown.
 QUALITY = {"psnr_db": "{:.4g} dB", "dice": "Dice {:.3g}", "top1_agreement": "{:.1%} same class"}
 SPEED = {"latency_ms": "{:.3g} ms"}
 Row = dict[str, object]
@@ -26,9 +26,9 @@ Row = dict[str, object]
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS), required=False)
-@click.option("--device", metavar="ID", help="Checkpoints that were checked on this device.")
-@click.option("--max-mb", type=click.FloatRange(0), help="Checkpoints of at most so many megabytes.")
-@click.option("--arch", metavar="ID", help="Checkpoints of this architecture.")
+@click.option("--device", metavar="ID", help="Only checkpoints that were checked on this device.")
+@click.option("--max-mb", type=click.FloatRange(0), help="Only checkpoints of at most this many megabytes.")
+@click.option("--arch", metavar="ID", help="Only checkpoints of this architecture.")
 @registry_option
 @json_option
 def command(
@@ -41,11 +41,11 @@ def command(
 ) -> None:
     """List architectures, techniques, engines, datasets, devices and checkpoints.
 
-    No plugin is imported. KIND limits the list to one of them.
+    No plugin is imported. KIND limits the list to one kind.
     """
     if kind != "checkpoints" and (device, max_mb, arch, registry) != (None,) * 4:
         raise UsageError(
-            "--device, --max-mb, --arch and --registry choose among checkpoints.",
+            "--device, --max-mb, --arch and --registry apply only to checkpoints.",
             hint="Type:  zoo list checkpoints ...",
         )
     kinds = (kind,) if kind else KINDS
@@ -122,7 +122,7 @@ def _print_plugins(kind: str, rows: Sequence[Row]) -> None:
 
 
 def _figure(entry: Checkpoint, forms: Mapping[str, str]) -> str:
-    """The first of the figures named in `forms` that the entry states, in its form."""
+    """Return the first figure in `forms` that the entry states, formatted."""
     for key, form in forms.items():
         value = entry.figures.get(key)
         if isinstance(value, (int, float)):

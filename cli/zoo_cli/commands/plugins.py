@@ -1,4 +1,4 @@
-"""``zoo plugins``: what is installed, from which distribution, and whether it works."""
+"""``zoo plugins``: list what is installed, from which distribution, and whether it works."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Load each plugin; exit with 3 if one is at fault.")
+@click.option("--check", is_flag=True, help="Load each plugin; exit with 3 if one is faulty.")
 @json_option
 def command(check: bool, as_json: bool) -> None:
     """List installed plugins, or check that they load.
 
-    Without --check no plugin is imported, and those that only its import would show to be broken are listed
-    as "not checked". ZOO_PLUGINS='' switches the plugins of third parties off.
+    Without --check no plugin is imported, and plugins whose faults only an import would reveal are listed as
+    "not checked". ZOO_PLUGINS='' switches third-party plugins off.
     """
     with quiet_stdout(as_json):
         standings = check_plugins(load=check)

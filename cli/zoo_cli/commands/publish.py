@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 @click.argument("repository", metavar="NAMESPACE/NAME")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--revision-tag", metavar="TAG", default="", help="Name this revision, such as v1.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing, here or there.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing, locally or remotely.")
 @click.option(
     "--register",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Put the entry into this registry.toml instead of printing it.",
+    help="Write the entry to this registry.toml instead of printing it.",
 )
-@click.option("--id", "identifier", default="", help="Id of the entry [made from NAME].")
-@click.option("--summary", default="", help="One line about it, for the entry.")
+@click.option("--id", "identifier", default="", help="Id of the entry [derived from NAME].")
+@click.option("--summary", default="", help="One-line summary for the entry.")
 @click.option(
     "--license",
     "license_",
     metavar="ID",
-    help="License of the weights: apache-2.0, ... [as the card there says].",
+    help="License of the weights, such as apache-2.0 [that of the published card].",
 )
 @click.option(
     "--base-model",
     metavar="NAMESPACE/NAME",
-    help="What it was made from [where the registry says the starting weights are, or as the card there says].",
+    help="Model it was made from [where the registry has the starting weights, or that of the published card].",
 )
 @click.option(
     "--dataset",
     "datasets",
     metavar="NAMESPACE/NAME",
     multiple=True,
-    help="Data on the Hub it was trained with [as the card there says].",
+    help="Dataset on the Hub it was trained with; repeatable [those of the published card].",
 )
 @click.option("-m", "--message", default="", help="Title of the commit.")
 @json_option
@@ -66,7 +66,7 @@ def command(
     """Publish the artifact in the folder ARTIFACT as the repository NAMESPACE/NAME.
 
     One commit holds all of it, and is read back and verified byte by byte before it is tagged and registered.
-    Interrupted anywhere, the same command goes on. HF_ENDPOINT and HF_TOKEN are honoured.
+    If it is interrupted, the same command resumes it. HF_ENDPOINT and HF_TOKEN are honoured.
     """
     from zoo.publishing.destination import PublishRequest
     from zoo.publishing.publisher import publish
@@ -89,7 +89,7 @@ def command(
         done = publish(request, reporter)
         if not done.license:
             reporter.note(
-                "The card names no license, so others may not use it; name one:  --license apache-2.0"
+                "The card does not name a license, so others may not use it; name one:  --license apache-2.0"
             )
     if as_json:
         print_json({**vars(done), "dry_run": dry_run, "registered": None if dry_run else register})

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--device", metavar="ID", help="Fetch only what running it on this device needs.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for it [the cache, where zoo run finds it]."
+    "--out", type=click.Path(path_type=Path), help="Folder to put it in [the cache, where zoo run finds it]."
 )
 @registry_option
 @json_option
 def command(name: str, device: str | None, out: Path | None, registry: str | None, as_json: bool) -> None:
     """Fetch the checkpoint NAME: exactly the bytes that the registry pins, or nothing.
 
-    NAME is an id of `zoo list checkpoints`, alone or with the revision it must be (ID@TAG, ID@COMMIT), or
+    NAME is an id of `zoo list checkpoints`, optionally with the required revision (ID@TAG, ID@COMMIT), or
     NAMESPACE/NAME@COMMIT for anything on the Hub that no registry lists.
     """
     from zoo.download import pull

@@ -1,4 +1,4 @@
-"""`zoo run`: turn RAW files into pictures with an artifact."""
+"""`zoo run`: turn RAW files into images with an artifact."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from zoo.runner.runner import Runner
 
 
-@click.command(short_help="Turn files into pictures with an artifact; needs no torch.")
+@click.command(short_help="Turn files into images with an artifact; needs no torch.")
 @click.argument("artifact")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the pictures.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the images.")
 @click.option(
     "--ratio",
     type=Amplification(),
     metavar="auto|N",
     default="auto",
     show_default=True,
-    help="Amplification of the dark file.",
+    help="Factor by which the file is underexposed; 'auto' estimates it.",
 )
 @click.option(
     "--format",
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     type=click.Choice(["png", "tiff"]),
     default="png",
     show_default=True,
-    help="PNG with 8 bits or TIFF with 16.",
+    help="8-bit PNG or 16-bit TIFF.",
 )
-@click.option("--engine", help="What executes the network [the device's first].")
+@click.option("--engine", help="Engine that executes the network [the device's first].")
 @click.option(
-    "--threads", default=0, type=click.IntRange(0), help="Engine threads [all this process may use]."
+    "--threads", default=0, type=click.IntRange(0), help="Threads of the engine [all this process may use]."
 )
 @click.option(
-    "--device", default="host", show_default=True, help="Device profile: its engines and its memory."
+    "--device", default="host", show_default=True, help="Device profile, for its engines and memory."
 )
 @click.option(
     "--tile", type=click.IntRange(16), help="Side of a tile in network pixels, border included [by memory]."
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     "--memory",
     type=MemorySize(),
     metavar="SIZE",
-    help="What may be held in memory, as in 512MB [384MiB, less on a smaller machine].",
+    help="Limit on memory, as in 512MB [384MiB, less on a smaller machine].",
 )
-@click.option("--overwrite", is_flag=True, help="Replace pictures that exist.")
-@click.option("--resume", is_flag=True, help="Leave pictures that exist, and do the others.")
+@click.option("--overwrite", is_flag=True, help="Replace existing images.")
+@click.option("--resume", is_flag=True, help="Skip existing images, and make the others.")
 @json_option
 def command(
     artifact: str,
@@ -76,9 +76,9 @@ def command(
 ) -> None:
     """Run ARTIFACT, a folder or the id of a checkpoint, on FILES.
 
-    Networks for RAW files, and those that make pictures or masks of pictures, write one for each file into the
-    folder given by -o; classifiers take photographs and print the five highest classes. A file that cannot be
-    used is reported, and the others are done.
+    Networks whose output is an image or a mask write one for each file to the folder given by -o; classifiers
+    read photographs and print the five highest classes. A file that cannot be used is reported, and the others
+    are processed.
     """
     from zoo.errors import UsageError
     from zoo.runner.runner import open_runner
@@ -87,7 +87,10 @@ def command(
     # numpy's threads for linear algebra, of which there is none here: starting them takes a tenth of a small run.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if overwrite and resume:
-        raise UsageError("--overwrite replaces pictures that --resume leaves.", hint="Give one of them.")
+        raise UsageError(
+            "--overwrite and --resume cannot be combined: one replaces the images that the other skips.",
+            hint="Use one of them.",
+        )
     settings = Settings(out, format_, ratio, tile, overwrite, resume, memory)
     with (
         quiet_stdout(as_json),
@@ -151,7 +154,7 @@ def _print_pictures(results: Sequence[FileResult]) -> None:
         ]
         for result in results
     ]
-    columns = ["picture", "pixels", "ratio", *steps, "total"]
+    columns = ["image", "pixels", "ratio", *steps, "total"]
     print_table(columns, rows, right=columns[1:])
 
 

@@ -1,4 +1,4 @@
-"""``zoo techniques``: the techniques that work here, and which may be combined, and in what order."""
+"""``zoo techniques``: list the techniques that work here, and how they combine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 
 @click.command()
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--matrix", is_flag=True, help="Show for each pair whether, and in what order, it combines.")
+@click.option("--matrix", is_flag=True, help="Show for each pair whether it combines, and in what order.")
 @json_option
 def command(ids: tuple[str, ...], matrix: bool, as_json: bool) -> None:
-    """List techniques and what they may be combined with; with IDs, only these, in that order.
+    """List techniques and how they combine; with IDs, only these, in that order.
 
-    In the matrix the row stands before the column in the recipe: "commutes" means that both orders are
-    legal, "ordered" that only this one is, "forbidden" that this one is not.
+    In the matrix the row comes before the column in the recipe: "commutes" means that both orders are legal,
+    "ordered" that only this one is, "forbidden" that this one is not.
     """
     with quiet_stdout(as_json):
         loaded, broken = _chosen(ids) if ids else _load()
@@ -43,7 +43,7 @@ def command(ids: tuple[str, ...], matrix: bool, as_json: bool) -> None:
 
 
 def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
-    """The techniques that load, by the name that a recipe gives them, and why the others do not."""
+    """Return the techniques that load, by their name in recipes, and why the others do not."""
     loaded: dict[str, tuple[Plugin, type[Technique]]] = {}
     broken: list[str] = []
     for standing in check_plugins(load=True, kind="techniques"):

@@ -1,4 +1,4 @@
-"""`zoo train`: train an architecture as it is; what recipes start from."""
+"""`zoo train`: train an architecture as it is, for recipes to start from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from zoo_cli.commands.apply import make_request, require_compress, run, training
 @click.argument("architecture")
 @training_options
 def command(architecture: str, as_json: bool, **options: Any) -> None:
-    """Train ARCHITECTURE (unet, say) without compressing it, from random weights unless --weights names some.
+    """Train ARCHITECTURE (such as unet) without compressing it, from random weights unless --weights is given.
 
-    Interrupted with Ctrl-C or killed, the same command goes on where it stopped.
+    If it is interrupted or killed, the same command resumes it.
     """
     require_compress()
     if options["weights"] == "auto":
