@@ -1,4 +1,4 @@
-"""The fire module of SqueezeNet and its transposed form, which stand in for dense convolutions."""
+"""The fire module of SqueezeNet and its transposed form, which replace dense convolutions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from torch import Tensor, nn
 
 
 class FireModule(nn.Module):
-    """A 1 x 1 convolution to few channels, then a 1 x 1 and a k x k one side by side, concatenated.
+    """A 1 x 1 convolution to few channels, then parallel 1 x 1 and k x k convolutions, concatenated.
 
-    (N, in, H, W) -> (N, first + second, H', W'). Stride, padding and dilation belong to the expanding part; the
-    1 x 1 branch sees what the centre of the k x k kernel sees, so padding must be dilation * (k - 1) / 2.
+    (N, in, H, W) -> (N, first + second, H', W'). Stride, padding and dilation belong to the expanding part; the 1 x 1
+    branch sees what the centre of the k x k kernel sees, so padding must be dilation * (k - 1) / 2. Any activation
+    after the concatenation belongs to the network around the module.
+
     Paper: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", arXiv:1602.07360.
 
-    squeeze:    channels between the two parts.
-    expand:     channels of the 1 x 1 and of the k x k branch; one number for both.
-    activation: what follows the squeezing convolution; None for nothing. What follows the concatenation
-                belongs to the network around the module.
+    Args:
+        in_channels: input channels.
+        squeeze: channels between the two parts.
+        expand: channels (first, second) of the 1 x 1 and the k x k branch; one number for both.
+        kernel_size: k, of the second branch.
+        stride: of both branches.
+        padding: of the second branch.
+        dilation: of the second branch.
+        bias: whether the convolutions have biases.
+        padding_mode: of the second branch.
+        activation: what follows the squeezing convolution; None for nothing.
     """
 
     def __init__(
@@ -50,15 +59,22 @@ class FireModule(nn.Module):
 
 
 class TransposedFireModule(nn.Module):
-    """The fire module that up-samples: 1 x 1 to few channels, then transposed 1 x 1 and k x k, concatenated.
+    """The fire module for up-sampling: 1 x 1 to few channels, then parallel transposed 1 x 1 and k x k, concatenated.
 
     (N, in, H, W) -> (N, first + second, k*H, k*W). The stride is the kernel's size; the transposed 1 x 1 branch
-    gives one pixel of each k x k block and its bias at the others. The squeezing convolution is an ordinary
-    one, which a transposed 1 x 1 convolution of stride one is too.
-    Paper: Beheshti and Johnsson, "Squeeze U-Net: A Memory and Energy Efficient Image Segmentation Network",
-    CVPR Workshops 2020.
+    computes one pixel of each k x k block and has its bias at the others. The squeezing convolution is an ordinary
+    one, which a transposed 1 x 1 convolution of stride one is as well.
 
-    squeeze, expand, activation: as in :class:`FireModule`.
+    Paper: Beheshti and Johnsson, "Squeeze U-Net: A Memory and Energy Efficient Image Segmentation Network", CVPR
+    Workshops 2020.
+
+    Args:
+        in_channels: input channels.
+        squeeze: channels between the two parts.
+        expand: channels (first, second) of the 1 x 1 and the k x k branch; one number for both.
+        kernel_size: k, which is the stride too.
+        bias: whether the convolutions have biases.
+        activation: what follows the squeezing convolution; None for nothing.
     """
 
     def __init__(

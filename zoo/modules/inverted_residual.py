@@ -1,4 +1,4 @@
-"""The inverted residual block of MobileNetV2, which stands in for a dense convolution."""
+"""The inverted residual block of MobileNetV2, which replaces a dense convolution."""
 
 from __future__ import annotations
 
@@ -9,17 +9,27 @@ from torch import Tensor, nn
 
 
 class InvertedResidualBlock(nn.Module):
-    """A 1 x 1 convolution to many channels, a depthwise k x k one, a linear 1 x 1 one back to few.
+    """A 1 x 1 convolution to many channels, a depthwise k x k one, and a linear 1 x 1 one back to few.
 
-    (N, in, H, W) -> (N, out, H', W'). Stride, padding and dilation belong to the depthwise part. There is no
-    batch norm: what stands in for a trained convolution has it folded already, or following.
+    (N, in, H, W) -> (N, out, H', W'). Stride, padding and dilation belong to the depthwise part. There is no batch
+    norm: a trained convolution that the block replaces has its own folded already, or it follows.
+
     Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
 
-    hidden:     channels of the depthwise part.
-    activation: makes what follows the expanding and the depthwise part (nn.ReLU6 in the paper); None for nothing.
-    residual:   add the input to the result; both must have the same shape.
-    pad_first:  pad the input of the expanding part rather than that of the depthwise one. Where activations have
-                been lifted off zero, only this makes the border what it would be without them.
+    Args:
+        in_channels: input channels.
+        hidden: channels of the depthwise part.
+        out_channels: output channels.
+        kernel_size: k.
+        stride: of the depthwise part.
+        padding: of the depthwise part.
+        dilation: of the depthwise part.
+        bias: whether the convolutions have biases.
+        padding_mode: of the padding.
+        activation: makes what follows the expanding and the depthwise part (nn.ReLU6 in the paper); None for nothing.
+        residual: add the input to the result; both must have the same shape.
+        pad_first: pad the input of the expanding part instead of that of the depthwise one. If activations have been
+            shifted away from zero, only this makes the border what it would be without the shift.
     """
 
     def __init__(

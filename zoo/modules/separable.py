@@ -1,4 +1,4 @@
-"""The depthwise-separable convolution that stands in for a dense one."""
+"""The depthwise-separable convolution, which replaces a dense one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ from torch import nn
 
 
 class SeparableConv2d(nn.Sequential):
-    """A depthwise k x k convolution followed by a pointwise 1 x 1 one, nothing between the two.
+    """A depthwise k x k convolution followed directly by a pointwise 1 x 1 one.
 
-    (N, in, H, W) -> (N, out, H', W'). Stride, padding and dilation belong to the depthwise part.
+    (N, in, H, W) -> (N, out, H', W').
+
     Paper: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017.
+
+    Args:
+        in_channels: input channels.
+        out_channels: output channels.
+        kernel_size: k.
+        stride: of the depthwise part.
+        padding: of the depthwise part.
+        dilation: of the depthwise part.
+        depthwise_bias: whether the depthwise part has a bias.
+        bias: whether the pointwise part has a bias.
+        padding_mode: of the padding.
     """
 
     depthwise: nn.Conv2d

@@ -22,11 +22,18 @@ _Layer = QuantConv2d | QuantLinear
 
 
 def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], skip_layer: SkipLayer) -> int:
-    """Add to each layer's bias the mean, by channel, of what rounding takes from its result; how many were done.
+    """Add to each layer's bias the mean error, per channel, that rounding causes in its output.
 
-    module: calibrated and in eval mode. batches: (N, C, H, W) each. The layers are corrected in the order in
-    which the network runs them, each on inputs that carry the error of rounding and the corrections so far.
-    A layer without bias gets one. Layers called more than once are left, through ``skip_layer(layer, reason)``.
+    The layers are corrected in the order in which the network runs them, each on inputs that contain the rounding
+    error and the corrections so far. A layer without a bias gets one.
+
+    Args:
+        module: the network, calibrated and in eval mode; changed in place.
+        batches: (N, C, H, W) each.
+        skip_layer: called with (layer, reason) for each layer that is not corrected, being called more than once.
+
+    Returns:
+        The number of layers corrected.
     """
     device = next(module.parameters()).device
     batches = [batch.to(device) for batch in batches]
@@ -47,7 +54,7 @@ def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], skip_layer
 
 @contextlib.contextmanager
 def rounding_off(module: nn.Module) -> Iterator[None]:
-    """Let all quantizers of `module` pass values through, those of weights included."""
+    """Let all quantizers of a network pass values through while the body runs, those of weights included."""
     quantizers = [m for m in module.modules() if isinstance(m, (FakeQuantize, DynamicRound))]
     before = [quantizer.mode for quantizer in quantizers]
     for quantizer in quantizers:

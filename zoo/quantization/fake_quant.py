@@ -27,11 +27,10 @@ _LOG_SCALE_LIMITS = (-30.0, 30.0)
 
 
 def levels_of(bits: int, *, weight: bool = False, nonnegative: bool = False) -> tuple[int, int]:
-    """The lowest and the highest level of a width.
+    """Return the lowest and the highest level of a width.
 
-    Fewer than 8 bits need no sign where there are only values from 0 up; 8 bits keep it, since engines take
-    symmetric int8. Weights leave the lowest level out: engines add pairs of int8 products in int16, which
-    2 * 128 * 128 overflows.
+    Fewer than 8 bits need no sign if all values are at least 0; 8 bits keep it, since engines expect symmetric int8.
+    Weights leave the lowest level out: engines add pairs of int8 products in int16, which 2 * 128 * 128 overflows.
     """
     if nonnegative and bits < 8:
         return 0, 2**bits - 1
@@ -102,17 +101,22 @@ class FakeQuantize(nn.Module):
             self.log_scale.copy_((ranges / self.reach).log())
 
     def set_limit(self, limit: float) -> None:
-        """Let no value pass that is larger than `limit`: rounding then clips as well."""
+        """Clip values at `limit`: rounding then clips as well."""
         self.limit = limit
 
     def observe_weight(self, weight: Tensor) -> None:
-        """Choose the scale for a weight as it is now."""
+        """Choose the scale for a weight (C, ...) as it is now."""
         rows = weight if self.channels is not None else weight.reshape(1, -1)
         plain = self.observer in ("minmax", "moving-average")
         self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.reach))
 
     def make_room(self, bias: Tensor | None, input_scale: Tensor) -> None:
-        """Raise a weight's scale where `bias` in steps of input scale * weight scale would overflow int32."""
+        """Raise a weight's scale where the bias, in steps of input scale * weight scale, would overflow int32.
+
+        Args:
+            bias: (C,), or None.
+            input_scale: (1,).
+        """
         if bias is None:
             return
         with torch.no_grad():
@@ -122,12 +126,12 @@ class FakeQuantize(nn.Module):
             self.log_scale.copy_(torch.maximum(self.log_scale, lowest.clamp(min=TINY).log()))
 
     def start_observing(self) -> None:
-        """From now on record what passes."""
+        """Record the values that pass from now on."""
         self.mode = "observe"
         self._histogram = MagnitudeHistogram()
 
     def stop_observing(self) -> bool:
-        """Choose the scale from what was recorded and round from now on. False if only zeros were seen."""
+        """Choose the scale from what was recorded, and round from now on. Return False if only zeros were seen."""
         histogram, self._histogram = self._histogram, None
         self.mode = "quantize"
         if histogram is None or histogram.largest <= TINY:

@@ -25,9 +25,9 @@ _TERNARY_THRESHOLD = 0.7
 
 
 def saturating_levels(bits: int, *, weight: bool, nonnegative: bool) -> tuple[int, int]:
-    """Two's complement in `bits`, the sign being one of them; without a sign where there is none.
+    """Return the range of two's complement in `bits` with the sign; without it if there are no negative values.
 
-    At 8 bits an activation keeps its sign and a weight leaves -128 out, as engines want it.
+    At 8 bits an activation keeps its sign and a weight leaves -128 out, as engines expect.
     """
     if nonnegative and bits < 8:
         return 0, 2**bits - 1
@@ -36,7 +36,7 @@ def saturating_levels(bits: int, *, weight: bool, nonnegative: bool) -> tuple[in
 
 
 def paper_levels(ibits: int, fbits: int, *, nonnegative: bool) -> tuple[int, int]:
-    """Sign and magnitude as published: the sign is beside the bits, and the fraction may round up to 1."""
+    """Return the range of sign and magnitude as published: a separate sign, and a fraction that may round up to 1."""
     high = 2 ** (ibits + fbits) if fbits else 2**ibits - 1
     return (0 if nonnegative else -high), high
 
@@ -132,9 +132,15 @@ class FixedPointQuantizer(_Scaled):
 
 
 def paper_round(x: Tensor, scale: Tensor, ibits: int, fbits: int) -> Tensor:
-    """The paper's to_fixed_point of x in units of 2^fbits * `scale`, with a straight-through gradient.
+    """Apply the paper's to_fixed_point to x in units of 2^fbits * `scale`, with a straight-through gradient.
 
-    The gradient of `scale` is that of learned step sizes. In the type of `x`.
+    The gradient of `scale` is that of learned step sizes.
+
+    Args:
+        x: any shape; the result has its shape and type.
+        scale: (1,), or (C,) for slices along dimension 0.
+        ibits: bits before the point.
+        fbits: bits after the point.
     """
     unit = along_channels(scale, x) * 2.0**fbits
     u = x.float() / unit
@@ -142,7 +148,7 @@ def paper_round(x: Tensor, scale: Tensor, ibits: int, fbits: int) -> Tensor:
 
 
 def to_fixed_point(x: Tensor, ibits: int, fbits: int) -> Tensor:
-    """The published function: sign(x) * (q(floor|x|, ibits) + q(|x| - floor|x|, fbits)), where
+    """Apply the published function to each element: sign(x) * (q(floor|x|, ibits) + q(|x| - floor|x|, fbits)), where
 
     q(v, n) = round(min(v, 2^n - 1) * 2^n) / 2^n.
     """

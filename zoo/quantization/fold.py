@@ -22,11 +22,11 @@ SkipLayer = Callable[[str, str], None]
 
 
 class ShiftedRelu(nn.Module):
-    """A ReLU and the batch norm after it: what is left of them when the norm's scale went into the layer before.
+    """A ReLU and the batch norm after it, once the norm's scale has been absorbed by the layer before.
 
-    For a scale a and a shift b of a channel, ``a * relu(x) + b`` is the greater of ``a * x + b`` and ``b`` if
-    a > 0, and the lesser of them otherwise. The layer before gives ``a * x + b``; `shift` is b. Any shape whose
-    second dimension is the channel.
+    For a scale a and a shift b of a channel, ``a * relu(x) + b`` is the greater of ``a * x + b`` and ``b`` if a > 0,
+    and the lesser of them otherwise. The layer before computes ``a * x + b``; `shift` is b. Any shape whose second
+    dimension is the channel.
     """
 
     negative: Tensor
@@ -49,7 +49,7 @@ class ShiftedRelu(nn.Module):
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Whether a convolution or linear layer uses its weight as it is, and pads as its base class does.
+    """Return whether a convolution or linear layer uses its weight as it is, and pads as its base class does.
 
     Subclasses may standardise the weight, parametrizations compute it, and some pad by the input's size.
     """
@@ -65,13 +65,18 @@ def is_plain(layer: nn.Module) -> bool:
 
 
 def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
-    """Fold every batch norm that follows a layer of its own; returns how many.
+    """Fold every batch norm that follows a layer of its own; exact up to rounding, in eval mode.
 
-    The scale of one that follows a layer and its ReLU goes into the layer, the shift into a
-    :class:`ShiftedRelu`. One that follows something else becomes a 1 x 1 depthwise convolution, which integers
-    can compute too.
-    One without running statistics depends on its batch, and is left and reported through
-    ``skip_layer(layer, reason)``. Exact up to rounding, in eval mode.
+    If the norm follows a layer and its ReLU, the scale goes into the layer and the shift into a :class:`ShiftedRelu`.
+    If it follows something else, it becomes a 1 x 1 depthwise convolution, which integers can compute too. A norm
+    without running statistics depends on its batch and stays.
+
+    Args:
+        module: a traced network, changed in place.
+        skip_layer: called with (layer, reason) for each norm that stays.
+
+    Returns:
+        The number of norms folded.
     """
     _split_fused_activations(module)
     calls = Counter(node.target for node in module.graph.nodes if node.op == "call_module")

@@ -56,16 +56,18 @@ class Pad(nn.Module):
 
 
 def lower_operators(module: fx.GraphModule, skip_layer: SkipLayer) -> None:
-    """Rewrite what has an equivalent that runs in int8. Weights are taken over, never initialised afresh.
+    """Rewrite operators as equivalents that run in int8; weights are taken over, never initialised again.
 
     - ``ConvTranspose2d`` whose stride is its kernel, or larger: a 1 x 1 convolution and a :class:`DepthToSpace`;
     - a convolution and the pixel shuffle after it: the same with the channels reordered;
-    - padding other than with zeros: a pad of its own before the convolution;
+    - padding other than with zeros: a separate pad before the convolution;
     - SiLU: a sigmoid and a product;
     - the mean over height and width, adaptive average pooling to 1 x 1: global average pooling;
-    - dropout and identities vanish.
+    - dropout and identities are removed.
 
-    Transposed convolutions of other forms stay as they are and are reported through ``skip_layer(layer, reason)``.
+    Args:
+        module: a traced network, changed in place.
+        skip_layer: called with (layer, reason) for transposed convolutions of other forms, which stay as they are.
     """
     for node in list(module.graph.nodes):
         if node.op == "call_module":
@@ -93,7 +95,7 @@ def lower_operators(module: fx.GraphModule, skip_layer: SkipLayer) -> None:
 
 
 def argument(node: fx.Node, position: int, name: str) -> Any:
-    """An argument given by position or by name; None if it is not given."""
+    """Return an argument given by position or by name; None if it is not given."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(name)
 
 
@@ -130,10 +132,10 @@ def _lower_transposed(
 
 
 def as_pointwise(conv: nn.ConvTranspose2d) -> nn.Conv2d:
-    """The 1 x 1 convolution which, followed by DepthToSpace(k), is the transposed one of stride k.
+    """Return the 1 x 1 convolution which, followed by DepthToSpace(k), equals the transposed one of stride k.
 
     (in, out, k, k) -> (k * k * out, in, 1, 1): output channel (k * i + j) * out + c is pixel (i, j) of c. A kernel
-    smaller than the stride, which reaches no other pixel of its block, counts as one with zeros there.
+    smaller than the stride, which does not reach the other pixels of its block, counts as one with zeros there.
     """
     size, missing = conv.stride[0], conv.stride[0] - conv.kernel_size[0]
     outputs = conv.out_channels * size * size

@@ -37,8 +37,13 @@ class Magnitudes:
 
     Memory is constant however many values are added.
 
-    largest: the largest magnitude. average: the running mean of each picture's largest. zeros: how many
-    values were exactly 0, which no scale rounds.
+    Attributes:
+        counts: (BINS,).
+        limit: the upper end of the last bin.
+        largest: the largest magnitude.
+        average: the running mean of each image's largest magnitude.
+        zeros: how many values were exactly 0, which no scale rounds.
+        pictures: how many images were added.
     """
 
     def __init__(self) -> None:
@@ -58,7 +63,7 @@ class Magnitudes:
             self.counts += np.histogram(magnitudes, BINS, (0.0, self.limit))[0]
 
     def note_maxima(self, maxima: list[float]) -> bool:
-        """Take in the largest magnitude of each picture; False if none of them is more than nothing."""
+        """Add the largest magnitude of each image; return False if all of them are zero."""
         for largest in maxima:
             self.pictures += 1
             self.average += (largest - self.average) * max(MOMENTUM, 1 / self.pictures)
@@ -75,8 +80,9 @@ class Magnitudes:
         return True
 
     def range(self, observer: Observer, levels: int, percentile: float = PERCENTILE) -> float:
-        """The range, up to the largest magnitude, that `observer` chooses for `levels` steps from 0; 0 if
-        nothing but zeros was seen. `lsq`, which learns, starts from that of `mse`.
+        """Return the range, up to the largest magnitude, that `observer` chooses for `levels` steps from 0.
+
+        It is 0 if only zeros were seen. `lsq`, which learns, starts from the range of `mse`.
         """
         if self.limit == 0.0:
             return 0.0
@@ -89,7 +95,7 @@ class Magnitudes:
         return self.least_divergence(levels) if observer == "entropy" else self.least_error(levels)
 
     def percentile(self, share: float) -> float:
-        """The range that holds `share` per cent of the magnitudes other than 0."""
+        """Return the range that holds `share` per cent of the magnitudes other than 0."""
         counts = self._without_zeros()
         sums = counts.cumsum()
         wanted = sums[-1] * share / 100
@@ -98,7 +104,7 @@ class Magnitudes:
         return min(self.largest, (index + float(inside)) * self.limit / BINS)
 
     def least_error(self, levels: int) -> float:
-        """The range whose `levels` steps give the least squared error."""
+        """Return the range whose `levels` steps have the least squared error."""
         centres = (np.arange(BINS) + 0.5) * (self.limit / BINS)
         seen = self.counts > 0
         centres, counts = centres[seen], self.counts[seen]

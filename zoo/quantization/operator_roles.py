@@ -62,7 +62,7 @@ _JOIN: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.concatenate})
 
 
 def is_float_tensor(node: fx.Node) -> bool:
-    """Whether the node's value is a floating-point tensor, or a sequence of them."""
+    """Return whether the node's value is a floating-point tensor, or a sequence of them."""
     meta = node.meta.get("tensor_meta")
     if isinstance(meta, (tuple, list)) and not hasattr(meta, "dtype"):
         return bool(meta) and all(getattr(m, "dtype", None) and m.dtype.is_floating_point for m in meta)
@@ -70,12 +70,12 @@ def is_float_tensor(node: fx.Node) -> bool:
 
 
 def gives_sequence(node: fx.Node) -> bool:
-    """Whether the node gives several tensors (chunk, split)."""
+    """Return whether the node's value is several tensors (chunk, split)."""
     return not hasattr(node.meta.get("tensor_meta"), "dtype")
 
 
 def role_of(node: fx.Node, module: fx.GraphModule) -> OperatorRole:
-    """What `node` is; its shapes must have been propagated."""
+    """Return the role of a node; its shapes must have been propagated."""
     if node.op == "output" or not is_float_tensor(node):
         return OperatorRole.NOTHING
     if node.op in ("placeholder", "get_attr"):
@@ -135,7 +135,7 @@ def _kind_of_function(
 
 
 def is_nonnegative(node: fx.Node, module: fx.GraphModule) -> bool:
-    """Whether the values of `node` cannot be less than 0."""
+    """Return whether the values of a node cannot be less than 0."""
     if node.op == "call_module":
         return isinstance(module.get_submodule(str(node.target)), (nn.ReLU, nn.Hardtanh, nn.Sigmoid)) and (
             role_of(node, module) is not OperatorRole.FLOAT
@@ -148,7 +148,7 @@ def is_nonnegative(node: fx.Node, module: fx.GraphModule) -> bool:
 
 
 def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:
-    """The largest value a rectification lets pass; None if there is no bound."""
+    """Return the largest value that a rectification lets pass; None if there is no bound."""
     if node.op == "call_module":
         child = module.get_submodule(str(node.target))
         return float(child.max_val) if isinstance(child, nn.Hardtanh) else None

@@ -48,12 +48,20 @@ class _Plan:
 
 
 def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer: SkipLayer) -> int:
-    """Insert quantizers made by `make` into the graph; returns how many scales there are.
+    """Insert quantizers of activations into a graph.
 
-    Inputs and results of everything engines compute in int8 are quantized. Pass-through operators and
-    concatenations share the scale of their inputs. A rectification is left to fuse with the operator before
-    it: the quantizer comes after it. The output of the network stays in float, since 8 bits would cost image
-    networks several dB. What else stays in float is reported through ``skip_layer(layer, reason)``.
+    Inputs and results of everything that engines compute in int8 are quantized. Pass-through operators and
+    concatenations share the scale of their inputs. A rectification is left to fuse with the operator before it: the
+    quantizer comes after it. The output of the network stays in float, since 8 bits would cost image networks several
+    dB.
+
+    Args:
+        module: a graph with quantized weights, changed in place.
+        make: makes a quantizer for the tensors that share a scale.
+        skip_layer: called with (layer, reason) for what else stays in float.
+
+    Returns:
+        The number of scales.
     """
     plan = _plan(module)
     _report(module, plan, skip_layer)

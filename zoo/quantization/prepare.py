@@ -81,11 +81,19 @@ class QuantizationConfig:
 def prepare(
     model: nn.Module, context: Context, scheme: Scheme | None = None, technique: str = "qat"
 ) -> fx.GraphModule:
-    """A graph of `model` with batch norms folded, operators lowered and quantizers inserted.
+    """Return a graph of a network with batch norms folded, operators lowered and quantizers inserted.
 
-    The graph takes over the model's parameters under the names they have. Scales are not set yet: call
-    :func:`calibrate`, or load a state dict. What stays in float goes to ``context.skip_layer(technique, ...)``.
-    Raises ZooError if torch.fx cannot trace the network, or nothing in it can be quantized.
+    The graph takes over the network's parameters under their names. Scales are not set yet: call :func:`calibrate`,
+    or load a state dict.
+
+    Args:
+        model: the network.
+        context: gives the example input; receives the layers that stay in float.
+        scheme: which quantizers to insert; by default those of `qat`.
+        technique: id of the technique, for reports.
+
+    Raises:
+        ZooError: torch.fx cannot trace the network, or nothing in it can be quantized.
     """
     scheme = scheme or QuantizationConfig()
     skip_layer = partial(context.skip_layer, technique)
@@ -99,7 +107,7 @@ def prepare(
 def quantize_weights(
     model: nn.Module, context: Context, scheme: Scheme, skip_layer: SkipLayer
 ) -> fx.GraphModule:
-    """The first half of :func:`prepare`: everything but the quantizers of activations."""
+    """Return the result of the first half of :func:`prepare`: everything except the quantizers of activations."""
     module = trace(model, context.example_input)
     fold_batch_norms(module, skip_layer)
     propagate_shapes(module, context.example_input)
@@ -112,7 +120,7 @@ def quantize_weights(
 
 
 def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers whose weights can be quantized, by path, in the order in which the network first runs them."""
+    """Return the layers whose weights can be quantized, by path, in the order in which the network first runs them."""
     layers: dict[str, nn.Conv2d | nn.Linear] = {}
     for node in module.graph.nodes:
         layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -138,7 +146,7 @@ def _quantize_weights(module: fx.GraphModule, scheme: Scheme, skip_layer: SkipLa
 
 
 def calibration_batches(context: Context, technique: str, what: str = "ranges") -> list[Tensor]:
-    """Batches to set `what` from, (N, C, H, W) each: the example input, with a note, where there is no data."""
+    """Return the batches to set `what` from, (N, C, H, W) each; without data, the example input, with a note."""
     if context.calibration is not None:
         return list(context.calibration())
     context.report.note(f"{technique}: no calibration data, the {what} come from the one example input")
@@ -146,9 +154,17 @@ def calibration_batches(context: Context, technique: str, what: str = "ranges") 
 
 
 def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
-    """Set the activations' scales from what the float network computes on `batches`, (N, C, H, W) each.
+    """Set the activations' scales from what the float network computes on some batches.
 
-    Returns the number of batches. Raises ZooError if there is none.
+    Args:
+        module: from :func:`prepare`.
+        batches: (N, C, H, W) each.
+
+    Returns:
+        The number of batches.
+
+    Raises:
+        ZooError: there are no batches.
     """
     quantizers = [m for m in module.modules() if isinstance(m, FakeQuantize)]
     activations = [q for q in quantizers if not q.weight]

@@ -9,7 +9,7 @@ from zoo.quantization.observers import BINS, TINY, Magnitudes
 
 
 class MagnitudeHistogram(Magnitudes):
-    """The same counts, of tensors, and quicker."""
+    """The same counts, of tensors, computed in torch."""
 
     def add(self, values: Tensor) -> None:  # type: ignore[override]
         """Count the magnitudes of `values`, (N, ...); those that are not finite are left out."""
@@ -23,12 +23,12 @@ class MagnitudeHistogram(Magnitudes):
 
 
 def channel_maxima(weight: Tensor) -> Tensor:
-    """Largest magnitude of each output channel (dimension 0). (C, ...) -> (C,)"""
+    """Return the largest magnitude of each output channel (dimension 0): (C, ...) to (C,)."""
     return weight.detach().float().abs().flatten(1).amax(1)
 
 
 def best_channel_ranges(weight: Tensor, levels: int) -> Tensor:
-    """Per output channel, the range whose `levels` steps give the least squared error. (C, ...) -> (C,)"""
+    """Return the range of each output channel whose `levels` steps have the least squared error: (C, ...) to (C,)."""
     rows = weight.detach().float().flatten(1)
     largest = channel_maxima(weight)
     best, best_error = largest.clone(), torch.full_like(largest, float("inf"))
@@ -44,7 +44,7 @@ def best_channel_ranges(weight: Tensor, levels: int) -> Tensor:
 
 
 def without_empty_channels(ranges: Tensor) -> Tensor:
-    """`ranges` with a usable value for channels that are all (or as good as) zero.
+    """Return ranges (1,) or (C,) with a usable value for channels that are all, or nearly, zero.
 
     A scale of 0 divides by zero, and a minute one overflows the int32 bias of the integer convolution.
     """

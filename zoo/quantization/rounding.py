@@ -16,11 +16,17 @@ _HALF = 0.5 + 1e-3
 
 
 def fake_round(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
-    """scale * clamp(round(x / scale), low, high), computed in float32, in the type and layout of `x`.
+    """Return scale * clamp(round(x / scale), low, high), computed in float32, in the type and layout of `x`.
 
-    `scale` is (1,) for the whole tensor or (C,) for slices along dimension 0; its gradient is that of LSQ
-    without the factor 1 / sqrt(n * levels). That factor balances plain gradient descent; Adam steps by the
-    same share whatever the gradient's size, as long as it is well above Adam's epsilon.
+    The gradient of the scale is that of LSQ without the factor 1 / sqrt(n * levels). That factor balances plain
+    gradient descent; Adam takes the same step whatever the gradient's size, as long as it is well above Adam's
+    epsilon.
+
+    Args:
+        x: any shape.
+        scale: (1,) for the whole tensor, or (C,) for slices along dimension 0.
+        low: the lowest level.
+        high: the highest level.
     """
     return cast(Tensor, _FakeRound.apply(x, scale, low, high))
 
@@ -59,7 +65,7 @@ class _FakeRound(torch.autograd.Function):
 
 
 def along_channels(scale: Tensor, x: Tensor) -> Tensor:
-    """`scale`, (1,) or (C,), in a shape that multiplies `x` along dimension 0."""
+    """Return a scale, (1,) or (C,), in a shape that multiplies `x` along dimension 0."""
     return scale.view(-1, *(1,) * (x.ndim - 1)) if scale.numel() > 1 else scale
 
 

@@ -31,7 +31,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def on_device_of(model: nn.Module, batch: Tensor) -> Tensor:
-    """Return a batch (any shape) on the device of the network's first parameter."""
+    """Return a batch, (N, ...), on the device of the network's first parameter."""
     parameter = next(model.parameters(), None)
     return batch if parameter is None else batch.to(parameter.device)
 

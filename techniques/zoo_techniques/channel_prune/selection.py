@@ -27,7 +27,13 @@ from zoo.surgery.reconstruction import dense_weight
 
 @dataclass(frozen=True)
 class Pool:
-    """Groups that compete with each other: their labels, and the layers whose outputs they are."""
+    """Groups that compete with each other: those whose channels are outputs of the same layers.
+
+    Attributes:
+        name: the first of these layers.
+        groups: the groups.
+        channels: for each group, how many channels of a layer it has.
+    """
 
     name: str
     groups: tuple[int, ...]
@@ -35,7 +41,7 @@ class Pool:
 
 
 def find_pools(dependencies: ChannelDependencies) -> list[Pool]:
-    """The pools that may lose groups, in order of execution."""
+    """Return the pools that may lose groups, in order of execution."""
     made = [part for part in dependencies.slices.values() if part.kind == "out"]
     makers: dict[int, dict[str, None]] = {}
     for part in made:
@@ -62,15 +68,19 @@ def find_pools(dependencies: ChannelDependencies) -> list[Pool]:
 
 
 def by_norm(dependencies: ChannelDependencies, order: int) -> dict[int, float]:
-    """L1 or L2 norm of the weights that make a group, mean over the layers that do.
+    """Rank groups by the L1 or L2 norm of the weights that produce them, mean over the layers that do.
 
     Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
+
+    Args:
+        dependencies: the network's channels.
+        order: 1 or 2.
     """
     return _mean_over_layers(dependencies, "out", lambda part: _rows(part).flatten(1).norm(p=order, dim=1))
 
 
 def by_scale(dependencies: ChannelDependencies) -> dict[int, float]:
-    """Magnitude of the scales of the norms behind a group; groups without a norm are not in it.
+    """Rank groups by the magnitude of the scales of the norms that follow them; groups without a norm are left out.
 
     Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017.
     """
@@ -85,9 +95,14 @@ def by_scale(dependencies: ChannelDependencies) -> dict[int, float]:
 def by_contribution(
     dependencies: ChannelDependencies, model: nn.Module, batches: Iterable[Tensor]
 ) -> dict[int, float]:
-    """Variance that a group brings into the outputs of the layers that take it.
+    """Rank groups by the variance that they contribute to the outputs of the layers that read them.
 
-    What is left of a channel's removal once the layers' biases have made good its mean.
+    This is the effect of removing a channel once the layers' biases compensate for its mean.
+
+    Args:
+        dependencies: the network's channels.
+        model: the network that was traced.
+        batches: calibration images, (N, C, H, W) each.
     """
     takers = {part.owner: part for part in dependencies.slices.values() if part.kind in ("in", "depthwise")}
     sums: dict[nn.Module, tuple[Tensor, Tensor, int]] = {}
@@ -117,11 +132,17 @@ def by_contribution(
 def by_gradient(
     dependencies: ChannelDependencies, model: nn.Module, batches: Iterable[Tensor], seed: int
 ) -> dict[int, float]:
-    """Squared change of the network's output to first order when a group's weights go to zero.
+    """Rank groups by the squared change of the network's output, to first order, when their weights become zero.
 
-    The squared norm of the change is the mean of its squared products with random signs (Hutchinson). After
-    Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, with the output for the loss,
-    so that no labels are needed.
+    The squared norm of the change is the mean of its squared products with random signs (Hutchinson). After Molchanov
+    et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, with the output in place of the loss, so that
+    no labels are needed.
+
+    Args:
+        dependencies: the network's channels.
+        model: the network that was traced.
+        batches: calibration images, (N, C, H, W) each.
+        seed: of the random signs.
     """
     generator = torch.Generator().manual_seed(seed)
     modes = {module: module.training for module in model.modules()}
@@ -184,9 +205,14 @@ def _mean_over_layers(
 def choose(
     pools: Sequence[Pool], importance: Mapping[int, float], ratio: float, *, globally: bool, round_to: int
 ) -> set[int]:
-    """The groups to remove: the least important share of each pool, or of all pools together.
+    """Return the groups to remove: the least important share of each pool, or of all pools together.
 
-    Pools keep a tenth of their groups at least, and a multiple of `round_to` channels where they have as many.
+    Args:
+        pools: the pools to choose from; each keeps at least a tenth of its groups.
+        importance: of each group.
+        ratio: the share to remove, in [0, 1].
+        globally: whether all pools are ranked together, each group by its importance over its pool's mean.
+        round_to: pools keep a multiple of this number of channels, where they have that many.
     """
     relative: dict[int, float] = {}
     for pool in pools:
@@ -212,10 +238,16 @@ def choose(
 def choose_within(
     dependencies: ChannelDependencies, wanted: float, pools: Sequence[Pool], at: Callable[[float], set[int]]
 ) -> set[int]:
-    """The groups to remove so that at most `wanted` multiplications stay, and not many fewer.
+    """Return the groups to remove so that at most `wanted` multiply-accumulates stay, and not many fewer.
 
-    at: the groups removed at a ratio, more at a larger one. The smallest ratio that does it is found by bisection;
-    rounding makes large steps, so pools that need not take the last one are given back what it took.
+    The smallest sufficient ratio is found by bisection. Rounding makes large steps, so pools that need not take the
+    last step get back what it removed.
+
+    Args:
+        dependencies: the network's channels.
+        wanted: multiply-accumulates that may stay.
+        pools: the pools to choose from.
+        at: returns the groups removed at a ratio, more at a larger one.
     """
     low, high = 0.0, 1.0
     while high - low > 1e-3:
@@ -233,7 +265,7 @@ def choose_within(
 
 
 def count_macs(dependencies: ChannelDependencies, removed: AbstractSet[int] = frozenset()) -> int:
-    """Multiply-accumulates of the layers that were labelled, on the example input, without the groups in `removed`."""
+    """Return the multiply-accumulates of the labelled layers on the example input, without the groups in `removed`."""
     total = 0
     for layer, positions in dependencies.positions.items():
         weights = cast(Tensor, layer.weight).numel()

@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChannelPruneConfig:
-    """ratio:      share of the channels that goes; half of them if neither `ratio` nor `macs` is given.
-    macs:       share of the multiply-accumulates that may stay; the ratio follows from it.
-    importance: what the channels are ranked by: "output", the variance they bring into the layers that take
-                them; "taylor", what they change in the network's output to first order; "l1" and "l2", the norm
-                of their weights; "bn", the scale of the batch norm behind them.
-    scope:      "layer" takes the same share of every layer; "net" ranks all channels together, each by its
-                importance over the mean of its layer.
-    round_to:   layers keep a multiple of so many channels, where they have as many.
-    refine:     fit the layers that are left to calibration activations.
-    images:     calibration pictures to rank and to fit on.
+    """Options of `channel-prune`.
+
+    Attributes:
+        ratio: share of the channels to remove; half of them if neither `ratio` nor `macs` is given.
+        macs: share of the multiply-accumulates that may stay; the ratio follows from it.
+        importance: what the channels are ranked by: "output", the variance they bring into the layers that
+            take them; "taylor", what they change in the network's output to first order; "l1" and "l2", the
+            norm of their weights; "bn", the scale of the batch norm behind them.
+        scope: "layer" takes the same share of every layer; "net" ranks all channels together, each by its
+            importance over the mean of its layer.
+        round_to: layers keep a multiple of this number of channels, where they have that many.
+        refine: fit the layers that are left to calibration activations.
+        images: calibration images to rank and to fit on.
     """
 
     ratio: float | None = option(
@@ -57,7 +60,7 @@ class ChannelPruneConfig:
 
 
 class ChannelPrune(Technique):
-    """Removes whole channels, with everything that depends on them, and fits what is left by least squares."""
+    """Remove whole channels, with everything that depends on them, and refit the remaining layers by least squares."""
 
     id: ClassVar[str] = "channel-prune"
     summary: ClassVar[str] = "remove the least important channels, and refit the remaining layers"
@@ -69,7 +72,7 @@ class ChannelPrune(Technique):
     config: ChannelPruneConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """The same network with fewer channels. Raises ZooError if none can be removed."""
+        """Return the network with fewer channels. Raises ZooError if none can be removed."""
         from zoo.cost import model_cost
         from zoo.surgery import trace
         from zoo.surgery.dependency import ChannelDependencies, remove_groups

@@ -44,15 +44,18 @@ def separate(
     positions: int = 8192,
     seed: int = 0,
 ) -> tuple[SeparableConv2d, float]:
-    """The depthwise-separable convolution nearest to a dense one, and its relative error.
+    """Return the depthwise-separable convolution nearest to a dense one, and its relative error.
 
-    conv:      groups=1; stride, padding, dilation, padding mode, bias or none, dtype and device are kept.
-    inputs:    (N, in, H, W) typical inputs; None for the data-free split.
-    targets:   (N, out, H', W') the outputs wanted; None for those of `conv` on `inputs`.
-    positions: at most so many output positions, drawn at random with `seed`, are used.
+    Args:
+        conv: a convolution without groups; stride, padding, dilation, padding mode, bias, type and device are kept.
+        inputs: typical inputs, (N, in, H, W); None for the split of the weights alone.
+        targets: the outputs wanted, (N, out, H', W'); None for those of `conv`.
+        positions: at most this many output positions, drawn at random, are used.
+        seed: positions are drawn with it.
 
-    The error is the root mean square of what is missed over that of what is wanted: outputs at the positions
-    used, or weights without inputs. On those positions it is never above that of the data-free split.
+    Returns:
+        The convolution, and the root mean square of what is missed over that of what is wanted: outputs at the
+        positions used, or weights without inputs. On those positions it is never above that of the split.
     """
     separable = split_rank_one(conv)
     if inputs is None:
@@ -71,9 +74,9 @@ def separate(
 
 @torch.no_grad()
 def split_rank_one(conv: nn.Conv2d) -> SeparableConv2d:
-    """The separable convolution whose product is nearest to the dense weight in the Frobenius norm.
+    """Return the separable convolution whose product is nearest to the dense weight in the Frobenius norm.
 
-    The depthwise and the pointwise part of each channel get equal norms; the sum of a depthwise kernel is not
+    The depthwise and the pointwise part of each channel get equal norms, and the sum of a depthwise kernel is not
     negative. The bias goes to the pointwise part; the depthwise bias, there only if `conv` has one, is zero.
     """
     biased = conv.bias is not None
@@ -104,14 +107,14 @@ def split_rank_one(conv: nn.Conv2d) -> SeparableConv2d:
 
 
 def merged_weight(separable: SeparableConv2d) -> Tensor:
-    """The dense weight (out, in, k, k) that a separable convolution computes with, in float64."""
+    """Return the dense weight, (out, in, k, k) in float64, that a separable convolution computes with."""
     depthwise = separable.depthwise.weight.detach().double()[:, 0]
     pointwise = separable.pointwise.weight.detach().double()[:, :, 0, 0]
     return torch.einsum("oc,cij->ocij", pointwise, depthwise)
 
 
 def weight_error(conv: nn.Conv2d, separable: SeparableConv2d) -> float:
-    """Relative error of the weights in the Frobenius norm, in [0, 1) after the rank-1 split."""
+    """Return the relative error of the weights in the Frobenius norm; in [0, 1) after the rank-1 split."""
     weight = conv.weight.detach().double()
     return relative_error(
         float((weight - merged_weight(separable)).square().sum()), float(weight.square().sum())
@@ -122,13 +125,21 @@ def weight_error(conv: nn.Conv2d, separable: SeparableConv2d) -> float:
 def refine_split(
     separable: SeparableConv2d, moments: SeparableStatistics, *, ridge: float = 1e-3, rounds: int = 8
 ) -> float:
-    """Refine a rank-1 split by alternating least squares on the moments gathered; return the relative error.
-
-    ridge:  lambda over the mean variance of a patch element.
-    rounds: at most so many alternations; they end when one lowers the error by less than a thousandth.
+    """Refine a rank-1 split by alternating least squares on the statistics gathered.
 
     If nothing better is found, only the bias is fitted.
-    Raises ZooError if the activations are not finite.
+
+    Args:
+        separable: the split, changed in place.
+        moments: the statistics.
+        ridge: lambda over the mean variance of a patch element.
+        rounds: at most this many alternations; they end when one lowers the error by less than a thousandth.
+
+    Returns:
+        The relative error.
+
+    Raises:
+        ZooError: the activations are not finite.
     """
     problem = moments.problem(ridge)
     kernels = moments.kernels.clone()
@@ -171,20 +182,22 @@ class SeparableReplacement:
         self._moments: SeparableStatistics | None = None
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Add the data of one image, (1, in, H, W), at some positions; see the protocol."""
         if self._moments is None:
             self._moments = SeparableStatistics(self._conv, self._separable)
         self._moments.add(image, at, targets)
 
     def build(self) -> tuple[nn.Module, float] | str:
+        """Return the separable convolution and its relative error."""
         if self._moments is None:
             return self._separable, weight_error(self._conv, self._separable)
         return self._separable, refine_split(self._separable, self._moments)
 
 
 class SeparableStatistics:
-    """Moments of a dense convolution's patches, to fit its separable stand-in on.
+    """Statistics of a dense convolution's patches, to fit its separable form to.
 
-    If the patches are too wide to hold their moments, the depthwise outputs of the rank-1 split take their place.
+    If patches are too wide for their moments to be held, the depthwise outputs of the rank-1 split take their place.
     """
 
     def __init__(self, conv: nn.Conv2d, separable: SeparableConv2d) -> None:
@@ -201,9 +214,12 @@ class SeparableStatistics:
 
     @torch.no_grad()
     def add(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
-        """Take in one image (1, in, H, W) at the flat output positions `at`.
+        """Add the data of one image.
 
-        targets: (positions, out) outputs wanted there; None for those of the dense convolution.
+        Args:
+            image: an input, (1, in, H, W).
+            at: (positions,) flat indices into the output.
+            targets: (positions, out) outputs wanted there; None for those of the dense convolution.
         """
         seen = extract_patches(self._conv, image, at).float().cpu()
         if not self.whole:
@@ -213,19 +229,20 @@ class SeparableStatistics:
         self._moments.add(seen.flatten(1)[:, None], targets)
 
     def target_power(self) -> float:
-        """Mean square of the outputs wanted, summed over channels."""
+        """Return the mean square of the wanted outputs, summed over channels."""
         return self._moments.target_power()
 
     def problem(self, ridge: float) -> SeparableProblem:
-        """The least-squares problem that everything taken in defines; nothing can be taken in afterwards.
+        """Return the least-squares problem that the data defines; nothing can be added afterwards.
 
-        Raises ZooError if the activations are not finite.
+        Raises:
+            ZooError: the activations are not finite.
         """
         return SeparableProblem(self._moments.problem(ridge), self.kernels.shape[1])
 
 
 class SeparableProblem:
-    """The least squares of `reconstruction.statistics` for W^ = pointwise (out, in) * kernels (in, taps)."""
+    """The least-squares problem for W^ = pointwise (out, in) * kernels (in, taps)."""
 
     def __init__(self, problem: LeastSquares, taps: int) -> None:
         self._problem = problem
@@ -246,15 +263,20 @@ class SeparableProblem:
         return torch.einsum("oi,it->oit", pointwise, kernels).flatten(1)[None]
 
     def missed(self, kernels: Tensor, pointwise: Tensor) -> float:
-        """Mean square output error on the data, summed over output channels, with the best bias."""
+        """Return the mean square output error on the data with the best bias, summed over output channels.
+
+        Args:
+            kernels: (in, taps).
+            pointwise: (out, in).
+        """
         return self._problem.error(self._merged(kernels, pointwise))
 
     def best_bias(self, kernels: Tensor, pointwise: Tensor) -> Tensor | None:
-        """The best bias (out,), or None."""
+        """Return the best bias (out,) for kernels (in, taps) and pointwise weights (out, in), or None."""
         return self._problem.bias(self._merged(kernels, pointwise))
 
     def solve_pointwise(self, kernels: Tensor) -> tuple[Tensor, float]:
-        """The best pointwise weight (out, in) for given kernels, none of them zero, and the objective then."""
+        """Return the best pointwise weights (out, in) for kernels (in, taps), none of them zero, and the objective."""
         columns = self._second.view(-1, self._channels, self._taps)
         seen = torch.zeros(len(columns), self._channels, dtype=torch.float64)
         for tap in range(self._taps):  # tap by tap, to need no second copy of the moments
@@ -267,9 +289,13 @@ class SeparableProblem:
         return pointwise, self._without - float((pointwise.T * goal).sum())
 
     def improve_kernels(self, kernels: Tensor, pointwise: Tensor) -> None:
-        """One sweep over the channels, each kernel set to the best one given all others; in place.
+        """Set each kernel in turn to the best one given all others, in place.
 
-        Afterwards every kernel has norm one, which the next pointwise solution makes good.
+        Afterwards every kernel has norm one, which the next pointwise solution compensates for.
+
+        Args:
+            kernels: (in, taps).
+            pointwise: (out, in).
         """
         weights = pointwise.T @ pointwise
         goal = torch.einsum("oi,oit->it", pointwise, self._goal)

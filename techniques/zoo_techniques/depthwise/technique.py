@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DepthwiseConfig:
-    """which:      the convolutions to replace. Those that hang together in one block are paired in definition
-                order: "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ...
-                A convolution's block is the innermost module that contains it and another candidate.
-    min_kernel: least longer side of a kernel to replace, pixels.
-    refine:     fit the replacements to calibration activations, where there are any.
-    images:     calibration pictures to fit on.
-    bias:       which parts have a bias, where the dense convolution has one. The depthwise part's can be moved
-                into the pointwise part's without changing anything.
+    """Options of `depthwise`.
+
+    Attributes:
+        which: the convolutions to replace. Those that hang together in one block are paired in definition
+            order: "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ... A convolution's
+            block is the innermost module that contains it and another candidate.
+        min_kernel: minimum of a kernel's longer side, in pixels, for it to be replaced.
+        refine: fit the replacements to calibration activations, if there are any.
+        images: calibration images to fit on.
+        bias: which parts have a bias, where the dense convolution has one. The depthwise part's can be
+            moved into the pointwise part's without changing anything.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
@@ -36,7 +39,7 @@ class DepthwiseConfig:
 
 
 class Depthwise(Technique):
-    """Replaces dense k x k convolutions by a depthwise k x k and a pointwise 1 x 1 one."""
+    """Replace dense k x k convolutions by a depthwise k x k and a pointwise 1 x 1 one."""
 
     id: ClassVar[str] = "depthwise"
     summary: ClassVar[str] = (
@@ -48,6 +51,7 @@ class Depthwise(Technique):
     config: DepthwiseConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return the network with the selected convolutions replaced."""
         from zoo.modules.separable import SeparableConv2d
         from zoo.surgery import find_candidates, select_candidates
         from zoo.surgery.reconstruction import fitting_batches, replace_layers

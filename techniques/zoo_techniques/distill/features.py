@@ -15,11 +15,15 @@ from zoo.surgery import evaluating, names_of, on_device_of
 
 @dataclass(frozen=True)
 class Feature:
-    """What a layer gives at one of its calls.
+    """The output of a layer at one of its calls.
 
-    block: the block it is the last convolution or activation of, "" if the net names none. layer: name of the
-    leaf module. call: how often it was called before in the same forward pass; one activation may serve many
-    blocks. channels, height, width: of its output, for the example input.
+    Attributes:
+        block: the block whose last convolution or activation it is; "" if the network names none.
+        layer: name of the leaf module.
+        call: how often it was called before in the same forward pass; one activation may serve many blocks.
+        channels: of its output, for the example input.
+        height: of its output.
+        width: of its output.
     """
 
     block: str
@@ -31,10 +35,15 @@ class Feature:
 
 
 def features_of(model: nn.Module, example: Tensor, blocks: Iterable[str] = ()) -> list[Feature]:
-    """The last convolution or activation of each of `blocks`, in order of execution.
+    """Return the last convolution or activation of each of `blocks`, in order of execution.
 
     Without blocks: the last one before each change of resolution, and the last of all. Only outputs of the shape
-    (N, C, H, W) count, and the network's own output is none of its features.
+    (N, C, H, W) count, and the network's own output is not one of its features.
+
+    Args:
+        model: the network.
+        example: an input, (N, C, H, W).
+        blocks: names of modules.
     """
     calls = _calls(model, example)
     blocks = list(blocks)
@@ -54,10 +63,10 @@ def features_of(model: nn.Module, example: Tensor, blocks: Iterable[str] = ()) -
 
 
 def pair_features(ours: Sequence[Feature], theirs: Sequence[Feature]) -> list[tuple[Feature, Feature]]:
-    """Features of two nets that stand for the same: those of blocks of one name, or else of one resolution.
+    """Return pairs of corresponding features of two networks: those of blocks of one name, or else of one resolution.
 
-    By resolution, what comes before the lowest one is paired apart from what comes after it, so that an encoder
-    is not compared with a decoder.
+    By resolution, the features before the lowest one are paired separately from those after it, so that an encoder is
+    not compared with a decoder.
     """
     by_block = {feature.block: feature for feature in theirs if feature.block}
     named = [(feature, by_block[feature.block]) for feature in ours if feature.block in by_block]
@@ -68,9 +77,10 @@ def pair_features(ours: Sequence[Feature], theirs: Sequence[Feature]) -> list[tu
 
 
 class FeatureRecorder:
-    """Holds the features of a net's last forward pass. Detach with :meth:`close`.
+    """Hold the features of a network's last forward pass. Detach with :meth:`close`.
 
-    missing: features whose layer the net does not have, or, being a graph, does not call.
+    Attributes:
+        missing: features whose layer the network does not have, or, being a graph, does not call.
     """
 
     def __init__(self, model: nn.Module, features: Iterable[Feature]) -> None:
@@ -106,11 +116,11 @@ class FeatureRecorder:
         return keep
 
     def get(self, feature: Feature) -> Tensor | None:
-        """The feature (N, C, H, W); None if the last forward pass did not come by."""
+        """Return a feature, (N, C, H, W); None if the last forward pass did not reach it."""
         return self._held.get((feature.layer, feature.call))
 
     def close(self) -> None:
-        """Take the hooks away and forget what was held."""
+        """Remove the hooks and forget what was held."""
         for handle in self._handles:
             handle.remove()
         self._held.clear()

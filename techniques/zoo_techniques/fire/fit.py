@@ -49,19 +49,19 @@ _LIFT = 5.0
 
 
 def centre_of(layer: nn.Conv2d | nn.ConvTranspose2d) -> int:
-    """The tap that the 1 x 1 branch has: the middle one, or the first one of a transposed convolution."""
+    """Return the tap of the 1 x 1 branch: the middle one, or the first one of a transposed convolution."""
     return 0 if isinstance(layer, nn.ConvTranspose2d) else math.prod(layer.kernel_size) // 2
 
 
 def widths(layer: nn.Conv2d | nn.ConvTranspose2d, squeeze: float, share: float) -> tuple[int, int, int]:
-    """Channels of the squeeze, of the 1 x 1 and of the k x k branch."""
+    """Return the channels of the squeeze, of the 1 x 1 and of the k x k branch."""
     first = min(max(1, round(share * layer.out_channels)), layer.out_channels - 1)
     narrow = min(max(1, round(squeeze * layer.out_channels)), layer.in_channels)
     return narrow, first, layer.out_channels - first
 
 
 def fire_unsupported_reason(layer: nn.Module, squeeze: float, share: float) -> str | None:
-    """Why a convolution can or need not become a fire module; None if it can."""
+    """Return why a convolution cannot or need not become a fire module, or None."""
     if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d):
         return f"{type(layer).__name__} is not a plain Conv2d or ConvTranspose2d"
     conv = cast("nn.Conv2d | nn.ConvTranspose2d", layer)
@@ -103,6 +103,7 @@ class FireReplacement:
         self._moments: ActivationStatistics | None = None
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Add the data of one image, (1, in, H, W), at some positions; see the protocol."""
         if self._moments is None:
             self._moments = self._begin()
         seen = extract_patches(self._layer, image, at).float().cpu()
@@ -112,6 +113,7 @@ class FireReplacement:
         return ActivationStatistics(dense_weight(self._layer).flatten(2), self._layer.bias)
 
     def build(self) -> tuple[nn.Module, float] | str:
+        """Return the fire module and its relative error."""
         moments = self._moments or self._begin()
         taps = math.prod(self._layer.kernel_size)
         problem = moments.problem(_RIDGE * max(1.0, self._layer.in_channels * taps / max(moments.count, 1)))
@@ -155,7 +157,18 @@ class FireReplacement:
 def fit_branches(
     problem: LeastSquares, squeeze: int, first: int, taps: int, centre: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Squeeze (1, s, in), and the expanding weights (1, first, s) and (1, second, s, taps)."""
+    """Return the best weights of a fire module with a linear squeeze.
+
+    Args:
+        problem: the least-squares problem of the dense layer.
+        squeeze: channels s of the squeeze.
+        first: output channels of the 1 x 1 branch.
+        taps: positions in the kernel.
+        centre: the tap of the 1 x 1 branch.
+
+    Returns:
+        The squeeze (1, s, in), and the expanding weights (1, first, s) and (1, second, s, taps).
+    """
     inner, outer = split_metric(problem.second, taps)
     middle = None if problem.second is None else problem.second[:, centre::taps, centre::taps]
     centred = NormalEquations(problem.goal[:, :first, centre::taps], middle).solution()

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FireConfig:
-    """which:      the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the others.
-    squeeze:    channels of the squeezing convolution over those of the output.
-    share:      share of the outputs that the 1 x 1 branch gives; the rest come from the k x k one.
-    activation: what follows the squeezing convolution.
-    transposed: replace transposed convolutions whose kernel is their stride by transposed fire modules, too.
-    refine:     fit the replacements to calibration activations, where there are any.
-    images:     calibration pictures to fit on.
+    """Options of `fire`.
+
+    Attributes:
+        which: the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the
+            others.
+        squeeze: channels of the squeezing convolution over those of the output.
+        share: share of the outputs from the 1 x 1 branch; the rest come from the k x k one.
+        activation: what follows the squeezing convolution.
+        transposed: replace transposed convolutions whose kernel is their stride by transposed fire modules,
+            too.
+        refine: fit the replacements to calibration activations, if there are any.
+        images: calibration images to fit on.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
@@ -35,7 +40,7 @@ class FireConfig:
 
 
 class Fire(Technique):
-    """Squeezes a convolution's inputs to few channels, then expands them by 1 x 1 and k x k kernels side by side."""
+    """Squeeze a convolution's inputs to few channels, then expand them by parallel 1 x 1 and k x k kernels."""
 
     id: ClassVar[str] = "fire"
     summary: ClassVar[str] = "replace convolutions by fire modules fitted to the trained weights"
@@ -49,6 +54,7 @@ class Fire(Technique):
     config: FireConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return the network with the selected convolutions replaced."""
         from zoo.surgery import find_candidates, select_candidates
         from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.fire.fit import FireReplacement

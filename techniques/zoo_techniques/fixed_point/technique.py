@@ -41,12 +41,12 @@ class FixedFormat(CustomOption):
 
     @property
     def bits(self) -> int:
-        """Bits in all."""
+        """All bits together."""
         return self.ibits + self.fbits
 
     @classmethod
     def read(cls, text: str) -> FixedFormat:
-        """``0.4``: one digit on each side of the point. ``0.10`` is ten bits after it, not one."""
+        """Read ``0.4``: one digit on each side of the point. ``0.10`` would be ten bits after it."""
         found = _FORMAT.fullmatch(text)
         if not found:
             raise ValueError(f"{text} is no format")
@@ -66,14 +66,17 @@ _WEIGHTS, _ACTIVATIONS = FixedFormat(0, 4), FixedFormat(6, 0)
 class FixedPointConfig:
     """Options of `fixed-point`.
 
-    w:     format of weights, i bits before the point and f after it; `binary` (a * sign(w)) or `ternary`.
-    a:     format of activations; `none` leaves them in float.
-    mode:  `saturate` rounds to the nearest number there is, in two's complement, the sign being one of the i + f
-           bits (activations that cannot be negative have none); `paper` computes the published formula, sign
-           beside the bits, in which numbers beyond the range wrap or lose their fraction.
-    scale: what multiplies the numbers: `free`, one learned for each output channel of weights and each group of
-           activations (as the paper's batch norms do); `shift`, a power of two for each layer; `one`, nothing.
-    keep:  what stays in float: `first` block, `last` layer, names of layers or modules, patterns of them.
+    Attributes:
+        w: format of weights, i bits before the point and f after it; `binary` (a * sign(w)) or `ternary`.
+        a: format of activations; `none` leaves them in float.
+        mode: `saturate` rounds to the nearest number there is, in two's complement, the sign being one of
+            the i + f bits (activations that cannot be negative have none); `paper` computes the published
+            formula, sign beside the bits, in which numbers beyond the range wrap or lose their fraction.
+        scale: what multiplies the numbers: `free`, one learned for each output channel of weights and each
+            group of activations (as the paper's batch norms do); `shift`, a power of two for each layer;
+            `one`, nothing.
+        keep: what stays in float: `first` block, `last` layer, names of layers or modules, patterns of
+            them.
     """
 
     w: FixedFormat | Literal["binary", "ternary"] = option(  # noqa: RUF009
@@ -121,7 +124,7 @@ class FixedPoint(Technique):
 
     @property
     def precision(self) -> str:
-        """What the numbers are called in the artifact's manifest: ``fixed-point w0.4 a6.0``."""
+        """The name of the number format in the artifact's manifest: ``fixed-point w0.4 a6.0``."""
         return f"fixed-point w{self.config.w} a{self.config.a or 'float'}"
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:

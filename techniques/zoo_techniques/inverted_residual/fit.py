@@ -53,20 +53,20 @@ _ROUNDS = 8
 
 
 def hidden_channels(conv: nn.Conv2d, expansion: float) -> int:
-    """Channels of the depthwise part; no more than an exact form needs."""
+    """Return the channels of the depthwise part, at most as many as an exact form needs."""
     exact = min(conv.out_channels, math.prod(conv.kernel_size)) * conv.in_channels
     return min(max(1, round(expansion * conv.in_channels)), exact)
 
 
 def keeps_shape(conv: nn.Conv2d) -> bool:
-    """Whether a residual link fits: as many channels out as in, and the same height and width."""
+    """Return whether a residual link fits: the output has the channels, height and width of the input."""
     centred = tuple(d * (k - 1) / 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
     same = conv.padding == "same" or conv.padding == centred
     return conv.in_channels == conv.out_channels and tuple(conv.stride) == (1, 1) and same
 
 
 def block_unsupported_reason(layer: nn.Module, expansion: float, activation: Activation) -> str | None:
-    """Why a convolution can or need not become an inverted residual block; None if it can."""
+    """Return why a convolution cannot or need not become an inverted residual block, or None."""
     if type(layer) is not nn.Conv2d:
         return f"{type(layer).__name__} is not a plain Conv2d"
     taps = math.prod(layer.kernel_size)
@@ -98,6 +98,7 @@ class InvertedResidualReplacement:
         self._moments: ActivationStatistics | None = None
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Add the data of one image, (1, in, H, W), at some positions; see the protocol."""
         if self._moments is None:
             self._moments = self._begin()
         seen = extract_patches(self._conv, image, at).float().cpu()
@@ -107,6 +108,7 @@ class InvertedResidualReplacement:
         return ActivationStatistics(self._conv.weight.flatten(1)[None], self._conv.bias)
 
     def build(self) -> tuple[nn.Module, float] | str:
+        """Return the block and its relative error."""
         moments, taps = self._moments or self._begin(), math.prod(self._conv.kernel_size)
         problem = moments.problem(_RIDGE * max(1.0, self._conv.in_channels * taps / max(moments.count, 1)))
         link = torch.zeros_like(problem.weight)
@@ -186,7 +188,13 @@ class InvertedResidualReplacement:
 
 
 def decompose(problem: NormalEquations, hidden: int, taps: int) -> tuple[Tensor, Tensor]:
-    """E (hidden, in) and d (hidden, taps) whose products with the best P come near to the problem's solution."""
+    """Return E (hidden, in) and d (hidden, taps) whose products with the best P approximate a problem's solution.
+
+    Args:
+        problem: the normal equations for the dense weight, with one group.
+        hidden: channels of the depthwise part.
+        taps: positions in the kernel.
+    """
     inner, outer = split_metric(problem.second, taps)
     best = problem.solution()
     slices = best.view(len(best[0]), -1, taps)

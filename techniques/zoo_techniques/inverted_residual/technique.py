@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InvertedResidualConfig:
-    """which:      the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the others.
-    expansion:  hidden channels over input channels.
-    activation: what follows the expanding and the depthwise part.
-    residual:   add the input to the result where the stride is one and the channels are as many.
-    refine:     fit the replacements to calibration activations, where there are any.
-    images:     calibration pictures to fit on.
+    """Options of `inverted-residual`.
+
+    Attributes:
+        which: the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the
+            others.
+        expansion: hidden channels over input channels.
+        activation: what follows the expanding and the depthwise part.
+        residual: add the input to the result where the stride is one and the channels are equally many.
+        refine: fit the replacements to calibration activations, if there are any.
+        images: calibration images to fit on.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
@@ -33,7 +37,7 @@ class InvertedResidualConfig:
 
 
 class InvertedResidual(Technique):
-    """Replaces k x k convolutions by a 1 x 1 to many channels, a depthwise k x k, and a linear 1 x 1 back."""
+    """Replace k x k convolutions by a 1 x 1 to many channels, a depthwise k x k, and a linear 1 x 1 back."""
 
     id: ClassVar[str] = "inverted-residual"
     summary: ClassVar[str] = "replace convolutions by inverted residual blocks fitted to the trained weights"
@@ -45,6 +49,7 @@ class InvertedResidual(Technique):
     config: InvertedResidualConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return the network with the selected convolutions replaced."""
         from zoo.surgery import find_candidates, select_candidates
         from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.inverted_residual.fit import InvertedResidualReplacement, block_unsupported_reason

@@ -63,12 +63,12 @@ _RIDGE = 1e-3
 
 
 class Factors(nn.Sequential):
-    """Two or three linear layers, one after the other, in place of one; nothing between them."""
+    """Two or three linear layers in sequence that replace one, with nothing between them."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How far to go: `rank`, else the least rank that keeps `energy`, else `ratio` of the layer's cost."""
+    """How small to make a layer: `rank`, else the least rank that keeps `energy`, else `ratio` of the layer's cost."""
 
     ratio: float = 0.5
     energy: float | None = None
@@ -80,7 +80,14 @@ class Size:
 
 @dataclass
 class Fitted:
-    """The weights of a form's layers, first to last, (groups, out, in * taps) each, their product and its error."""
+    """A fitted form.
+
+    Attributes:
+        form: the form.
+        weights: of its layers, first to last, (groups, out, in * taps) each.
+        merged: their product, (groups, out, in * taps).
+        error: of the product, as the least-squares problem counts it.
+    """
 
     form: Form
     weights: tuple[Tensor, ...]
@@ -89,14 +96,21 @@ class Fitted:
 
 
 def first_rows(problem: LeastSquares, layer: Layer, kind: Kind) -> tuple[Tensor, Tensor]:
-    """The first layer's weight A (groups, full rank, a), best rows first, and the energy that each adds."""
+    """Return the first layer's weight A (groups, full rank, a), best rows first, and the energy that each adds."""
     left = left_indices(layer, kind)
     inner, outer = split_metric(problem.second, left)
     return leading_rows(unfold_weight(problem.solution(), left, outer), inner)
 
 
 def fit_form(problem: LeastSquares, form: Form, rows: Tensor, left: int) -> Fitted:
-    """The best layers after a first one that computes `rows` (groups, r, a); b being `left` indices."""
+    """Return the best layers after a first one.
+
+    Args:
+        problem: the least-squares problem of the layer.
+        form: the form to fit.
+        rows: what the first layer computes, (groups, r, a).
+        left: the number of indices b.
+    """
     reduced = problem.project(rows, left)
     best = reduced.solution()
     if form.kind != "tucker":
@@ -111,7 +125,7 @@ def fit_form(problem: LeastSquares, form: Form, rows: Tensor, left: int) -> Fitt
 
 
 def fit_layer(problem: LeastSquares, layer: Layer, form: Form) -> Fitted:
-    """The best layers of a form, the first one included."""
+    """Return the best layers of a form, the first one included."""
     rows = first_rows(problem, layer, form.kind)[0][:, : form.ranks[0]]
     return fit_form(problem, form, rows, left_indices(layer, form.kind))
 
@@ -135,6 +149,7 @@ class LowRankReplacement:
         self._refusal: str | None = None
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
+        """Add the data of one image, (1, in, H, W), at some positions; see the protocol."""
         if self._moments is None:
             self._moments = self._begin()
         if self._refusal is not None:
@@ -160,6 +175,7 @@ class LowRankReplacement:
         return ActivationStatistics(weight, self._layer.bias)
 
     def build(self) -> tuple[nn.Module, float] | str:
+        """Return the factors and their relative error, or why the layer should stay."""
         if self._refusal is not None:
             return self._refusal
         moments = self._moments or ActivationStatistics(self._weight, self._layer.bias)
@@ -217,7 +233,14 @@ class LowRankReplacement:
 
 @torch.no_grad()
 def build_factors(layer: Layer, form: Form, weights: tuple[Tensor, ...], bias: Tensor | None) -> Factors:
-    """The layers of a form with these weights, in place of `layer`; each gets a weight of the same norm per rank."""
+    """Return the layers of a form that replace `layer`, their weights balanced.
+
+    Args:
+        layer: the layer to replace.
+        form: the form.
+        weights: first to last, (groups, out, in * taps) each.
+        bias: (out,) of the last layer, or None.
+    """
     groups = groups_of(layer)
     inputs, outputs = channels_of(layer)
     ranks = [rank * groups for rank in form.ranks]

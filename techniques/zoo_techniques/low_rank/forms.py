@@ -23,7 +23,11 @@ class Form:
 
 
 def cost_of(layer: Layer, form: Form | None = None) -> tuple[float, float]:
-    """Weights, and multiply-accumulates per position of the layer's coarser side, of the layer or of a form of it."""
+    """Return the cost of a layer, or of a form of it.
+
+    Returns:
+        Weights, and multiply-accumulates per position of the layer's coarser side.
+    """
     groups, (kh, kw) = groups_of(layer), kernel_of(layer)
     inputs, outputs = (channels // groups for channels in channels_of(layer))
     down, across = (1, 1) if isinstance(layer, nn.Linear) else cast("tuple[int, int]", layer.stride)
@@ -52,13 +56,13 @@ def cost_of(layer: Layer, form: Form | None = None) -> tuple[float, float]:
 
 
 def saves(layer: Layer, form: Form, share: float = 1.0) -> bool:
-    """Whether a form has at most `share` of the layer's weights and multiplications, and fewer of each."""
+    """Return whether a form has at most `share` of the layer's weights and multiplications, and fewer of each."""
     dense, factored = cost_of(layer), cost_of(layer, form)
     return all(new <= share * old and new < old for new, old in zip(factored, dense, strict=True))
 
 
 def full_rank(layer: Layer, kind: Kind) -> int:
-    """The rank within a group at which the form can be the layer itself."""
+    """Return the rank within a group at which the form can equal the layer."""
     groups, (kh, kw) = groups_of(layer), kernel_of(layer)
     inputs, outputs = (channels // groups for channels in channels_of(layer))
     left = {"output": 1, "spatial": kw, "input": kh * kw, "tucker": kh * kw}[kind]
@@ -66,7 +70,7 @@ def full_rank(layer: Layer, kind: Kind) -> int:
 
 
 def kinds_for(layer: Layer, kind: Kind | Literal["auto"]) -> tuple[Kind, ...]:
-    """The kinds to try: a kernel of one tap, or one that is a line, leaves nothing for the second layer to do."""
+    """Return the kinds to try; with a kernel of one tap, or a line, some leave nothing for the second layer to do."""
     kernel = kernel_of(layer)
     if math.prod(kernel) == 1 or (kind == "spatial" and min(kernel) == 1):
         return ("output",)
@@ -76,7 +80,7 @@ def kinds_for(layer: Layer, kind: Kind | Literal["auto"]) -> tuple[Kind, ...]:
 
 
 def form_at(layer: Layer, kind: Kind, rank: int) -> Form:
-    """The form of a kind at a rank; for `tucker` the rank of the inputs, that of the outputs in proportion."""
+    """Return the form of a kind at a rank; for `tucker` that of the inputs, with the outputs' rank in proportion."""
     if kind != "tucker":
         return Form(kind, (rank,))
     inputs, outputs = (channels // groups_of(layer) for channels in channels_of(layer))
@@ -84,9 +88,9 @@ def form_at(layer: Layer, kind: Kind, rank: int) -> Form:
 
 
 def form_within(layer: Layer, kind: Kind, share: float) -> Form | None:
-    """The largest form of a kind that has at most `share` of the layer's weights and multiplications.
+    """Return the largest form of a kind with at most `share` of the layer's weights and multiplications, or None.
 
-    Ranks above eight are multiples of eight, which kernels like.
+    Ranks above eight are multiples of eight, which kernels prefer.
     """
     best = None
     for rank in range(1, full_rank(layer, kind) + 1):
@@ -99,6 +103,6 @@ def form_within(layer: Layer, kind: Kind, share: float) -> Form | None:
 
 
 def left_indices(layer: Layer, kind: Kind) -> int:
-    """How many indices b a form leaves for its second layer."""
+    """Return the number of indices b that a form leaves for its second layer."""
     kernel = kernel_of(layer)
     return {"output": 1, "spatial": kernel[1]}.get(kind, math.prod(kernel))

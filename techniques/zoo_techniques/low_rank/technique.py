@@ -14,16 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LowRankConfig:
-    """kind:           how a k x k layer is split, r being the rank: `output` k x k to r channels, then 1 x 1;
-                    `spatial` k x 1, then 1 x k; `input` 1 x 1, then k x k; `tucker` 1 x 1, k x k, 1 x 1; `auto` the
-                    one of the first three that is nearest to the layer. Linear and 1 x 1 layers become two.
-    ratio:          share of each layer's weights and multiplications that is kept.
-    energy:         in place of `ratio`: share of the output's variance that the rank must keep.
-    rank:           in place of `ratio`: the rank itself (for each group of channels).
-    linear:         factorize linear layers too.
-    min_parameters: layers with fewer weights stay as they are.
-    refine:         fit the factors to calibration activations, where there are any.
-    images:         calibration pictures to fit on.
+    """Options of `low-rank`.
+
+    Attributes:
+        kind: how a k x k layer is split, r being the rank: `output` k x k to r channels, then 1 x 1;
+            `spatial` k x 1, then 1 x k; `input` 1 x 1, then k x k; `tucker` 1 x 1, k x k, 1 x 1; `auto` the
+            one of the first three that is nearest to the layer. Linear and 1 x 1 layers become two.
+        ratio: share of each layer's weights and multiplications that is kept.
+        energy: in place of `ratio`: share of the output's variance that the rank must keep.
+        rank: in place of `ratio`: the rank itself (for each group of channels).
+        linear: factorize linear layers too.
+        min_parameters: layers with fewer weights stay as they are.
+        refine: fit the factors to calibration activations, if there are any.
+        images: calibration images to fit on.
     """
 
     kind: Literal["auto", "output", "spatial", "input", "tucker"] = option(
@@ -47,7 +50,7 @@ class LowRankConfig:
 
 
 class LowRank(Technique):
-    """Splits layers into two or three of lower rank, where that saves weights and multiplications."""
+    """Split layers into two or three of lower rank, where that saves weights and multiplications."""
 
     id: ClassVar[str] = "low-rank"
     summary: ClassVar[str] = "split convolutions and linear layers into products of smaller ones"
@@ -57,6 +60,7 @@ class LowRank(Technique):
     config: LowRankConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return the network with the layers that allow it replaced."""
         from zoo.surgery import find_candidates
         from zoo.surgery.reconstruction import fitting_batches, replace_layers
         from zoo_techniques.low_rank.fit import LowRankReplacement, Size

@@ -22,9 +22,15 @@ WIDTHS = (8, 6, 5, 4, 3, 2)
 def resolve_widths(
     patterns: Iterable[tuple[str, int]], layers: Mapping[str, nn.Module], owner: str
 ) -> dict[str, int]:
-    """The width of each layer that a pattern names; of several, the last one counts.
+    """Return the width of each layer that a pattern names; of several patterns, the last one counts.
 
-    Raises UnknownIdError, which names `owner` and the pattern, if one matches no layer.
+    Args:
+        patterns: (pattern, bits) pairs.
+        layers: the layers by path.
+        owner: named in the error.
+
+    Raises:
+        UnknownIdError: a pattern matches no layer.
     """
     return {path: bits for pattern, bits in patterns for path in matching(pattern, layers, owner)}
 
@@ -38,11 +44,18 @@ def assign_widths(
     *,
     per_channel: bool,
 ) -> dict[str, int]:
-    """Widths whose average over all weights is at most `average` bits, or the narrowest ones if none is.
+    """Return widths whose average over all weights is at most `average` bits, or the narrowest ones if none is.
 
-    module: in float, in eval mode; it is left as it was. batches: (N, C, H, W) each. Layers of `fixed` keep the
-    width given there. Starting from 8 bits everywhere, the layer is narrowed by one width that adds the least
-    error for each bit it saves, until the average is reached; errors of several layers are taken to add up.
+    Starting from 8 bits everywhere, the layer that adds the least error for each bit it saves is narrowed by one width,
+    until the average is reached; errors of several layers are taken to add up.
+
+    Args:
+        module: the network in float, in eval mode; left as it was.
+        layers: the layers by path.
+        batches: (N, C, H, W) each.
+        average: bits per weight.
+        fixed: widths that are given, by path.
+        per_channel: whether each output channel has a scale of its own.
     """
     free = [path for path in layers if path not in fixed]
     errors = _errors(module, {path: layers[path] for path in free}, batches, per_channel=per_channel)

@@ -35,7 +35,7 @@ _FUNCTIONS: frozenset[Any] = frozenset(
 
 
 def is_replaceable(module: nn.Module, *, relu6: bool) -> bool:
-    """Whether a rectifier can stand for this module; `relu6` says whether for ReLU6 too."""
+    """Return whether a rectifier can replace a module; `relu6` says whether ReLU6 counts."""
     kind = type(module)
     if kind is nn.ReLU6:
         return relu6
@@ -43,22 +43,23 @@ def is_replaceable(module: nn.Module, *, relu6: bool) -> bool:
 
 
 def is_gate(module: nn.Module) -> bool:
-    """Whether this is an activation that no rectifier can stand for."""
+    """Return whether this is an activation that no rectifier can replace."""
     return isinstance(module, _GATES) and type(module) is not nn.ReLU6
 
 
 def rectifier(to: Rectifier) -> nn.Module:
-    """A fresh nn.ReLU or nn.ReLU6."""
+    """Return a new nn.ReLU or nn.ReLU6."""
     return nn.ReLU6() if to == "relu6" else nn.ReLU()
 
 
 class FoundActivations:
     """The activations of a network that run on an input.
 
-    modules:  those that a rectifier can stand for, with their names, in order of definition.
-    code:     names of the modules whose own code calls such an activation.
-    gates:    names of the activations that no rectifier can stand for.
-    endings:  those of `modules` that give the network's output.
+    Attributes:
+        modules: those that a rectifier can replace, with their names, in definition order.
+        code: names of the modules whose own code calls such an activation.
+        gates: names of the activations that no rectifier can replace.
+        endings: those of `modules` whose output is the network's.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,13 @@ class FoundActivations:
 
 
 def find_activations(model: nn.Module, example: Tensor, *, relu6: bool) -> FoundActivations:
-    """Run `example` (1, C, H, W) through and see which activations are there."""
+    """Run an input through the network and return the activations that it uses.
+
+    Args:
+        model: the network.
+        example: an input, (1, C, H, W).
+        relu6: whether ReLU6 counts as replaceable.
+    """
     found, names = FoundActivations(), {module: every[0] for module, every in names_of(model).items()}
     candidates = {module for module in names if is_replaceable(module, relu6=relu6)}
     running: list[nn.Module] = []
@@ -132,14 +139,14 @@ def _stack(
 
 
 def rectify_modules(model: nn.Module, modules: dict[nn.Module, str], to: Rectifier) -> nn.Module:
-    """Replace activation modules by rectifiers, shared ones by one that is shared."""
+    """Replace activation modules by rectifiers, shared modules by shared ones; return the network."""
     for module in modules:
         model = replace_module(model, module, rectifier(to).train(module.training))
     return model
 
 
 def rectify_calls(graph_module: fx.GraphModule, to: Rectifier) -> int:
-    """Replace calls of activations in a graph by those of a rectifier; returns how many."""
+    """Replace calls of activations in a graph by those of a rectifier; return their number."""
     count = 0
     for node in graph_module.graph.nodes:
         if node.op == "call_function" and node.target in _FUNCTIONS:

@@ -41,9 +41,15 @@ class _Reader:
 
 
 def absorb_leaky_relu(model: nn.Module, activation: nn.Module, graph: fx.GraphModule) -> str | None:
-    """Absorb one activation of `model`, in place; `graph` is a trace of the model as it is, with shapes.
+    """Absorb a LeakyReLU, PReLU or RReLU into the layers around it, in place.
 
-    Returns why it cannot be absorbed, or None.
+    Args:
+        model: the network.
+        activation: the module to absorb.
+        graph: a trace of the network as it is, with shapes.
+
+    Returns:
+        Why it cannot be absorbed, or None.
     """
     slope = _slope(activation)
     if slope is None:

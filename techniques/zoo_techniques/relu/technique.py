@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReluConfig:
-    """to:     what takes the place of the activations.
-    absorb: how the difference is made good: `refit` fits the weights of every layer anew, to calibration
-            activations; `double` replaces only LeakyReLU and PReLU, and exactly: the layer before computes both signs,
-            the layer after takes both; `none` does nothing.
-    relu6:  replace ReLU6 by ReLU too.
-    images: calibration pictures to fit on.
+    """Options of `relu`.
+
+    Attributes:
+        to: what replaces the activations.
+        absorb: how to compensate for the difference: `refit` fits the weights of every layer again, to
+            calibration activations; `double` replaces only LeakyReLU and PReLU, and exactly: the layer
+            before computes both signs, the layer after takes both; `none` does nothing.
+        relu6: replace ReLU6 by ReLU too.
+        images: calibration images to fit on.
     """
 
     to: Literal["relu", "relu6"] = option("relu", help="what replaces the activations")
@@ -34,9 +37,9 @@ class ReluConfig:
 
 
 class Relu(Technique):
-    """Replaces LeakyReLU, SiLU, GELU and their like by ReLU, and makes good what that changes.
+    """Replace LeakyReLU, SiLU, GELU and the like by ReLU, and compensate for the change.
 
-    The file gets no smaller: what is won is that engines compute the activation with the convolution before it.
+    The file does not become smaller; the benefit is that engines fuse the activation with the convolution before it.
     """
 
     id: ClassVar[str] = "relu"
@@ -52,6 +55,7 @@ class Relu(Technique):
     config: ReluConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
+        """Return the network with its activations replaced or absorbed."""
         from zoo_techniques.relu.activations import find_activations
 
         found = find_activations(model, context.example_input, relu6=self.config.relu6)

@@ -38,9 +38,14 @@ from zoo.surgery.reconstruction import RefitTarget, is_refittable, refit_unsuppo
 class Link:
     """A link that can be cut.
 
-    node: the sum or concatenation. carried: what the link brings there; kept: what is there without it.
-    ends: for a sum, the convolution that ends the branch and the batch norm behind it, if there are such; for a
-    concatenation, the convolutions that take it. exact: the convolution can take the link over exactly.
+    Attributes:
+        name: the block's name.
+        node: the sum or concatenation.
+        carried: what the link brings there.
+        kept: what is there without it; None for a concatenation.
+        ends: for a sum, the convolution that ends the branch and the batch norm behind it, if there are any; for a
+            concatenation, the convolutions that read it.
+        exact: whether the convolution can take over the link exactly.
     """
 
     name: str
@@ -52,7 +57,7 @@ class Link:
 
 
 def residual_links(module: fx.GraphModule) -> list[Link]:
-    """The sums of which one side is the input of the other's layers, or comes from it through one layer at most."""
+    """Return the sums in which one side is the input of the other's layers, or one layer away from it."""
     flow, found = DataFlow(module), list[Link]()
     names = set[str]()
     known = set(flow.nodes)
@@ -76,7 +81,7 @@ def residual_links(module: fx.GraphModule) -> list[Link]:
 
 
 def skip_links(module: fx.GraphModule) -> list[Link]:
-    """The concatenated tensors that come from before a reduction in size which the others went through."""
+    """Return the concatenated tensors that skip a reduction in size which the others went through."""
     flow, found = DataFlow(module), list[Link]()
     names = set[str]()
     for node in flow.nodes:
@@ -206,9 +211,13 @@ class _Without(fx.Interpreter):
 def errors_without(
     module: fx.GraphModule, links: Sequence[Link], batches: Sequence[Tensor], tried: Callable[[Link], None]
 ) -> dict[str, float]:
-    """Relative error of the output without each of the links, nothing being fitted; 0 if it can be taken over exactly.
+    """Return the relative error of the output without each of the links, nothing being fitted; 0 for exact links.
 
-    tried: called when a link was tried on one more batch.
+    Args:
+        module: the traced network.
+        links: the links to try.
+        batches: inputs, (N, C, H, W) each.
+        tried: called when a link was tried on one more batch.
     """
     missed, power = {link.name: 0.0 for link in links}, 0.0
     tries = [link for link in links if not link.exact]
@@ -235,10 +244,13 @@ def absorb_link(link: Link) -> None:
 
 
 class LinkCut:
-    """Takes a link out of a traced network.
+    """Cut a link of a traced network.
 
-    Made before outputs are recorded: a 1 x 1 convolution that changes nothing then tells what the sum was. `layers`
-    are to be fitted after :meth:`apply`, to what is recorded of their sources through :meth:`view`.
+    Make it before outputs are recorded: a 1 x 1 convolution that computes the identity is then inserted behind the
+    sum.
+
+    Attributes:
+        layers: the layers to refit after :meth:`apply`, to what is recorded of their sources through :meth:`view`.
     """
 
     def __init__(self, module: fx.GraphModule, link: Link) -> None:
@@ -255,7 +267,7 @@ class LinkCut:
             self.layers = {link.ends[0]: RefitTarget(link.name, probe)}
 
     def view(self, layer: nn.Module, output: Tensor) -> Tensor:
-        """What the convolution shall give so that the batch norm behind it gives `output`."""
+        """Return what the convolution must compute for the batch norm behind it to produce `output`, (N, C, H, W)."""
         if self._probe is None or layer is not layer_of(self._module, self._probe) or len(self.link.ends) < 2:
             return output
         norm = cast(nn.BatchNorm2d, self.link.ends[1])
@@ -265,7 +277,7 @@ class LinkCut:
         return (output - shift[:, None, None]) / scale[:, None, None]
 
     def apply(self) -> None:
-        """Do it; dead layers are left to :func:`zoo.surgery.fx_graph.clean_up_graph`."""
+        """Cut the link; unused layers are left to :func:`zoo.surgery.clean_up_graph`."""
         link = self.link
         if link.kept is None:
             parts = cast("list[fx.Node]", concatenated_inputs(link.node))
@@ -282,10 +294,10 @@ class LinkCut:
 
 
 def held_at_once(module: fx.GraphModule) -> int:
-    """Bytes of the activations that must be held at the same time, at most, on the example input.
+    """Return the most bytes of activations that are alive at the same time on the example input.
 
-    Counts the tensors that nodes give, from when they are computed until their last use; what an engine saves by
-    fusing or overwriting is left out.
+    Each tensor counts from when it is computed until its last use; what an engine saves by fusing or overwriting is not
+    considered.
     """
     last = {source: node for node in module.graph.nodes for source in node.all_input_nodes}
     held = most = 0

@@ -22,11 +22,15 @@ _RANKING_IMAGES = 4
 
 @dataclass(frozen=True)
 class ResidualCutConfig:
-    """which:  names of the blocks whose links are cut, or patterns with * and ?; none for the `count` cheapest.
-    count:  how many links to cut, those first whose cut changes the output least.
-    links:  "residual", sums around a block; "skip", concatenations from encoder to decoder; or both.
-    refine: fit the layers beside a link to calibration activations.
-    images: calibration pictures to fit on.
+    """Options of `residual-cut`.
+
+    Attributes:
+        which: names of the blocks whose links are cut, or patterns with * and ?; none for the `count`
+            cheapest.
+        count: how many links to cut, those first whose cut changes the output least.
+        links: "residual", sums around a block; "skip", concatenations from encoder to decoder; or both.
+        refine: fit the layers next to a link to calibration activations.
+        images: calibration images to fit on.
     """
 
     which: tuple[str, ...] = option((), help="names of blocks, or patterns; instead of count")
@@ -37,7 +41,7 @@ class ResidualCutConfig:
 
 
 class ResidualCut(Technique):
-    """Cuts residual links and lets the convolutions beside them make good what they carried."""
+    """Cut residual links, and refit the convolutions next to them so that they compensate."""
 
     id: ClassVar[str] = "residual-cut"
     summary: ClassVar[str] = "cut residual links, and let the neighbouring convolutions take over"
@@ -48,7 +52,12 @@ class ResidualCut(Technique):
     config: ResidualCutConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """The network without the links. Raises ZooError if it has none, UnknownIdError for a name it does not have."""
+        """Return the network without the links.
+
+        Raises:
+            ZooError: the network has no links of this kind.
+            UnknownIdError: there is no block of a given name.
+        """
         from zoo.surgery import clean_up_graph, propagate_shapes, trace
         from zoo.surgery.reconstruction import fitting_batches, record_outputs, refit_layers
         from zoo_techniques.residual_cut.links import LinkCut, held_at_once, residual_links, skip_links

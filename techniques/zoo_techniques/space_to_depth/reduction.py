@@ -37,7 +37,7 @@ _FINAL_FUNCTIONS = frozenset(
 
 
 def check_output(module: fx.GraphModule) -> None:
-    """Raises ZooError unless the output has the size of the input, or a multiple of it."""
+    """Raise ZooError unless the output has the size of the input, or a multiple of it."""
     source = next(node for node in module.graph.nodes if node.op == "placeholder")
     result = module.graph.output_node().args[0]
     before, after = shape_of(source), shape_of(result) if isinstance(result, fx.Node) else None
@@ -49,9 +49,15 @@ def check_output(module: fx.GraphModule) -> None:
 
 
 def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict[nn.Module, RefitTarget]:
-    """The layers that can be fitted and whose results shrink with the picture; those of an SE block do not.
+    """Return the refittable layers whose outputs shrink with the image; those of an SE block do not.
 
-    Raises ZooError if the network does not run on a picture of 1 / factor the size.
+    Args:
+        module: the traced network.
+        example: an input, (N, C, H, W).
+        factor: by which the sides shrink.
+
+    Raises:
+        ZooError: the network does not run on an image of 1 / factor the size.
     """
     able = {
         layer: node
@@ -79,10 +85,13 @@ def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict
 
 
 class ResolutionReduction:
-    """Brings a traced network to 1 / factor of its resolution, in steps.
+    """Bring a traced network to 1 / factor of its resolution, in steps.
 
-    `last` is the convolution that makes the output; where there is none, a 1 x 1 convolution that changes nothing is
-    put there when this is made, before outputs are recorded.
+    Make it before outputs are recorded: where the output does not come from a convolution, a 1 x 1 convolution that
+    computes the identity is inserted.
+
+    Attributes:
+        last: the convolution that makes the output.
     """
 
     def __init__(self, module: fx.GraphModule, factor: int) -> None:
@@ -121,11 +130,19 @@ class ResolutionReduction:
 
     @property
     def wanted(self) -> RefitTarget:
-        """What the last convolution shall give: what is recorded of it through :meth:`view`."""
+        """The target of the last convolution: what is recorded of it through :meth:`view`."""
         return RefitTarget("the last convolution", self.last)
 
     def view(self, layer: nn.Module, output: Tensor) -> Tensor:
-        """What is wanted of a layer at the reduced resolution, given what it gave at full resolution."""
+        """Return what is wanted of a layer at the reduced resolution.
+
+        Args:
+            layer: the layer.
+            output: its output at full resolution, (N, C, H, W).
+
+        Returns:
+            (N, C, H / factor, W / factor); for the last convolution with factor^2 times the channels.
+        """
         return self._gathered(output) if layer is self.last else functional.avg_pool2d(output, self._factor)
 
     @property
@@ -145,9 +162,10 @@ class ResolutionReduction:
         return split.permute(0, 1, 5, 2, 7, 3, 4, 6).reshape(n, -1, h // factor, w // factor)
 
     def apply(self, *, detail: bool) -> None:
-        """Rewrite the graph; the result computes the network on the averaged picture, enlarged again.
+        """Rewrite the graph so that it computes the network on the averaged image, and enlarges the result.
 
-        detail: hand the input's pixels to the last convolution as well, with weights of zero.
+        Args:
+            detail: pass the input's pixels to the last convolution as well, with weights of zero.
         """
         graph, factor = self._module.graph, self._factor
         average: fx.Node | None = None
@@ -208,7 +226,7 @@ def _growable(layer: nn.Module | None) -> bool:
 
 
 def grow_kernel(conv: nn.Conv2d, factor: int) -> None:
-    """Let a convolution take pictures `factor` times as large along each side, each of its pixels an average."""
+    """Let a convolution read images `factor` times as large along each side, each of its pixels an average."""
     taps = conv.weight.detach() / factor**2
     size = [conv.dilation[axis] * (side - 1) + 1 for axis, side in enumerate(conv.kernel_size)]
     spaced = taps.new_zeros(*taps.shape[:2], *size)
@@ -226,7 +244,13 @@ def grow_kernel(conv: nn.Conv2d, factor: int) -> None:
 
 
 def space_to_depth(channels: int, factor: int, *, like: Tensor) -> nn.Conv2d:
-    """Space-to-depth as a convolution. (N, C, H, W) -> (N, C * factor^2, H / factor, W / factor)"""
+    """Return space-to-depth as a convolution: (N, C, H, W) to (N, C * factor^2, H / factor, W / factor).
+
+    Args:
+        channels: C.
+        factor: side of a cell in pixels.
+        like: a tensor with the device and type that the convolution shall have.
+    """
     conv = nn.Conv2d(channels, channels * factor**2, factor, stride=factor, bias=False)
     picked = torch.eye(factor**2).view(factor**2, 1, factor, factor)
     weight = torch.zeros(channels, factor**2, channels, factor, factor)

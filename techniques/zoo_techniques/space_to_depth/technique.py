@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SpaceToDepthConfig:
-    """factor: pixels along each side of the cells that become channels.
-    detail: hand the input's pixels to the last convolution too, so that it can place edges within a cell.
-    refine: fit the layers to calibration activations: the last one to what the network gave at full resolution,
-            the others to the averages of what they gave there.
-    images: calibration pictures to fit on.
+    """Options of `space-to-depth`.
+
+    Attributes:
+        factor: pixels along each side of the cells that become channels.
+        detail: pass the input's pixels to the last convolution too, so that it can place edges within a
+            cell.
+        refine: fit the layers to calibration activations: the last one to its outputs at full resolution,
+            the others to the averages of theirs.
+        images: calibration images to fit on.
     """
 
     factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
@@ -30,7 +34,7 @@ class SpaceToDepthConfig:
 
 
 class SpaceToDepth(Technique):
-    """Runs a network whose output is a picture on cells of pixels instead of pixels, for a fraction of the MACs."""
+    """Run a network whose output is an image on cells of pixels instead of pixels, for a fraction of the MACs."""
 
     id: ClassVar[str] = "space-to-depth"
     summary: ClassVar[str] = "run the network at 1/2 or 1/4 of the resolution, between two pixel shuffles"
@@ -42,7 +46,7 @@ class SpaceToDepth(Technique):
     config: SpaceToDepthConfig
 
     def adapt_input(self, spec: InputSpec) -> InputSpec:
-        """Sides become whole cells, and the net sees `factor` times as far."""
+        """Round the sides up to whole cells; the network's halo grows by `factor`."""
         cell = self.config.factor * spec.multiple_of
         height, width = (-(-side // cell) * cell for side in spec.example)
         if spec.fixed_size and (height, width) != spec.example:
@@ -54,7 +58,11 @@ class SpaceToDepth(Technique):
         return dataclasses.replace(spec, multiple_of=cell, halo=halo, example=(height, width))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """The network at 1 / factor of its resolution. Raises ZooError unless its output is as large as its input."""
+        """Return the network at 1 / factor of its resolution.
+
+        Raises:
+            ZooError: the network's output is not as large as its input, or a multiple of that.
+        """
         from zoo.surgery import propagate_shapes, trace
         from zoo.surgery.reconstruction import fitting_batches, record_outputs, refit_layers
         from zoo_techniques.space_to_depth.reduction import ResolutionReduction, check_output, scaling_layers

@@ -14,10 +14,12 @@ from zoo.surgery import ModuleSlot, evaluating, module_slots, on_device_of, repl
 
 @dataclass
 class Chain:
-    """Blocks of one module that are run one after the other, each on what the one before gave.
+    """Blocks of one module that run one after the other, each on the output of the one before.
 
-    removable: the last of them that follow one another and give as many channels, of the same height and width,
-    as they take.
+    Attributes:
+        parent: name of the module.
+        blocks: the blocks.
+        removable: the last of them that follow one another and whose outputs have the shape of their inputs.
     """
 
     parent: str
@@ -25,19 +27,19 @@ class Chain:
     removable: list[ModuleSlot] = field(default_factory=list)
 
     def add(self, block: ModuleSlot, same: bool) -> None:
-        """The next block; `same`: it gives what it takes."""
+        """Add the next block; `same` says whether its output has the shape of its input."""
         if same:
             self.removable = [*self.removable, block] if self.trailing else [block]
         self.blocks.append(block)
 
     @property
     def trailing(self) -> bool:
-        """Whether the last block is one of the removable ones."""
+        """Whether the last block is removable."""
         return self.removable[-1:] == self.blocks[-1:]
 
     @property
     def spare(self) -> int:
-        """How many may go: one block stays."""
+        """How many blocks may be removed; one always stays."""
         return min(len(self.removable), len(self.blocks) - 1)
 
 
@@ -49,10 +51,14 @@ class _Call:
 
 
 def find_chains(model: nn.Module, example: Tensor) -> list[Chain]:
-    """The chains that can spare a block, in order of execution; those within a block of another one are left out.
+    """Return the chains that can spare a block, in order of execution, without those inside a block of another one.
 
-    A block holds a convolution or linear layer. Chains whose last block can go are taken first, then those that
-    can spare one in the middle; where there are none, as in VGG, single convolutions count as blocks.
+    A block holds a convolution or linear layer. Chains whose last block can go are preferred, then those that can
+    spare one in the middle; if there are none, as in VGG, single convolutions count as blocks.
+
+    Args:
+        model: the network.
+        example: an input, (N, C, H, W).
     """
     calls = _calls(model, example)
     chains = _chains([call for call in calls if next(call.place.module.children(), None) is not None])
@@ -76,7 +82,7 @@ class _Skipped(nn.Identity):
 
 
 def remove_last(model: nn.Module, chain: Chain, count: int) -> list[str]:
-    """Take the last `count` removable blocks of a chain out; in their place nothing is computed. Their names."""
+    """Remove the last `count` removable blocks of a chain; return their names."""
     gone = chain.removable[len(chain.removable) - count :]
     for place in gone:
         replace_module(model, place.module, _Skipped())

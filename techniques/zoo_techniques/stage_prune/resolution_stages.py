@@ -39,9 +39,12 @@ _POOLING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.PixelUnshuffle)
 
 @dataclass(frozen=True)
 class EncoderStages:
-    """What shall go. entry: goes into the level (an encoder's output). exit: has the same height and width again.
+    """The stages to remove.
 
-    end: the last result of that height and width before the decoder goes on; None if it does not.
+    Attributes:
+        entry: the input of the first one (an encoder's output).
+        exit: the result that has the entry's height and width again.
+        end: the last result of that height and width before the decoder continues; None if it does not.
     """
 
     entry: fx.Node
@@ -50,9 +53,11 @@ class EncoderStages:
 
 
 def find_encoder_stages(module: fx.GraphModule, drop: int) -> EncoderStages:
-    """The `drop` deepest levels of a traced network.
+    """Return the `drop` deepest stages of a traced network.
 
-    Raises ZooError if it is no encoder-decoder, UsageError if it has no more than `drop` levels.
+    Raises:
+        ZooError: it is not an encoder-decoder.
+        UsageError: it has fewer than `drop` stages.
     """
     flow = DataFlow(module)
     shrinking = [node for node in flow.nodes if _shrinks(module, flow, node)]
@@ -113,10 +118,13 @@ def _end(module: fx.GraphModule, flow: DataFlow, entry: fx.Node, level: fx.Node)
 
 
 class StageCut:
-    """Takes a level out of a traced network; with `decoder` also what the decoder does at the size it ends with.
+    """Remove stages from a traced network; with `decoder` also the decoder's layers at the size of the entry.
 
-    Made before outputs are recorded, since a 1 x 1 convolution that changes nothing is put behind the level where
-    something else than convolutions takes its result. `consumers` are the layers that take it.
+    Make it before outputs are recorded: where other layers than convolutions read the result, a 1 x 1 convolution that
+    computes the identity is inserted behind the stages.
+
+    Attributes:
+        consumers: the layers that read the result, and which of their input channels it has.
     """
 
     def __init__(self, module: fx.GraphModule, levels: EncoderStages, *, decoder: bool) -> None:
@@ -155,7 +163,7 @@ class StageCut:
         return found or None
 
     def apply(self) -> fx.Node:
-        """Do it; the node before the hole is returned. Layers that took the result keep their other weights."""
+        """Remove the stages; return the node before the hole. Layers that read the result keep their other weights."""
         channels = cast(torch.Size, shape_of(self._entry))[1]
         for user in list(self._end.users):
             parts = concatenated_inputs(user)

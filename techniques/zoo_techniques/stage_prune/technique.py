@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StagePruneConfig:
-    """drop:    encoder-decoder networks: how many stages go, the deepest first.
-    decoder: encoder-decoder networks: "drop" takes the last encoder stage and the first decoder stage out, so
-             that the stage above becomes the bottom; "keep" takes out only what lies below that decoder stage.
-    stage:   other networks: the module whose last blocks go, by its name; none for the deepest that can spare
-             them. Named for an encoder-decoder network, it is treated like the others.
-    blocks:  other networks: how many blocks of the stage go.
-    refine:  fit the layers after the hole to calibration activations.
-    images:  calibration pictures to fit on.
+    """Options of `stage-prune`.
+
+    Attributes:
+        drop: encoder-decoder networks: how many stages to remove, the deepest first.
+        decoder: encoder-decoder networks: "drop" takes the last encoder stage and the first decoder stage
+            out, so that the stage above becomes the bottom; "keep" takes out only what lies below that
+            decoder stage.
+        stage: other networks: the module whose last blocks are removed, by its name; none for the deepest
+            that can spare them. Named for an encoder-decoder network, it is treated like the others.
+        blocks: other networks: how many blocks of the stage to remove.
+        refine: fit the layers after the hole to calibration activations.
+        images: calibration images to fit on.
     """
 
     drop: int = option(1, help="stages of an encoder-decoder network to drop, the deepest first", minimum=1)
@@ -39,7 +43,7 @@ class StagePruneConfig:
 
 
 class StagePrune(Technique):
-    """Takes the deepest stages out and fits the layers around the hole to the trained network's activations."""
+    """Remove the deepest stages, and refit the layers around the hole to the trained network's activations."""
 
     id: ClassVar[str] = "stage-prune"
     summary: ClassVar[str] = "remove the deepest stages, and bridge the gap by least squares"
@@ -49,7 +53,7 @@ class StagePrune(Technique):
     config: StagePruneConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """The network without the stages. Raises ZooError if it has none to spare."""
+        """Return the network without the stages. Raises ZooError if it has none to spare."""
         from zoo.surgery.reconstruction import fitting_batches
 
         batches = fitting_batches(context, True, self.config.images)

@@ -41,7 +41,7 @@ class LayerRefit:
         self._moments = ActivationStatistics(dense_weight(layer).flatten(2), layer.bias)
 
     def observe(self, image: Tensor, at: Tensor, targets: Tensor | None = None) -> None:
-        """Add an input image and the outputs wanted for it; see the protocol."""
+        """Add the data of one image, (1, in, H, W), at some positions; see the protocol."""
         seen = extract_patches(self._layer, image, at).float().cpu()
         self._moments.add(seen.reshape(len(seen), len(dense_weight(self._layer)), -1), targets)
 
