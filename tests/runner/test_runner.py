@@ -438,7 +438,7 @@ def test_a_classifier_refuses_what_is_no_photograph(
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for path in (tmp_path / "cut.png", tmp_path, tmp_path / "none.jpg"):
         assert zoo("run", artifact.path, path) == 5
-    assert "a photograph" in capfd.readouterr().err
+    assert "an image (PNG" in capfd.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------- memory

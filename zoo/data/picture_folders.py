@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zoo.errors import InputError
-from zoo.images.pixels import SUFFIXES
+from zoo.images.pixels import SUFFIXES, open_image
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,13 +82,9 @@ def split_of(scene: str) -> Split:
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
     """An 8-bit sRGB picture, (H, W, 3), cropped to even sides. Raises InputError naming the file."""
     import numpy as np
-    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"The photograph {path} cannot be read: {error}") from error
+    with open_image(path) as image:
+        pixels = np.asarray(image.convert("RGB"))
     height, width = (side - side % 2 for side in pixels.shape[:2])
     if min(height, width) < _SMALLEST:
         raise InputError(

@@ -1,7 +1,9 @@
-"""Pictures of any depth from files, as stored and as a network takes them."""
+"""Image files of any depth, as stored and as a network takes them."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +11,11 @@ from zoo.errors import InputError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL import Image as Pillow
 
     from zoo.contracts import FloatArray, InputSpec
 
-#: Of picture files; RAW files have others.
+#: Of image files; RAW files have others.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 #: Modes of Pillow that are read as they are; the others become RGB.
 _PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
@@ -20,38 +23,58 @@ _PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def read_pixels(
-    path: Path, page: int = 0, *, indices: bool = False, upright: bool = False
-) -> npt.NDArray[Any]:
-    """The pixels as stored: (H, W) or (H, W, 3), 8 or 16 bits, truth values or floats.
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Pillow.Image]:
+    """Open an image file; its pixels are decoded when the body asks for them.
 
-    page: of a stack. indices: of a picture with a palette, the numbers it holds instead of the colours they stand
-    for. upright: turned as its EXIF data says. Raises InputError naming the file.
+    Raises InputError naming the file, also for what decoding finds wrong.
     """
-    import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; a picture (PNG, TIFF, JPEG, ...) is needed.")
+        raise InputError(f"{path} {what}; an image (PNG, TIFF, JPEG, ...) is needed.")
     try:
         with Image.open(path) as image:
-            image.seek(page)
-            turned = ImageOps.exif_transpose(image) if upright else image
-            if turned.mode.startswith("I;16"):
-                return np.asarray(turned).astype(np.uint16)
-            plain = turned.mode in _PLAIN_MODES or (turned.mode == "P" and indices)
-            pixels = np.asarray(turned if plain else turned.convert("RGB"))
-            # what older versions of Pillow make of 16-bit files
-            return pixels.astype(np.uint16) if turned.mode == "I" and _fits(pixels) else pixels
+            yield image
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}") from error
+        raise InputError(
+            f"{path} cannot be read as an image: {error}.", hint="Use a PNG, TIFF, JPEG, WebP or BMP file."
+        ) from error
+
+
+def read_pixels(
+    path: Path, page: int = 0, *, indices: bool = False, upright: bool = False
+) -> npt.NDArray[Any]:
+    """Return the pixels as stored: (H, W) or (H, W, 3), 8 or 16 bits, truth values or floats.
+
+    Args:
+        path: The file.
+        page: Of a stack.
+        indices: Of an image with a palette, return the numbers it holds instead of the colours they stand for.
+        upright: Turn the image as its EXIF data says.
+
+    Raises:
+        InputError: The file cannot be read; it is named.
+    """
+    import numpy as np
+    from PIL import ImageOps
+
+    with open_image(path) as image:
+        image.seek(page)
+        turned = ImageOps.exif_transpose(image) if upright else image
+        if turned.mode.startswith("I;16"):
+            return np.asarray(turned).astype(np.uint16)
+        plain = turned.mode in _PLAIN_MODES or (turned.mode == "P" and indices)
+        pixels = np.asarray(turned if plain else turned.convert("RGB"))
+        # what older versions of Pillow make of 16-bit files
+        return pixels.astype(np.uint16) if turned.mode == "I" and _fits(pixels) else pixels
 
 
 def as_input(pixels: npt.NDArray[Any], spec: InputSpec, name: object) -> FloatArray:
-    """Pixels of any unsigned type, or floats in [0, 1], as (channels, H, W) in [0, 1].
+    """Return pixels, (H, W) or (H, W, 3) of any unsigned type or floats in [0, 1], as (channels, H, W) in [0, 1].
 
-    A net that takes gray gets the brightness of colours, one that takes RGB gets gray three times. Raises InputError
+    A network for gray is given the brightness of colours, one for RGB is given gray three times. Raises InputError
     naming `name` for values beyond 0 to 1.
     """
     import numpy as np
