@@ -38,7 +38,7 @@ def card(publication: Publication | None = None, **changes: Any) -> ModelCard:
 
 def test_the_metadata_is_complete_and_read_by_the_hubs_client() -> None:
     data = card(
-        HOME, precision="int8", recipe="stage-prune(drop=1)+zoo-extra:slim(a=[x(y)])+qat(bits=8)"
+        HOME, precision="int8", recipe='stage-prune(drop=1)+zoo-extra:slim(a=["x(y)+z"])+qat(bits=8)'
     ).data
     assert data.library_name == "compression-zoo"
     assert data.license == "apache-2.0"
@@ -61,6 +61,61 @@ def test_the_metadata_is_complete_and_read_by_the_hubs_client() -> None:
     )
     assert first.dataset_name == "darkroom(photos=[photos])"
     assert first.metric_name == "PSNR (dB)"
+
+
+def test_the_front_matter_is_written_as_the_hubs_client_writes_it() -> None:
+    text = card_text("tiny-net", tiny.manifest(precision="int8", recipe="qat"), METRICS, HOME)
+    assert (
+        text.split("\n# ")[0]
+        == """\
+---
+base_model: tester/tiny
+datasets:
+- tester/photos
+library_name: compression-zoo
+license: apache-2.0
+metrics:
+- psnr
+- ssim
+pipeline_tag: image-to-image
+tags:
+- compression-zoo
+- tiny
+- int8
+- onnx
+- raw
+- qat
+base_model_relation: quantized
+model-index:
+- name: tiny-net
+  results:
+  - task:
+      type: image-to-image
+    dataset:
+      name: darkroom(photos=[photos])
+      type: darkroom
+      split: test
+    metrics:
+    - type: psnr
+      value: 27.1
+      name: PSNR (dB)
+    - type: ssim
+      value: 0.79
+      name: SSIM
+---
+"""
+    )
+
+
+def test_results_whose_dataset_is_not_one_are_left_out() -> None:
+    metrics = {**METRICS, "training": {"data": "a: b"}}
+    assert evaluated_on(metrics) == ""
+    assert "model-index" not in ModelCard(card_text("tiny-net", tiny.manifest(), metrics)).data.to_dict()
+
+
+def test_a_card_on_this_machine_names_the_folder_as_zoo_run_takes_it() -> None:
+    text = card_text("net", tiny.manifest(), METRICS, path=Path("out/my net"))
+    assert "zoo run 'out/my net' IMG_0001.DNG -o pictures\n" in text
 
 
 def test_what_is_not_known_is_left_out() -> None:

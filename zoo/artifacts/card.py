@@ -12,22 +12,41 @@ notes:    list of sentences.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.artifacts.manifest import Manifest
 from zoo.artifacts.metadata import Publication, front_matter
+from zoo.errors import RecipeError
+from zoo.recipes.grammar import parse_stage
 
 _INSTALL = "pip install 'compression-zoo[cpu]'"
 
 
 def card_text(
-    name: str, manifest: Manifest, metrics: Mapping[str, Any], publication: Publication | None = None
+    name: str,
+    manifest: Manifest,
+    metrics: Mapping[str, Any],
+    publication: Publication | None = None,
+    *,
+    path: Path | None = None,
 ) -> str:
-    """The model card of an artifact called `name`, in Markdown with the front matter that model hubs read.
+    """Return the model card of an artifact, in Markdown with the front matter that model hubs read.
 
-    publication: where it is published; None for an artifact on this machine.
+    Args:
+        name: What the artifact is called.
+        manifest: Its manifest.
+        metrics: The content of its metrics.json.
+        publication: Where it is published; None for an artifact on this machine.
+        path: The folder of an artifact on this machine, as `zoo run` is given it; by default `name`.
+
+    Raises:
+        IntegrityError: The figures are malformed.
+        RecipeError: The recipe does not parse.
+        MissingDependencyError: huggingface-hub, of the extras `hub` and `compress`, is not installed.
     """
     figures = figures_of(metrics)
     parts = [
@@ -38,16 +57,22 @@ def card_text(
         _table(figures, str(metrics.get("baseline") or "before")),
         _how_measured(figures),
         _made(manifest, metrics),
-        _run(name, manifest) if publication is None else _run_published(manifest, publication),
+        _run(path or Path(name), manifest) if publication is None else _run_published(manifest, publication),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def evaluated_on(metrics: Mapping[str, Any]) -> str:
-    """The dataset that the figures were measured on, as a recipe names it; "" if metrics.json does not say."""
+    """Return the dataset that the figures were measured on, as a recipe names it; "" if metrics.json names none."""
     training = metrics.get("training")
     data = training.get("data") if isinstance(training, Mapping) else None
-    return data if isinstance(data, str) and data.isprintable() and len(data) <= 500 else ""
+    if not isinstance(data, str) or not data.isprintable() or len(data) > 500:
+        return ""
+    try:
+        parse_stage(data, "dataset")
+    except RecipeError:
+        return ""
+    return data
 
 
 def _what(manifest: Manifest) -> str:
@@ -107,8 +132,9 @@ def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
     return "\n".join(["## How it was made", "", *lines]) if lines else ""
 
 
-def _run(name: str, manifest: Manifest) -> str:
-    return f"## How to run it\n\n```\n{_INSTALL}\nzoo run {name} {_file(manifest)} -o pictures\n```"
+def _run(path: Path, manifest: Manifest) -> str:
+    command = f"zoo run {shlex.quote(str(path))} {_file(manifest)} -o pictures"
+    return f"## How to run it\n\n```\n{_INSTALL}\n{command}\n```"
 
 
 def _run_published(manifest: Manifest, publication: Publication) -> str:

@@ -6,11 +6,12 @@ one), and a file in `.eval_results` (the newer one, https://huggingface.co/docs/
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from zoo.extras import require
+from zoo.recipes.grammar import Stage, parse, parse_stage
 
 if TYPE_CHECKING:
     from zoo.artifacts.figures import Figure
@@ -35,8 +36,12 @@ _METRICS = {
 class Publication:
     """What is known of an artifact once it is published.
 
-    repository: NAMESPACE/NAME. identifier: its id in registry.toml. license: an id that the Hub knows, "" for none.
-    base_model: repository of the network it was made from, "" if that is not published. datasets: ids on the Hub.
+    Attributes:
+        repository: NAMESPACE/NAME.
+        identifier: Its id in registry.toml.
+        license: An id that the Hub knows, "" for none.
+        base_model: Repository of the network it was made from, "" if that is not published.
+        datasets: Ids on the Hub.
     """
 
     repository: str
@@ -53,39 +58,70 @@ def front_matter(
     data: str,
     publication: Publication | None = None,
 ) -> str:
-    """The metadata at the head of the card, between two lines of dashes.
+    """Return the metadata at the head of the card, between two lines of dashes.
 
-    data: the dataset that the figures were measured on, as a recipe names it; "" if there is none.
+    Args:
+        name: What the artifact is called.
+        manifest: Its manifest.
+        figures: Its figures, of which those of quality become evaluation results.
+        data: The dataset that they were measured on, as a recipe names it; "" if there is none.
+        publication: Where it is published; None for an artifact on this machine.
+
+    Raises:
+        RecipeError: The recipe or the dataset does not parse.
+        MissingDependencyError: huggingface-hub, of the extras `hub` and `compress`, is not installed.
     """
-    found: dict[str, Any] = {
-        "library_name": LIBRARY,
-        "pipeline_tag": _PIPELINES[manifest.output.kind],
-        "tags": list(_tags(manifest)),
-    }
-    if publication and publication.license:
-        found["license"] = publication.license
-    if publication and publication.base_model:
-        found["base_model"] = publication.base_model
-        if manifest.precision == "int8":
-            found["base_model_relation"] = "quantized"
-    if publication and publication.datasets:
-        found["datasets"] = list(publication.datasets)
-    measured = _quality(figures)
-    if measured and data:
-        found["metrics"] = [_METRICS[figure.key] for figure in measured]
-        found["model-index"] = [_model_index(name, found["pipeline_tag"], measured, data)]
-    return "\n".join(["---", *_yaml(found), "---"])
+    require("huggingface_hub", "Writing a model card", extra="hub")
+    from huggingface_hub import EvalResult, ModelCardData
+
+    home = publication or Publication("", "")
+    task = _PIPELINES[manifest.output.kind]
+    measured = _quality(figures) if data else []
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=_dataset(data),
+            dataset_name=data,
+            dataset_split="test",
+            metric_type=_METRICS[figure.key],
+            metric_value=figure.after,
+            metric_name=f"{figure.name} ({figure.unit})" if figure.unit else figure.name,
+        )
+        for figure in measured
+    ]
+    metadata = ModelCardData(
+        library_name=LIBRARY,
+        pipeline_tag=task,
+        tags=list(_tags(manifest)),
+        license=home.license or None,
+        base_model=home.base_model or None,
+        base_model_relation="quantized" if home.base_model and manifest.precision == "int8" else None,
+        datasets=list(home.datasets) or None,
+        metrics=[_METRICS[figure.key] for figure in measured] or None,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    return f"---\n{metadata.to_yaml()}\n---"
 
 
 def eval_results(figures: Iterable[Figure], data: str) -> dict[str, str]:
-    """The files of `.eval_results`: name and content of each; empty if nothing was measured.
+    """Return the files of `.eval_results`: name and content of each; empty if nothing was measured.
 
     The datasets are those of compression-zoo. The Hub shows results of datasets that it lists as benchmarks,
     which these are not (yet); it keeps the others as they are.
+
+    Args:
+        figures: The figures of an artifact.
+        data: The dataset that they were measured on, as a recipe names it; "" if there is none.
+
+    Raises:
+        RecipeError: The dataset does not parse.
+        MissingDependencyError: PyYAML, of the extras `hub` and `compress`, is not installed.
     """
     measured = _quality(figures)
     if not measured or not data:
         return {}
+    yaml = require("yaml", "Writing evaluation results", extra="hub")
     rows = [
         {
             "dataset": {"id": f"{LIBRARY}/{_dataset(data)}", "task_id": figure.key},
@@ -94,7 +130,9 @@ def eval_results(figures: Iterable[Figure], data: str) -> dict[str, str]:
         }
         for figure in measured
     ]
-    return {f"{EVAL_RESULTS}/{_dataset(data)}.yaml": "\n".join(_yaml(rows)) + "\n"}
+    return {
+        f"{EVAL_RESULTS}/{_dataset(data)}.yaml": yaml.safe_dump(rows, sort_keys=False, allow_unicode=True)
+    }
 
 
 # --------------------------------------------------------------------------------------------------- details
@@ -107,15 +145,8 @@ def _tags(manifest: Manifest) -> Iterator[str]:
     yield "onnx"
     if manifest.input.kind == "packed-raw":
         yield "raw"
-    yield from dict.fromkeys(_techniques(manifest.recipe))
-
-
-def _techniques(recipe: str) -> list[str]:
-    """The ids of the techniques of a canonical recipe, without the distributions before them."""
-    bare = re.sub(r'"(?:\\.|[^"\\])*"', "", recipe)
-    while bare != (bare := re.sub(r"\([^()]*\)", "", bare)):
-        pass
-    return [stage.rpartition(":")[2] for stage in bare.split("+") if stage]
+    if manifest.recipe:
+        yield from (_bare_id(stage) for stage in parse(manifest.recipe))
 
 
 def _quality(figures: Iterable[Figure]) -> list[Figure]:
@@ -123,44 +154,9 @@ def _quality(figures: Iterable[Figure]) -> list[Figure]:
 
 
 def _dataset(data: str) -> str:
-    """The dataset's id, without distribution and options."""
-    found = re.match(r"(?:[A-Za-z0-9._-]+:)?([a-z][a-z0-9-]*)", data)
-    return found[1] if found else "data"
+    return _bare_id(parse_stage(data, "dataset"))
 
 
-def _model_index(name: str, task: str, measured: Iterable[Figure], data: str) -> dict[str, Any]:
-    metrics = [
-        {
-            "type": _METRICS[figure.key],
-            "value": figure.after,
-            "name": f"{figure.name} ({figure.unit})" if figure.unit else figure.name,
-        }
-        for figure in measured
-    ]
-    dataset = {"type": _dataset(data), "name": data, "split": "test"}
-    return {"name": name, "results": [{"task": {"type": task}, "dataset": dataset, "metrics": metrics}]}
-
-
-def _yaml(value: Any, indent: str = "") -> Iterator[str]:
-    """Lines of a YAML block of mappings, lists, texts and numbers; texts that could be anything else are quoted."""
-    pairs = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
-    for key, item in pairs:
-        head = f"{indent}-" if key is None else f"{indent}{key}:"
-        if not isinstance(item, (Mapping, list)):
-            yield f"{head} {_scalar(item)}"
-        elif key is None:
-            first, *rest = _yaml(item, f"{indent}  ")
-            yield f"{head} {first.lstrip()}"
-            yield from rest
-        else:
-            yield head
-            yield from _yaml(item, f"{indent}  " if isinstance(item, Mapping) else indent)
-
-
-def _scalar(value: Any) -> str:
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9./_-]*", value)
-    if plain and value.lower() not in ("true", "false", "yes", "no", "on", "off", "null", "y", "n"):
-        return str(value)
-    if isinstance(value, float) and value == int(value):
-        return str(int(value))
-    return json.dumps(value, ensure_ascii=False)
+def _bare_id(stage: Stage) -> str:
+    """Return the id of a technique or dataset, without distribution and options."""
+    return stage.technique.rpartition(":")[2]

@@ -59,7 +59,7 @@ def write_outcome(
         "model.onnx": exported,
         GOLDEN_NAME: golden_bytes(_golden_pairs(job, finished)),
         "metrics.json": (json.dumps(metrics, indent=1) + "\n").encode(),
-        "README.md": card_text(outcome.artifact.name, manifest, metrics).encode(),
+        "README.md": card_text(outcome.artifact.name, manifest, metrics, path=outcome.artifact).encode(),
     }
     if not job.request.runner_only:
         contents["model.safetensors"] = _weights(trained)
