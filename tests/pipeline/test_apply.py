@@ -19,9 +19,8 @@ from zoo.artifacts.artifact import open_artifact
 from zoo.artifacts.golden import check_golden
 from zoo.contracts import SilentReporter
 from zoo.errors import LegalityError, NoEffectError, OutputError, UnknownIdError, UsageError
-from zoo.pipeline.pipeline import Outcome, apply
-from zoo.pipeline.recipe_file import with_file
-from zoo.recipes import recipe_toml
+from zoo.pipeline.api import apply, apply_request
+from zoo.pipeline.result import Result
 from zoo.training.schedule import Budget
 
 # one worker for the whole module: what its fixtures make takes long
@@ -29,11 +28,11 @@ pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("a
 
 
 @pytest.fixture(scope="module")
-def compressed(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Outcome:
+def compressed(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Result:
     return run("depthwise+qat", tmp_path_factory.mktemp("apply") / "small")
 
 
-def test_two_techniques_compose_into_an_artifact_that_verifies(compressed: Outcome) -> None:
+def test_two_techniques_compose_into_an_artifact_that_verifies(compressed: Result) -> None:
     artifact = open_artifact(compressed.artifact)
     artifact.verify()
     assert artifact.manifest.recipe.startswith("depthwise(")
@@ -43,7 +42,7 @@ def test_two_techniques_compose_into_an_artifact_that_verifies(compressed: Outco
     )
 
 
-def test_each_stage_pays_in_the_exported_file(compressed: Outcome) -> None:
+def test_each_stage_pays_in_the_exported_file(compressed: Result) -> None:
     before, separable, quantized = compressed.files
     assert separable.parameters < before.parameters
     assert separable.macs < before.macs
@@ -51,13 +50,13 @@ def test_each_stage_pays_in_the_exported_file(compressed: Outcome) -> None:
     assert quantized.file_bytes < separable.file_bytes
 
 
-def test_every_convolution_but_the_last_runs_in_int8(compressed: Outcome) -> None:
+def test_every_convolution_but_the_last_runs_in_int8(compressed: Result) -> None:
     metrics = open_artifact(compressed.artifact).metrics()
     assert len(metrics["int8"]["float_layers"]) == 1
     assert metrics["int8"]["share"] > 0.9
 
 
-def test_the_engine_gives_the_golden_outputs(compressed: Outcome) -> None:
+def test_the_engine_gives_the_golden_outputs(compressed: Result) -> None:
     artifact = open_artifact(compressed.artifact)
     session = plugins.engine("onnxruntime").open(artifact.read("model.onnx"))
     psnr = check_golden(session, artifact, "onnxruntime")
@@ -65,17 +64,13 @@ def test_the_engine_gives_the_golden_outputs(compressed: Outcome) -> None:
     assert psnr > 30
 
 
-def test_the_recipe_file_makes_the_same_bytes_again(compressed: Outcome, tmp_path: Path) -> None:
-    again = with_file(
-        request(None, tmp_path / "again"), recipe_toml.read(compressed.artifact / "recipe.toml")
-    )
-    outcome = apply(again, SilentReporter())
-    assert outcome is not None
+def test_the_recipe_file_makes_the_same_bytes_again(compressed: Result, tmp_path: Path) -> None:
+    outcome = apply(None, compressed.artifact / "recipe.toml", out=tmp_path / "again", images=1)
     for name in ("model.onnx", "model.safetensors", "golden.safetensors"):
         assert (outcome.artifact / name).read_bytes() == (compressed.artifact / name).read_bytes(), name
 
 
-def test_the_sample_picture_shows_four_panels(compressed: Outcome) -> None:
+def test_the_sample_picture_shows_four_panels(compressed: Result) -> None:
     with Image.open(compressed.artifact / "sample.png") as picture:
         assert picture.size == (4 * 320, 320)
         assert len(np.unique(np.asarray(picture))) > 50
@@ -109,7 +104,7 @@ def test_a_runner_only_artifact_of_half_the_size_still_holds_weights_to_start_fr
     assert from_half.files[0].psnr == pytest.approx(from_whole.files[0].psnr, abs=0.01)
 
 
-def test_weights_of_another_net_are_refused(compressed: Outcome, tmp_path: Path) -> None:
+def test_weights_of_another_net_are_refused(compressed: Result, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="do not fit"):
         run("qat", tmp_path / "out", weights=str(compressed.artifact))
     with pytest.raises(UnknownIdError, match="no-such"):
@@ -159,13 +154,13 @@ def test_an_output_that_exists_is_refused_before_any_work(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("task", ["train depthwise", "train qat"])
-def test_an_interrupted_run_goes_on_and_ends_the_same(task: str, compressed: Outcome, tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_and_ends_the_same(task: str, compressed: Result, tmp_path: Path) -> None:
     wanted = request("depthwise+qat", tmp_path / "out", budgets=(Budget(steps=6),))
     with pytest.raises(KeyboardInterrupt):
-        apply(wanted, StopsAt(task))
+        apply_request(wanted, StopsAt(task))
     assert not (tmp_path / "out").exists()
     assert (tmp_path / "out.work").is_dir()
-    outcome = apply(wanted, SilentReporter())
+    outcome = apply_request(wanted, SilentReporter())
     assert outcome is not None
     assert not (tmp_path / "out.work").exists()
     assert (outcome.artifact / "model.onnx").read_bytes() == (compressed.artifact / "model.onnx").read_bytes()

@@ -13,15 +13,15 @@ from torch import nn
 from support.small_net import request
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
-from zoo.contracts import InputSpec
+from zoo.contracts import InputSpec, SilentReporter
 from zoo.errors import UnknownIdError
-from zoo.pipeline.device_target import Target, advise, aimed
+from zoo.pipeline.device_target import Specialized, Target, advise, specialize_for_device
 from zoo.pipeline.layer_kinds import Layers, layers_of
-from zoo.pipeline.recipe_file import recipe_text, with_file
-from zoo.pipeline.request import resolve as resolve_request
+from zoo.pipeline.plan import plan
+from zoo.pipeline.recipe_file import recipe_text
+from zoo.pipeline.request import make_request
 from zoo.recipes import recipe_toml
-from zoo.recipes.canonical import resolve
-from zoo.recipes.grammar import parse
+from zoo.recipes.canonical import load, resolve
 from zoo_cli.main import main
 
 pytestmark = pytest.mark.xdist_group("apply")
@@ -58,6 +58,10 @@ def test_layers_are_seen_as_the_net_computes_them_whatever_its_code_looks_like()
 # ------------------------------------------------------------------------------------ what the recipe takes
 
 
+def specialized(recipe: str | None, device: str) -> Specialized:
+    return specialize_for_device(load(recipe) if recipe else None, device, half_weights=False)
+
+
 @pytest.mark.parametrize(
     ("device", "recipe", "half"),
     [
@@ -70,9 +74,10 @@ def test_layers_are_seen_as_the_net_computes_them_whatever_its_code_looks_like()
     ],
 )
 def test_weights_take_16_bits_where_the_board_computes_float16_and_the_recipe_leaves_them_floats(
-    device: str, recipe: str | None, half: bool, tmp_path: Path
+    device: str, recipe: str | None, half: bool
 ) -> None:
-    found, target = aimed(request(recipe, tmp_path, device=device))
+    found = specialized(recipe, device)
+    target = found.target
     assert found.half_weights == half
     assert (target is None) == (not device)
     if target is not None:
@@ -89,17 +94,18 @@ def test_weights_take_16_bits_where_the_board_computes_float16_and_the_recipe_le
     ],
 )
 def test_channels_are_rounded_to_what_the_boards_kernels_take(
-    device: str, recipe: str, expected: str, tmp_path: Path
+    device: str, recipe: str, expected: str
 ) -> None:
-    found, target = aimed(request(recipe, tmp_path, device=device))
-    assert str(found.recipe) == expected
-    assert target is not None
-    assert any("round_to" in change for change in target.changes) == (expected != recipe)
+    found = specialized(recipe, device)
+    assert found.recipe is not None
+    assert str(found.recipe.recipe) == expected
+    assert found.target is not None
+    assert any("round_to" in change for change in found.target.changes) == (expected != recipe)
 
 
-def test_a_board_that_does_not_exist_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_board_that_does_not_exist_is_refused_before_any_work() -> None:
     with pytest.raises(UnknownIdError, match="did you mean 'jetson-nano'"):
-        aimed(request("depthwise", tmp_path, device="jetson-nona"))
+        specialized("depthwise", "jetson-nona")
 
 
 # ------------------------------------------------------------------------------------- what will not pay
@@ -109,8 +115,7 @@ SEPARABLE = Layers(frozenset({"conv", "depthwise", "grouped", "silu"}), ((4, 20)
 
 def advice(device: str, recipe: str, layers: Layers) -> dict[str, str]:
     """What will not pay, with the remedy."""
-    target, parsed = Target(plugins.device(device)), parse(recipe)
-    advise(target, parsed, resolve(parsed).techniques, layers)
+    target = advise(Target(plugins.device(device)), resolve(recipe), layers)
     assert all(each.source and each.effect for each in target.advice)
     return {each.what: each.remedy for each in target.advice}
 
@@ -136,10 +141,7 @@ def test_what_concerns_int8_is_not_said_of_a_float_recipe_and_no_remedy_twice() 
 
 
 def test_a_board_without_int8_says_that_the_net_runs_in_float16_there() -> None:
-    target = Target(plugins.device("jetson-nano"))
-    parsed = parse("qat")
-    advise(target, parsed, resolve(parsed).techniques, SEPARABLE)
-    (only,) = target.advice
+    (only,) = advise(Target(plugins.device("jetson-nano")), resolve("qat"), SEPARABLE).advice
     assert "runs in float16" in str(only)
     assert str(only).startswith("On jetson-nano, int8 on the GPU: ")
 
@@ -149,10 +151,10 @@ def test_a_board_without_int8_says_that_the_net_runs_in_float16_there() -> None:
 
 @pytest.mark.usefixtures("third_party")
 def test_the_recipe_file_makes_the_same_without_the_device(tmp_path: Path) -> None:
-    job = resolve_request(request("depthwise", tmp_path / "net", device="jetson-nano"))
-    form = recipe_toml.loads(recipe_text(job, []))
+    planned = plan(request("depthwise", tmp_path / "net", device="jetson-nano"), SilentReporter())
+    form = recipe_toml.loads(recipe_text(planned, []))
     assert form.half_weights is True
-    assert with_file(request(None, tmp_path / "again"), form).half_weights
+    assert make_request(form).half_weights
 
 
 #: The quickest to make an int8 file with.

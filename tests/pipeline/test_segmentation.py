@@ -19,17 +19,14 @@ from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import OutputSpec, SilentReporter
 from zoo.errors import NoEffectError
 from zoo.evaluation.evaluator import evaluate_artifact
-from zoo.evaluation.metrics import MASK_METRICS, compare_masks
-from zoo.evaluation.quality import Quality, Score
+from zoo.evaluation.metrics import compare_masks
 from zoo.images.writing import write_picture
-from zoo.pipeline.measure import Measured
-from zoo.pipeline.pipeline import Outcome, _check_loss, apply
-from zoo.pipeline.request import Request
-from zoo.pipeline.stages import Stage
+from zoo.pipeline.api import apply_request
+from zoo.pipeline.request import ApplyRequest
+from zoo.pipeline.result import Result
 from zoo.recipes.grammar import parse
 from zoo.training.losses import binary_cross_entropy, exact_sigmoids, task_loss
 from zoo.training.schedule import Budget
-from zoo.training.weights import StartWeights
 from zoo_cli.main import main
 
 pytestmark = pytest.mark.xdist_group("segmentation")
@@ -100,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def segment(recipe: str | None, out: Path, folder: Path, **options) -> Outcome:
+def segment(recipe: str | None, out: Path, folder: Path, **options) -> Result:
     settings = {
         "architecture": "c-unet-plus",
         "budgets": (Budget(steps=250),),
@@ -112,17 +109,19 @@ def segment(recipe: str | None, out: Path, folder: Path, **options) -> Outcome:
         "weights": "none",
         **options,
     }
-    outcome = apply(Request(parse(recipe) if recipe else None, out=out, **settings), SilentReporter())
-    assert outcome is not None
-    return outcome
+    result = apply_request(
+        ApplyRequest(parse(recipe) if recipe else None, out=out, **settings), SilentReporter()
+    )
+    assert result is not None
+    return result
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Outcome:
+def trained(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Result:
     return segment(None, tmp_path_factory.mktemp("segmentation") / "squares", folder)
 
 
-def test_training_learns_the_squares(trained: Outcome) -> None:
+def test_training_learns_the_squares(trained: Result) -> None:
     losses = [loss for _, loss in trained.trainings[0].losses]
     assert losses[-1] < 0.5 * losses[0]
     before, after = trained.files
@@ -131,7 +130,7 @@ def test_training_learns_the_squares(trained: Outcome) -> None:
     assert after.psnr is None
 
 
-def test_the_artifact_states_dice_and_iou(trained: Outcome) -> None:
+def test_the_artifact_states_dice_and_iou(trained: Result) -> None:
     artifact = open_artifact(trained.artifact)
     figures = {row["key"]: row["after"] for row in artifact.metrics()["figures"]}
     assert figures["dice"] == pytest.approx(trained.files[-1].dice, abs=1e-4)
@@ -143,7 +142,7 @@ def test_the_artifact_states_dice_and_iou(trained: Outcome) -> None:
         assert shown.size == (3 * 48, 48), "input, result and label"
 
 
-def test_zoo_eval_measures_what_the_artifact_states(trained: Outcome, folder: Path, capsys) -> None:
+def test_zoo_eval_measures_what_the_artifact_states(trained: Result, folder: Path, capsys) -> None:
     data = f"masks(root={folder})"
     result = evaluate_artifact(str(trained.artifact), reporter=SilentReporter(), data=data)
     assert result.quality.mean("dice") == pytest.approx(trained.files[-1].dice)
@@ -156,22 +155,22 @@ def test_zoo_eval_measures_what_the_artifact_states(trained: Outcome, folder: Pa
     assert "Dice" in capsys.readouterr().out
 
 
-def measured(dice: float) -> Measured:
-    scores = [Score("a", "a", {"dice": dice, "iou": dice / 2})]
-    return Measured("", 1, 1, 1, Quality("masks", "test", 0, MASK_METRICS.metrics, scores))
+def test_points_of_dice_are_the_budget_of_a_stage(trained: Result, folder: Path, tmp_path: Path) -> None:
+    options = {"budgets": (Budget(steps=0),), "max_loss": 0.01}
+    with pytest.raises(
+        NoEffectError, match=r"stage-prune lost \d+\.\d\d points of Dice \(0\.\d+ to 0\.\d+\)"
+    ):
+        segment("stage-prune", tmp_path / "out", folder, weights=str(trained.artifact), **options)
+    assert not (tmp_path / "out").exists()
 
 
-def test_points_of_dice_are_the_budget_of_a_stage(folder: Path, tmp_path: Path) -> None:
-    wanted = Request(None, "c-unet-plus", tmp_path, (Budget(steps=1),), max_loss=2.0)
-    stage, start = Stage((plugins.technique("depthwise"),)), StartWeights("its own", "", trained=True)
-    _check_loss(wanted, stage, measured(0.90), measured(0.881), start)
-    _check_loss(wanted, stage, measured(0.90), measured(0.1), StartWeights("random", "", trained=False))
-    with pytest.raises(NoEffectError, match=r"depthwise lost 2\.50 points of Dice \(0\.9000 to 0\.8750\)"):
-        _check_loss(wanted, stage, measured(0.90), measured(0.875), start)
+def test_a_net_that_was_never_trained_has_no_quality_to_lose(folder: Path, tmp_path: Path) -> None:
+    options = {"budgets": (Budget(steps=0),), "max_loss": -1000.0}
+    assert segment("depthwise", tmp_path / "out", folder, **options).artifact.is_dir()
 
 
 def test_a_mask_net_is_quantized_and_still_finds_the_squares(
-    trained: Outcome, folder: Path, tmp_path: Path
+    trained: Result, folder: Path, tmp_path: Path
 ) -> None:
     options = {"weights": str(trained.artifact), "budgets": (Budget(steps=20),), "learning_rate": 1e-3}
     outcome = segment("qat", tmp_path / "out", folder, max_loss=10, **options)
@@ -181,7 +180,7 @@ def test_a_mask_net_is_quantized_and_still_finds_the_squares(
     assert open_artifact(outcome.artifact).manifest.input == spec
 
 
-def test_zoo_run_writes_the_mask_that_was_measured(trained: Outcome, folder: Path, tmp_path: Path) -> None:
+def test_zoo_run_writes_the_mask_that_was_measured(trained: Result, folder: Path, tmp_path: Path) -> None:
     name = open_artifact(trained.artifact).metrics()["files"][-1]["quality"]["per_image"][0]
     source, out = folder / "images" / f"{name['name']}.png", tmp_path / "out"
     assert main(["run", str(trained.artifact), str(source), "-o", str(out)]) == 0

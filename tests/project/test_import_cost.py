@@ -84,3 +84,20 @@ def test_what_runs_on_a_board_is_imported_where_the_extra_is_missing(part: str) 
 def test_the_import_contracts_cover_every_part_that_runs_on_a_board() -> None:
     settings = Path(__file__).parents[2].joinpath("pyproject.toml").read_text()
     assert [part for part in RUNNER_PATH if f'    "{part}",\n' not in settings] == []
+
+
+@pytest.mark.parametrize("by", ["argument", "file"])
+def test_an_illegal_recipe_is_refused_without_importing_torch(by: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        'architecture = "unet"\n[[stage]]\ntechnique = "qat"\n[[stage]]\ntechnique = "depthwise"\n'
+    )
+    arguments = ["--recipe", str(file)] if by == "file" else ["qat+depthwise", "unet"]
+    program = (
+        "import sys\nfrom zoo_cli.main import main\n"
+        "code = main(['apply', *sys.argv[1:]])\n"
+        "print(code, sorted({'torch', 'numpy', 'onnx', 'accelerate'} & sys.modules.keys()))"
+    )
+    done = python("-c", program, *arguments)
+    assert done.out == "2 []\n"
+    assert "did you mean depthwise+qat?" in done.err

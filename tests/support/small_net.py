@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.contracts import SilentReporter
-from zoo.pipeline.pipeline import Outcome, apply
-from zoo.pipeline.request import Request
+from zoo.pipeline.api import apply_request
+from zoo.pipeline.request import ApplyRequest
+from zoo.pipeline.result import Result
 from zoo.recipes.grammar import parse
 from zoo.training.schedule import Budget
 
 
-def request(recipe: str | None, out: Path, **options) -> Request:
+def request(recipe: str | None, out: Path, **options) -> ApplyRequest:
     """A request that trains the small net for six steps."""
     settings = {
         "architecture": "small-unet",
@@ -22,11 +23,11 @@ def request(recipe: str | None, out: Path, **options) -> Request:
         "images": 1,
         **options,
     }
-    return Request(parse(recipe) if recipe else None, out=out, **settings)
+    return ApplyRequest(parse(recipe) if recipe else None, out=out, **settings)
 
 
-def run(recipe: str | None, out: Path, **options) -> Outcome:
+def run(recipe: str | None, out: Path, **options) -> Result:
     """Apply a request and return what it made."""
-    outcome = apply(request(recipe, out, **options), SilentReporter())
-    assert outcome is not None
-    return outcome
+    result = apply_request(request(recipe, out, **options), SilentReporter())
+    assert result is not None
+    return result

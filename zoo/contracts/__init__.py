@@ -14,7 +14,7 @@ from zoo.contracts.dataset import Dataset, Sample, Split
 from zoo.contracts.device import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
 from zoo.contracts.engine import Engine, Session
 from zoo.contracts.reporter import Reporter, SilentReporter
-from zoo.contracts.technique import Context, LeftAlone, LossTerm, Phase, SkippedLayer, Technique
+from zoo.contracts.technique import Context, LeftAlone, LossTerm, Phase, SkippedLayer, Teacher, Technique
 
 if TYPE_CHECKING:
     from zoo.contracts.dataset import FloatArray as FloatArray
@@ -42,5 +42,6 @@ __all__ = [
     "SkippedLayer",
     "Split",
     "Task",
+    "Teacher",
     "Technique",
 ]

@@ -100,3 +100,7 @@ class Architecture:
     def stages(self) -> Sequence[Mapping[str, Any]]:
         """Names of the modules of each stage, outermost first: {"down": ..., "up": ...}. May be empty."""
         return ()
+
+    def feature_blocks(self) -> tuple[str, ...]:
+        """Names of the modules of :meth:`stages` that end in a feature: on the way down, and up after the skip."""
+        return tuple(stage[side] for stage in self.stages() for side in ("down", "join") if side in stage)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from zoo.contracts.architecture import Architecture, InputSpec
+    from zoo.contracts.architecture import Architecture, InputSpec, OutputSpec
 
 
 class Phase(str, Enum):
@@ -52,6 +52,24 @@ class LossTerm:
     begin: Callable[[nn.Module], Callable[[], None]] | None = None
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network to learn from, as :attr:`Context.load_teacher` returns it.
+
+    net:      in eval mode, for inputs as `input` says, normalised.
+    blocks:   names of the modules of its stages that end in a feature; may be empty.
+    sha256:   of its weights.
+    readable: whether it has layers to look at; a network that an engine runs has none.
+    """
+
+    net: nn.Module
+    input: InputSpec
+    output: OutputSpec
+    blocks: tuple[str, ...]
+    sha256: str
+    readable: bool = True
+
+
 @dataclass
 class Context:
     """What a technique may use.
@@ -59,6 +77,9 @@ class Context:
     example_input: one batch (1, C, H, W) in the range the network was built for.
     calibration:   called, gives a few batches of typical inputs; None when no data is there.
     teacher:       the network as it was before the recipe, in eval mode; None when there is none.
+    load_teacher:  called with the name of an artifact, a checkpoint or an architecture that brings trained weights,
+                   returns that network; None where there is nothing to load from. A technique that calls it
+                   declares the name in :meth:`Technique.teachers`.
     seed:          every random choice is derived from it.
     """
 
@@ -69,6 +90,7 @@ class Context:
     seed: int = 0
     report: Reporter = field(default_factory=SilentReporter)
     skipped_layers: list[SkippedLayer] = field(default_factory=list)
+    load_teacher: Callable[[str], Teacher] | None = None
 
     def skip_layer(self, technique: str, layer: str, reason: str) -> None:
         """Record a layer that `technique` does not change. Never skip one silently."""
@@ -140,6 +162,14 @@ class Technique:
         """
         return ""
 
+    def teachers(self) -> Sequence[str]:
+        """Return the names of the networks that it asks :attr:`Context.load_teacher` for.
+
+        They are loaded before any work, so that an unknown name is refused at once, and their weights are part of
+        the recipe's fingerprint.
+        """
+        return ()
+
     @property
     def precision(self) -> str:
         """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells."""
@@ -160,7 +190,12 @@ class Technique:
         return ()
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
-        """What happens after training: fold, freeze, bake scales."""
+        """What happens after training: fold, freeze, bake scales.
+
+        A recipe calls it on a copy of the network after each of its trainings, so more than once for one technique
+        object. It must therefore be pure: the same network must give the same result however often it is called,
+        and neither the technique nor the context may change.
+        """
         return model
 
     adapt = adapt_input

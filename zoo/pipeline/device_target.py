@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zoo.contracts import DeviceProfile, KernelGap, Technique
     from zoo.pipeline.layer_kinds import Layers
-    from zoo.pipeline.request import Request
+    from zoo.recipes.canonical import LoadedRecipe, ResolvedRecipe
 
 #: The option of techniques that choose how many channels a layer keeps.
 _ROUNDING = "round_to"
@@ -41,9 +41,13 @@ class Advice:
         return dataclasses.asdict(self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Target:
-    """The device that a network is made for. changes: what was taken from its profile, a sentence each."""
+    """The device that a network is made for.
+
+    changes: what was taken from its profile, a sentence each. advice: what will not pay there; unknown, and so empty,
+    before the network is rewritten.
+    """
 
     profile: DeviceProfile
     changes: tuple[str, ...] = ()
@@ -60,49 +64,60 @@ class Target:
         return {"id": self.profile.id, "changes": list(self.changes), "advice": advice}
 
 
-def aimed(request: Request) -> tuple[Request, Target | None]:
-    """The request with what its device asks for and the user did not state; None for no device.
+@dataclass(frozen=True)
+class Specialized:
+    """What a device makes of a request: recipe and half_weights as it asks for them. target: None for no device."""
+
+    recipe: LoadedRecipe | None
+    half_weights: bool
+    target: Target | None = None
+
+
+def specialize_for_device(recipe: LoadedRecipe | None, device: str, *, half_weights: bool) -> Specialized:
+    """Return what the device called `device` asks for and the user did not state; "" for no device.
 
     Where a device computes float16 and the recipe leaves the numbers alone, weights are stored in 16 bits. Where its
     kernels want channels in multiples, techniques that choose their number round to those. Raises UnknownIdError.
     """
-    if not request.device:
-        return request, None
-    profile = plugins.device(request.device)
+    if not device:
+        return Specialized(recipe, half_weights)
+    profile = plugins.device(device)
     changes: list[str] = []
-    recipe = request.recipe
-    precision = _precision(profile, resolve_recipe(recipe).techniques if recipe else ())
+    precision = _precision(profile, recipe.classes if recipe else ())
     multiple = max((gap.multiple for gap in profile.gaps if _concerns(gap, precision)), default=0)
     if recipe is not None and multiple:
-        stages = tuple(_rounded(stage, multiple) for stage in recipe)
+        stages = tuple(
+            _rounded(stage, technique, multiple)
+            for stage, technique in zip(recipe.recipe, recipe.classes, strict=True)
+        )
         changes += [
             f"{stage.technique}: {_ROUNDING}={multiple}, as the kernels of {profile.id} take channels."
-            for stage, before in zip(stages, recipe, strict=True)
+            for stage, before in zip(stages, recipe.recipe, strict=True)
             if stage != before
         ]
-        request = dataclasses.replace(request, recipe=Recipe(stages))
-    if precision == "float16" and not request.half_weights:
+        recipe = dataclasses.replace(recipe, recipe=Recipe(stages))
+    if precision == "float16" and not half_weights:
         changes.append(f"Weights are stored in 16 bits: {profile.id} computes in float16.")
-        request = dataclasses.replace(request, half_weights=True)
-    return request, Target(profile, tuple(changes))
+        half_weights = True
+    return Specialized(recipe, half_weights, Target(profile, tuple(changes)))
 
 
-def advise(target: Target, recipe: Recipe | None, techniques: Sequence[Technique], layers: Layers) -> None:
-    """Put into `target` what will not pay of a network of these layers, after the recipe's rewrites."""
+def advise(target: Target, recipe: ResolvedRecipe | None, layers: Layers) -> Target:
+    """Return `target` with what will not pay of a network of these layers, after the recipe's rewrites."""
+    techniques = recipe.techniques if recipe else ()
     precision = _precision(target.profile, techniques)
-    target.advice = tuple(
-        Advice(
-            target.profile.id, _what(gap, layers), gap.effect, _remedy(gap, recipe, techniques), gap.source
-        )
+    advice = tuple(
+        Advice(target.profile.id, _what(gap, layers), gap.effect, _remedy(gap, recipe), gap.source)
         for gap in target.profile.gaps
         if gap.readable
         and _concerns(gap, precision)
         and layers.kinds.issuperset(gap.operators)
         and (not gap.multiple or layers.odd(gap.multiple))
     )
+    return dataclasses.replace(target, advice=advice)
 
 
-def _precision(profile: DeviceProfile, techniques: Sequence[Technique]) -> str:
+def _precision(profile: DeviceProfile, techniques: Sequence[Technique | type[Technique]]) -> str:
     """What the network is to be computed in: int8 after a technique that changes numbers, else the best float."""
     if any(technique.phase is Phase.NUMERICS for technique in techniques):
         return "int8"
@@ -118,20 +133,19 @@ def _what(gap: KernelGap, layers: Layers) -> str:
     return f"{gap.what} ({odd} of {len(layers.channels)} convolutions here)" if odd else gap.what
 
 
-def _rounded(stage: Stage, multiple: int) -> Stage:
-    config = plugins.load("techniques", stage.technique).Config
-    known = {field.name for field in dataclasses.fields(config)}
+def _rounded(stage: Stage, technique: type[Technique], multiple: int) -> Stage:
+    known = {field.name for field in dataclasses.fields(technique.Config)}
     if _ROUNDING not in known or _ROUNDING in stage.option_map:
         return stage
     return Stage(stage.technique, (*stage.options, (_ROUNDING, str(multiple))))
 
 
-def _remedy(gap: KernelGap, recipe: Recipe | None, techniques: Sequence[Technique]) -> str:
+def _remedy(gap: KernelGap, recipe: ResolvedRecipe | None) -> str:
     """The recipe with the remedy as its last change of structure, if that is legal; else ""."""
-    if recipe is None or not gap.remedy or any(each.id == gap.remedy for each in techniques):
+    if recipe is None or not gap.remedy or any(each.id == gap.remedy for each in recipe.techniques):
         return ""
-    place = sum(each.phase is Phase.STRUCTURE for each in techniques)
-    stages = list(recipe)
+    place = sum(each.phase is Phase.STRUCTURE for each in recipe.techniques)
+    stages = list(recipe.written)
     stages.insert(place, Stage(gap.remedy))
     better = Recipe(tuple(stages))
     try:

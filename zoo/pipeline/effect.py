@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from zoo.contracts import Phase
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError
+from zoo.evaluation.quality import Quality
 
 if TYPE_CHECKING:
     from zoo.contracts import Technique
+    from zoo.pipeline.measure import Measured
+    from zoo.pipeline.stages import TrainingStage
+    from zoo.training.weights import StartWeights
 
 
 @dataclass(frozen=True)
@@ -70,4 +77,36 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
             f"{name} only wrote zeros: {before.nonzero - after.nonzero:,} weights are zero now, yet the file would be "
             "as large and the engine as slow as before.",
             hint="A pruning technique has to remove channels or blocks, not mask them.",
+        )
+
+
+def check_quality(
+    stage: TrainingStage, before: Measured, after: Measured, start: StartWeights, max_loss: float | None
+) -> None:
+    """Raise NoEffectError if the exported file lost more quality in a stage than `max_loss`; None allows any loss.
+
+    A network that was never trained has no quality to lose.
+    """
+    if max_loss is None or not (start.trained and stage.techniques):
+        return
+    if not (isinstance(before.quality, Quality) and isinstance(after.quality, Quality)):
+        return
+    metric = after.quality.metrics[0]
+    had, has = before.quality.mean(metric.key), after.quality.mean(metric.key)
+    lost = (had - has) * metric.steps
+    if lost > max_loss:
+        raise NoEffectError(
+            f"{stage.name} lost {lost:.2f} {metric.budget} ({metric.show(had)} to {metric.show(has)}); "
+            f"the budget is {max_loss:g}.",
+            hint=f"Train longer, or allow more: --max-loss {math.ceil(lost)}. The training so far is kept.",
+        )
+
+
+def check_smaller(techniques: Iterable[Technique], first: Measured, last: Measured) -> None:
+    """Raise NoEffectError if techniques that shrink a network paid neither in bytes nor in multiplications."""
+    promised = [each.id for each in techniques if each.must_shrink and each.phase is not Phase.TRAINING]
+    if promised and last.file_bytes >= first.file_bytes and last.macs >= first.macs:
+        raise NoEffectError(
+            f"{'+'.join(promised)} bought nothing: the exported file has {last.file_bytes:,} bytes and {last.macs:,} "
+            f"MACs, the original {first.file_bytes:,} and {first.macs:,}."
         )

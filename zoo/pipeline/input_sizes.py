@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,62 +11,85 @@ from zoo import plugins
 from zoo.errors import ExportError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.export.symbolic_shapes import SymbolicShapeTooComplex
-from zoo.pipeline.request import Job, narrowed
+from zoo.pipeline.input_spec import adapt_input, choose_crop, restrict_input
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.contracts import InputSpec, Reporter
+    from zoo.contracts import Architecture, InputSpec, Reporter, Technique
 
 #: Where sides of any length are refused, sides that can be halved five times often are not.
 _MULTIPLE = 32
 
 
-def export_first(job: Job, model: nn.Module, reporter: Reporter) -> tuple[Job, bytes]:
-    """The file of the network as it comes, and the job for the sizes of input that this file takes.
+def trial_export(
+    model: nn.Module,
+    base: Architecture,
+    techniques: Sequence[Technique],
+    reporter: Reporter,
+    *,
+    crop: int = 0,
+    threads: int = 0,
+) -> tuple[Architecture, bytes]:
+    """Return the architecture with the sizes of input that the exported file accepts, and that file.
 
-    A network is exported for any size. Where torch refuses that, or its file does not run, it is exported for multiples
-    of 32 (sums over skip connections, attention in windows), and where that fails too, for the size of its example (a
-    fully connected layer on flattened pixels); both are told.
+    The network is exported as it comes, for any size. Where torch refuses that, or its file does not run, it is
+    exported for multiples of 32 (sums over skip connections, attention in windows), and where that fails too, for the
+    size of its example (a fully connected layer on flattened pixels); both are reported.
 
-    Raises ExportError if torch refuses all, UsageError if nothing can be trained at the sizes that are left.
+    Args:
+        model: The network before the recipe.
+        base: Its architecture.
+        techniques: What will be applied; the input that is returned suits all of them.
+        crop: Side of the training crops that was asked for; 0 for the default.
+        threads: Of the engine; 0 for all that this process may use.
+
+    Raises:
+        ExportError: torch refuses all sizes.
+        UsageError: Nothing can be trained at the sizes that are left.
     """
+    architecture = adapt_input(base, techniques)
+    choose_crop(architecture, crop)
     try:
-        return job, _export_running(job, model, reporter)
+        return architecture, _export_running(model, architecture, reporter, threads)
     except ExportError as error:
         refused = error
-    for other in _narrower(job, refused):
+    for changes in _narrower(architecture.input, refused):
+        architecture = adapt_input(restrict_input(base, **changes), techniques)
+        choose_crop(architecture, crop)
         try:
-            exported = _export_running(other, model, reporter)
+            exported = _export_running(model, architecture, reporter, threads)
         except ExportError:
             continue
         reporter.note(
-            f"The file takes {_sizes(other.architecture.input)} alone; for any size it cannot be exported: "
+            f"The file takes {_sizes(architecture.input)} alone; for any size it cannot be exported: "
             f"{refused.reason[:200]}"
         )
-        return other, exported
+        return architecture, exported
     raise refused
 
 
-def _export_running(job: Job, model: nn.Module, reporter: Reporter) -> bytes:
+def _export_running(model: nn.Module, architecture: Architecture, reporter: Reporter, threads: int) -> bytes:
     """The file, if it runs at the size of the example: torch exports at another, and may take one for the other."""
-    exported = export_shown(job, model, reporter)
-    spec = job.architecture.input
+    exported = export_shown(model, architecture, reporter)
+    spec = architecture.input
     if not spec.fixed_size:
         try:
-            session = plugins.engine("onnxruntime").open(exported, threads=job.request.threads)
+            session = plugins.engine("onnxruntime").open(exported, threads=threads)
             session.run(np.zeros((1, spec.channels, *spec.example), np.float32))
         except ZooError as error:
-            message = f"What torch exports of {job.architecture.id} does not run"
+            message = f"What torch exports of {architecture.id} does not run"
             raise ExportError(f"{message}: {error.message}", reason=error.message) from error
     return exported
 
 
-def export_shown(job: Job, model: nn.Module, reporter: Reporter, *, half_weights: bool = False) -> bytes:
+def export_shown(
+    model: nn.Module, architecture: Architecture, reporter: Reporter, *, half_weights: bool = False
+) -> bytes:
     """:func:`zoo.export.exporter.export_onnx` with progress."""
-    reporter.start(f"export for {_sizes(job.architecture.input)}", 1, "file")
+    reporter.start(f"export for {_sizes(architecture.input)}", 1, "file")
     try:
-        exported = export_onnx(model, job.architecture, half_weights=half_weights)
+        exported = export_onnx(model, architecture, half_weights=half_weights)
         reporter.advance()
         return exported
     finally:
@@ -84,14 +107,13 @@ def _sizes(spec: InputSpec) -> str:
     )
 
 
-def _narrower(job: Job, refused: ExportError) -> Iterator[Job]:
-    """The job for ever fewer sizes."""
-    spec = job.architecture.input
+def _narrower(spec: InputSpec, refused: ExportError) -> Iterator[dict[str, Any]]:
+    """Changes to the input that leave ever fewer sizes."""
     height, width = spec.example
     if spec.fixed_size:
         return
     divides = _MULTIPLE % spec.multiple_of == 0 and not (height % _MULTIPLE or width % _MULTIPLE)
     # Formulas of sizes that are too long for any size are hardly ever shorter for multiples, and take as long to form.
     if divides and not isinstance(refused.__cause__, SymbolicShapeTooComplex):
-        yield narrowed(job, multiple_of=_MULTIPLE)
-    yield narrowed(job, fixed_size=True)
+        yield {"multiple_of": _MULTIPLE}
+    yield {"fixed_size": True}

@@ -16,7 +16,7 @@ from zoo.onnx.check import check_onnx
 
 if TYPE_CHECKING:
     from zoo.contracts import Engine, Reporter, Session
-    from zoo.pipeline.request import Job
+    from zoo.pipeline.plan import ApplyPlan
 
 
 @dataclass
@@ -62,8 +62,8 @@ class Measured:
 class Meter:
     """Measures the files of one run; keeps their sessions for timing them in turns at the end."""
 
-    def __init__(self, job: Job, engine: Engine, reporter: Reporter) -> None:
-        self._job = job
+    def __init__(self, plan: ApplyPlan, engine: Engine, reporter: Reporter) -> None:
+        self._plan = plan
         self._engine = engine
         self._reporter = reporter
         self._sessions: dict[str, Session] = {}
@@ -71,10 +71,10 @@ class Meter:
 
     def add(self, stage: str, model: bytes) -> Measured:
         """Measure everything but latency. Raises IntegrityError for a file that no runner would take."""
-        spec = self._job.architecture.input
-        check_onnx(model, spec, self._job.architecture.output)
+        spec = self._plan.architecture.input
+        check_onnx(model, spec, self._plan.architecture.output)
         cost = onnx_cost(model, (1, spec.channels, *spec.example))
-        session = self._engine.open(model, threads=self._job.request.threads)
+        session = self._engine.open(model, threads=self._plan.request.threads)
         reference = next(iter(self._sessions.values()), session)
         self._sessions[stage] = session
         measured = Measured(stage, cost.parameters, cost.macs, len(model), self._quality(session, reference))
@@ -87,7 +87,7 @@ class Meter:
 
     def time(self) -> None:
         """Time all files on the example size, interleaved."""
-        spec = self._job.architecture.input
+        spec = self._plan.architecture.input
         inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
         self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
         latencies = measure_latency(self._sessions, inputs, after_round=self._reporter.advance)
@@ -96,14 +96,14 @@ class Meter:
             file.latency = latencies[file.stage]
 
     def _quality(self, session: Session, reference: Session) -> Quality | Agreement:
-        job = self._job
-        ours = make_predictor(session, job.architecture)
-        if job.architecture.output.kind in METRICS_BY_TASK:
+        plan = self._plan
+        ours = make_predictor(session, plan.architecture)
+        if plan.architecture.output.kind in METRICS_BY_TASK:
             return evaluate_quality(
-                ours, job.dataset, job.architecture, split="test", reporter=self._reporter,
-                limit=job.request.images,
+                ours, plan.dataset, plan.architecture, split="test", reporter=self._reporter,
+                limit=plan.request.images,
             )  # fmt: skip
         return evaluate_agreement(
-            ours, make_predictor(reference, job.architecture), job.dataset, job.architecture, split="test",
-            reporter=self._reporter, limit=job.request.images,
+            ours, make_predictor(reference, plan.architecture), plan.dataset, plan.architecture, split="test",
+            reporter=self._reporter, limit=plan.request.images,
         )  # fmt: skip

@@ -1,44 +1,50 @@
-"""What is to be applied, and everything about it that can be checked before any work."""
+"""What `zoo apply` is asked to do, as plain data."""
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
-from zoo import plugins
-from zoo.data.choose import choose_dataset
+from zoo.architectures.module_file import with_specs
 from zoo.errors import UsageError
-from zoo.pipeline.device_target import Target, aimed
-from zoo.recipes.canonical import ResolvedRecipe
-from zoo.recipes.canonical import resolve as resolve_recipe
+from zoo.recipes.grammar import Recipe
+from zoo.recipes.recipe_toml import RecipeFile
+from zoo.training.schedule import Budget, Precision
 
-if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset, Technique
-    from zoo.recipes.grammar import Recipe
-    from zoo.training.loop import Precision
-    from zoo.training.schedule import Budget
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+#: Minutes of training where no budget is given.
+DEFAULT_MINUTES = 10.0
+#: The longest name that is made up for an output folder.
+_LONGEST_NAME = 80
 
 
 @dataclass(frozen=True)
-class Request:
+class ApplyRequest:
     """A recipe for an architecture, and how to train it.
 
-    recipe:   None to train the architecture as it is; else its techniques in order.
-    budgets:  one budget for all training, or one for each training stage.
-    weights:  see :func:`zoo.training.weights.load_start`.
-    data:     a dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
-    photos:   folders added to the dataset's own photographs.
-    learning_rate: of Adam, at its highest; None for one that suits the starting weights.
-    max_loss: quality a training stage may lose, in dB of PSNR or points (hundredths) of Dice; None for any.
-    half_weights: store the exported float weights in 16 bits, which halves the file.
-    runner_only: leave model.safetensors out; a float net's weights can still be read back from model.onnx.
-    crop:     side of the training crops in input-tensor pixels; 0 for the default.
-    device:   the profile of the device that the net is made for; "" for none. See
-              :func:`zoo.pipeline.device_target.aimed`.
+    Attributes:
+        recipe: Its techniques in order; None to train the architecture as it is.
+        architecture: Its id, or a network of the user's own as ``module.py:factory``.
+        out: The artifact folder to write.
+        budgets: One budget for all training, or one for each training stage.
+        weights: See :func:`zoo.training.weights.load_start`.
+        data: A dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
+        photos: Folders added to the dataset's own photographs.
+        batch: Crops per training step.
+        crop: Side of the training crops in input-tensor pixels; 0 for the default.
+        learning_rate: Of Adam, at its highest; None for one that suits the starting weights.
+        precision: What the training computes in.
+        seed: Every random choice is derived from it.
+        max_loss: Quality a stage may lose, in dB of PSNR or points (hundredths) of Dice; None for any.
+        half_weights: Store the exported float weights in 16 bits, which halves the file.
+        runner_only: Leave model.safetensors out; a float network's weights can still be read from model.onnx.
+        images: Evaluate on this many test images only; None for all.
+        threads: Of the engine; 0 for all that this process may use.
+        device: The profile of the device that the network is made for, "" for none. See
+            :func:`zoo.pipeline.device_target.specialize_for_device`.
+        keep_stages: Folder in which the results of trained stages are kept and looked for; None for none.
+        command: What was typed, for the model card.
     """
 
     recipe: Recipe | None
@@ -59,79 +65,61 @@ class Request:
     images: int | None = None
     threads: int = 0
     device: str = ""
+    keep_stages: Path | None = None
     command: str = ""
 
 
-@dataclass(frozen=True)
-class Job:
-    """A checked request: everything named in it exists and may be combined. data: the dataset as text."""
+def make_request(
+    recipe: Recipe | RecipeFile | None, architecture: str | None = None, **given: Any
+) -> ApplyRequest:
+    """Return the request for a recipe: what is given goes before the recipe file, the file before the defaults.
 
-    request: Request
-    architecture: Architecture
-    recipe: ResolvedRecipe | None
-    data: str
-    dataset: Dataset
-    crop: int
-    target: Target | None = None
+    Args:
+        recipe: A recipe, a recipe file, or None to train the architecture as it is.
+        architecture: Its name; None for the one that the recipe file names.
+        given: Fields of :class:`ApplyRequest` that were stated explicitly, and no others. In addition `minutes` or
+            `steps` (one number per training stage, or one for all) for the budgets, and `input` and `output` for a
+            network of the user's own, as :func:`zoo.architectures.module_file.with_specs` reads them.
 
-    @property
-    def name(self) -> str:
-        """What artifacts call the architecture: as the user did, but for a file, which others do not have."""
-        return self.architecture.id if self.architecture.named else self.request.architecture
-
-    @property
-    def techniques(self) -> tuple[Technique, ...]:
-        """The techniques of the recipe, in order."""
-        return self.recipe.techniques if self.recipe else ()
-
-
-def resolve(request: Request) -> Job:
-    """Find what the request names and refuse what cannot work, before any work is done.
-
-    Raises ZooError subclasses: unknown ids, wrong options, an illegal order, data that does not suit the net.
+    Raises:
+        UsageError: Both minutes and steps are given, no architecture is named, or the file states a precision that
+            does not exist.
     """
-    architecture = plugins.architecture(request.architecture, own_files=True)
-    request, target = aimed(request)
-    recipe = resolve_recipe(request.recipe) if request.recipe is not None else None
-    architecture = adapted(architecture, recipe.techniques if recipe else ())
-    data, dataset = choose_dataset(request.data, request.photos, architecture)
-    return Job(request, architecture, recipe, data, dataset, _crop(request, architecture), target)
-
-
-def narrowed(job: Job, **changes: Any) -> Job:
-    """The job with `changes` to what its architecture takes. Raises UsageError if the crops then do not suit it."""
-    architecture = copy.copy(plugins.architecture(job.request.architecture, own_files=True))
-    architecture.input = dataclasses.replace(architecture.input, **changes)
-    architecture = adapted(architecture, job.techniques)
-    return dataclasses.replace(job, architecture=architecture, crop=_crop(job.request, architecture))
-
-
-def adapted(architecture: Architecture, techniques: Sequence[Technique]) -> Architecture:
-    """The architecture with an input that suits it before and after each of the techniques; a copy."""
-    suited = copy.copy(architecture)
-    for technique in techniques:
-        suited.input = technique.adapt_input(suited.input)
-    return suited
-
-
-def _crop(request: Request, architecture: Architecture) -> int:
-    height, width = architecture.input.example
-    if architecture.input.fixed_size:
-        if height != width:
-            raise UsageError(
-                f"{architecture.id} takes {width}x{height} input; only square crops can be trained on."
-            )
-        if request.crop not in (0, height):
-            raise UsageError(
-                f"{architecture.id} takes {width}x{height} input, so crops of {request.crop} cannot be trained on.",
-                hint="Leave --crop out.",
-            )
-        return height
-    crop = request.crop or min(128, height, width)
-    multiple = architecture.input.multiple_of
-    if crop % multiple or crop <= 0:
+    file = recipe if isinstance(recipe, RecipeFile) else None
+    stages = file.recipe if file else recipe
+    assert not isinstance(stages, RecipeFile)
+    budgets = _budgets(given.pop("minutes", None), given.pop("steps", ()), file)
+    name = architecture or (file.architecture if file else None)
+    if not name:
         raise UsageError(
-            f"Crops for {architecture.id} must be a multiple of {multiple}, not {crop}.",
-            hint=f"Use --crop {max(multiple, crop - crop % multiple)}",
+            "The recipe file does not name an architecture.", hint="Name one: zoo apply --recipe FILE unet"
         )
-    return crop
+    name = with_specs(name, given.pop("input", ""), given.pop("output", ""))
+    settings = {**(_settings(file) if file else {}), **given}
+    if stages is None and settings.get("weights", "auto") == "auto":
+        settings["weights"] = "none"  # a network is trained from scratch, unless weights are named
+    out = settings.pop("out", None) or Path("out", _folder_name(f"{name}-{stages or 'trained'}"))
+    return ApplyRequest(stages, name, out, budgets, **settings)
+
+
+def _budgets(minutes: float | None, steps: tuple[int, ...], file: RecipeFile | None) -> tuple[Budget, ...]:
+    if minutes is not None and steps:
+        raise UsageError("--minutes and --steps cannot be combined.")
+    if minutes is None and not steps and file is not None:
+        minutes, steps = file.minutes, file.steps or ()
+    if steps:
+        return tuple(Budget(steps=count) for count in steps)
+    return (Budget(minutes=DEFAULT_MINUTES if minutes is None else minutes),)
+
+
+def _settings(file: RecipeFile) -> dict[str, Any]:
+    """Return the fields of a request that a recipe file states."""
+    if file.precision not in (None, *PRECISIONS):
+        raise UsageError(f"The precision '{file.precision}' is unknown; there are {', '.join(PRECISIONS)}.")
+    known = {field.name for field in fields(ApplyRequest)} - {"recipe", "architecture"}
+    stated = {field.name: getattr(file, field.name) for field in fields(file)}
+    return {name: value for name, value in stated.items() if name in known and value is not None}
+
+
+def _folder_name(title: str) -> str:
+    return "".join(c if c.isalnum() or c in "+-._" else "-" for c in title).strip("-.")[:_LONGEST_NAME]

@@ -12,34 +12,34 @@ from zoo.evaluation.predict import make_predictor
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
     from zoo.pipeline.measure import Meter
-    from zoo.pipeline.request import Job
+    from zoo.pipeline.plan import ApplyPlan
 
 #: side of each panel in pixels
 _SIDE = 320
 
 
-def panels_of(job: Job) -> list[str]:
+def panels_of(plan: ApplyPlan) -> list[str]:
     """What the panels of :func:`sample_picture` show, from left to right."""
-    spec = job.architecture.input
+    spec = plan.architecture.input
     first = [] if spec.mosaic == "xtrans" else ["the dark file amplified" if spec.mosaic else "the input"]
-    wanted = "the photograph" if job.architecture.output.kind == "rgb" else "the label"
-    return [*first, *(["before"] if job.recipe else []), "this network", wanted]
+    wanted = "the photograph" if plan.architecture.output.kind == "rgb" else "the label"
+    return [*first, *(["before"] if plan.recipe else []), "this network", wanted]
 
 
-def sample_picture(job: Job, meter: Meter) -> bytes:
+def sample_picture(plan: ApplyPlan, meter: Meter) -> bytes:
     """PNG bytes: the middle of the first test image, three or four panels side by side."""
     from PIL import Image
 
-    sample = next(iter(job.dataset.frames(job.architecture, "test")))
+    sample = next(iter(plan.dataset.frames(plan.architecture, "test")))
     first, last = meter.files[0].stage, meter.files[-1].stage
     panels = []
-    if job.architecture.input.mosaic == "bayer":
-        panels.append(_amplified(sample.inputs, job.architecture.output.scale))
-    elif job.architecture.input.mosaic is None:
-        panels.append(_enlarged(sample.inputs, job.architecture.output.scale))
-    if job.recipe:
-        panels.append(make_predictor(meter.session(first), job.architecture)(sample.inputs))
-    panels.append(make_predictor(meter.session(last), job.architecture)(sample.inputs))
+    if plan.architecture.input.mosaic == "bayer":
+        panels.append(_amplified(sample.inputs, plan.architecture.output.scale))
+    elif plan.architecture.input.mosaic is None:
+        panels.append(_enlarged(sample.inputs, plan.architecture.output.scale))
+    if plan.recipe:
+        panels.append(make_predictor(meter.session(first), plan.architecture)(sample.inputs))
+    panels.append(make_predictor(meter.session(last), plan.architecture)(sample.inputs))
     if sample.target is not None:
         panels.append(sample.target)
     strip = np.concatenate([_middle(_in_colour(panel)) for panel in panels], axis=2)

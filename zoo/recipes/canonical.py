@@ -35,11 +35,13 @@ class ResolvedRecipe:
 
     recipe: the canonical form: every option explicit, in its shortest exact spelling, sorted by name; a
             technique of a third party as ``distribution:id``. Equal recipes have equal canonical forms.
+    written: the recipe as it was written.
     """
 
     recipe: Recipe
     techniques: tuple[Technique, ...]
     plugins: tuple[Plugin, ...]
+    written: Recipe
 
     def __str__(self) -> str:
         return str(self.recipe)
@@ -66,7 +68,7 @@ def configure(loaded: LoadedRecipe) -> ResolvedRecipe:
     """Make the techniques of a loaded recipe with their options. Raises UsageError for options that do not fit."""
     techniques = tuple(map(plugins.make_technique, loaded.plugins, loaded.classes, loaded.options))
     stages = tuple(map(canonical_stage, loaded.plugins, techniques))
-    return ResolvedRecipe(Recipe(stages), techniques, loaded.plugins)
+    return ResolvedRecipe(Recipe(stages), techniques, loaded.plugins, loaded.recipe)
 
 
 def resolve(recipe: str | Recipe) -> ResolvedRecipe:

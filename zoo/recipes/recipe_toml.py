@@ -44,7 +44,7 @@ class RecipeFile:
 
     steps: of all training, or of each training stage. minutes: budget of training.
     data: a dataset as ``darkroom(photos=DIR)``. weights: path or checkpoint id.
-    batch, crop, learning_rate, precision, half_weights: see :class:`zoo.pipeline.request.Request`.
+    batch, crop, learning_rate, precision, half_weights: see :class:`zoo.pipeline.request.ApplyRequest`.
     """
 
     recipe: Recipe

@@ -88,7 +88,7 @@ class TechniqueChecks(OptionChecks):
         technique = self.made()
         original, _, runner = rewrite(technique, self.architecture, self.dataset)
         torch.manual_seed(0)
-        fresh = runner.job.architecture.build()
+        fresh = runner.plan.architecture.build()
         assert _state(original).keys() == _state(fresh).keys(), "the teacher lost or gained parameters"
         assert _same(original, fresh), "the teacher's numbers were changed"
 
@@ -119,6 +119,18 @@ class TechniqueChecks(OptionChecks):
         refusal = refusal_of(lambda: rewrite(self.made(), Inert(), self.dataset))
         assert refusal is not None, "it claimed to have compressed a net without layers"
         assert self.technique.id in refusal.message
+
+    def test_finishing_is_pure(self) -> None:
+        technique = self.made()
+        _, rewritten, runner = rewrite(technique, self.architecture, self.dataset)
+        left_alone = list(runner.context.skipped_layers)
+        first, second = (runner.finish(rewritten, [technique]) for _ in range(2))
+        assert _same(first, second), "finish() returns other numbers when it is called again"
+        files = [export_onnx(net, runner.plan.architecture) for net in (first, second)]
+        assert files[0] == files[1], "finish() returns another network when it is called again"
+        assert runner.context.skipped_layers == left_alone, (
+            "report layers in rewrite(): finish() is called again"
+        )
 
     # ------------------------------------------------------------------------------------ the whole recipe
 

@@ -17,16 +17,15 @@ from zoo import plugins
 from zoo.artifacts.golden import output_psnr
 from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
 from zoo.export.exporter import export_onnx
-from zoo.options import format_options
-from zoo.pipeline.request import Job, Request, adapted
-from zoo.pipeline.stages import StageRunner, stages_of
+from zoo.pipeline.input_spec import adapt_input
+from zoo.pipeline.stage_runner import StageRunner
+from zoo.pipeline.stages import StagePlan, stages_of
 from zoo.recipes import legality
-from zoo.recipes.canonical import ResolvedRecipe
-from zoo.recipes.grammar import Recipe, Stage
 from zoo.testing.export_speedup import keep_translations
 from zoo.testing.workbench import Patterns, Workbench
 from zoo.training.inputs import normalise
 from zoo.training.schedule import Budget
+from zoo.training.teachers import load_teacher
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -67,10 +66,9 @@ def rewrite(
     report: Reporter | None = None,
 ) -> tuple[nn.Module, nn.Module, StageRunner]:
     """A freshly built net, the same after the technique's rewrite, and what holds the rewrite's context."""
-    runner = _runner(
-        (technique,), architecture or Workbench(), dataset or Patterns(), 0, seed, report, Path()
-    )
-    return runner.original, runner.rewrite(copy.deepcopy(runner.original), stages_of([technique])[0]), runner
+    plan = _plan((technique,), architecture or Workbench(), dataset or Patterns(), 0, seed)
+    runner = _runner(plan, report, Path())
+    return runner.original, runner.rewrite(copy.deepcopy(runner.original), plan.stages[0]), runner
 
 
 def attempt(
@@ -82,7 +80,7 @@ def attempt(
     seed: int = 0,
     report: Reporter | None = None,
 ) -> Trial:
-    """Apply a recipe as `zoo apply` does: rewrite, train `steps` steps a stage, finish, export, run the file.
+    """Apply a recipe as `zoo apply` does: rewrite, train `steps` steps per stage, finish, export, run the file.
 
     Without techniques the net is trained as it is, and exported.
 
@@ -90,53 +88,40 @@ def attempt(
     whatever ZooError a technique, the training or the exporter raises.
     """
     legality.check([type(technique) for technique in techniques])
+    plan = _plan(techniques, architecture or Workbench(), dataset or Patterns(), steps, seed)
     with tempfile.TemporaryDirectory(prefix="zoo-trial-") as folder:
-        runner = _runner(
-            techniques, architecture or Workbench(), dataset or Patterns(), steps, seed, report, Path(folder)
-        )
-        model = copy.deepcopy(runner.original)
-        stages = stages_of(techniques)
-        for index, stage in enumerate(stages):
-            model = runner.rewrite(model, stage)
-            if stage.trains:
-                model, _ = runner.train(model, stage, index, Budget(steps=steps))
-        for stage in stages:
-            model = runner.finish(model, stage)
-    exported = export_onnx(model, runner.job.architecture)
+        runner = _runner(plan, report, Path(folder))
+        *_, last = runner.run()
+    exported = export_onnx(last.finished, plan.architecture)
     keep_translations()
     return Trial(
-        runner.job.architecture,
+        plan.architecture,
         runner.original,
-        model,
+        last.finished,
         exported,
-        _agreement(runner.job, model, exported),
+        _agreement(plan, last.finished, exported),
         tuple(runner.context.skipped_layers),
     )
 
 
-def _runner(
-    techniques: Sequence[Technique],
-    architecture: Architecture,
-    dataset: Dataset,
-    steps: int,
-    seed: int,
-    report: Reporter | None,
-    work: Path,
-) -> StageRunner:
-    stages = tuple(Stage.of(technique.id, format_options(technique.config)) for technique in techniques)
-    architecture = adapted(architecture, techniques)
+def _plan(
+    techniques: Sequence[Technique], architecture: Architecture, dataset: Dataset, steps: int, seed: int
+) -> StagePlan:
+    architecture = adapt_input(architecture, techniques)
     spec = architecture.input
     small = -(-min(*spec.example, 32) // spec.multiple_of) * spec.multiple_of
-    crop = spec.example[0] if spec.fixed_size else small
-    request = Request(
-        None, architecture.id, work / "artifact", (Budget(steps=steps),), batch=2, crop=crop,
-        learning_rate=1e-4, precision="float32", seed=seed,
+    stages = stages_of(techniques)
+    return StagePlan(
+        architecture, stages, dataset, (Budget(steps=steps),) * sum(stage.trains for stage in stages), batch=2,
+        crop=spec.example[0] if spec.fixed_size else small, learning_rate=1e-4, precision="float32", seed=seed,
+        load_teacher=load_teacher, key=f"trial/{seed}",
     )  # fmt: skip
-    recipe = ResolvedRecipe(Recipe(stages), tuple(techniques), ()) if stages else None
-    job = Job(request, architecture, recipe, "", dataset, crop)
-    torch.manual_seed(seed)
-    original = architecture.build().eval()
-    return StageRunner(job, original, report or SilentReporter(), work, f"trial/{seed}")
+
+
+def _runner(plan: StagePlan, report: Reporter | None, work: Path) -> StageRunner:
+    torch.manual_seed(plan.seed)
+    original = plan.architecture.build().eval()
+    return StageRunner(plan, original, report or SilentReporter(), work)
 
 
 def _computed(finished: nn.Module, architecture: Architecture, inputs: FloatArray) -> FloatArray:
@@ -145,14 +130,14 @@ def _computed(finished: nn.Module, architecture: Architecture, inputs: FloatArra
     return outputs.clip(0, 1) if architecture.output.kind == "rgb" else outputs
 
 
-def _agreement(job: Job, finished: nn.Module, exported: bytes) -> float:
-    spec = job.architecture.input
+def _agreement(plan: StagePlan, finished: nn.Module, exported: bytes) -> float:
+    spec = plan.architecture.input
     session = plugins.engine("onnxruntime").open(exported, threads=1)
-    sides = [job.crop] if spec.fixed_size else [job.crop, job.crop + 2 * spec.multiple_of]
+    sides = [plan.crop] if spec.fixed_size else [plan.crop, plan.crop + 2 * spec.multiple_of]
     lowest = np.inf
     for side in sides:
-        inputs: FloatArray = next(job.dataset.crops(job.architecture, side, seed=1)).inputs[None]
-        expected = _computed(finished, job.architecture, inputs)
+        inputs: FloatArray = next(plan.dataset.crops(plan.architecture, side, seed=1)).inputs[None]
+        expected = _computed(finished, plan.architecture, inputs)
         outputs = session.run(inputs)
         if outputs.shape != expected.shape:
             return -np.inf

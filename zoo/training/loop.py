@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,13 +16,12 @@ from zoo.training.feed import Batch, Feed
 from zoo.training.inputs import normalise
 from zoo.training.losses import exact_sigmoids, task_loss
 from zoo.training.outputs import count_outputs, primary_output
-from zoo.training.schedule import Budget, Schedule
+from zoo.training.schedule import Budget, Precision, Schedule
 from zoo.training.state import Progress, load_state, save_state
 
 if TYPE_CHECKING:
     from zoo.contracts import Architecture, Dataset, LossTerm, Reporter
 
-Precision = Literal["auto", "float32", "bfloat16"]
 _SAVE_SECONDS = 60.0
 _SHOW_EVERY = 10
 
@@ -101,7 +100,7 @@ def train(
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
     model = _placed(model, device)
-    parts = nn.ModuleList({id(t.module): t.module for t in terms if t.module is not None}.values()).to(device)
+    parts = modules_of(terms).to(device)
     whole = nn.ModuleList([model, parts]) if len(parts) else model
     weights = [p for p in whole.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
@@ -179,9 +178,18 @@ def train(
         reporter.finish()
     result.seconds = schedule.elapsed
     parts.cpu()
-    # exporting writes the memory layout into shapes, so the plain one is restored
+    return as_trained(model), result
+
+
+def as_trained(model: nn.Module) -> nn.Module:
+    """Return the module on the CPU in eval mode and the plain memory layout, which exporting writes into shapes."""
     plain: nn.Module = model.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return plain.eval(), result
+    return plain.eval()
+
+
+def modules_of(terms: Sequence[LossTerm]) -> nn.ModuleList:
+    """Return what is trained in addition to the network for the sake of `terms`, each module once."""
+    return nn.ModuleList({id(term.module): term.module for term in terms if term.module is not None}.values())
 
 
 def _show(reporter: Reporter, schedule: Schedule, shown: float, steps: int, loss: float) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 from zoo.errors import UsageError
 
+Precision = Literal["auto", "float32", "bfloat16"]
 _WARM_UP = 50
 #: the learning rate stays constant up to this share of the steps, then falls
 _HOLD = 0.5

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,31 +10,16 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
 from zoo.checkpoints.resolver import find_location
-from zoo.contracts import Architecture
+from zoo.contracts import Architecture, Teacher
 from zoo.errors import UnknownIdError, UsageError, ZooError
+from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
 from zoo.training.inputs import denormalise
-from zoo.training.weights import misfit, put_weights, read_weights, state_digest
+from zoo.training.weights import misfit, put_weights, read_weights
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
-    from zoo.contracts import InputSpec, OutputSpec, Session
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A trained network in eval mode, for inputs as `input` says, normalised.
-
-    blocks: names of its stages' modules, see `features_of` in the room of distill. sha256: of its weights.
-    readable: whether it has layers to look at; a network that the engine runs has none.
-    """
-
-    net: nn.Module
-    input: InputSpec
-    output: OutputSpec
-    blocks: tuple[str, ...]
-    sha256: str
-    readable: bool = True
+    from zoo.contracts import InputSpec, Session
 
 
 def load_teacher(name: str) -> Teacher:
@@ -63,14 +46,9 @@ def load_teacher(name: str) -> Teacher:
         )
     net = _built(architecture)
     return Teacher(
-        net, architecture.input, architecture.output, block_names(architecture.stages()),
+        net, architecture.input, architecture.output, architecture.feature_blocks(),
         state_digest(net.state_dict()),
     )  # fmt: skip
-
-
-def block_names(stages: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The modules of stages that end in a feature: the way down, and the way up behind the skip."""
-    return tuple(stage[side] for stage in stages for side in ("down", "join") if side in stage)
 
 
 def _of_artifact(artifact: Artifact, name: str) -> Teacher:
@@ -85,7 +63,7 @@ def _of_artifact(artifact: Artifact, name: str) -> Teacher:
         net = _built(architecture)
         if not misfit(net, state):
             put_weights(net, state)
-            blocks = block_names(architecture.stages())
+            blocks = architecture.feature_blocks()
             return Teacher(net, manifest.input, manifest.output, blocks, state_digest(state))
     session = plugins.engine("onnxruntime").open(load_checked_model(artifact))
     return Teacher(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from zoo.artifacts.safetensors_check import checked_tensors
 from zoo.checkpoints.resolver import find_shipped, locate_artifact
 from zoo.errors import UsageError
 from zoo.extras import require
+from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
 
 if TYPE_CHECKING:
@@ -105,13 +105,3 @@ def _onnx_weights(model: bytes) -> dict[str, torch.Tensor]:
         tensor.name: torch.from_numpy(np.array(onnx.numpy_helper.to_array(tensor)))
         for tensor in graph.initializer
     }
-
-
-def state_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """sha256 over names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for key in sorted(state):
-        tensor = state[key].detach().cpu().contiguous()
-        digest.update(f"{key}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()

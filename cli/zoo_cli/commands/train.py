@@ -6,18 +6,16 @@ from typing import Any
 
 import click
 
-from zoo_cli.commands.apply import make_request, require_compress, run, training_options
+from zoo_cli.commands.apply import run, training_options
 
 
 @click.command(short_help="Train an architecture as it is.")
 @click.argument("architecture")
 @training_options
-def command(architecture: str, as_json: bool, **options: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, architecture: str, as_json: bool, **_: Any) -> None:
     """Train ARCHITECTURE (such as unet) without compressing it, from random weights unless --weights is given.
 
     If it is interrupted or killed, the same command resumes it.
     """
-    require_compress()
-    if options["weights"] == "auto":
-        options["weights"] = "none"
-    run(make_request(None, architecture, "trained", options), as_json)
+    run(None, architecture, context, as_json)

@@ -30,23 +30,22 @@ def measured(net: str) -> dict[str, Any]:
     import torch
     from nets import settle
 
+    from zoo import plugins
     from zoo.contracts import SilentReporter
     from zoo.engines.onnxruntime import OnnxRuntimeEngine
-    from zoo.pipeline.input_sizes import export_first
-    from zoo.pipeline.request import Request, resolve
+    from zoo.pipeline.input_sizes import trial_export
     from zoo.training.inputs import normalise
-    from zoo.training.schedule import Budget
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    job = resolve(Request(None, net, HERE / "none", (Budget(steps=1),)))
-    published = job.architecture.input.fixed_size
-    model = job.architecture.build().eval()
+    architecture = plugins.architecture(net, own_files=True)
+    published = architecture.input.fixed_size
+    model = architecture.build().eval()
     settle(model)
     reporter, started = SilentReporter(), time.process_time()
-    job, exported = export_first(job, model, reporter)
+    architecture, exported = trial_export(model, architecture, (), reporter)
     record: dict[str, Any] = {"net": net, "seconds": round(time.process_time() - started, 1)}
-    spec = job.architecture.input
+    spec = architecture.input
     takes = "any" if spec.multiple_of == 1 else f"multiples of {spec.multiple_of}"
     takes = ("one, as published" if published else "one") if spec.fixed_size else takes
     (height, width), step = spec.example, spec.multiple_of

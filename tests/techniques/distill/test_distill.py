@@ -20,22 +20,20 @@ from zoo import plugins
 from zoo.architectures.unet import UNetArchitecture
 from zoo.architectures.unet_module import UNet
 from zoo.artifacts import write_artifact
-from zoo.contracts import InputSpec, LossTerm, OutputSpec, SilentReporter
+from zoo.contracts import InputSpec, LossTerm, OutputSpec, Phase, SilentReporter, Technique
 from zoo.errors import NoEffectError, UnknownIdError, UsageError
 from zoo.export.exporter import export_onnx
-from zoo.pipeline.pipeline import _fingerprint
-from zoo.pipeline.request import resolve
+from zoo.pipeline.plan import plan
 from zoo.pipeline.stages import stages_of
 from zoo.testing import Patterns, attempt
 from zoo.testing.trial import rewrite
 from zoo.training.loop import TrainingSettings, train
 from zoo.training.schedule import Budget
-from zoo.training.teachers import Teacher, load_teacher
-from zoo.training.weights import StartWeights
+from zoo.training.teachers import load_teacher
 from zoo_techniques.depthwise.fit import split_rank_one
-from zoo_techniques.distill import Distill
+from zoo_techniques.distill import Distill, DistillConfig
 from zoo_techniques.distill.features import FeatureRecorder, features_of, pair_features
-from zoo_techniques.distill.technique import DistillConfig, difference, feature_difference, soft_targets
+from zoo_techniques.distill.lesson import difference, feature_difference, soft_targets
 from zoo_techniques.qat import Qat
 
 pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("distill")]
@@ -292,16 +290,12 @@ def test_without_any_weight_it_changes_nothing_and_says_so() -> None:
         attempt([Distill(DistillConfig(output=0, features=0))], Small())
 
 
-def test_a_teacher_for_other_inputs_is_refused() -> None:
-    class Gray(Small):
-        id = "three-channels"
-        output = OutputSpec("mask", 3, scale=2)
-
-    masks = Gray()
-    technique = Distill()
-    technique._named = Teacher(masks.build(), masks.input, masks.output, (), "")
+def test_a_teacher_for_other_outputs_is_refused(tmp_path: Path) -> None:
+    net = Small().build()
+    masks = OutputSpec("mask", 3, scale=2)
+    save(tmp_path / "masks", net, export_onnx(net, Small()), output=masks)
     with pytest.raises(UsageError, match="gives mask 3 2"):
-        rewrite(technique, Small())
+        rewrite(Distill(DistillConfig(teacher=str(tmp_path / "masks"))), Small())
 
 
 def test_unknown_and_untrained_teachers_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -316,13 +310,15 @@ def test_unknown_and_untrained_teachers_are_refused_before_any_work(tmp_path: Pa
 # ------------------------------------------------------------------------------------------ as zoo apply does
 
 
-def save(folder: Path, weights: nn.Module | None, exported: bytes = b"not read") -> Path:
+def save(folder: Path, weights: nn.Module | None, exported: bytes = b"not read", **changes) -> Path:
     """An artifact of the small U-Net, with its weights for training further or without."""
     contents = {"model.onnx": exported}
     if weights is not None:
         contents["model.safetensors"] = save_tensors(weights.state_dict())
     spec = plugins.architecture("small-unet").input
-    described = manifest(architecture="small-unet", input=spec, golden=None, recipe="")
+    described = manifest(
+        **{"architecture": "small-unet", "input": spec, "golden": None, "recipe": "", **changes}
+    )
     write_artifact(folder, described, contents)
     return folder
 
@@ -383,9 +379,32 @@ def test_the_teachers_weights_are_part_of_the_fingerprint(tmp_path: Path) -> Non
     prints = set()
     for _ in range(2):  # two nets at one place
         save(tmp_path / "teacher", plugins.architecture("small-unet").build())
-        job = resolve(request(f"distill(teacher={tmp_path / 'teacher'})", tmp_path / "out"))
-        prints.add(_fingerprint(job, StartWeights("random", "", trained=False)))
+        wanted = request(f"distill(teacher={tmp_path / 'teacher'})", tmp_path / "out")
+        prints.add(plan(wanted, SilentReporter()).fingerprint)
         shutil.rmtree(tmp_path / "teacher")
     assert len(prints) == 2
     modules = [Distill(teacher=plugins.architecture("small-unet").build()).identity() for _ in range(2)]
     assert modules[0] != modules[1]
+
+
+def test_any_technique_is_given_the_teacher_it_declares(teachers: Path, tmp_path: Path) -> None:
+    """What distill does, a third party's technique does without importing the training."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        teacher: str = ""
+
+    class Learns(Technique):
+        id = "learns"
+        phase = Phase.TRAINING
+        Config = Config
+
+        def teachers(self):
+            return (self.config.teacher,)
+
+        def objective(self, context):
+            teacher = context.load_teacher(self.config.teacher)
+            return [LossTerm("learns", 1.0, lambda i, o, t, m: (o - teacher.net(i)).abs().mean())]
+
+    trial = attempt([Learns(Config(str(teachers / "whole")))], plugins.architecture("small-unet"))
+    assert trial.agreement > 30

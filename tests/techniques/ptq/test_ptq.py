@@ -21,7 +21,7 @@ from support.exported import psnr
 from support.exported import run as run_file
 from support.functions import Function
 from support.quantized import Classifier, SmallUNet, context, pictures
-from support.small_net import request, run
+from support.small_net import run
 from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import Architecture, Context, SilentReporter
 from zoo.cost import model_cost, onnx_cost
@@ -30,9 +30,9 @@ from zoo.errors import LegalityError, UsageError
 from zoo.export.exporter import export_onnx
 from zoo.export.int8_coverage import int8_report
 from zoo.options import parse_options
-from zoo.pipeline.pipeline import Outcome, apply, budgets
-from zoo.pipeline.recipe_file import with_file
-from zoo.pipeline.stages import stages_of
+from zoo.pipeline.api import apply
+from zoo.pipeline.result import Result
+from zoo.pipeline.stages import share_budgets, stages_of
 from zoo.quantization.bias import correct_biases, rounding_off
 from zoo.quantization.dynamic import DynamicConv2d, DynamicRound
 from zoo.quantization.fake_quant import FakeQuantize
@@ -353,12 +353,12 @@ def test_quantizing_imports_nothing_of_training() -> None:
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Outcome:
+def outcome(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Result:
     return run("ptq", tmp_path_factory.mktemp("ptq") / "small", budgets=(Budget(minutes=600),))
 
 
 @pytest.mark.xdist_group("ptq")
-def test_no_technique_trains_so_nothing_is_trained(outcome: Outcome) -> None:
+def test_no_technique_trains_so_nothing_is_trained(outcome: Result) -> None:
     assert outcome.trainings == []
     before, after = outcome.files
     assert after.file_bytes < 0.45 * before.file_bytes
@@ -377,12 +377,11 @@ def test_no_technique_trains_so_nothing_is_trained(outcome: Outcome) -> None:
 
 @pytest.mark.xdist_group("ptq")
 def test_the_recipe_file_gives_the_same_artifact_whatever_time_is_offered(
-    outcome: Outcome, tmp_path: Path
+    outcome: Result, tmp_path: Path
 ) -> None:
     file = recipe_toml.read(outcome.artifact / "recipe.toml")
     assert file.steps is None
-    again = apply(with_file(request(None, tmp_path / "again"), file), SilentReporter())
-    assert again is not None
+    again = apply("small-unet", outcome.artifact / "recipe.toml", out=tmp_path / "again", minutes=1, images=1)
     assert again.fingerprint == outcome.fingerprint
     for name in ("model.onnx", "model.safetensors", "golden.safetensors"):
         assert (again.artifact / name).read_bytes() == (outcome.artifact / name).read_bytes(), name
@@ -391,4 +390,4 @@ def test_the_recipe_file_gives_the_same_artifact_whatever_time_is_offered(
 def test_after_structure_only_structure_is_trained() -> None:
     stages = stages_of(resolve(parse("depthwise+ptq")).techniques)
     assert [(stage.name, stage.trains) for stage in stages] == [("depthwise", True), ("ptq", False)]
-    assert budgets(request("depthwise+ptq", Path("out"), budgets=(Budget(steps=3),)), 1) == [Budget(steps=3)]
+    assert share_budgets([Budget(steps=3)], stages) == (Budget(steps=3),)

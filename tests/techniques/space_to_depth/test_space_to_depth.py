@@ -17,11 +17,13 @@ from support.surgery_nets import context, parameters, relative_error, small_unet
 from zoo import plugins
 from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet import UNetArchitecture
-from zoo.contracts import Context
+from zoo.contracts import Context, SilentReporter
 from zoo.cost import model_cost, onnx_cost
 from zoo.errors import UsageError, ZooError
 from zoo.export.exporter import export_onnx
-from zoo.pipeline.request import Request, adapted, resolve
+from zoo.pipeline.input_spec import adapt_input
+from zoo.pipeline.plan import plan
+from zoo.pipeline.request import ApplyRequest
 from zoo.recipes.grammar import Recipe, Stage
 from zoo.surgery import identity_conv, trace
 from zoo.training.schedule import Budget
@@ -38,7 +40,7 @@ def _seed() -> None:
 def reduced(model: nn.Module, ctx: Context | None = None, **options: Any) -> nn.Module:
     technique = SpaceToDepth(SpaceToDepthConfig(**options))
     ctx = ctx or context(smooth(1, size=64), [smooth(4, size=64, seed=1), smooth(4, size=64, seed=2)])
-    ctx = dataclasses.replace(ctx, architecture=adapted(ctx.architecture, [technique]))
+    ctx = dataclasses.replace(ctx, architecture=adapt_input(ctx.architecture, [technique]))
     return technique.rewrite(copy.deepcopy(model).eval(), ctx)
 
 
@@ -168,7 +170,7 @@ def test_all_whole_cells_suit_it(factor: int, cells: tuple[int, int]) -> None:
 def exported() -> tuple[nn.Module, bytes]:
     ctx = context()
     found = reduced(small_unet(), ctx, refine=False)
-    return found, export_onnx(found, adapted(ctx.architecture, [SpaceToDepth()]))
+    return found, export_onnx(found, adapt_input(ctx.architecture, [SpaceToDepth()]))
 
 
 def test_the_exported_file_takes_them_too(exported: tuple[nn.Module, bytes]) -> None:
@@ -191,7 +193,7 @@ def test_the_exported_file_costs_what_the_network_does(exported: tuple[nn.Module
 def test_tiles_start_at_whole_cells_and_see_further() -> None:
     unet = UNetArchitecture()
     for _ in range(2):  # a second network for the same architecture must not add up
-        suited = adapted(unet, [SpaceToDepth()])
+        suited = adapt_input(unet, [SpaceToDepth()])
         assert (suited.input.multiple_of, suited.input.halo) == (32, 192)
     assert unet.input.multiple_of == 16
 
@@ -205,9 +207,9 @@ def test_the_example_grows_to_whole_cells() -> None:
 
 def test_crops_that_are_no_whole_cells_are_refused_before_any_work(tmp_path: Path) -> None:
     stage = Stage("space-to-depth")
-    request = Request(Recipe((stage,)), "unet", tmp_path / "out", (Budget(steps=1),), crop=48)
+    request = ApplyRequest(Recipe((stage,)), "unet", tmp_path / "out", (Budget(steps=1),), crop=48)
     with pytest.raises(UsageError, match="must be a multiple of 32") as caught:
-        resolve(request)
+        plan(request, SilentReporter())
     assert "--crop 32" in str(caught.value.hint)
 
 

@@ -1,0 +1,49 @@
+"""The same request makes the same bytes, on one kind of machine with one set of versions."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+#: What the digest was measured with.
+VERSIONS = {"torch": "2.14.1+cu130", "onnx": "1.23.2", "onnxscript": "0.7.2", "numpy": "2.4.6"}
+CAPABILITY = ("x86_64", "AVX512")
+MODEL = "534c672290b437a84ba4743e04422c812b64f4c54ce00a54ecc5c4f13b9bcb23"
+
+
+def reason_to_skip() -> str:
+    """Why the digest cannot be expected here; "" if it can."""
+    try:
+        found = {name: version(name) for name in VERSIONS}
+    except ImportError as error:
+        return f"{error} is not installed"
+    differing = [f"{name} {found[name]}" for name, wanted in VERSIONS.items() if found[name] != wanted]
+    if differing:
+        return f"the digest is that of other versions than {', '.join(differing)}"
+    import torch
+
+    here = (platform.machine(), torch.backends.cpu.get_cpu_capability())
+    return (
+        ""
+        if here == CAPABILITY
+        else f"the digest is that of {' '.join(CAPABILITY)}, this is {' '.join(here)}"
+    )
+
+
+@pytest.mark.slow
+def test_ptq_of_the_unet_makes_the_bytes_that_it_always_made(tmp_path: Path) -> None:
+    if reason := reason_to_skip():
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "zoo_cli", "apply", "ptq", "unet", "--seed", "0", "--out", "ptq"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "ZOO_PLUGINS": ""}
+    environment.pop("ZOO_CACHE", None)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert hashlib.sha256((tmp_path / "ptq" / "model.onnx").read_bytes()).hexdigest() == MODEL

@@ -1,0 +1,65 @@
+"""What was measured before and after a recipe, as the rows of a table."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoo.artifacts.figures import Figure
+from zoo.evaluation.quality import Agreement, Quality
+
+if TYPE_CHECKING:
+    from zoo.pipeline.measure import Measured
+    from zoo.pipeline.plan import ApplyPlan
+
+
+def figures(plan: ApplyPlan, files: Sequence[Measured]) -> list[Figure]:
+    """The rows of the before/after table, each with how it was measured."""
+    first, last = files[0], files[-1]
+    spec = plan.architecture.input
+    size = f"{spec.channels}x{spec.example[0]}x{spec.example[1]} input"
+    rows = [
+        Figure("parameters", "parameters", "", first.parameters, last.parameters, "weights and biases in model.onnx"),
+        Figure(
+            "gmacs", "multiply-accumulates", "G", first.macs / 1e9, last.macs / 1e9,
+            f"convolutions, transposed convolutions and matrix products of model.onnx for a {size}",
+        ),
+        Figure("file_mb", "model.onnx", "MB", first.file_bytes / 1e6, last.file_bytes / 1e6, "size of the file"),
+    ]  # fmt: skip
+    if first.latency and last.latency:
+        rows.append(
+            Figure(
+                "latency_ms", "latency", "ms", round(first.latency.median, 2), round(last.latency.median, 2),
+                f"median of interleaved runs in ONNX Runtime on the machine that made it, {size}; compare the ratio",
+            )
+        )  # fmt: skip
+    return rows + _quality_rows(first, last, _eval_command(plan))
+
+
+def _eval_command(plan: ApplyPlan) -> str:
+    limit = f" --images {plan.request.images}" if plan.request.images else ""
+    return f"zoo eval {plan.request.out.name} --data {shlex.quote(plan.data)}{limit}"
+
+
+def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]:
+    before, after = first.quality, last.quality
+    if isinstance(before, Quality) and isinstance(after, Quality):
+        how = f"mean over {len(after.scores)} images that no training saw: {command}"
+        return [
+            Figure(
+                each.key, each.name, each.unit, round(before.mean(each.key), each.decimals + 1),
+                round(after.mean(each.key), each.decimals + 1), how,
+            )
+            for each in after.metrics
+            if each.key != "mse"  # says what PSNR says
+        ]  # fmt: skip
+    if isinstance(after, Agreement):
+        how = f"against the net before, on {after.images} crops: {command} --against BEFORE"
+        return [
+            Figure("top1_agreement", "same top-1 class", "", 1.0, round(after.top1, 4), how),
+            Figure(
+                "logits_sqnr_db", "signal to error of the logits", "dB", None, round(after.logits_db, 2), how
+            ),
+        ]
+    return []

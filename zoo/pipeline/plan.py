@@ -1,0 +1,161 @@
+"""Everything about a run that is decided before the work begins."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo import plugins
+from zoo.errors import UsageError
+from zoo.extras import require
+from zoo.pipeline.device_target import Target, specialize_for_device
+from zoo.pipeline.input_spec import adapt_input, choose_crop
+from zoo.pipeline.stages import StagePlan, share_budgets, stages_of
+from zoo.recipes import canonical
+from zoo.storage.atomic import check_folder_target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.contracts import Architecture, Dataset, Reporter, Technique
+    from zoo.pipeline.request import ApplyRequest
+    from zoo.recipes.canonical import ResolvedRecipe
+    from zoo.training.weights import StartWeights
+
+_TRAINING_RATE = 4e-4
+_FINE_TUNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class ApplyPlan:
+    """What a run will do; nothing after :func:`plan` changes it.
+
+    Attributes:
+        request: What was asked for. Where the plan has a field of the same name, that one counts.
+        recipe: With its techniques; None to train the architecture as it is.
+        stages: How the network is carried through its training stages.
+        data: The dataset as text.
+        half_weights: Whether the exported float weights are stored in 16 bits.
+        start: The weights that `original` has.
+        original: The network before the recipe, in eval mode.
+        exported: The file of `original`.
+        fingerprint: Of the artifact.
+        target: The device that the network is made for; None for none.
+    """
+
+    request: ApplyRequest
+    recipe: ResolvedRecipe | None
+    stages: StagePlan
+    data: str
+    half_weights: bool
+    start: StartWeights
+    original: nn.Module
+    exported: bytes
+    fingerprint: str
+    target: Target | None = None
+
+    @property
+    def architecture(self) -> Architecture:
+        """With the input that the exported file accepts."""
+        return self.stages.architecture
+
+    @property
+    def dataset(self) -> Dataset:
+        """What is trained and evaluated on."""
+        return self.stages.dataset
+
+    @property
+    def crop(self) -> int:
+        """Side of the training crops in input-tensor pixels."""
+        return self.stages.crop
+
+    @property
+    def techniques(self) -> tuple[Technique, ...]:
+        """The techniques of the recipe, in order."""
+        return self.recipe.techniques if self.recipe else ()
+
+    @property
+    def name(self) -> str:
+        """What artifacts call the architecture."""
+        return _name_of(self.architecture, self.request)
+
+    @property
+    def work(self) -> Path:
+        """The folder that keeps the state of an interrupted training."""
+        return self.request.out.with_name(self.request.out.name + ".work")
+
+
+def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
+    """Find what a request names, refuse what cannot work, and decide all that is left open.
+
+    An illegal recipe is refused before torch is imported. The network is built and exported once, since its file may
+    accept fewer sizes of input than the architecture.
+
+    Raises ZooError subclasses: unknown ids, wrong options, an illegal order, data that does not suit the network.
+    """
+    loaded = canonical.load(request.recipe) if request.recipe is not None else None
+    for module in ("torch", "onnx", "onnxscript", "skimage", "accelerate"):
+        require(module, "Compressing a network")
+    import torch
+
+    from zoo.data.choose import choose_dataset
+    from zoo.pipeline.identity import Identity, technique_identities
+    from zoo.pipeline.input_sizes import trial_export
+    from zoo.training.teachers import load_teacher
+    from zoo.training.weights import load_start
+
+    specialized = specialize_for_device(loaded, request.device, half_weights=request.half_weights)
+    base = plugins.architecture(request.architecture, own_files=True)
+    recipe = canonical.configure(specialized.recipe) if specialized.recipe else None
+    techniques = recipe.techniques if recipe else ()
+    stages = stages_of(techniques)
+    suited = adapt_input(base, techniques)
+    data, dataset = choose_dataset(request.data, request.photos, suited)
+    choose_crop(suited, request.crop)
+    given = request.budgets if any(stage.trains for stage in stages) else ()
+    budgets = share_budgets(given, stages)
+    check_folder_target(request.out)
+    if request.keep_stages is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("Stages are kept by runs of one process only.", hint="Leave --keep-stages out.")
+    torch.manual_seed(request.seed)
+    original = suited.build().eval()
+    start = load_start(original, suited, request.weights)
+    teachers = functools.cache(load_teacher)
+    identities = technique_identities(techniques, teachers)
+    architecture, exported = trial_export(
+        copy.deepcopy(original), base, techniques, reporter, crop=request.crop, threads=request.threads
+    )
+    crop = choose_crop(architecture, request.crop)
+    # Trained weights only need to be adapted, random ones have far to go.
+    learning_rate = request.learning_rate
+    if learning_rate is None:
+        learning_rate = _FINE_TUNING_RATE if start.trained else _TRAINING_RATE
+    identity = Identity(
+        request, recipe, architecture=architecture, name=_name_of(architecture, request), dataset=dataset,
+        weights=start.sha256, crop=crop, learning_rate=learning_rate, identities=identities,
+    )  # fmt: skip
+    fingerprint = identity.fingerprint(given)
+    return ApplyPlan(
+        request,
+        recipe,
+        StagePlan(
+            architecture, stages, dataset, budgets, request.batch, crop, learning_rate, request.precision,
+            request.seed, teachers, fingerprint, tuple(identity.stage_keys(stages, budgets)),
+        ),
+        data,
+        specialized.half_weights,
+        start,
+        original,
+        exported,
+        fingerprint,
+        specialized.target,
+    )  # fmt: skip
+
+
+def _name_of(architecture: Architecture, request: ApplyRequest) -> str:
+    """What the user called it, except for a file, which others do not have."""
+    return architecture.id if architecture.named else request.architecture

@@ -1,0 +1,103 @@
+"""What a run made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.evaluation.metrics import METRICS
+from zoo.formatting import integer, scaled, seconds, table_lines
+
+if TYPE_CHECKING:
+    from zoo.artifacts.figures import Figure
+    from zoo.pipeline.device_target import Target
+    from zoo.pipeline.measure import Measured
+    from zoo.training.loop import TrainingResult
+    from zoo.training.weights import StartWeights
+
+
+@dataclass(frozen=True)
+class Result:
+    """An artifact and what is known about it.
+
+    Attributes:
+        artifact: The folder.
+        fingerprint: Of everything that it was made from.
+        files: What was measured: the network as it was first, then after each stage; the artifact's last.
+        figures: The same before and after the recipe, each with how it was measured.
+        trainings: One for each stage that trained.
+        left_alone: Layers that a technique could not handle, with the reason.
+        start: The weights that the run started from.
+        seconds: How long it took.
+        target: The device that it was made for, with what will not pay there; None for none.
+        reused: The stages that were not trained, because their results were kept by an earlier run.
+    """
+
+    artifact: Path
+    fingerprint: str
+    files: Sequence[Measured]
+    figures: Sequence[Figure]
+    trainings: Sequence[TrainingResult]
+    left_alone: Sequence[dict[str, str]]
+    start: StartWeights
+    seconds: float
+    target: Target | None = None
+    reused: tuple[str, ...] = ()
+
+    @property
+    def table_title(self) -> str:
+        """What :meth:`table` shows."""
+        return "Measured on the exported files in ONNX Runtime"
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float | None]]:
+        """The figures by key, such as "parameters", "gmacs", "latency_ms" and "psnr_db", before and after."""
+        return {figure.key: {"before": figure.before, "after": figure.after} for figure in self.figures}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a plain dictionary, which `zoo apply --json` prints."""
+        return {
+            "artifact": str(self.artifact),
+            "fingerprint": self.fingerprint,
+            "files": [file.to_json() for file in self.files],
+            "steps": [training.steps for training in self.trainings],
+            "reused_stages": list(self.reused),
+            "seconds": round(self.seconds, 1),
+            "weights": self.start.label,
+            "left_alone": list(self.left_alone),
+            "device": self.target.to_json() if self.target else None,
+        }
+
+    def table(self) -> str:
+        """Return the table of what was measured as text, a line per quantity and a column per file."""
+        columns, rows = self.table_cells()
+        return "\n".join([self.table_title, *table_lines(columns, rows, right=columns[1:])])
+
+    def table_cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the column heads and the rows of :meth:`table`."""
+        files = self.files
+        rows: list[list[str]] = [
+            ["parameters", *(integer(file.parameters) for file in files)],
+            ["multiply-accumulates", *(scaled(file.macs) for file in files)],
+            ["model.onnx", *(scaled(file.file_bytes, "B") for file in files)],
+        ]
+        medians = [file.latency.median for file in files if file.latency]
+        if len(medians) == len(files):
+            rows.append(["latency", *(seconds(median / 1000) for median in medians)])
+            rows.append(["speed-up", *(f"{medians[0] / median:.2f}x" for median in medians)])
+        return ["", "before", *(file.stage for file in files[1:])], rows + self._quality_rows()
+
+    def _quality_rows(self) -> list[list[str]]:
+        qualities = [file.quality.to_json() if file.quality else {} for file in self.files]
+        labels: dict[str, tuple[str, Callable[[float], str]]] = {
+            **{key: (metric.name, metric.show) for key, metric in METRICS.items() if key != "mse"},
+            "top1_agreement": ("same top-1 class", "{:.1%}".format),
+            "logits_sqnr_db": ("logits, signal to error", "{:.1f} dB".format),
+        }
+        return [
+            [label, *(show(quality[key]) if key in quality else "" for quality in qualities)]
+            for key, (label, show) in labels.items()
+            if any(key in quality for quality in qualities)
+        ]

@@ -1,0 +1,193 @@
+"""Carrying a network through the training stages of a recipe."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from zoo.contracts import Context, LossTerm
+from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
+from zoo.errors import PluginError, ZooError
+from zoo.modules.state_digest import state_digest
+from zoo.pipeline.effect import check_rewrite, snapshot
+from zoo.training.feed import collate
+from zoo.training.inputs import normalise
+from zoo.training.loop import TrainingResult, TrainingSettings, as_trained, modules_of, train
+
+if TYPE_CHECKING:
+    from zoo.contracts import Reporter, Technique
+    from zoo.pipeline.stage_store import StageStore
+    from zoo.pipeline.stages import StagePlan, TrainingStage
+    from zoo.training.schedule import Budget
+
+#: the highest rate of training with changed arithmetic: it only settles a trained net, more would unsettle it
+_NUMERICS_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A network after one of its stages.
+
+    Attributes:
+        stage: The stage.
+        recipe: The techniques so far, joined as in a recipe; "train" if there are none.
+        trained: The network to train further, in eval mode. The next stage changes it in place.
+        finished: A copy on which all techniques so far have finished, to be exported.
+        training: What the training did; None if the stage does not train.
+        reused: Whether that training was an earlier run's, whose result was kept.
+    """
+
+    stage: TrainingStage
+    recipe: str
+    trained: nn.Module
+    finished: nn.Module
+    training: TrainingResult | None = None
+    reused: bool = False
+
+
+class StageRunner:
+    """Rewrites, trains and finishes a network as a plan says.
+
+    Args:
+        plan: What to do.
+        original: The network before the recipe, which stays as it is.
+        reporter: Where progress is reported.
+        work: Folder for the state of an interrupted training.
+        store: Where the results of trained stages are kept and looked for; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        plan: StagePlan,
+        original: nn.Module,
+        reporter: Reporter,
+        work: Path,
+        store: StageStore | None = None,
+    ) -> None:
+        self.plan = plan
+        self.original = original
+        self.terms: list[LossTerm] = []
+        self._reporter = reporter
+        self._work = work
+        self._store = store
+        spec = plan.architecture.input
+        example = next(iter(self._inputs(1)))
+        if tuple(example.shape[2:]) != spec.example:
+            generator = torch.Generator().manual_seed(plan.seed)
+            raw = torch.rand(1, spec.channels, *spec.example, generator=generator)
+            example = normalise(raw, spec)
+        self.context = Context(
+            architecture=plan.architecture,
+            example_input=example[:1],
+            calibration=lambda: self._inputs(CALIBRATION_BATCHES),
+            teacher=original,
+            seed=plan.seed,
+            report=reporter,
+            load_teacher=plan.load_teacher,
+        )
+
+    def _inputs(self, batches: int) -> Iterable[torch.Tensor]:
+        plan, size = self.plan, self.plan.batch
+        crops = calibration_crops(plan.dataset, plan.architecture, plan.crop, plan.seed, batches * size)
+        for _ in range(batches):
+            yield normalise(collate(list(islice(crops, size))).inputs, plan.architecture.input)
+
+    def run(self, after_rewrite: Callable[[nn.Module], None] | None = None) -> Iterator[StageResult]:
+        """Yield the network after each stage, the last one's finished.
+
+        Args:
+            after_rewrite: Called with the network of the first stage before it is trained.
+        """
+        model = copy.deepcopy(self.original)
+        budgets = iter(self.plan.budgets)
+        for index, stage in enumerate(self.plan.stages):
+            model = self.rewrite(model, stage)
+            if index == 0 and after_rewrite is not None:
+                after_rewrite(model)
+            training, reused = None, False
+            if stage.trains:
+                model, training, reused = self._train(model, index, next(budgets))
+            done = self.plan.stages[: index + 1]
+            finished = self.finish(model, [each for stage in done for each in stage.techniques])
+            recipe = "+".join(stage.name for stage in done)
+            yield StageResult(stage, recipe, model, finished, training, reused)
+
+    def rewrite(self, model: nn.Module, stage: TrainingStage) -> nn.Module:
+        """Apply the rewrites of a stage in order, checking after each that something really changed."""
+        for technique in stage.techniques:
+            before = snapshot(model, self.context.example_input)
+            with _named(technique):
+                model = technique.rewrite(model.eval(), self.context)
+                terms = list(technique.objective(self.context))
+            after = snapshot(model, self.context.example_input)
+            check_rewrite(technique, before, after, adds_objective=bool(terms))
+            self.terms += terms
+        return model
+
+    def finish(self, model: nn.Module, techniques: Iterable[Technique]) -> nn.Module:
+        """Return a copy of the network on which the techniques have taken their last step, in order, in eval mode."""
+        model = copy.deepcopy(model)
+        for technique in techniques:
+            with _named(technique):
+                model = technique.finish(model.eval(), self.context)
+        return model.eval()
+
+    def left_alone(self) -> list[dict[str, str]]:
+        """Layers no technique could handle, with the reason."""
+        return [asdict(layer) for layer in self.context.skipped_layers]
+
+    def _train(self, model: nn.Module, index: int, budget: Budget) -> tuple[nn.Module, TrainingResult, bool]:
+        """Train after a stage's rewrites, or take the result that was kept; True if it was kept."""
+        if self._store is None:
+            return (*self._trained(model, index, budget), False)
+        stage = self.plan.stages[index]
+        whole = nn.ModuleList([model, modules_of(self.terms)])
+        key = f"{self.plan.stage_keys[index]}/{state_digest(whole.state_dict())}"
+        kept = self._store.load(stage, key, whole)
+        if kept is not None:
+            return as_trained(model), kept, True
+        model, result = self._trained(model, index, budget)
+        self._store.save(stage, key, nn.ModuleList([model, modules_of(self.terms)]), result)
+        return model, result, False
+
+    def _trained(self, model: nn.Module, index: int, budget: Budget) -> tuple[nn.Module, TrainingResult]:
+        """Train; a run that was interrupted continues where it stopped."""
+        plan, stage = self.plan, self.plan.stages[index]
+        rate = min(plan.learning_rate, _NUMERICS_RATE) if stage.numerics else plan.learning_rate
+        return train(
+            model,
+            architecture=plan.architecture,
+            dataset=plan.dataset,
+            settings=TrainingSettings(budget, plan.batch, plan.crop, rate, plan.precision, plan.seed),
+            reporter=self._reporter,
+            teacher=copy.deepcopy(self.original),
+            terms=self.terms,
+            state=self._work / f"stage-{index}.safetensors",
+            key=f"{plan.key}/{index}",
+            title=f"train {stage.name}",
+            freeze_norm=bool(stage.techniques),
+        )
+
+
+@contextmanager
+def _named(technique: Technique) -> Iterator[None]:
+    """Whatever goes wrong inside is the technique's: a ZooError that names it."""
+    try:
+        yield
+    except ZooError as error:
+        if technique.id not in error.message:
+            error.message = f"{technique.id}: {error.message}"
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{technique.id} failed on this net: {type(error).__name__}: {error}",
+            hint="This is a mistake in the technique; report it to its author with the net's name.",
+        ) from error
