@@ -69,7 +69,7 @@ class ResidualCut(Technique):
             kind = {"residual": "residual links", "skip": "skip links"}.get(self.config.links, "links")
             raise ZooError(f"{self.id} finds no {kind} in {type(model).__name__} that could be cut.")
         pictures = fitting_batches(context, True, _RANKING_IMAGES) or [context.example_input]
-        chosen = self._chosen(links, self._errors(module, links, pictures, context), context)
+        chosen = self._select(links, self._errors(module, links, pictures, context), context)
         batches = fitting_batches(context, self.config.refine, self.config.images)
         held = held_at_once(module)
         for link in chosen:
@@ -107,7 +107,7 @@ class ResidualCut(Technique):
         )
         return errors
 
-    def _chosen(self, links: list[Link], errors: dict[str, float], context: Context) -> list[Link]:
+    def _select(self, links: list[Link], errors: dict[str, float], context: Context) -> list[Link]:
         known = [link.name for link in links]
         if self.config.which:
             for pattern in self.config.which:

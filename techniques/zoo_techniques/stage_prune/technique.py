@@ -95,7 +95,7 @@ class StagePrune(Technique):
         from zoo.surgery.reconstruction import record_outputs, refit_layers, targets_after
         from zoo_techniques.stage_prune.blocks import find_chains, remove_last
 
-        chain = self._chosen(find_chains(model, context.example_input), type(model).__name__, no_levels)
+        chain = self._select(find_chains(model, context.example_input), type(model).__name__, no_levels)
         layers = targets_after(model, chain.removable[-1].module, context.example_input)
         batches = batches if self.config.refine else []
         targets = record_outputs(model, layers, batches, context)
@@ -104,7 +104,7 @@ class StagePrune(Technique):
         context.report.note(f"{self.id}: took {', '.join(gone)} out")
         return model
 
-    def _chosen(self, chains: list[Chain], network: str, no_levels: str) -> Chain:
+    def _select(self, chains: list[Chain], network: str, no_levels: str) -> Chain:
         """The stage to shorten."""
         blocks, stage = self.config.blocks, self.config.stage
         spare = {chain.parent: chain for chain in chains}

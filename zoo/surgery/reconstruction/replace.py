@@ -116,7 +116,7 @@ def replace_layers(
             model = replace_module(model, layer, module)
             replaced[module] = layer
         context.report.finish()
-        return _checked(model, replaced, layers, context, technique)
+        return _check(model, replaced, layers, context, technique)
 
 
 def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]:
@@ -198,7 +198,7 @@ class RecordedOutputs:
         return self._kept.get((module, batch), [])
 
 
-def _checked(
+def _check(
     model: nn.Module,
     replaced: Mapping[nn.Module, nn.Module],
     layers: Mapping[nn.Module, str],
