@@ -203,7 +203,7 @@ def test_a_file_that_cannot_be_executed_is_named_with_the_line(
 def test_a_name_from_a_download_never_executes_a_file(tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text("open('executed', 'w')\n")
     for name in (f"{tmp_path}/evil.py:make", f"module:{tmp_path}/evil.py:make"):
-        with pytest.raises(UnknownIdError, match="a file of whoever named it so"):
+        with pytest.raises(UnknownIdError, match="a Python file on its author's machine"):
             plugins.architecture(name)
     assert not Path("executed").exists()
 

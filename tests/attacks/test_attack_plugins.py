@@ -166,7 +166,7 @@ def test_a_plugin_that_hangs_when_used_is_named_and_ctrl_c_ends_it(tmp_path: Pat
     install_technique(tmp_path, "zoo-hang", "hang", HANG)
     program = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from zoo.plugins import loader\nloader._LONG = 0.2\n"
+        "from zoo.plugins import guard\nguard.SLOW_SECONDS = 0.2\n"
         "from zoo_cli.main import main\nsys.exit(main(['info', 'hang']))\n"
     )
     process = subprocess.Popen(

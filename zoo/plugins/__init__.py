@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from zoo.plugins.discovery import GROUPS, Plugin
+from zoo.plugins.discovery import GROUPS, Plugin, PluginKind
 from zoo.plugins.loader import (
     OWN_FILE,
     architecture,
     dataset,
-    describe_plugin,
     device,
     engine,
-    find_plugins,
     load,
     load_plugin,
     make_technique,
-    resolve_plugin,
     technique,
 )
+from zoo.plugins.lookup import find_plugins, resolve_plugin
 
 __all__ = [
     "GROUPS",
     "OWN_FILE",
     "Plugin",
+    "PluginKind",
     "architecture",
     "dataset",
-    "describe_plugin",
     "device",
     "engine",
     "find_plugins",

@@ -16,20 +16,30 @@ import sys
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import entrypoints
 
 #: The distribution whose plugins are the built-in ones.
 BUILTIN_DISTRIBUTION = "compression-zoo"
 
+PluginKind: TypeAlias = Literal["architectures", "techniques", "engines", "datasets", "devices"]
+
 #: Entry-point group of each kind of plugin.
-GROUPS = {
+GROUPS: dict[PluginKind, str] = {
     "architectures": "zoo.architectures",
     "techniques": "zoo.techniques",
     "engines": "zoo.engines",
     "datasets": "zoo.datasets",
     "devices": "zoo.devices",
+}
+#: A plugin of each kind, in words.
+NOUNS: dict[PluginKind, str] = {
+    "architectures": "an architecture",
+    "techniques": "a technique",
+    "engines": "an engine",
+    "datasets": "a dataset",
+    "devices": "a device",
 }
 _KINDS = {group: kind for kind, group in GROUPS.items()}
 
@@ -37,7 +47,7 @@ ID = re.compile(r"[a-z][a-z0-9-]{1,31}", re.ASCII)
 _SEPARATORS = re.compile(r"[-_.]+")
 _PYTHON_TAG = re.compile(r"-py[0-9.]+$")
 
-_Statement = tuple[str, str, str]  # kind, name, target
+_Statement: TypeAlias = tuple[PluginKind, str, str]  # kind, name, target
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Plugin:
     problem: why its statement in the metadata is unusable, or empty.
     """
 
-    kind: str
+    kind: PluginKind
     id: str
     distribution: str
     version: str
@@ -63,6 +73,12 @@ class Plugin:
     def full_id(self) -> str:
         """``distribution:id``, which is unambiguous."""
         return f"{self.distribution}:{self.id}"
+
+    @property
+    def label(self) -> str:
+        """Its name in messages: ``Technique 'fancy' of zoo-fancy 1.2``."""
+        noun = NOUNS[self.kind].partition(" ")[2].capitalize()
+        return f"{noun} '{self.id}' of {self.distribution} {self.version}".rstrip()
 
     @property
     def off(self) -> bool:
@@ -168,7 +184,7 @@ def _in_archive(path: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:
 def _statements(text: str) -> list[_Statement]:
     """The lines ``name = target`` in the sections of our groups."""
     found: list[_Statement] = []
-    kind: str | None = None
+    kind: PluginKind | None = None
     for line in map(str.strip, text.splitlines()):
         if line.startswith("["):
             kind = _KINDS.get(line.strip("[] \t"))
@@ -179,7 +195,7 @@ def _statements(text: str) -> list[_Statement]:
 
 
 def _plugins(distribution: str, version: str, statements: Iterable[_Statement]) -> Iterator[Plugin]:
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[PluginKind, str]] = set()
     for kind, name, target in statements:
         problem = ""
         try:

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from zoo.errors import ContractVersionError, MissingDependencyError, ZooError
-from zoo.plugins import describe_plugin, load_plugin
-from zoo.plugins.discovery import Plugin, discover
+from zoo.plugins.discovery import Plugin, PluginKind, discover
+from zoo.plugins.loader import load_plugin
 
 
 class PluginState(str, Enum):
@@ -60,7 +60,7 @@ _PROGRAM = (
 )  # fmt: skip
 
 
-def check_plugins(*, load: bool = False, kind: str | None = None) -> tuple[PluginStatus, ...]:
+def check_plugins(*, load: bool = False, kind: PluginKind | None = None) -> tuple[PluginStatus, ...]:
     """The standing of every installed plugin, of a `kind` (a key of GROUPS) or of all.
 
     With `load` each one is imported, otherwise none is.
@@ -110,7 +110,7 @@ def _loaded(plugin: Plugin) -> PluginStatus | None:
         state = PluginState.UNAVAILABLE if isinstance(error, MissingDependencyError) else PluginState.BROKEN
         if isinstance(error, ContractVersionError):
             state = PluginState.WRONG_CONTRACT
-        return PluginStatus(plugin, state, error.message.removeprefix(describe_plugin(plugin)).lstrip())
+        return PluginStatus(plugin, state, error.message.removeprefix(plugin.label).lstrip())
     return None
 
 

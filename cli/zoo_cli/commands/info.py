@@ -13,7 +13,7 @@ from zoo import plugins
 from zoo.errors import MissingDependencyError, UnknownIdError
 from zoo.formatting import integer, scaled
 from zoo.options import Option, format_value, options_of
-from zoo.plugins.discovery import GROUPS, discover
+from zoo.plugins.discovery import GROUPS, PluginKind, discover
 from zoo.suggest import did_you_mean
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
@@ -56,7 +56,9 @@ def _kinds_of(name: str) -> list[str]:
 
     installed = discover()
     plain = set(name.split(":")[:2])
-    kinds = [kind for kind in GROUPS if any(each.kind == kind and each.id in plain for each in installed)]
+    kinds: list[str] = [
+        kind for kind in GROUPS if any(each.kind == kind and each.id in plain for each in installed)
+    ]
     if name in checkpoints():
         kinds.append("checkpoints")
     if not kinds:
@@ -68,7 +70,7 @@ def _kinds_of(name: str) -> list[str]:
     return kinds
 
 
-def _origin(kind: str, name: str) -> Record:
+def _origin(kind: PluginKind, name: str) -> Record:
     plugin = plugins.resolve_plugin(kind, name)
     return {"distribution": plugin.distribution, "version": plugin.version}
 

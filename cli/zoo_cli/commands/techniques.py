@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from zoo.contracts import Technique
-from zoo.plugins import describe_plugin, load_plugin, resolve_plugin
+from zoo.plugins import load_plugin, resolve_plugin
 from zoo.plugins.discovery import Plugin
 from zoo.plugins.plugin_check import PluginState, check_plugins
 from zoo.recipes.legality import Relation, relation
@@ -52,7 +52,7 @@ def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:
             name = plugin.full_id if standing.state is PluginState.DUPLICATE else plugin.id
             loaded[name] = plugin, load_plugin(plugin)
         elif standing.state is not PluginState.OFF:
-            broken.append(f"{describe_plugin(plugin)} {standing.reason}")
+            broken.append(f"{plugin.label} {standing.reason}")
     return loaded, broken
 
 
