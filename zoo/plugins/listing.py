@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from zoo.plugins.loader import find_plugins
+from zoo.plugins.lookup import find_plugins
 
 
 def list_architectures() -> list[str]:
