@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from zoo.plugins.discovery import PluginKind
 from zoo.plugins.lookup import find_plugins
 
 
@@ -17,7 +18,7 @@ def list_techniques() -> list[str]:
     return _ids("techniques")
 
 
-def _ids(kind: str) -> list[str]:
+def _ids(kind: PluginKind) -> list[str]:
     """The ids of a kind, as ``distribution:id`` where several distributions claim one."""
     plugins = find_plugins(kind)
     claims = Counter(plugin.id for plugin in plugins)
