@@ -16,7 +16,7 @@ PACKAGES = {
     "zoo_cli": ROOT / "cli/zoo_cli",
 }
 #: Modules directly in `zoo`: what every part may need, each one subject.
-LOOSE_MODULES = {"errors", "extras", "formatting", "limits", "options", "suggest", "version"}
+LOOSE_MODULES = {"errors", "extras", "formatting", "lazy_exports", "options", "suggest", "version"}
 #: Base names that say what a module is within its package, and so recur.
 RECURRING_MODULES = {"__init__", "__main__", "api", "technique", "fit"}
 

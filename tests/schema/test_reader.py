@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from zoo.contracts.limits import Key, Limits, Sha256
 from zoo.errors import InputError
-from zoo.limits import Key, Limits, Sha256
 from zoo.schema import StrictTable, keys_of, parse_json, read
 
 DIGEST = "a1" * 32

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from zoo.contracts.limits import Limits
 from zoo.errors import IntegrityError
-from zoo.limits import Limits
 from zoo.schema import StrictTable, read
 
 _MOST_FIGURES = 100

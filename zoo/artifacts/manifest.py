@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Annotated
 
 from zoo.contracts import InputSpec, OutputSpec
+from zoo.contracts.limits import PLUGIN_ID, Key, Limits, Sha256
 from zoo.errors import IntegrityError
-from zoo.limits import PLUGIN_ID, Key, Limits, Sha256
 from zoo.schema import StrictTable, parse_json, read
 from zoo.storage.safe_names import clashing_names, unsafe_name
 

@@ -20,8 +20,8 @@ from typing import Annotated
 
 from zoo.artifacts import FileEntry
 from zoo.checkpoints.places import record_path, records_dir
+from zoo.contracts.limits import Key, Limits, Sha256
 from zoo.errors import InputError, OutputError, ZooError
-from zoo.limits import Key, Limits, Sha256
 from zoo.registry import Checkpoint
 from zoo.schema import StrictTable, parse_json, read
 from zoo.storage.atomic import read_bytes, write_bytes_atomic

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
-from zoo.limits import Key, Limits
+from zoo.contracts.limits import Key, Limits
 
 if TYPE_CHECKING:
     from torch import nn

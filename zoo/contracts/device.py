@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
-from zoo.limits import PLUGIN_ID, Key, Limits
+from zoo.contracts.limits import PLUGIN_ID, Key, Limits
 
 Execution = Literal["sequential", "parallel"]
 #: The numeric types that a profile may name.

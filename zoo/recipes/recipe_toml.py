@@ -20,9 +20,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+from zoo.contracts.limits import Limits
 from zoo.errors import RecipeError
 from zoo.extras import require
-from zoo.limits import Limits
 from zoo.options import Text
 from zoo.recipes.grammar import MAX_STAGES, Recipe, Stage
 from zoo.schema import StrictTable, parse_toml

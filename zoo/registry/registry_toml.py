@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from zoo.artifacts.manifest import MANIFEST_NAME, ArchitectureId, Files, Fingerprint, check_file_names
+from zoo.contracts.limits import PLUGIN_ID, Limits
 from zoo.errors import IntegrityError
-from zoo.limits import PLUGIN_ID, Limits
 from zoo.registry.sources import PACKAGE_SOURCE, check_source
 from zoo.schema import StrictTable, parse_toml, read
 

@@ -1,4 +1,4 @@
-"""Readers of tables derived from dataclasses: the annotations say the types, :class:`zoo.limits.Limits` the bounds.
+"""Readers of tables derived from dataclasses: the annotations say the types, :class:`zoo.contracts.limits.Limits` the bounds.
 
 ::
 
@@ -23,7 +23,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
-from zoo.limits import Key, Limits
+from zoo.contracts.limits import Key, Limits
 from zoo.schema.table import LARGEST_INTEGER, LONGEST_TEXT, StrictTable, is_number, shown
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def read(cls: type[T], table: StrictTable, **given: Any) -> T:
 
     Args:
         cls: The dataclass.
-        table: Its fields by name, or by what :class:`zoo.limits.Key` says.
+        table: Its fields by name, or by what :class:`zoo.contracts.limits.Key` says.
         given: Values of the fields that the file does not hold, or that the caller has read from it.
 
     Raises:
