@@ -1,4 +1,4 @@
-"""Readers of tables derived from dataclasses: the annotations say the types, :class:`zoo.contracts.limits.Limits` the bounds.
+"""Readers of tables derived from dataclasses: annotations say the types, :mod:`zoo.contracts.limits` the bounds.
 
 ::
 
