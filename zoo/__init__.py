@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.artifacts.artifact import open_artifact
     from zoo.download.puller import pull
     from zoo.errors import ZooError
-    from zoo.plugins.listing import list_architectures, list_techniques
+    from zoo.plugins.lookup import list_architectures, list_techniques
     from zoo.publishing.api import publish
     from zoo.recipes.grammar import Recipe
     from zoo.registry.registries import list_checkpoints
@@ -32,7 +32,7 @@ else:
             "zoo.artifacts.artifact": ("open_artifact",),
             "zoo.download.puller": ("pull",),
             "zoo.errors": ("ZooError",),
-            "zoo.plugins.listing": ("list_architectures", "list_techniques"),
+            "zoo.plugins.lookup": ("list_architectures", "list_techniques"),
             "zoo.publishing.api": ("publish",),
             "zoo.recipes.grammar": ("Recipe",),
             "zoo.registry.registries": ("list_checkpoints",),

@@ -6,6 +6,8 @@ the plugins of third parties off; a comma-separated list of distributions leaves
 
 from __future__ import annotations
 
+from collections import Counter
+
 from zoo.errors import PluginError, UnknownIdError, ZooError
 from zoo.plugins.discovery import NOUNS, Plugin, PluginKind, discover, normalize_name
 from zoo.suggest import did_you_mean
@@ -65,6 +67,23 @@ def resolve_architecture(name: str) -> tuple[Plugin, str | None]:
         length = len(parts)
     member = ":".join(parts[length:]) if len(parts) > length else None
     return resolve_plugin("architectures", ":".join(parts[:length])), member
+
+
+def list_architectures() -> list[str]:
+    """Return the ids of the installed architectures; a family, such as timm, is one of them."""
+    return _ids("architectures")
+
+
+def list_techniques() -> list[str]:
+    """Return the ids of the installed techniques."""
+    return _ids("techniques")
+
+
+def _ids(kind: PluginKind) -> list[str]:
+    """Return the ids of a kind, as ``distribution:id`` where several distributions claim one."""
+    plugins = find_plugins(kind)
+    claims = Counter(plugin.id for plugin in plugins)
+    return sorted(plugin.id if claims[plugin.id] == 1 else plugin.full_id for plugin in plugins)
 
 
 def _unknown(kind: PluginKind, name: str, installed: list[Plugin], named: list[Plugin]) -> ZooError:
