@@ -76,8 +76,11 @@ class Option:
 class CustomOption:
     """A type of options with a notation of its own, such as ``0.4`` for bits before and after the point.
 
-    form: the notation in short, for tables; expected: what a value must be, as the end of a sentence.
-    ``str()`` of an instance gives what :meth:`read` reads.
+    ``str()`` of an instance returns what :meth:`read` reads.
+
+    Attributes:
+        form: The notation in short, for tables.
+        expected: What a value must be, as the end of a sentence.
     """
 
     form: ClassVar[str]
@@ -85,7 +88,11 @@ class CustomOption:
 
     @classmethod
     def read(cls, text: str) -> CustomOption:
-        """The value that `text` stands for; raises ValueError if it stands for none."""
+        """Return the value that `text` stands for.
+
+        Raises:
+            ValueError: It does not stand for any.
+        """
         raise NotImplementedError
 
 

@@ -1,5 +1,6 @@
 """zoo.json: what an artifact is, which files it has, and what a runner must know of the network."""
 
+# Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
 import dataclasses
 import json
 import re

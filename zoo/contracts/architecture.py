@@ -1,5 +1,6 @@
 """What an architecture is: a named network and what one must know to compress it."""
 
+# Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal

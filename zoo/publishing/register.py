@@ -24,14 +24,20 @@ _COMMENT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'[^']*'|(#[^\r\n]*)")
 
 
 def registered(path: Path) -> Mapping[str, Checkpoint]:
-    """What a registry file lists so far; nothing if there is no such file. Raises IntegrityError, InputError."""
+    """Return what a registry file lists so far; nothing if there is no such file.
+
+    Raises:
+        IntegrityError: The file is not a registry.
+        InputError: The file cannot be read.
+    """
     return parse_registry(_content(path.resolve()), str(path))
 
 
 def check_registry(path: Path, identifier: str) -> None:
     """Raise what :func:`register` would raise; to be called before anything is published.
 
-    Raises UsageError if the id belongs to a checkpoint of this installation: it would mean two things.
+    Raises:
+        UsageError: The id belongs to a checkpoint of this installation: it would mean two things.
     """
     registered(path)
     installed = registry_file()
@@ -50,22 +56,35 @@ def check_registry(path: Path, identifier: str) -> None:
 
 
 def register(path: Path, identifier: str, entry: str) -> Checkpoint:
-    """Add the text of an entry to a registry file, or replace the one of this id in its place; what it says now.
+    """Add an entry to a registry file, or replace the one of this id in its place, and return what it says now.
 
-    A source of the old entry stays if it pins the same bytes. A link stays a link. Two at once wait for each other.
-    Raises UsageError if the file would not say what it should afterwards, OutputError, IntegrityError.
+    A link stays a link. Two processes that register at once wait for each other.
+
+    Args:
+        path: The file, which is made if it does not exist.
+        identifier: The id of the entry.
+        entry: Its text, as :func:`zoo.registry.entry_for` returns it.
+
+    Raises:
+        UsageError: The file would not say what it should afterwards; it is left as it was.
+        IntegrityError: The file is not a registry.
+        OutputError: It cannot be written.
+        MissingDependencyError: tomlkit, of the extras `hub` and `compress`, is not installed.
     """
+    require("tomlkit", "Editing a registry", extra="hub")
+    from tomlkit.exceptions import TOMLKitError
+
     path = path.resolve()
     with file_lock(path.with_name(f".{path.name}.lock")):
         content = _content(path)
         before = parse_registry(content, str(path))
         text = content.decode()
         added = entry.replace("\n", "\r\n") if "\r\n" in text else entry
-        new = _edited(text, identifier, added).encode()
         try:
+            new = _edited(text, identifier, added).encode()
             after = parse_registry(new, str(path))
-        except IntegrityError:
-            after = {}
+        except (IntegrityError, TOMLKitError):
+            new, after = content, {}
         wanted = parse_registry(f"format = {FORMAT}\n{entry}".encode(), str(path))
         if after != {**before, **wanted} or list(after) != list({**before, **wanted}):
             raise UsageError(
@@ -78,7 +97,7 @@ def register(path: Path, identifier: str, entry: str) -> Checkpoint:
 
 
 def with_older_sources(old: Checkpoint | None, new: Checkpoint) -> tuple[str, ...]:
-    """The sources of a new entry, followed by those of the old one if both pin the same bytes."""
+    """Return the sources of a new entry, followed by those of the old one if both pin the same bytes."""
     if old is None or old.digest != new.digest:
         return new.sources
     return (*new.sources, *(source for source in old.sources if source not in new.sources))
@@ -95,7 +114,6 @@ def _content(path: Path) -> bytes:
 
 def _edited(text: str, identifier: str, entry: str) -> str:
     """Return a registry with an entry in the place of the old one of this id, or at the end."""
-    require("tomlkit", "Editing a registry", extra="hub")
     import tomlkit
     from tomlkit.items import InlineTable
 
