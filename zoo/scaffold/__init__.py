@@ -1,5 +1,5 @@
 """New plugin packages, complete from the first minute."""
 
-from zoo.scaffold.plugin import Package, write_plugin
+from zoo.scaffold.plugin import KINDS, Package, write_plugin
 
-__all__ = ["Package", "write_plugin"]
+__all__ = ["KINDS", "Package", "write_plugin"]

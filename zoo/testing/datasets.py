@@ -34,6 +34,11 @@ _NETWORKS: dict[str, tuple[InputSpec, OutputSpec]] = {
 }
 
 
+def network_for(task: Task) -> Architecture:
+    """Return the plain network that the datasets of a task are tried on. It has specs only and cannot be built."""
+    return _Network(task)
+
+
 class _Network(Architecture):
     """Specs to try a dataset on; it is never built."""
 
@@ -78,7 +83,7 @@ class DatasetChecks(OptionChecks):
         """Return the network whose samples are looked at."""
         if cls.architecture is not None:
             return cls.architecture
-        return _Network(next(task for task in get_args(Task) if task in cls.dataset.tasks))
+        return network_for(next(task for task in get_args(Task) if task in cls.dataset.tasks))
 
     @classmethod
     def crops(cls, count: int, *, size: int = _SIZE, seed: int = 0, start: int = 0) -> list[Sample]:
@@ -182,12 +187,12 @@ class DatasetChecks(OptionChecks):
             if task in self.dataset.tasks:
                 continue
             # Giving samples all the same is no fault; raising anything but a ZooError is.
-            refusal_of(lambda task=task: next(self.made().crops(_Network(task), _SIZE, 0)))  # type: ignore[misc]
+            refusal_of(lambda task=task: next(self.made().crops(network_for(task), _SIZE, 0)))  # type: ignore[misc]
 
 
 def data_digest(dataset: Dataset) -> str:
     """Return a text that two processes must agree on: the identity and the scenes, and sums of a crop."""
-    network = _Network(next((task for task in get_args(Task) if task in dataset.tasks), "raw-to-rgb"))
+    network = network_for(next((task for task in get_args(Task) if task in dataset.tasks), "raw-to-rgb"))
     lines = [dataset.identity(), *(",".join(dataset.scenes(split)) for split in _SPLITS)]
     try:
         crop = next(dataset.crops(network, _SIZE, 3, 7))

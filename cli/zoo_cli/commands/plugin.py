@@ -1,4 +1,4 @@
-"""``zoo plugin new``: write a package for a technique of your own, complete and passing its tests."""
+"""``zoo plugin new``: write a package for a plugin of your own, complete and passing its tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from zoo.scaffold import write_plugin
+from zoo.scaffold import KINDS, write_plugin
 from zoo_cli.output import json_option, print_json, print_text
 
 
@@ -17,7 +17,10 @@ def command() -> None:
 
 @command.command("new")
 @click.argument("name", metavar="zoo-NAME")
-@click.option("--technique", default="", metavar="ID", help="Id of the technique [NAME].")
+@click.option(
+    "--kind", default="technique", type=click.Choice(list(KINDS)), help="Kind of plugin.", show_default=True
+)
+@click.option("--id", "--technique", "plugin_id", default="", metavar="ID", help="Id of the plugin [NAME].")
 @click.option(
     "--into",
     default=".",
@@ -25,22 +28,23 @@ def command() -> None:
     help="Folder to write it to [the current one].",
 )
 @json_option
-def new(name: str, technique: str, into: Path, as_json: bool) -> None:
-    """Write a package with a technique, its entry point, tests and README.
+def new(name: str, kind: str, plugin_id: str, into: Path, as_json: bool) -> None:
+    """Write a package with a plugin, its entry point, tests and README.
 
-    The technique works, composes with the others and passes the conformance kit. Continue from there.
+    The plugin works and passes the conformance kit of its kind. Continue from there.
     """
-    package = write_plugin(name, into, technique)
+    package = write_plugin(name, into, plugin_id, kind)
     if as_json:
         print_json(
             {
                 "folder": str(package.folder),
                 "distribution": package.distribution,
-                "technique": package.technique,
+                "kind": package.kind,
+                package.kind: package.id,
                 "files": list(package.files),
             }
         )
         return
-    print_text(f"{package.folder} has a working technique '{package.technique}'. Next:", "")
+    print_text(f"{package.folder} has a working {package.kind} '{package.id}'. Next:", "")
     print_text(f"  cd {package.folder}", "  pip install -e '.[test]'", "  pytest", "")
-    print_text(f"Then make it yours: {package.folder / package.files[4]}")
+    print_text(f"Then make it yours: {package.folder / package.source}")
