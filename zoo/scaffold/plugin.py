@@ -11,6 +11,7 @@ from pathlib import Path
 from zoo import plugins
 from zoo.contracts import CONTRACT_VERSION
 from zoo.errors import UsageError
+from zoo.plugins.discovery import PluginKind
 from zoo.storage.atomic import atomic_folder, check_folder_target
 from zoo.version import __version__
 
@@ -36,7 +37,7 @@ class _Kind:
     files:       templates, and where their text goes.
     """
 
-    group: str
+    group: PluginKind
     article: str
     requirement: str
     target: str
@@ -46,6 +47,7 @@ class _Kind:
 
 def _kind(
     name: str,
+    group: PluginKind,
     *,
     article: str = "a",
     extra: str = "",
@@ -55,7 +57,7 @@ def _kind(
     """Return a kind whose plugins are classes in a module of their own."""
     own = {"README.md.txt": "README.md", f"{name}.py.txt": _SOURCE, f"test_{name}.py.txt": _TEST}
     return _Kind(
-        group=f"{name}s",
+        group=group,
         article=article,
         requirement=f"compression-zoo[{extra}]" if extra else "compression-zoo",
         target=f"{{package}}.{{module}}:{{class}}{suffix}",
@@ -70,16 +72,17 @@ def _kind(
 
 #: What `zoo plugin new --kind` accepts.
 KINDS: Mapping[str, _Kind] = {
-    "technique": _kind("technique", extra="compress"),
+    "technique": _kind("technique", "techniques", extra="compress"),
     "architecture": _kind(
         "architecture",
+        "architectures",
         article="an",
         extra="compress",
         suffix="Architecture",
         files={"network.py.txt": "src/{package}/{module}_network.py"},
     ),
-    "dataset": _kind("dataset", suffix="Dataset"),
-    "engine": _kind("engine", article="an", extra="cpu", suffix="Engine"),
+    "dataset": _kind("dataset", "datasets", suffix="Dataset"),
+    "engine": _kind("engine", "engines", article="an", extra="cpu", suffix="Engine"),
     "device": _Kind(
         group="devices",
         article="a",

@@ -14,8 +14,9 @@ The kits for datasets, engines and devices need neither torch nor onnx.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from zoo.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from zoo.testing.architectures import ArchitectureChecks, architecture_checks
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from zoo.testing.techniques import TechniqueChecks, technique_checks
     from zoo.testing.trial import Trial, attempt
     from zoo.testing.workbench import Inert, Patterns, Workbench
+else:
+    # The kits that need torch must not slow down the others.
+    __getattr__, __dir__ = lazy_exports(
+        __name__,
+        {
+            "zoo.testing.architectures": ("ArchitectureChecks", "architecture_checks"),
+            "zoo.testing.datasets": ("DatasetChecks", "dataset_checks"),
+            "zoo.testing.devices": ("DeviceChecks", "device_checks"),
+            "zoo.testing.engines": ("EngineChecks", "engine_checks"),
+            "zoo.testing.techniques": ("TechniqueChecks", "technique_checks"),
+            "zoo.testing.trial": ("Trial", "attempt"),
+            "zoo.testing.workbench": ("Inert", "Patterns", "Workbench"),
+        },
+    )
 
 __all__ = [
     "ArchitectureChecks",
@@ -43,21 +58,3 @@ __all__ = [
     "engine_checks",
     "technique_checks",
 ]
-
-_MODULES = {
-    "architectures": ("ArchitectureChecks", "architecture_checks"),
-    "datasets": ("DatasetChecks", "dataset_checks"),
-    "devices": ("DeviceChecks", "device_checks"),
-    "engines": ("EngineChecks", "engine_checks"),
-    "techniques": ("TechniqueChecks", "technique_checks"),
-    "trial": ("Trial", "attempt"),
-    "workbench": ("Inert", "Patterns", "Workbench"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a kit when it is first used: those that need torch must not slow down the others."""
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
