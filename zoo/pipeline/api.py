@@ -107,7 +107,7 @@ def apply(
 
 
 def apply_request(request: ApplyRequest, reporter: Reporter) -> Result | None:
-    """ApplyPlan a request and carry it out. None in every process except the first of a distributed run.
+    """Plan a request and carry it out. None in every process except the first of a distributed run.
 
     An interrupted run leaves its training state next to the output folder, in ``<out>.work``; the same request
     continues from there. An illegal recipe is refused before torch is imported.

@@ -75,13 +75,13 @@ def write_result(
 
 
 def _precision(plan: ApplyPlan, metrics: dict[str, Any]) -> str:
-    """What the last technique that changes numbers calls them, else what ONNX Runtime computes in."""
+    """Return what the last technique that changes numbers calls them, else what ONNX Runtime computes in."""
     named = [technique.precision for technique in plan.techniques if technique.precision]
     return named[-1] if named else "int8" if metrics["int8"]["share"] > 0 else "float32"
 
 
 def _golden_pairs(plan: ApplyPlan, finished: nn.Module) -> list[tuple[Any, Any]]:
-    """Small training crops and what the torch net gives for them, clipped as the exported graph clips."""
+    """Return small training crops with the outputs of the torch network, clipped as the exported graph clips."""
     spec = plan.architecture.input
     side = plan.crop if spec.fixed_size else min(plan.crop, max(spec.multiple_of, _GOLDEN_SIDE))
     samples = plan.dataset.crops(plan.architecture, side, plan.request.seed + _GOLDEN_SEED)
@@ -97,7 +97,7 @@ def _golden_pairs(plan: ApplyPlan, finished: nn.Module) -> list[tuple[Any, Any]]
 
 
 def _weights(model: nn.Module) -> bytes:
-    """The state dict; tensors of more than one dimension in float16, which is what a fine-tuning can tell apart."""
+    """Return the state dict, tensors of more than one dimension in float16: enough for fine-tuning."""
     from safetensors.torch import save
 
     def stored(tensor: torch.Tensor) -> torch.Tensor:

@@ -37,7 +37,7 @@ class Advice:
         return f"On {self.device}, {self.what}: {self.effect.rstrip('.')}.{self.remedy and ' ' + self.remedy}"
 
     def to_json(self) -> dict[str, str]:
-        """A plain dictionary for metrics.json and `--json`."""
+        """Return a plain dictionary for metrics.json and `--json`."""
         return dataclasses.asdict(self)
 
 
@@ -45,8 +45,8 @@ class Advice:
 class Target:
     """The device that a network is made for.
 
-    changes: what was taken from its profile, a sentence each. advice: what will not pay there; unknown, and so empty,
-    before the network is rewritten.
+    changes: what was adapted to its profile, one sentence each. advice: what will not pay there; empty before the
+    network is rewritten.
     """
 
     profile: DeviceProfile
@@ -55,18 +55,18 @@ class Target:
 
     @property
     def remarks(self) -> list[str]:
-        """All of it in words."""
+        """The changes and the advice in words."""
         return [*self.changes, *map(str, self.advice)]
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for metrics.json and `--json`."""
+        """Return a plain dictionary for metrics.json and `--json`."""
         advice = [each.to_json() for each in self.advice]
         return {"id": self.profile.id, "changes": list(self.changes), "advice": advice}
 
 
 @dataclass(frozen=True)
 class Specialized:
-    """What a device makes of a request: recipe and half_weights as it asks for them. target: None for no device."""
+    """The recipe and half_weights that suit a device. target: None for no device."""
 
     recipe: LoadedRecipe | None
     half_weights: bool
@@ -118,7 +118,7 @@ def advise(target: Target, recipe: ResolvedRecipe | None, layers: Layers) -> Tar
 
 
 def _precision(profile: DeviceProfile, techniques: Sequence[Technique | type[Technique]]) -> str:
-    """What the network is to be computed in: int8 after a technique that changes numbers, else the best float."""
+    """Return what the network is computed in: int8 after a technique that changes numbers, else the best float."""
     if any(technique.phase is Phase.NUMERICS for technique in techniques):
         return "int8"
     return next((each for each in profile.precisions if "float" in each), "float32")
@@ -141,7 +141,7 @@ def _rounded(stage: Stage, technique: type[Technique], multiple: int) -> Stage:
 
 
 def _remedy(gap: KernelGap, recipe: ResolvedRecipe | None) -> str:
-    """The recipe with the remedy as its last change of structure, if that is legal; else ""."""
+    """Return the recipe with the remedy as its last change of structure, if that is legal; else ""."""
     if recipe is None or not gap.remedy or any(each.id == gap.remedy for each in recipe.techniques):
         return ""
     place = sum(each.phase is Phase.STRUCTURE for each in recipe.techniques)

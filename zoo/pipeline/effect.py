@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a net is at one point of a recipe. outputs: what it gives for the example input, in eval mode."""
+    """A network at one point of a recipe. outputs: for the example input, in eval mode."""
 
     parameters: int
     nonzero: int
@@ -36,7 +36,7 @@ class Snapshot:
 
 
 def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
-    """Take one; the model is left as it was."""
+    """Return the state of a network for an example input (N, C, H, W); the network is not changed."""
     model = copy.deepcopy(model).eval()
     cost = model_cost(model, example)
     with torch.no_grad():
@@ -59,7 +59,7 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
             f"to {tuple(after.outputs.shape)}."
         )
     if not torch.isfinite(after.outputs).all():
-        raise NoEffectError(f"After {name} the net no longer gives finite numbers.")
+        raise NoEffectError(f"After {name} the output of the network is no longer finite.")
     same_structure = (before.parameters, before.macs, before.kinds) == (
         after.parameters,
         after.macs,

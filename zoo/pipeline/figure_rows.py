@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def figures(plan: ApplyPlan, files: Sequence[Measured]) -> list[Figure]:
-    """The rows of the before/after table, each with how it was measured."""
+    """Return the rows of the before/after table, each with how it was measured."""
     first, last = files[0], files[-1]
     spec = plan.architecture.input
     size = f"{spec.channels}x{spec.example[0]}x{spec.example[1]} input"

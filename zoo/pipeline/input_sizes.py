@@ -70,7 +70,7 @@ def trial_export(
 
 
 def _export_running(model: nn.Module, architecture: Architecture, reporter: Reporter, threads: int) -> bytes:
-    """The file, if it runs at the size of the example: torch exports at another, and may take one for the other."""
+    """Return the file, if it runs at the size of the example: torch exports at another, and may confuse the two."""
     exported = export_shown(model, architecture, reporter)
     spec = architecture.input
     if not spec.fixed_size:
@@ -108,7 +108,7 @@ def _sizes(spec: InputSpec) -> str:
 
 
 def _narrower(spec: InputSpec, refused: ExportError) -> Iterator[dict[str, Any]]:
-    """Changes to the input that leave ever fewer sizes."""
+    """Yield changes to the input, each leaving fewer sizes than the one before."""
     height, width = spec.example
     if spec.fixed_size:
         return

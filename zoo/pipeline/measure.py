@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Measured:
-    """One exported file. stage: the techniques applied so far, "" for the net as it was.
+    """One exported file. stage: the techniques applied so far, "" for the original network.
 
     parameters, macs, file_bytes: of the file, not of the torch model. quality: of the file in the engine.
     """
@@ -48,7 +48,7 @@ class Measured:
         return self.quality.mean(key) if isinstance(self.quality, Quality) and known else None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for metrics.json and `--json`."""
+        """Return a plain dictionary for metrics.json and `--json`."""
         return {
             "stage": self.stage,
             "parameters": self.parameters,
@@ -60,7 +60,7 @@ class Measured:
 
 
 class Meter:
-    """Measures the files of one run; keeps their sessions for timing them in turns at the end."""
+    """Measure the files of one run; their sessions stay open, to be timed interleaved at the end."""
 
     def __init__(self, plan: ApplyPlan, engine: Engine, reporter: Reporter) -> None:
         self._plan = plan
@@ -82,7 +82,7 @@ class Meter:
         return measured
 
     def session(self, stage: str) -> Session:
-        """The open session of a file measured before."""
+        """Return the open session of a file that was measured."""
         return self._sessions[stage]
 
     def time(self) -> None:

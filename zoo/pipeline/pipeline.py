@@ -90,7 +90,7 @@ def carry_out(plan: ApplyPlan, reporter: Reporter, started: float) -> Result | N
 
 
 def _advised(plan: ApplyPlan, model: nn.Module, reporter: Reporter) -> Target | None:
-    """The target, and a note of what of the network, rewritten but not yet trained, will not pay there."""
+    """Return the target with advice on the rewritten, not yet trained network, and report it."""
     if plan.target is None:
         return None
     target = advise(plan.target, plan.recipe, layers_of(model, plan.architecture.input))

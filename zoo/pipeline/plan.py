@@ -157,5 +157,5 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
 
 
 def _name_of(architecture: Architecture, request: ApplyRequest) -> str:
-    """What the user called it, except for a file, which others do not have."""
+    """Return what the user called it, except for a file, which others do not have."""
     return architecture.id if architecture.named else request.architecture

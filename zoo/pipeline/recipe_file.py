@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def recipe_text(plan: ApplyPlan, trainings: Sequence[TrainingResult]) -> str:
-    """The TOML text that repeats a run exactly, on the machine it was made on.
+    """Return the TOML text that repeats a run exactly, on the machine it was made on.
 
     It states the steps that each training really made, so that a run given minutes can be repeated, and what the
     precision "auto" turned out to be.

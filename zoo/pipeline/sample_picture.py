@@ -19,7 +19,7 @@ _SIDE = 320
 
 
 def panels_of(plan: ApplyPlan) -> list[str]:
-    """What the panels of :func:`sample_picture` show, from left to right."""
+    """Return what the panels of :func:`sample_picture` show, from left to right."""
     spec = plan.architecture.input
     first = [] if spec.mosaic == "xtrans" else ["the dark file amplified" if spec.mosaic else "the input"]
     wanted = "the photograph" if plan.architecture.output.kind == "rgb" else "the label"
@@ -27,7 +27,7 @@ def panels_of(plan: ApplyPlan) -> list[str]:
 
 
 def sample_picture(plan: ApplyPlan, meter: Meter) -> bytes:
-    """PNG bytes: the middle of the first test image, three or four panels side by side."""
+    """Return PNG bytes: the middle of the first test image, three or four panels side by side."""
     from PIL import Image
 
     sample = next(iter(plan.dataset.frames(plan.architecture, "test")))
@@ -50,7 +50,7 @@ def sample_picture(plan: ApplyPlan, meter: Meter) -> bytes:
 
 
 def _amplified(inputs: FloatArray, scale: int) -> FloatArray:
-    """Packed Bayer input as a picture: red, mean of the greens, blue, with a display curve."""
+    """Return packed Bayer input as an image: red, mean of the greens, blue, with a display curve."""
     rgb = np.stack([inputs[0], (inputs[1] + inputs[3]) / 2, inputs[2]]) ** np.float32(1 / 2.2)
     return _enlarged(rgb, scale)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.pipeline.stages import StagePlan, TrainingStage
     from zoo.training.schedule import Budget
 
-#: the highest rate of training with changed arithmetic: it only settles a trained net, more would unsettle it
+#: The highest learning rate with changed arithmetic: a higher one would destabilise a trained network.
 _NUMERICS_RATE = 1e-4
 
 
@@ -54,7 +54,7 @@ class StageResult:
 
 
 class StageRunner:
-    """Rewrites, trains and finishes a network as a plan says.
+    """Rewrite, train and finish a network as planned.
 
     Args:
         plan: What to do.
@@ -141,7 +141,7 @@ class StageRunner:
         return model.eval()
 
     def left_alone(self) -> list[dict[str, str]]:
-        """Layers no technique could handle, with the reason."""
+        """Return the layers that no technique could handle, with the reason."""
         return [asdict(layer) for layer in self.context.skipped_layers]
 
     def _train(self, model: nn.Module, index: int, budget: Budget) -> tuple[nn.Module, TrainingResult, bool]:
@@ -179,7 +179,7 @@ class StageRunner:
 
 @contextmanager
 def _named(technique: Technique) -> Iterator[None]:
-    """Whatever goes wrong inside is the technique's: a ZooError that names it."""
+    """Turn whatever goes wrong inside into a ZooError that names the technique."""
     try:
         yield
     except ZooError as error:

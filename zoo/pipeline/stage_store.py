@@ -94,7 +94,7 @@ def _checked(
     tensors: Mapping[str, torch.Tensor],
     wanted: Mapping[str, torch.Tensor],
 ) -> TrainingResult:
-    """What the training of the stage did, if the file is whole and its tensors are those of the network."""
+    """Return what the training of the stage did, if the file is intact and its tensors are those of the network."""
     if described["sha256"] != _digest(described, tensors):
         raise ValueError("its content is not what was written")
     if described["key"] != key:
@@ -109,6 +109,6 @@ def _checked(
 
 
 def _digest(described: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
-    """The sha256 of all that a file holds, except of itself."""
+    """Return the sha256 of everything that a file holds except the digest itself."""
     stated = json.dumps([described["key"], described["training"]], sort_keys=True)
     return hashlib.sha256(f"{stated}{state_digest(tensors)}".encode()).hexdigest()

@@ -40,7 +40,7 @@ class TrainingStage:
 
 
 def stages_of(techniques: Iterable[Technique]) -> tuple[TrainingStage, ...]:
-    """Structure and training techniques share one training in float; numerics techniques share the one after."""
+    """Return the stages of a recipe: one for structure and training techniques, then one for numerics techniques."""
     techniques = tuple(techniques)
     parts = (
         tuple(t for t in techniques if t.phase is not Phase.NUMERICS),
@@ -67,7 +67,7 @@ def share_budgets(given: Sequence[Budget], stages: Sequence[TrainingStage]) -> t
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What carrying a network through its training stages depends on.
+    """Everything that carrying a network through its training stages depends on.
 
     Attributes:
         architecture: With the input that it has while all stages are applied.
