@@ -14,6 +14,7 @@ from torch import nn
 from support.small_net import request
 from zoo.contracts import SilentReporter
 from zoo.pipeline.api import apply_request
+from zoo.pipeline.plan import plan
 from zoo.pipeline.result import Result
 from zoo.pipeline.stage_store import StageStore
 from zoo.pipeline.stages import TrainingStage
@@ -61,14 +62,21 @@ def test_a_longer_recipe_starts_from_the_kept_stage_and_makes_the_same_file(
     assert len(list(stages.iterdir())) == 2, "the second stage is kept, too"
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"budgets": (Budget(steps=2),)}, {"batch": 1}, {"crop": 48}])
-def test_a_stage_of_other_settings_is_trained(change: dict[str, object], kept: Path, tmp_path: Path) -> None:
-    stages = shutil.copytree(kept, tmp_path / "stages")
-    result, _ = applied(
-        "depthwise", tmp_path / "out", **{"budgets": STEPS[:1], "keep_stages": stages, **change}
-    )
-    assert result.reused == ()
-    assert len(list(stages.iterdir())) == 2
+def test_the_key_of_a_stage_covers_what_its_result_depends_on_and_no_more(tmp_path: Path) -> None:
+    def key(recipe: str = "depthwise", **options) -> str:
+        wanted = request(recipe, tmp_path / "out", **{"budgets": STEPS[:1], **options})
+        return plan(wanted, SilentReporter()).stages.stage_keys[0]
+
+    first = key()
+    assert key("depthwise+ptq", max_loss=None, half_weights=True, threads=1) == first
+    others = [
+        {"seed": 1},
+        {"budgets": STEPS[1:]},
+        {"batch": 1},
+        {"crop": 48},
+        {"recipe": "depthwise(which=second)"},
+    ]
+    assert len({first, *(key(**other) for other in others)}) == 1 + len(others)
 
 
 # ------------------------------------------------------------------------------------------------- one file
