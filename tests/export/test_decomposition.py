@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from zoo.contracts import Architecture, InputSpec, OutputSpec
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.export import exporter
 from zoo.export.decomposition import rename_composite_operators
+from zoo.export.rewrite_rules import narrowed_rewrite_rules
 
 pytest.importorskip("onnx")
 CHANNELS = 4
@@ -181,10 +184,13 @@ def test_attention_over_any_number_of_dimensions_exports(attention: nn.Module) -
 
 
 def test_an_operator_of_python_numbers_is_left_to_torch() -> None:
-    from zoo.export.decomposition import _composite
-
-    assert _composite(torch.ops.aten.eq.int)  # torch has it, and does not dispatch it
-    assert not _composite(torch.ops.aten.eq.Tensor)
+    """torch has `aten.eq.int`, and does not dispatch it."""
+    program = torch.export.export(nn.ReLU(), (torch.randn(1, 3),))
+    rename_composite_operators(program)
+    assert program.run_decompositions({}) is program
+    with program.graph.inserting_before(next(iter(program.graph.nodes))):
+        program.graph.call_function(torch.ops.aten.eq.int, (1, 1))
+    assert program.run_decompositions({}) is not program
 
 
 class Halves(nn.Module):
@@ -194,24 +200,26 @@ class Halves(nn.Module):
         return x[..., :4] * x[..., 4:].sigmoid()
 
 
-def test_rules_are_tried_where_they_can_match_and_make_what_they_made(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rewriter = pytest.importorskip("onnxscript.rewriter")
+def test_rules_are_tried_less_often_and_make_what_they_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = pytest.importorskip("onnxscript.rewriter").RewriteRule
+    tried: list[str] = []
+    inner = rule.match
+
+    def watched(self: Any, model: Any, graph: Any, node: Any, *rest: Any, **options: Any) -> Any:
+        tried.append(node.op_type)
+        return inner(self, model, graph, node, *rest, **options)
+
+    monkeypatch.setattr(rule, "match", watched)
     torch.manual_seed(0)
     net = nn.Sequential(_conv(), nn.ReLU(), Halves()).eval()
-    with monkeypatch.context() as patched:
-        patched.setattr(exporter, "narrow_rewrite_rules", lambda: None)
-        usual = exporter.export_onnx(net, Fixed())
-    tried: list[str] = []
-    for rule in rewriter._DEFAULT_REWRITE_RULES:
-        if not rule._target_pattern.has_single_output_node:
-            inner = getattr(rule.try_rewrite, "args", (None, rule.try_rewrite))[1]
-
-            def watched(model: Any, graph: Any, node: Any, inner: Any = inner, **options: Any) -> Any:
-                tried.append(node.op_type)
-                return inner(model, graph, node, **options)
-
-            monkeypatch.setattr(rule, "try_rewrite", watched)
-    assert exporter.export_onnx(net, Fixed()) == usual
-    assert set(tried) == {"Slice"}
+    files, tries = [], []
+    for context in (contextlib.nullcontext, narrowed_rewrite_rules, contextlib.nullcontext):
+        monkeypatch.setattr(exporter, "narrowed_rewrite_rules", context)
+        tried.clear()
+        files.append(exporter.export_onnx(net, Fixed()))
+        tries.append(Counter(tried))
+    usual, narrowed, after = tries
+    assert files[0] == files[1] == files[2]
+    assert usual == after
+    assert narrowed < usual
+    assert narrowed["Slice"] == usual["Slice"]

@@ -19,7 +19,7 @@ from zoo.errors import ExportError, ZooError
 from zoo.export.decomposition import rename_composite_operators
 from zoo.export.dynamic_qdq import insert_dynamic_qdq_nodes
 from zoo.export.qdq import OPSET, insert_qdq_nodes
-from zoo.export.rewrite_rules import narrow_rewrite_rules
+from zoo.export.rewrite_rules import narrowed_rewrite_rules
 from zoo.export.simplify import simplify_model
 from zoo.export.symbolic_shapes import limit_symbolic_shapes
 from zoo.extras import require
@@ -101,11 +101,11 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
                 # Left to itself the exporter falls back on tracing that takes this input's branches for all.
                 graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
                 rename_composite_operators(graph)
-                narrow_rewrite_rules()
-                program = torch.onnx.export(
-                    graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
-                    output_names=["output"], verbose=False, external_data=False,
-                )  # fmt: skip
+                with narrowed_rewrite_rules():
+                    program = torch.onnx.export(
+                        graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
+                        output_names=["output"], verbose=False, external_data=False,
+                    )  # fmt: skip
         except Exception as error:  # the exporter has no closed set of errors
             first = first or error
         else:
