@@ -72,7 +72,7 @@ def test_the_users_own_registry_counts_after_the_installed_one(
     assert checkpoints()["mine"].registry == str(own)
     monkeypatch.setenv("ZOO_REGISTRY", str(tmp_path / "none.toml"))
     registry.checkpoints.cache_clear()
-    with pytest.raises(UsageError, match=r"ZOO_REGISTRY names .*none\.toml, which is no file"):
+    with pytest.raises(UsageError, match=r"ZOO_REGISTRY names .*none\.toml, which is not a file"):
         checkpoints()
 
 
@@ -166,9 +166,9 @@ def test_what_was_pulled_from_a_registry_named_by_hand_is_found_without_it(
         ("https://me:secret@example.com/a/", "password"),
         ("https://example.com/a/?token=x", "query"),
         ("https://example.com/a/#x", "fragment"),
-        ("https://", "no address"),
-        ("https://example.com:port/a/", "no address"),
-        ("https://exämple.com/a/", "no address"),
+        ("https://", "not an address"),
+        ("https://example.com:port/a/", "not an address"),
+        ("https://exämple.com/a/", "not an address"),
         ("http://example.com/a/", "not encrypted"),
         ("http://169.254.169.254/a/", "not encrypted"),
         ("http://127.0.0.1.example.com/a/", "not encrypted"),
@@ -266,9 +266,9 @@ def test_a_registry_comes_from_a_web_server_and_may_not_name_folders_of_this_mac
     ("address", "message"),
     [
         ("http://example.com/r.toml", "not encrypted"),
-        ("ftp://example.com/r.toml", "no address"),
+        ("ftp://example.com/r.toml", "not an address"),
         ("https://me:secret@example.com/r.toml", "password"),
-        ("file:///etc/passwd", "no address"),
+        ("file:///etc/passwd", "not an address"),
     ],
 )
 def test_a_registry_is_not_fetched_from_anywhere(package: Path, address: str, message: str) -> None:

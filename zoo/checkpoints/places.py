@@ -1,8 +1,8 @@
-"""Where things lie in the cache.
+"""Where things are in the cache.
 
-checkpoints/ID/DIGEST/           an installed checkpoint of a registry; other bytes lie in another place
+checkpoints/ID/DIGEST/           an installed checkpoint of a registry; other bytes are in another place
 hub/NAMESPACE/NAME/COMMIT/       an installed checkpoint that no registry lists
-records/KEY.json                 what was installed where, and how its files looked when they were verified
+records/KEY.json                 what was installed where, with the fingerprints of its verified files
 partial/SHA256                   a file that is being fetched, or was until its pull was killed
 locks/DIGEST                     held by the process that pulls a checkpoint
 quarantine/, trash/              damaged checkpoints; what is being removed
@@ -22,33 +22,33 @@ INSTALLED = ("checkpoints", "hub")
 
 
 def cached_path(wanted: Checkpoint) -> Path:
-    """Where a checkpoint lies in the cache once it was pulled."""
+    """Return the folder of a checkpoint in the cache, whether or not it was pulled."""
     if not wanted.pinned and (address := hub_address(wanted.sources[0])):
         return hub_path(address)
     return cache_dir() / "checkpoints" / wanted.id / wanted.digest[:16]
 
 
 def hub_path(address: HubAddress) -> Path:
-    """Where what lies at a commit of the Hub is installed, if no registry lists it."""
+    """Return where a commit of the Hub that no registry lists is installed."""
     return cache_dir() / "hub" / address.repository / address.commit
 
 
 def partial_path(sha256: str) -> Path:
-    """Where the file of that content is gathered while it is fetched."""
+    """Return where a file is stored while it is fetched."""
     return cache_dir() / "partial" / sha256
 
 
 def lock_path(digest: str) -> Path:
-    """What the process that pulls a checkpoint of that digest holds."""
+    """Return the lock held by the process that pulls the checkpoint with that digest."""
     return cache_dir() / "locks" / digest[:32]
 
 
 def records_dir() -> Path:
-    """The folder of the records."""
+    """Return the folder of the records."""
     return cache_dir() / "records"
 
 
 def record_path(folder: Path) -> Path:
-    """Where it is noted what was installed in `folder`."""
+    """Return the file that records what was installed in `folder`."""
     key = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()
     return records_dir() / f"{key[:32]}.json"

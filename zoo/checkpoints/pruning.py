@@ -41,7 +41,7 @@ class CheckedCheckpoint:
 def verify(advance: Callable[[int], None] = lambda size: None) -> list[CheckedCheckpoint]:
     """Read every file of every checkpoint in the cache; a damaged one is moved to the quarantine.
 
-    advance: told the bytes of each checkpoint that was read. Raises OutputError if one cannot be moved.
+    advance: called with the bytes of each checkpoint that was read. Raises OutputError if one cannot be moved.
     """
     listed = {cached_path(each): each for each in checkpoints().values()}
     result = []
@@ -58,10 +58,13 @@ def verify(advance: Callable[[int], None] = lambda size: None) -> list[CheckedCh
 
 
 def prunable(unused_days: float | None = None) -> list[CachedCheckpoint | Leftover]:
-    """What can go: partial downloads, damaged and unlisted checkpoints, and versions that a newer one replaced.
+    """Return what can be removed: partial downloads, damaged, unlisted and superseded checkpoints.
 
-    unused_days: also checkpoints that were not used for so many days. A checkpoint without a record that no
-    registry lists counts as unlisted; one that was pulled by its commit or from a registry named by hand does not.
+    A checkpoint without a record that no registry lists counts as unlisted; one that was pulled by its commit or from
+    a registry named by hand does not.
+
+    Args:
+        unused_days: Also return checkpoints that were not used for that many days.
     """
     found: list[CachedCheckpoint | Leftover] = []
     ids = checkpoints().keys()

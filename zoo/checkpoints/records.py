@@ -59,7 +59,7 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Bytes of the installed files together."""
+        """Total bytes of the installed files."""
         return sum(entry.size for entry in self.files.values())
 
     def holds(self, names: frozenset[str]) -> bool:
@@ -70,7 +70,7 @@ class Record:
 
 
 def make_record(wanted: Checkpoint, path: Path, names: frozenset[str], source: str) -> Record:
-    """A record of the files `names`, which have just been verified, in the folder `path`."""
+    """Return a record of the files `names`, which were just verified, in the folder `path`."""
     fingerprints = {name: file_fingerprint(path / name) for name in sorted(names)}
     files = {name: wanted.files[name] for name in fingerprints}
     return Record(
@@ -106,7 +106,7 @@ def _files_in(folder: Path) -> set[str]:
 
 
 def write_record(record: Record) -> None:
-    """Keep a record. Where that is not possible there is none, and the next pull reads all bytes again."""
+    """Write a record. If that is not possible there is none, and the next pull reads all bytes again."""
     content = {"format": _FORMAT, **dataclasses.asdict(record), "path": os.fspath(record.path)}
     content["looks"] = content.pop("fingerprints")
     del content["used"]  # the time of the file says it
@@ -117,12 +117,12 @@ def write_record(record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of what was installed in `folder`; None if there is none that can be read."""
+    """Return the record of what was installed in `folder`; None if there is none that can be read."""
     return _read(record_path(folder))
 
 
 def all_records() -> Iterator[Record]:
-    """All records that can be read."""
+    """Yield all records that can be read."""
     try:
         names = sorted(os.listdir(records_dir()))
     except OSError:
@@ -133,7 +133,7 @@ def all_records() -> Iterator[Record]:
 
 
 def note_use(folder: Path) -> None:
-    """Note that what lies in `folder` was used, by the time of its record."""
+    """Record the use of what is in `folder`, as the modification time of its record."""
     with contextlib.suppress(OSError, OutputError):
         os.utime(record_path(folder))
 
@@ -145,7 +145,7 @@ def remove_record(folder: Path) -> None:
 
 
 def distrust(folder: Path) -> None:
-    """Have the next pull read all files in `folder` again: one of them is not what it should be."""
+    """Have the next pull read all files in `folder` again, because one of them is not what it should be."""
     record = read_record(folder)
     if record is not None:
         write_record(dataclasses.replace(record, fingerprints={}))

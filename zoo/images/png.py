@@ -1,7 +1,7 @@
-"""Writing PNG as its rows come, compressed on all processors.
+"""Writing PNG while its rows are computed, compressed on all processors.
 
-The deflate stream is cut into blocks that know nothing of each other, so that each is compressed by a thread of its
-own (zlib lets others run meanwhile), and no more of the picture is held than the blocks under way. Specification:
+The deflate stream is cut into independent blocks, so that each is compressed by a thread of its own (zlib releases
+the GIL), and no more of the image is held than the blocks in progress. Specification:
 https://www.w3.org/TR/png-3/ (PNG), RFC 1950 (zlib) and 1951 (deflate).
 """
 
@@ -34,9 +34,14 @@ _SUB, _UP = 1, 2
 
 
 def write_png(stream: BinaryIO, width: int, height: int, channels: int, parts: Iterable[Rows]) -> None:
-    """Write a picture of 8 bits a sample, gray or RGB.
+    """Write an image of 8 bits per sample, gray or RGB.
 
-    parts: (rows, width, channels) from the top down, `height` rows in all; each is let go when it is compressed.
+    Args:
+        stream: Open for writing.
+        width: Of the image.
+        height: Of the image.
+        channels: 1 or 3.
+        parts: (rows, width, channels) from the top down, `height` rows in all; each is released when it is compressed.
     """
     workers = usable_processors()
     header = struct.pack(">IIBBBBB", width, height, 8, _RGB if channels == 3 else _GRAY, 0, 0, 0)

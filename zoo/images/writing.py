@@ -1,4 +1,4 @@
-"""Writing pictures as their rows come: PNG and 16-bit TIFF."""
+"""Writing images while their rows are computed: PNG and 16-bit TIFF."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _STRIP = 1 << 20
 
 
 def sample_bytes(format: Format) -> int:  # noqa: A002
-    """Bytes of one sample."""
+    """Return the bytes of one sample."""
     return 1 if LARGEST[format] == 255 else 2
 
 
 def needs_whole(channels: int) -> bool:
-    """Whether a picture can only be written when all of it is there: several masks follow one another in the file."""
+    """Whether an image must be complete before it is written, because its masks follow one another in the file."""
     return channels not in (1, 3)
 
 
@@ -39,11 +39,18 @@ def write_picture(
     channels: int,
     format: Format,  # noqa: A002
 ) -> None:
-    """Write an upright picture in one step while it is made.
+    """Write an upright image while it is computed; the file appears whole or not at all.
 
-    parts: (rows, width, channels) from the top down, `height` rows in all; uint8 for PNG, uint16 for TIFF. Three
-    channels are colours, one is gray, others become the pages of a TIFF file. Raises OutputError, and what making
-    the parts raises.
+    Args:
+        path: The file, which is replaced if it exists.
+        parts: (rows, width, channels) from the top down, `height` rows in all; uint8 for PNG, uint16 for TIFF.
+        width: Of the image.
+        height: Of the image.
+        channels: Three for RGB, one for gray; others become the pages of a TIFF file.
+        format: Of the file.
+
+    Raises:
+        OutputError: The file cannot be written. What computing the parts raises is passed on.
     """
     import numpy as np
 

@@ -11,7 +11,7 @@ REINSTALL = "Install it again:  pip install --force-reinstall compression-zoo"
 
 
 def registry_file() -> Path:
-    """The registry.toml of this installation. Raises IntegrityError if it is not there."""
+    """Return the registry.toml of this installation. Raises IntegrityError if it is missing."""
     path = _part("registry.toml")
     if not path.is_file():
         raise IntegrityError(
@@ -22,7 +22,7 @@ def registry_file() -> Path:
 
 
 def shipped_folder(name: str) -> Path:
-    """The folder of a checkpoint that is part of this installation. Raises IntegrityError if it is not there."""
+    """Return the folder of a checkpoint that is part of this installation. Raises IntegrityError if it is missing."""
     folder = _part("checkpoints") / name
     if not folder.is_dir():
         raise IntegrityError(

@@ -23,7 +23,7 @@ _VARIABLE = "ZOO_REGISTRY"
 
 @functools.cache
 def checkpoints() -> Mapping[str, Checkpoint]:
-    """The checkpoints of the installed and the user's own registry, by id.
+    """Return the checkpoints of the installed and the user's own registry, by id.
 
     Raises IntegrityError if one of them is damaged or the installed one absent, UsageError if both mean
     different things by an id or ZOO_REGISTRY names no file.
@@ -39,12 +39,12 @@ def list_checkpoints() -> list[str]:
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """The checkpoint called `name`. Raises UnknownIdError, with the name that was probably meant."""
+    """Return the checkpoint called `name`. Raises UnknownIdError, with the name that was probably meant."""
     return find_checkpoint(name, checkpoints())
 
 
 def find_checkpoint(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
-    """The checkpoint of `known` called `name`. Raises UnknownIdError, with the name that was probably meant."""
+    """Return the checkpoint of `known` called `name`. Raises UnknownIdError, with the name that was probably meant."""
     if name not in known:
         raise UnknownIdError(
             f"There is no checkpoint '{name[:100]}'{did_you_mean(name, known) or '.'}",
@@ -59,7 +59,7 @@ def built_in(entry: Checkpoint) -> bool:
 
 
 def users_file() -> Path | None:
-    """The user's own registry: $ZOO_REGISTRY ('' for none), else registry.toml in their configuration folder.
+    """Return the user's own registry: $ZOO_REGISTRY ('' for none), else registry.toml in their configuration folder.
 
     None if there is none. Raises UsageError if ZOO_REGISTRY names a file that is not there.
     """
@@ -67,7 +67,7 @@ def users_file() -> Path | None:
     if named is not None:
         if named and not Path(named).expanduser().is_file():
             raise UsageError(
-                f"{_VARIABLE} names {named}, which is no file.",
+                f"{_VARIABLE} names {named}, which is not a file.",
                 hint=f"Correct it, or switch it off:  unset {_VARIABLE}",
             )
         return Path(named).expanduser().resolve() if named else None
@@ -81,7 +81,7 @@ def users_file() -> Path | None:
 
 
 def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Mapping[str, Checkpoint]:
-    """The entries of two registries. Raises UsageError if they pin different bytes under one id."""
+    """Return the entries of two registries. Raises UsageError if they pin different bytes under one id."""
     result = dict(known)
     for name, entry in more.items():
         first = known.get(name)

@@ -27,12 +27,13 @@ _DeviceId = Annotated[str, Limits(pattern=PLUGIN_ID)]
 class Checkpoint:
     """One published checkpoint.
 
-    sources:  where its files can be had, tried in order; see :mod:`zoo.registry.sources`.
-    files:    all files, zoo.json included, with sha256 and size.
-    figures:  measured numbers and how they were measured; shown, never relied on.
-    devices:  ids of the devices it was checked on, each with the engine and its version.
-    tag:      the name of this revision where it was published, such as "v1"; "" for none.
-    registry: the file or address whose entry this is; "" if none lists it, so that nothing pins it but itself.
+    Attributes:
+        sources: Where its files are, tried in order; see :mod:`zoo.registry.sources`.
+        files: All files, zoo.json included, with sha256 and size.
+        figures: Measured numbers and how they were measured; shown, never relied on.
+        devices: Ids of the devices it was checked on, each with the engine and its version.
+        tag: The name of this revision where it was published, such as "v1"; "" for none.
+        registry: The file or address of the registry; "" if none lists it, so that nothing pins it but itself.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint can be had, as registry.toml writes it.
+"""Where the files of a checkpoint are, as registry.toml writes it.
 
 package                        part of this installation
 hf:NAMESPACE/NAME@COMMIT       a repository of the Hub (HF_ENDPOINT) at a commit, forty hexadecimal digits
@@ -28,13 +28,13 @@ class HubAddress:
 
 
 def hub_address(source: str) -> HubAddress | None:
-    """The repository and commit of an ``hf:`` source; None for other sources."""
+    """Return the repository and commit of an ``hf:`` source; None for other sources."""
     match = re.fullmatch(rf"hf:({REPOSITORY})@({COMMIT})", source)
     return HubAddress(match[1], match[2]) if match else None
 
 
 def check_source(source: str, *, remote: bool = False) -> str | None:
-    """Why `source` is no place to take files from; None if it is one.
+    """Return why files cannot be taken from `source`; None if they can.
 
     remote: whether the registry itself came over the network.
     """
@@ -55,14 +55,14 @@ def check_source(source: str, *, remote: bool = False) -> str | None:
 
 
 def check_web_address(address: str) -> str | None:
-    """Why `address` is not to be connected to; None if it is a plain https one, or http on this machine."""
+    """Return why `address` must not be connected to; None if it is a plain https one, or http on this machine."""
     try:
         parts = urlsplit(address)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "is no address"
+        return "is not an address"
     if not host or parts.scheme not in ("https", "http") or not address.isascii() or " " in address:
-        return "is no address"
+        return "is not an address"
     if "@" in parts.netloc:
         return "holds a user name or a password"
     if parts.query or parts.fragment:

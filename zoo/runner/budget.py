@@ -68,7 +68,12 @@ class Frame:
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes at the peak: `planned` while computing; `decoding` before that, the child that decodes included."""
+    """Bytes at the peak.
+
+    Attributes:
+        planned: While the network computes.
+        decoding: Before that, the process that decodes included.
+    """
 
     planned: int
     decoding: int
@@ -80,7 +85,19 @@ class Need:
 
 
 class Footprint:
-    """The memory an artifact takes: `base` when it is loaded, `live` bytes for each pixel that is computed at once."""
+    """The memory an artifact takes.
+
+    Args:
+        manifest: Of the artifact.
+        found: The working set of its network.
+        engine: Id of the engine that runs it; the figures were fitted to ONNX Runtime.
+        arena: Whether the engine keeps its memory in an arena.
+
+    Attributes:
+        live: Bytes for each input pixel that is computed at once.
+        base: Bytes once the network is loaded.
+        loading: Bytes at the peak of loading it.
+    """
 
     def __init__(
         self, manifest: Manifest, found: WorkingSet, *, engine: str = FITTED, arena: bool = True
@@ -98,21 +115,21 @@ class Footprint:
             self._whole = self._grown = _OTHER_INTEGER if found.integer else _OTHER_FLOAT
 
     def per_pixel(self, reserve: int, pixels: int) -> float:
-        """Bytes for each of the `pixels` that are computed at once, `reserve` of them set aside in one piece."""
+        """Return the bytes per pixel if `pixels` are computed at once and `reserve` bytes are set aside for them."""
         return self.live * (self._whole if reserve >= _ROOM * self.live * pixels else self._grown)
 
     def reserve(self, pixels: int) -> int:
-        """Bytes to set aside for tiles of so many pixels; 0 if that is more than can be."""
+        """Return the bytes to reserve for tiles of `pixels` pixels; 0 if the arena cannot be that large."""
         bytes_ = round(_ROOM * self.live * pixels) + MB
         return bytes_ if self._whole < self._grown and bytes_ <= _LARGEST_RESERVE else 0
 
     def most_pixels(self, limit: int) -> int:
-        """Of a tile, if there were nothing but it; at least one."""
+        """Return the most pixels a tile could have under a limit in bytes if there were nothing else; at least one."""
         each = self.live * (self._whole + _TABLES * _ROOM)
         return max(1, int((limit - self.base - _WRITER) / each))
 
     def need(self, frame: Frame, plan: Plan, picture: Format, reserve: int) -> Need:
-        """What computing a frame in these tiles takes."""
+        """Return the memory for computing a frame in these tiles."""
         output = self.manifest.output
         side = plan.columns if frame.rotated else plan.rows
         strip = max(span.stop - span.start for span in side) * (plan.height if frame.rotated else plan.width)
@@ -131,7 +148,7 @@ class Footprint:
         return Need(round(base + computing), decoding)
 
     def held(self, frame: Frame) -> int:
-        """Of the frame itself: the mosaic, or the picture as stored and in floats."""
+        """Return the bytes of the frame itself: the mosaic, or the image as stored and in floats."""
         if frame.pixels:
             return _MOSAIC * frame.pixels
         return round(frame.height * frame.width * self.manifest.input.channels * (4 + 4 + 1))
@@ -139,7 +156,7 @@ class Footprint:
     def plan(
         self, frame: Frame, picture: Format, limit: int, reserve: int, most_side: int | None = None
     ) -> Plan:
-        """The tiling with the least to compute that stays within `limit` bytes, or else the one that needs least."""
+        """Return the tiling that computes the fewest pixels within `limit` bytes, or else the one that needs least."""
 
         def bytes_of(plan: Plan) -> int:
             return self.need(frame, plan, picture, reserve).planned
@@ -149,16 +166,16 @@ class Footprint:
         )
 
     def least(self, frame: Frame, picture: Format = "png", most_side: int | None = None) -> int:
-        """The lowest limit in bytes under which a frame can be run."""
+        """Return the lowest limit in bytes under which a frame can be run."""
         plan = self.plan(frame, picture, 0, 0, most_side)
         return self.need(frame, plan, picture, self.reserve(plan.largest)).most
 
     def whole(self, frame: Frame) -> int:
-        """Bytes that a frame takes in one piece."""
+        """Return the bytes that a frame takes in one piece."""
         return self.need(frame, self.plan(frame, "png", sys.maxsize, 0), "png", 0).most
 
     def frame(self, height: int, width: int) -> Frame:
-        """A RAW frame or picture of height x width pixels; a classifier makes a small one of any."""
+        """Return the frame of a RAW file or image of height x width pixels; a classifier scales any to its own size."""
         if self.manifest.output.kind == "logits":
             return Frame(*self.manifest.input.example)
         raw = self.manifest.input.kind == "packed-raw"
@@ -167,29 +184,29 @@ class Footprint:
 
 
 def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -> Footprint:
-    """Return that of an artifact's model. Raises IntegrityError for a file that no engine may be given."""
+    """Return the footprint of an artifact. Raises IntegrityError for a model that no engine may be given."""
     return Footprint(artifact.manifest, artifact_working_set(artifact), engine=engine, arena=arena)
 
 
 def board_limit(profile: DeviceProfile) -> int:
-    """Bytes of a board's physical memory that its system leaves to a run."""
+    """Return the bytes of a board's physical memory that its system leaves to a run."""
     return round(SHARE * profile.memory_mb * MB)
 
 
 def decoding_beside(pixels: float) -> int:
-    """Bytes that the decoder takes beside a file that is computed; pixels: of the file it decodes, 0 if it waits."""
+    """Return the bytes of the process that decodes a file of `pixels` pixels; 0 pixels if it waits."""
     return round(_DECODER + 2 * _MOSAIC * pixels)
 
 
 def usual_limit(profile: DeviceProfile) -> int:
-    """Bytes that are planned for where the user says nothing; less if the device, or this process, has less."""
+    """Return the default limit in bytes; less if the device or this process has less."""
     of_process = limit_of_process()
     limit = min(USUAL, board_limit(profile))
     return limit if of_process is None else min(limit, of_process)
 
 
 def refuse(least: int, what: str) -> UsageError:
-    """The error for a limit that cannot be met."""
+    """Return the error for a limit that cannot be met. least: bytes that would do. what: does not fit."""
     megabytes = -(-least // 10**6)
     return UsageError(
         f"{what} does not fit in the memory it may use.",

@@ -1,4 +1,4 @@
-"""Computing a picture tile by tile, in parts that come in the order in which they are written."""
+"""Computing a picture tile by tile, in parts in the order in which they are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS_AT_ONCE = 64
 
 
 class InputSource(Protocol):
-    """What tiles are taken from: :class:`zoo.raw.pack.Packed` or :class:`zoo.raw.pack.Packer`."""
+    """What tiles are cut from: :class:`zoo.raw.pack.Packed` or :class:`zoo.raw.pack.Packer`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -32,11 +32,11 @@ class InputSource(Protocol):
 
     @property
     def top(self) -> int:
-        """Rows of the picture that packing put before the first."""
+        """Rows that packing added above the picture."""
 
     @property
     def left(self) -> int:
-        """Columns of the picture that packing put before the first."""
+        """Columns that packing added to the left of the picture."""
 
     @property
     def height(self) -> int:
@@ -48,18 +48,22 @@ class InputSource(Protocol):
 
     @property
     def cell(self) -> int:
-        """Rows and columns of `height` and `width` for one of `shape`."""
+        """Rows (and columns) of the picture for each row (and column) of `shape`."""
 
     def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
-        """(C, rows, columns)."""
+        """Return a window of the input, (C, rows, columns)."""
 
 
 @dataclass(frozen=True)
 class Canvas:
     """The picture that a source becomes.
 
-    scale: pixels of the picture per input pixel along each side. largest: value of a sample that stands for 1. flip:
-    how it is to be turned, as LibRaw numbers it.
+    Attributes:
+        source: What the network sees.
+        scale: Pixels of the picture per input pixel along each side.
+        channels: Of the picture.
+        largest: Value of a sample that stands for 1.
+        flip: How the picture is to be turned, as LibRaw numbers it.
     """
 
     source: InputSource
@@ -88,11 +92,11 @@ class Canvas:
 
 
 def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[Any]]:
-    """Parts of the upright picture, (rows, width, channels) of an unsigned integer type, from the top down.
+    """Yield the parts of the upright picture, (rows, width, channels) of an unsigned integer type, from the top down.
 
-    Each part is at most one row of tiles, or one column of them where the picture is turned, so that no more of the
-    picture is held; rows of a tile as wide as the picture come some at a time. Raises IntegrityError if the network
-    gives numbers that are not finite.
+    Each part is at most one row of tiles, or one column of them if the picture is turned, so that no more of the
+    picture is held; a tile as wide as the picture is yielded some rows at a time. Raises IntegrityError if the network
+    returns numbers that are not finite.
     """
     turns = _TURNS[canvas.flip]
     backwards = turns in (1, 2)
@@ -144,7 +148,7 @@ def _integers(outputs: npt.NDArray[np.float32], largest: int) -> Iterator[npt.ND
         samples = outputs[:, first : first + rows] * np.float32(largest)
         # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
         if not np.isfinite(samples.sum(dtype=np.float64)):
-            raise IntegrityError("The network gave numbers that are not finite.")
+            raise IntegrityError("The network returned numbers that are not finite.")
         np.rint(np.clip(samples, 0, largest, out=samples), out=samples)
         yield samples.astype(dtype).transpose(1, 2, 0)
 
@@ -176,7 +180,7 @@ def _place(span: Span, scale: int, added: int, size: int) -> tuple[slice, slice]
 
 
 def window(source: InputSource, row: Span, column: Span) -> npt.NDArray[np.float32]:
-    """The input of a tile, (1, C, h, w). Beyond the frame's lower and right edge it is mirrored."""
+    """Return the input of a tile, (1, C, h, w), mirrored beyond the frame's lower and right edge."""
     rows, columns = _mirrored(source.shape[0], row), _mirrored(source.shape[1], column)
     inside = column.last <= source.shape[1]
     out: npt.NDArray[np.float32] | None = None

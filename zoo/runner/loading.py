@@ -1,4 +1,4 @@
-"""From an artifact to a session that is known to compute it rightly."""
+"""From an artifact to a session that is known to compute it correctly."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OTHER = "Try another engine (zoo list engines) or another version of this one."
 
 @dataclass(frozen=True)
 class Refused:
-    """An engine that is there, and why another one is used: it cannot open the model, or computes it wrongly."""
+    """An engine that can run here but is not used, because it cannot open the model or computes it wrongly."""
 
     engine: str
     reason: str
@@ -42,9 +42,11 @@ class Refused:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An artifact opened on an engine. golden_psnr: in dB, None if the artifact holds no golden outputs.
+    """An artifact opened on an engine.
 
-    refused: the engines that the profile prefers and that were passed over, in order.
+    Attributes:
+        golden_psnr: Agreement with the golden outputs in dB; None if the artifact holds none.
+        refused: The engines that the profile prefers and that were passed over, in order.
     """
 
     artifact: Artifact
@@ -58,7 +60,7 @@ class Loaded:
 def load(
     artifact: Artifact, profile: DeviceProfile, *, engine: str | None = None, threads: int = 0
 ) -> Loaded:
-    """Verify all files and open the model on the profile's first engine that computes it rightly.
+    """Verify all files and open the model on the profile's first engine that computes it correctly.
 
     The golden check runs once for each model, engine version and machine; what came of it is kept in the cache.
 
@@ -90,7 +92,7 @@ def load(
     reasons = "\n".join(f"  {obstacle}" for obstacle in obstacles)
     if refused:
         raise IntegrityError(
-            f"None of the engines of {profile.id} computes {artifact.path} as it should:\n{reasons}",
+            f"None of the engines of {profile.id} computes {artifact.path} correctly:\n{reasons}",
             hint="See:  zoo doctor",
         )
     raise PluginError(

@@ -55,5 +55,5 @@ def check_format(output: OutputSpec, format: Format) -> None:  # noqa: A002
     """Raise UsageError if a picture of the network cannot be written in the format."""
     if format == "png" and needs_whole(output.channels):
         raise UsageError(
-            f"This network gives {output.channels} masks, which PNG cannot hold.", hint="Use --format tiff"
+            f"This network produces {output.channels} masks, which PNG cannot hold.", hint="Use --format tiff"
         )

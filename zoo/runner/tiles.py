@@ -26,7 +26,7 @@ _MOST_PARTS = 64
 
 @dataclass(frozen=True)
 class Span:
-    """One side of a tile: it gives pixels start .. stop, and is computed from first .. last."""
+    """One side of a tile: it contributes pixels start .. stop, and is computed from first .. last (ends excluded)."""
 
     start: int
     stop: int
@@ -36,7 +36,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Plan:
-    """rows, columns: the tiles are all pairs of them. height, width: of the frame, extended to the stride."""
+    """A tiling of a frame.
+
+    Attributes:
+        rows: The tiles are all pairs of rows and columns.
+        columns: See `rows`.
+        height: Of the frame in input pixels, extended to a multiple of the stride.
+        width: See `height`.
+    """
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
@@ -45,7 +52,7 @@ class Plan:
 
     @property
     def tiles(self) -> int:
-        """How many there are."""
+        """Number of tiles."""
         return len(self.rows) * len(self.columns)
 
     @property
@@ -71,10 +78,18 @@ def plan_tiles(
     need: Callable[[Plan], int] | None = None,
     most_side: int | None = None,
 ) -> Plan:
-    """The tiling with the least pixels to compute that needs no more than `limit`, or else the one that needs least.
+    """Return the tiling that computes the fewest pixels within `limit`, or else the one that needs least.
 
-    height, width: of the packed frame. need: of a tiling, in any unit; the pixels of its largest tile, halo included,
-    unless given. most_side: a tile's longest side, besides; UsageError if no tile is that small.
+    Args:
+        height: Of the packed frame.
+        width: Of the packed frame.
+        spec: The network's input.
+        limit: The most that `need` may be.
+        need: What a tiling needs, in any unit; by default the pixels of its largest tile, halo included.
+        most_side: A tile's longest side.
+
+    Raises:
+        UsageError: No tile is as small as `most_side`.
     """
     stride = spec.multiple_of
     halo = _multiple(DEFAULT_HALO if spec.halo is None else spec.halo, stride)
