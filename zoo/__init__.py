@@ -1,11 +1,13 @@
 """zoo: compose compression techniques for neural networks, and run the result on small boards.
 
 >>> import zoo
->>> zoo.run("lighter-unet-int8", "shot.ARW", out="pictures")  # needs no torch
+>>> zoo.run("lighter-unet-int8", "shot.ARW", out="pictures")
 >>> with zoo.load("lighter-unet-int8") as runner:
 ...     picture = runner.develop("shot.ARW")  # (H, W, 3) uint8
+>>> zoo.apply("unet", "depthwise+qat", out="out/small", minutes=30)
 
-Importing this package is cheap: neither torch nor numpy nor an engine is loaded before a name that needs it is used.
+Only `apply` and `create_model` need torch. Importing this package is cheap: neither torch nor numpy nor an engine is
+loaded before a name that needs it is used.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.artifacts.artifact import open_artifact
     from zoo.download.puller import pull
     from zoo.errors import ZooError
+    from zoo.pipeline.api import apply
     from zoo.plugins.lookup import list_architectures, list_techniques
     from zoo.publishing.api import publish
     from zoo.recipes.grammar import Recipe
@@ -32,6 +35,7 @@ else:
             "zoo.artifacts.artifact": ("open_artifact",),
             "zoo.download.puller": ("pull",),
             "zoo.errors": ("ZooError",),
+            "zoo.pipeline.api": ("apply",),
             "zoo.plugins.lookup": ("list_architectures", "list_techniques"),
             "zoo.publishing.api": ("publish",),
             "zoo.recipes.grammar": ("Recipe",),
@@ -45,6 +49,7 @@ __all__ = [
     "Recipe",
     "ZooError",
     "__version__",
+    "apply",
     "create_model",
     "list_architectures",
     "list_checkpoints",

@@ -118,15 +118,15 @@ def test_what_is_only_listed_must_be_pulled_first(
 
 def test_it_is_said_where_a_checkpoint_is_from(installed: Path, bayer: Artifact) -> None:
     notes = Notes()
-    assert locate_artifact(NAME, report=notes).path == installed
+    assert locate_artifact(NAME, reporter=notes).path == installed
     assert notes.notes == [f"{NAME}: the checkpoint of this installation in {installed}"]
     Path(NAME).mkdir()
     pulled = pull(NAME).path
-    assert locate_artifact(NAME, report=notes).path == pulled
+    assert locate_artifact(NAME, reporter=notes).path == pulled
     assert notes.notes[1:] == [
         f"{NAME}: the pulled checkpoint in {pulled}; ignoring the folder {NAME}: it has no zoo.json"
     ]
-    assert locate_artifact(str(bayer.path), report=notes).path == bayer.path
+    assert locate_artifact(str(bayer.path), reporter=notes).path == bayer.path
     assert len(notes.notes) == 2
 
 

@@ -75,7 +75,7 @@ def test_a_fault_that_passes_is_overcome(here: World, kind: str) -> None:
     )
     fault = here.hub.fault(kind, path=MODEL, times=2, **options)
     notes = Notes()
-    pulled = here.pull(report=notes)
+    pulled = here.pull(reporter=notes)
     assert fault.hits
     assert here.is_right(pulled.path)
     assert notes.done == notes.total == sum(map(len, here.files.values()))
@@ -127,7 +127,7 @@ def test_a_download_goes_on_where_it_ended_and_what_is_there_is_not_fetched_agai
     leave_partial(here, "model.safetensors", content[:20_000])
     leave_partial(here, "model.onnx", here.files["model.onnx"])
     notes = Notes()
-    assert here.is_right(here.pull(report=notes).path)
+    assert here.is_right(here.pull(reporter=notes).path)
     assert [each.headers["range"] for each in here.hub.asked(MODEL, host="storage")] == ["bytes=20000-"]
     assert here.asked("model.onnx") == 0
     assert notes.done == notes.total
@@ -144,7 +144,7 @@ def test_a_damaged_partial_file_is_fetched_once_more_from_its_beginning(here: Wo
     }[damage]
     leave_partial(here, "model.safetensors", left)
     notes = Notes()
-    assert here.is_right(here.pull(report=notes).path)
+    assert here.is_right(here.pull(reporter=notes).path)
     assert notes.done == notes.total
     here.assert_no_orphans()
 
@@ -248,7 +248,7 @@ def test_a_branch_or_tag_is_refused_with_the_command_that_pulls_its_commit(
 
 def test_what_no_registry_lists_is_pulled_by_its_commit_and_called_unpinned(here: World) -> None:
     notes = Notes()
-    pulled = here.pull(f"{REPOSITORY}@{here.commit}", known={}, report=notes)
+    pulled = here.pull(f"{REPOSITORY}@{here.commit}", known={}, reporter=notes)
     assert not pulled.checkpoint.pinned
     assert "unpinned" in notes.notes[0]
     assert here.is_right(pulled.path)
@@ -283,7 +283,7 @@ def test_the_next_source_is_tried_and_all_failures_are_told(here: World) -> None
     gone = f"hf:tester/gone@{'0' * 40}"
     text = registry_text(here.root, gone, f"{here.hub.url}/nothing/", folder)
     notes = Notes()
-    pulled = here.pull(known=parse_registry(text.encode(), "r.toml"), report=notes)
+    pulled = here.pull(known=parse_registry(text.encode(), "r.toml"), reporter=notes)
     assert here.is_right(pulled.path)
     assert sum("Trying the next source" in note for note in notes.notes) == 2
     shutil.rmtree(here.cache)

@@ -29,7 +29,7 @@ class Telling:
     def start(self, task, total, unit="steps"): print("started", flush=True)
     def advance(self, amount=1, **figures): print(amount, flush=True)
     def finish(self): pass
-pull("small", known=known, limits=QUICK, report=Telling())
+pull("small", known=known, limits=QUICK, reporter=Telling())
 """
 BIG = {**EXTRAS, "model.safetensors": random.Random(3).randbytes(6_000_000)}
 

@@ -110,7 +110,7 @@ def test_an_id_like_a_built_in_one_is_announced_with_where_it_is_from(package: P
     fork = registry_at(tmp_path / "fork.toml", entry("small-unets"))
     notes = Notes()
     with pytest.raises(InputError):
-        pull("small-unets", known=load_registries(str(fork)), report=notes)
+        pull("small-unets", known=load_registries(str(fork)), reporter=notes)
     assert notes.notes[0] == f"small-unets is from the registry {fork}; did you mean 'small-unet'?"
 
 
@@ -123,7 +123,7 @@ def test_a_fork_of_the_same_name_on_the_hub_is_told_from_the_built_in_one(
         commit = hub.add_repo("evil/small-unet", contents(package / "checkpoints" / "small-unet"))
         with pytest.raises(UsageError, match="can move"):
             pull("evil/small-unet")
-        pulled = pull(f"evil/small-unet@{commit}", report=notes)
+        pulled = pull(f"evil/small-unet@{commit}", reporter=notes)
     assert notes.notes[0].endswith("unpinned: no registry lists it; it is not the built-in 'small-unet'.")
     assert locate_artifact("small-unet").path == package / "checkpoints" / "small-unet"
     assert locate_artifact(f"evil/small-unet@{commit}").path == pulled.path

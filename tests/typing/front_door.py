@@ -12,6 +12,7 @@ import zoo
 from zoo.artifacts import Artifact
 from zoo.checkpoints import CachedCheckpoint, cached_checkpoints, locate_artifact
 from zoo.download import Pulled
+from zoo.pipeline.result import Result
 from zoo.publishing import Published
 from zoo.runner import FileResult, Runner
 
@@ -24,6 +25,7 @@ with zoo.load("unet") as runner:
     assert_type(runner.develop("a.dng"), npt.NDArray[Any])
     assert_type(runner.develop("a.dng", "a.png"), FileResult)
     assert_type(runner(np.zeros((1, 4, 32, 32), np.float32)), npt.NDArray[np.float32])
+assert_type(zoo.apply("unet", "depthwise+qat", out="out/small", minutes=1.0), Result)
 assert_type(zoo.publish("out/small", "me/small", dry_run=True), Published)
 assert_type(zoo.Recipe.parse("depthwise+qat"), zoo.Recipe)
 assert_type(zoo.list_architectures(), list[str])

@@ -55,13 +55,13 @@ class Location:
         return f"{self.name}: {which} in {self.path}{ignored if os.path.isdir(self.name) else ''}"
 
 
-def locate_artifact(name: str, *, subset: bool = True, report: Reporter | None = None) -> Artifact:
+def locate_artifact(name: str, *, subset: bool = True, reporter: Reporter | None = None) -> Artifact:
     """Open the artifact called `name`; the module says in which order it is looked for.
 
     Args:
         name: A folder, the id of a checkpoint, or NAMESPACE/NAME@COMMIT.
         subset: Whether one of which only what a device needs was fetched will do.
-        report: Is given a note where the artifact is from, unless it is the folder that was named.
+        reporter: Is given a note where the artifact is from, unless it is the folder that was named.
 
     Raises:
         UnknownIdError: Nothing is called so, or it is neither pulled nor part of this installation.
@@ -72,8 +72,8 @@ def locate_artifact(name: str, *, subset: bool = True, report: Reporter | None =
         if os.path.lexists(name):
             return open_artifact(Path(name), subset=subset)  # says what is wrong with the folder or file
         raise _unknown(name)
-    if report is not None and found.remark:
-        report.note(found.remark)
+    if reporter is not None and found.remark:
+        reporter.note(found.remark)
     return open_artifact(found.path, subset=subset)
 
 

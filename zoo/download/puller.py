@@ -56,7 +56,7 @@ def pull(
     device: DeviceProfile | str | None = None,
     registry: str | None = None,
     known: Mapping[str, Checkpoint] | None = None,
-    report: Reporter | None = None,
+    reporter: Reporter | None = None,
     limits: RetryLimits | None = None,
 ) -> Pulled:
     """Install a checkpoint in the folder `out`, by default in the cache.
@@ -71,7 +71,7 @@ def pull(
         device: Fetch only what this device needs: a profile or its id.
         registry: A file or an https address of one more registry.
         known: The entries of all registries that count, instead of those that are found.
-        report: Is told of the progress.
+        reporter: Is told of the progress.
         limits: Timeouts and retries; by default those of the environment.
 
     Raises:
@@ -82,7 +82,7 @@ def pull(
         NetworkError: No source answers, or connections are forbidden.
         OutputError: The folder holds something else or cannot be written.
     """
-    report, limits = report or SilentReporter(), limits or RetryLimits.of_environment()
+    report, limits = reporter or SilentReporter(), limits or RetryLimits.of_environment()
     known = load_registries(registry, report) if known is None else known
     out = None if out is None else Path(out)
     device = plugins.device(device) if isinstance(device, str) else device

@@ -59,7 +59,7 @@ def evaluate_artifact(
 
     A classifier is compared with the artifact called `against`. Raises ZooError subclasses.
     """
-    artifact = locate_artifact(name, report=reporter)
+    artifact = locate_artifact(name, reporter=reporter)
     architecture = deployed_architecture(artifact)
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
@@ -77,7 +77,7 @@ def evaluate_artifact(
                 hint="Name the artifact it should agree with:  zoo eval ... --against ARTIFACT",
             )
         reference = make_predictor(
-            _open(locate_artifact(against, report=reporter), engine, threads), architecture
+            _open(locate_artifact(against, reporter=reporter), engine, threads), architecture
         )
         quality = evaluate_agreement(
             predict, reference, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images

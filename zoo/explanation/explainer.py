@@ -45,11 +45,11 @@ def explain_artifact(
     if compare and against:
         raise UsageError("Give either --compare or --against, not both.")
     rules = parse_observer_rules(compare) if compare else ()
-    artifact = locate_artifact(name, report=reporter)
+    artifact = locate_artifact(name, reporter=reporter)
     subject = QuantizedArtifact(name, artifact, pattern=pattern, rules=rules, threads=threads)
     subjects = [subject]
     if against:
-        other = locate_artifact(against, report=reporter)
+        other = locate_artifact(against, reporter=reporter)
         subjects.append(QuantizedArtifact(against, other, pattern=pattern, threads=threads))
     architecture = deployed_architecture(subject.artifact)
     data, dataset = choose_dataset(data, photos, architecture)

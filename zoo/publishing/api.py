@@ -29,7 +29,7 @@ def publish(
     datasets: Sequence[str] | None = None,
     register: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
-    report: Reporter | None = None,
+    reporter: Reporter | None = None,
 ) -> Published:
     """Publish an artifact folder as a repository of the Hub, in one commit that is read back and verified.
 
@@ -46,7 +46,7 @@ def publish(
         datasets: Of the Hub, that it was trained with; None keeps what the card there says.
         register: Registry file to put the entry into.
         dry_run: Only find out what would be done.
-        report: Is told of the progress.
+        reporter: Is told of the progress.
 
     Raises:
         UsageError: A name is not one the Hub or the registry takes, or means something else there already.
@@ -68,4 +68,4 @@ def publish(
         register=None if register is None else Path(register),
         dry_run=dry_run,
     )
-    return publisher.publish(request, report)
+    return publisher.publish(request, reporter)

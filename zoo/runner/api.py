@@ -26,7 +26,7 @@ def load(
     memory: int | str | None = None,
     ratio: float | None = None,
     format: Format = "png",  # noqa: A002
-    report: Reporter | None = None,
+    reporter: Reporter | None = None,
 ) -> Runner:
     """Load an artifact for running; close the runner, or use it as a context manager.
 
@@ -38,13 +38,13 @@ def load(
         memory: Bytes that may be held, also as in "512MB"; None goes by the device.
         ratio: Amplification of RAW files; None chooses it for each file.
         format: "png" for pictures with 8 bits a sample, "tiff" for 16.
-        report: Is given a note where a checkpoint is from.
+        reporter: Is given a note where a checkpoint is from.
 
     Raises:
         ZooError: As :func:`zoo.runner.runner.open_runner` says.
     """
     settings = Settings(format=format, ratio=ratio, memory=_bytes(memory))
-    return open_runner(artifact, device, settings, engine=engine, threads=threads, report=report)
+    return open_runner(artifact, device, settings, engine=engine, threads=threads, reporter=reporter)
 
 
 def run(
@@ -61,7 +61,7 @@ def run(
     tile: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    report: Reporter | None = None,
+    reporter: Reporter | None = None,
 ) -> list[FileResult]:
     """Run an artifact on files, as `zoo run` does.
 
@@ -78,7 +78,7 @@ def run(
         tile: Longest side of a tile in input pixels, halo included; None goes by the memory.
         overwrite: Replace pictures that exist.
         resume: Leave pictures that exist, and do the others.
-        report: Is told of each file.
+        reporter: Is told of each file.
 
     Returns:
         What became of each file; a file that could not be used has its `error` set, and the others were done.
@@ -91,9 +91,9 @@ def run(
         None if out is None else Path(out), format, ratio, tile, overwrite, resume, _bytes(memory)
     )
     with open_runner(
-        artifact, device, settings, engine=engine, threads=threads, files=paths, report=report
+        artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=reporter
     ) as runner:
-        return runner.run(paths, report=report)
+        return runner.run(paths, reporter=reporter)
 
 
 def _bytes(memory: int | str | None) -> int | None:

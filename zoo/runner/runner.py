@@ -42,7 +42,7 @@ def open_runner(
     threads: int = 0,
     files: Sequence[Path] = (),
     decode_ahead: bool = True,
-    report: Reporter | None = None,
+    reporter: Reporter | None = None,
 ) -> Runner:
     """Find, verify and load an artifact, so that files can be run on it.
 
@@ -58,7 +58,7 @@ def open_runner(
         files: Those that will be run first: the engine sets memory aside for them. Without any it sets aside what
             the largest tile needs that the memory allows.
         decode_ahead: Whether to begin decoding the first file now.
-        report: Is given a note where a checkpoint is from.
+        reporter: Is given a note where a checkpoint is from.
 
     Raises:
         UnknownIdError: Nothing is called so.
@@ -86,7 +86,7 @@ def open_runner(
         if isinstance(profile, str):
             profile = plugins.device(profile)
         if isinstance(artifact, (str, os.PathLike)):
-            artifact = locate_artifact(os.fspath(artifact), report=report)
+            artifact = locate_artifact(os.fspath(artifact), reporter=reporter)
         if settings.memory is None:
             settings = dataclasses.replace(settings, memory=usual_limit(profile))
         assert settings.memory is not None
@@ -152,7 +152,7 @@ class Runner:
         self,
         files: Sequence[StrPath],
         out: StrPath | None = None,
-        report: Reporter | None = None,
+        reporter: Reporter | None = None,
     ) -> list[FileResult]:
         """Run the network on each file. A file that fails is noted in its result, and the next one is taken.
 
@@ -161,7 +161,7 @@ class Runner:
         Args:
             files: RAW files, pictures or photographs, as the network's input says.
             out: Folder for the pictures; that of the settings if it is not given.
-            report: Is told of each file.
+            reporter: Is told of each file.
 
         Raises:
             UsageError: The pictures could not be written, or the memory suffices for nothing; before any work.
@@ -171,7 +171,7 @@ class Runner:
         from zoo.runner.development import classify
         from zoo.runner.picture_targets import check_format, picture_targets
 
-        report = report or SilentReporter()
+        reporter = reporter or SilentReporter()
         paths = [Path(file) for file in files]
         settings = self.settings if out is None else dataclasses.replace(self.settings, out=Path(out))
         self._check_open()
@@ -183,7 +183,7 @@ class Runner:
         for result in results:
             result.skipped = settings.resume and result.output is not None and result.output.exists()
         left = [result for result in results if not result.skipped]
-        report.start("run", len(left), "files")
+        reporter.start("run", len(left), "files")
         development = self._development(settings) if self._makes_pictures and left else None
         for number, result in enumerate(left):
             try:
@@ -196,13 +196,13 @@ class Runner:
             except ZooError as error:
                 result.error = error
                 if len(paths) > 1:
-                    report.note(f"{result.path}: {error}")
+                    reporter.note(f"{result.path}: {error}")
             except MemoryError:
                 result.error = ZooError(
                     f"{result.path} does not fit in memory.", hint="Allow less:  --memory 256MB"
                 )
-            report.advance(1, peak_mb=round(peak_rss_mb()))
-        report.finish()
+            reporter.advance(1, peak_mb=round(peak_rss_mb()))
+        reporter.finish()
         return results
 
     @overload

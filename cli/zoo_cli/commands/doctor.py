@@ -34,7 +34,7 @@ def command(artifact: str | None, megapixels: float, device: str, as_json: bool)
     from zoo.checkpoints.resolver import locate_artifact
 
     with quiet_stdout(as_json), progress(quiet=True) as reporter:
-        found = None if artifact is None else locate_artifact(artifact, report=reporter)
+        found = None if artifact is None else locate_artifact(artifact, reporter=reporter)
         findings = examine(device, artifact=found, megapixels=megapixels)
     if as_json:
         print_json({"findings": [finding.to_json() for finding in findings]})

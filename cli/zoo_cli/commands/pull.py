@@ -31,7 +31,7 @@ def command(name: str, device: str | None, out: Path | None, registry: str | Non
     from zoo.download import pull
 
     with quiet_stdout(as_json), progress() as reporter:
-        pulled = pull(name, out, device=device or None, registry=registry, report=reporter)
+        pulled = pull(name, out, device=device or None, registry=registry, reporter=reporter)
     if as_json:
         print_json(_record(pulled))
         return

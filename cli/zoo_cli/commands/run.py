@@ -96,12 +96,12 @@ def command(
         quiet_stdout(as_json),
         progress(quiet=len(files) == 1) as reporter,
         open_runner(
-            artifact, device, settings, engine=engine, threads=threads, files=files, report=reporter
+            artifact, device, settings, engine=engine, threads=threads, files=files, reporter=reporter
         ) as runner,
     ):
         for refused in runner.loaded.refused:
             click.echo(str(refused), err=True)
-        results = runner.run(files, report=reporter)
+        results = runner.run(files, reporter=reporter)
     _show(artifact, runner, results, as_json)
     _fail_if_any_failed(results)
 
