@@ -28,7 +28,7 @@ def test_a_package_that_is_there_but_does_not_load_says_why(tmp_path: Path) -> N
         "raise ImportError('libcudart.so.12: cannot open shared object file')\n"
     )
     with pytest.raises(
-        MissingDependencyError, match=r"'broken_one', which does not load here: libcudart\.so\.12"
+        MissingDependencyError, match=r"'broken_one', which cannot be loaded here: libcudart\.so\.12"
     ):
         require("broken_one", "This")
 

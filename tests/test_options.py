@@ -89,7 +89,7 @@ def test_text_becomes_a_value_of_the_type(name: str, text: Text, value: object) 
         ("per_channel", "maybe", "must be true or false"),
         ("budget", "much", "must be a number or one of auto"),
         ("sizes", ("5",), "a list of 2 values"),
-        ("sizes", ("5", "x"), "each value is a whole number"),
+        ("sizes", ("5", "x"), "values are each a whole number"),
         ("sizes", ("5", "0"), "must be at least 1, not '\\[5,0\\]'"),
         ("folder", "", "must be a path"),
     ],
@@ -111,7 +111,7 @@ def test_an_unknown_option_gets_did_you_mean() -> None:
 
 def test_hyphens_in_option_names_stand_for_underscores() -> None:
     assert parse_options("qat", Config, {"per-channel": "false"}).per_channel is False
-    with pytest.raises(UsageError, match="'per_channel' is given twice"):
+    with pytest.raises(UsageError, match="'per_channel' is given more than once"):
         parse_options("qat", Config, {"per-channel": "false", "per_channel": "true"})
 
 

@@ -1,4 +1,4 @@
-"""Every error a user of zoo can meet.
+"""Every error that a user of zoo can see.
 
 Only :class:`ZooError` and its subclasses may reach the user; anything else is a bug. Each message says
 what is wrong and where; ``hint`` holds the next command to type or the remedy.
@@ -10,7 +10,10 @@ from __future__ import annotations
 class ZooError(Exception):
     """Base of all errors meant for the user.
 
-    ``exit_code`` is what the command line returns. ``hint`` is shown after the message on a line of its own.
+    Attributes:
+        exit_code: Exit code of the command line.
+        message: What is wrong, and where.
+        hint: The next command to type or the remedy, shown on a separate line; None if there is none.
     """
 
     exit_code = 1
@@ -31,7 +34,7 @@ class UsageError(ZooError):
 
 
 class UnknownIdError(UsageError):
-    """No plugin, checkpoint, option or file answers to the given name."""
+    """No plugin, checkpoint, option or file has the given name."""
 
 
 class RecipeError(UsageError):
@@ -44,7 +47,7 @@ class RecipeError(UsageError):
 
 
 def _pointed(text: str, column: int) -> str:
-    """The neighbourhood of `column` and a caret below it, on two lines without control characters."""
+    """Return the text around `column` and a caret below it, on two lines without control characters."""
     start = max(0, column - 60)
     shown = "".join(
         each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[start : column + 40]
@@ -102,13 +105,13 @@ class OutputError(ZooError):
 
 
 class NetworkError(ZooError):
-    """A server cannot be reached, refuses, is too slow, or answers what it should not; or offline is set."""
+    """A server cannot be reached, refuses, is too slow or sends an unexpected answer; or HF_HUB_OFFLINE is set."""
 
     exit_code = 9
 
 
 class ExportError(ZooError):
-    """torch cannot turn a network into an ONNX file. ``reason`` is what it says of it."""
+    """torch cannot export a network to ONNX. ``reason`` is torch's own message."""
 
     exit_code = 10
 

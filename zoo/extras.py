@@ -26,7 +26,7 @@ def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
         why = (
             "is not installed here."
             if _absent(missing)
-            else f"does not load here: {str(error).strip()[:300]}"
+            else f"cannot be loaded here: {str(error).strip()[:300]}"
         )
         raise MissingDependencyError(
             f"{purpose} needs the package '{missing}', which {why}", hint=install_hint(extra)

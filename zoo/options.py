@@ -1,6 +1,6 @@
 """Options of techniques and datasets: the fields of a frozen dataclass `Config`, read from text.
 
-A plain field is an option already; :func:`option` adds help, a unit and limits::
+A plain field is an option; :func:`option` adds help, a unit and limits::
 
     @dataclass(frozen=True)
     class Config:
@@ -29,7 +29,7 @@ from zoo.suggest import did_you_mean
 
 T = TypeVar("T")
 
-#: How a recipe holds the value of an option before it is typed.
+#: The value of an option in a recipe, before it is converted.
 Text = str | tuple[str, ...]
 
 _INT = re.compile(r"[+-]?[0-9]{1,4000}")
@@ -39,7 +39,7 @@ _BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `default` is :data:`dataclasses.MISSING` if a value must be given; limits are inclusive."""
+    """One option. `default` is :data:`dataclasses.MISSING` if a value is required; limits are inclusive."""
 
     name: str
     type: Any
@@ -61,7 +61,7 @@ class Option:
 
     @property
     def range(self) -> str:
-        """``2 to 8``, ``at least 0``, ``at most 1``, ``one of a, b``, or nothing when any value will do."""
+        """``2 to 8``, ``at least 0``, ``at most 1``, ``one of a, b``; "" if any value is allowed."""
         if self.choices:
             return "one of " + ", ".join(str(format_value(choice)) for choice in self.choices)
         if self.minimum is not None and self.maximum is not None:
@@ -74,7 +74,7 @@ class Option:
 
 
 class CustomOption:
-    """A type of options with a notation of its own, such as ``0.4`` for bits before and after the point.
+    """A type of option with its own notation, such as ``0.4`` for bits before and after the point.
 
     ``str()`` of an instance returns what :meth:`read` reads.
 
@@ -109,15 +109,16 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
-    """A dataclass field that is an option with help, a unit and limits (both inclusive)."""
+    """Return a dataclass field for an option with help, a unit and limits (both inclusive)."""
     metadata = {"help": help, "unit": unit, "choices": choices, "minimum": minimum, "maximum": maximum}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def options_of(config: type) -> tuple[Option, ...]:
-    """The options of a `Config` class, in the order of its fields.
+    """Return the options of a `Config` class, in the order of its fields.
 
-    Raises PluginError if `config` is not a dataclass or its annotations cannot be evaluated.
+    Raises:
+        PluginError: `config` is not a dataclass, or its annotations cannot be evaluated.
     """
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
         raise PluginError(f"{config!r} is not a dataclass, so it cannot hold options.")
@@ -132,10 +133,16 @@ def options_of(config: type) -> tuple[Option, ...]:
 
 
 def parse_options(owner: str, config: type[T], given: Mapping[str, Text]) -> T:
-    """An instance of `config` from option values as text; absent options take their default.
+    """Return an instance of `config` from option values as text; absent options get their default.
 
-    `owner` is the id named in errors. Hyphens in names stand for underscores. Raises UsageError for an
-    unknown or missing option, a value of the wrong type or out of range, or one that the class refuses.
+    Args:
+        owner: The id named in errors.
+        config: A dataclass whose fields are options.
+        given: Values by name; hyphens in names stand for underscores.
+
+    Raises:
+        UsageError: An option is unknown or missing, or a value has the wrong type, is out of range or is refused by
+            the class.
     """
     known = {each.name: each for each in options_of(config)}
     hint = f"See its options with:  zoo info {owner}"
@@ -145,7 +152,7 @@ def parse_options(owner: str, config: type[T], given: Mapping[str, Text]) -> T:
         if name not in known:
             raise UnknownIdError(f"{owner} has no option '{written}'{did_you_mean(name, known)}", hint=hint)
         if name in values:
-            raise UsageError(f"{owner}: option '{name}' is given twice.", hint=hint)
+            raise UsageError(f"{owner}: option '{name}' is given more than once.", hint=hint)
         try:
             values[name] = _checked(known[name], _convert(known[name].type, text))
         except _WrongValueError as error:
@@ -166,12 +173,12 @@ def parse_options(owner: str, config: type[T], given: Mapping[str, Text]) -> T:
 
 
 def format_options(config: Any) -> dict[str, Text]:
-    """All options of a config instance as text, such that parse_options gives an equal instance."""
+    """Return all options of a config instance as text, such that parse_options returns an equal instance."""
     return {each.name: format_value(getattr(config, each.name)) for each in options_of(type(config))}
 
 
 def format_value(value: Any) -> Text:
-    """One typed value as text: ``none``, ``true``, shortest exact number; a tuple as a tuple of texts."""
+    """Return one value as text: ``none``, ``true``, shortest exact number; a tuple as a tuple of texts."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -245,7 +252,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def _expected(annotation: Any) -> str:
-    """What a value of this type must be, as the end of a sentence."""
+    """Return what a value of this type must be, as the end of a sentence."""
     if annotation is type(None):
         return "none"
     choices = _choices_of(annotation)
@@ -322,7 +329,7 @@ def _convert_tuple(annotation: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
     try:
         return tuple(_convert(member, text) for member, text in zip(members, texts, strict=True))
     except _WrongValueError as error:
-        raise _WrongValueError(f"a list of which each value is {error.expected}") from None
+        raise _WrongValueError(f"a list whose values are each {error.expected}") from None
 
 
 def _checked(about: Option, value: Any) -> Any:

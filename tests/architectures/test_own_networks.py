@@ -106,7 +106,7 @@ def test_the_multiple_that_sides_must_be_of_is_found_by_trying(tmp_path: Path, s
 def test_a_net_for_which_no_multiple_is_found_is_refused_until_it_is_said(tmp_path: Path) -> None:
     path = tmp_path / "patches.py"
     path.write_text(f"{PATCHES}\ndef make():\n    return Patches(97)\n")
-    with pytest.raises(UsageError, match="of no other size") as caught:
+    with pytest.raises(UsageError, match="but no other size") as caught:
         own(f"{path}:make(input=gray:1x97x97,output=mask:1)")
     assert "multiple_of=N" in str(caught.value.hint)
     assert own(f"{path}:make(input=gray:1x97x97,output=mask:1,multiple_of=97)").input.multiple_of == 97
@@ -162,17 +162,17 @@ def test_its_name_and_identity_hold_the_digest_of_the_file(source: Path) -> None
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
-        (":Net", "takes is not said"),
-        (":Net(input=gray:1x32x32)", "2x1x32x32, is not said"),
+        (":Net", "is not stated"),
+        (":Net(input=gray:1x32x32)", "2x1x32x32, is not stated"),
         (":Net(input=rgb:1x32x32)", "rgb has 3 channels"),
         (":Net(input=32)", "not KIND:CHANNELSxHEIGHTxWIDTH"),
-        (":Net(input=gray:1x32x32,output=mask:2)", "gives 2x1x32x32, 2x2x32x32 was said"),
-        (":Net(input=gray:1x30x32,output=mask:1)", "30x32 is no multiple of 4"),
+        (":Net(input=gray:1x32x32,output=mask:2)", "returns 2x1x32x32, not 2x2x32x32 as stated"),
+        (":Net(input=gray:1x30x32,output=mask:1)", "30x32 is not a multiple of 4"),
         (":Net(input=gray:1x32x32,output=mask:0)", "logits have no size"),
         (":Net(inputs=gray:1x32x32)", "no option 'inputs'"),
         (":classifier(input=rgb:3x16x16)", r"classifier on 2x3x16x16 failed: RuntimeError"),
         (":breaks(input=gray:1x8x8)", r"mynet\.py, line 25: breaks failed: ZeroDivisionError"),
-        (":number(input=gray:1x8x8)", r"gives int, not a torch\.nn\.Module"),
+        (":number(input=gray:1x8x8)", r"returns int, not a torch\.nn\.Module"),
         (":WEIGHT", "no function or class 'WEIGHT'"),
         (":absent", "no function or class 'absent'"),
     ],
@@ -212,9 +212,9 @@ def test_options_of_the_command_line_become_part_of_the_name() -> None:
     assert with_specs("a/b.py:make", "gray:1x8x8", "") == "a/b.py:make(input=gray:1x8x8)"
     assert with_specs("b.py:make(trained=true)", "", "mask:1") == "b.py:make(trained=true,output=mask:1)"
     assert with_specs("unet", "", "") == "unet"
-    with pytest.raises(UsageError, match="said twice"):
+    with pytest.raises(UsageError, match="stated twice"):
         with_specs("b.py:make(input=gray:1x8x8)", "gray:1x8x8", "")
-    with pytest.raises(UsageError, match="'unet' says itself"):
+    with pytest.raises(UsageError, match="'unet' defines its own"):
         with_specs("unet", "gray:1x8x8", "")
 
 

@@ -135,7 +135,7 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_the_task_follows_from_what_the_network_gives(output: OutputSpec, task: str, gives: str) -> None:
     found = card(input=InputSpec("gray", 1), output=output)
     assert found.data.pipeline_tag == task
-    assert f"takes a gray picture and gives {gives}" in found.text
+    assert f"Its input is a grey image, its output {gives}" in found.text
     assert "raw" not in (found.data.tags or [])
 
 

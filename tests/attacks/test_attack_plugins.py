@@ -43,7 +43,7 @@ FAULTS = {
     ),
     "no-contract": (
         technique("no-contract").replace("    contract = 1\n", ""),
-        "does not say which contract",
+        "does not state the contract",
     ),
     "other-id": (technique("somebody-else"), "calls itself 'somebody-else'"),
     "noise": (NOISE + "raise ImportError('noisy')", "noisy"),

@@ -196,7 +196,7 @@ def test_a_decoder_that_does_not_start_says_why(tmp_path: Path) -> None:
     with SubprocessDecoder(program="raise ImportError('No module named rawpy')") as decoder:
         for _ in range(2):
             with pytest.raises(
-                ZooError, match="RAW decoder does not start: ImportError: No module named rawpy"
+                ZooError, match="RAW decoder did not start: ImportError: No module named rawpy"
             ):
                 decoder.decode(file)
 
@@ -280,7 +280,7 @@ def test_more_memory_than_a_file_of_its_size_may_take_is_refused(tmp_path: Path)
     file = tmp_path / "a.dng"
     file.write_bytes(dng(frame((1500, 2000))))
     with SubprocessDecoder(DecodeLimits(memory_mb=4, memory_per_byte=0)) as decoder:
-        with pytest.raises(InputError, match="claims more pixels than there is memory for"):
+        with pytest.raises(InputError, match="claims more pixels than fit in memory"):
             decoder.decode(file)
         assert decoder.decode(shot(tmp_path / "small.dng")).mosaic.max() == NORMAL
 

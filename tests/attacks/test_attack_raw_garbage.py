@@ -70,11 +70,11 @@ def test_a_camera_file_whose_pixels_are_lost_is_refused(chart: bytes, tmp_path: 
     start = len(chart) // 2
     for lost, message in (
         (bytes(len(chart) - 4096), "only zeros"),
-        (chart[4096:start] + bytes(len(chart) - start), "its picture is empty"),
-        (np.random.default_rng(1).bytes(len(chart) - 4096), "absurd levels|noise, not a picture"),
+        (chart[4096:start] + bytes(len(chart) - start), "its image is empty"),
+        (np.random.default_rng(1).bytes(len(chart) - 4096), "absurd levels|noise, not an image"),
         (
             chart[4096:start] + np.random.default_rng(1).bytes(len(chart) - start),
-            "absurd levels|noise, not a pic",
+            "absurd levels|noise, not an im",
         ),
     ):
         path.write_bytes(chart[:4096] + lost)

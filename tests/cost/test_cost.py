@@ -442,7 +442,7 @@ def test_vision_transformer_file_costs_what_the_module_does() -> None:
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (4, 8, 8), (1, 4, 8, 8, 1)])
 def test_input_that_the_file_does_not_take_is_refused(shape: tuple[int, ...]) -> None:
     data = graph([node("Conv", "x", "w")], {"w": f32(6, 4, 3, 3)})
-    with pytest.raises(UsageError, match=r"takes an input of \(any, 4, any, any\)"):
+    with pytest.raises(UsageError, match=r"expects an input of \(any, 4, any, any\)"):
         onnx_cost(data, shape)
 
 

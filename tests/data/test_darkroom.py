@@ -130,7 +130,7 @@ def test_own_photographs_join_in_and_change_the_identity(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda d: None, "holds no photographs"),
+        (lambda d: None, "contains no photographs"),
         (lambda d: d.rmdir(), "does not exist"),
         (lambda d: (d / "astronaut.png").write_bytes(b""), "called 'astronaut'"),
     ],

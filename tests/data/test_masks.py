@@ -55,7 +55,7 @@ def test_pictures_are_held_out_by_name_in_natural_order(folder: Path) -> None:
     data = masks(root=str(folder), test=("10", "2"))
     assert data.scenes("test") == ["2", "10"]
     assert data.scenes("train") == ["0", "1", "3", "4", "5", "6", "7", "8", "9"]
-    with pytest.raises(UsageError, match="no picture '22' to hold out"):
+    with pytest.raises(UsageError, match="no image '22' to hold out"):
         masks(root=str(folder), test=("22",))
 
 
@@ -96,7 +96,7 @@ def test_foreground_can_be_dark_or_a_value_for_each_channel(folder: Path) -> Non
     ((_, channels),) = frames(data, architecture=two).values()
     assert np.array_equal(channels[0], label(1) / 255)
     assert np.array_equal(channels[1], 1 - label(1) / 255)
-    with pytest.raises(UsageError, match="gives 1 masks"):
+    with pytest.raises(UsageError, match="outputs 1 masks"):
         frames(data)
     with pytest.raises(UsageError, match="gives 2 masks"):
         frames(masks(root=str(folder)), architecture=two)
@@ -140,7 +140,7 @@ def test_the_identity_follows_content_split_and_labels(folder: Path) -> None:
             "counterpart",
         ),
         (lambda at: (at / "images" / "4.tif").write_bytes(b"II*\0"), "cannot be read"),
-        (lambda at: (at / "labels").rename(at / "truth"), "does not hold a folder of pictures"),
+        (lambda at: (at / "labels").rename(at / "truth"), "does not contain a folder of images"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_at_once(folder: Path, change, text: str) -> None:
@@ -173,17 +173,17 @@ def test_labels_may_end_in_mask(folder: Path) -> None:
 
 
 def test_without_data_the_option_is_named() -> None:
-    with pytest.raises(UsageError, match="no packaged data for segmentation") as refusal:
+    with pytest.raises(UsageError, match="No data is packaged for segmentation") as refusal:
         choose_dataset("", (), GRAY)
     assert "--data 'masks(images=DIR,labels=DIR)'" in str(refusal.value.hint)
-    with pytest.raises(UsageError, match="needs to know where"):
+    with pytest.raises(UsageError, match="needs the folders of the images"):
         choose_dataset("masks", (), GRAY)
-    with pytest.raises(UsageError, match="is a net for segmentation"):
+    with pytest.raises(UsageError, match="is segmentation"):
         choose_dataset("darkroom", (), GRAY)
 
 
 def test_a_net_for_raw_files_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="unet takes packed-raw"):
+    with pytest.raises(UsageError, match="unet maps packed-raw"):
         next(masks(root=str(folder)).crops(plugins.architecture("unet"), 32, 0))
 
 

@@ -63,7 +63,7 @@ def test_crops_are_reproducible_from_any_number_and_visit_all_pairs(dataset: See
         ("./Sony/short/00001_00_0.1s.ARW", "a short and a long file"),
         ("./Sony/short/00001_00.ARW ./Sony/long/00001_00_10s.ARW", "exposure time"),
         ("../../etc/passwd_0.1s.ARW ./Sony/long/00001_00_10s.ARW", "outside"),
-        ("", "names no pairs"),
+        ("", "contains no pairs"),
     ],
 )
 def test_damaged_lists_are_refused_with_the_line(tmp_path: Path, line: str, text: str) -> None:
@@ -73,7 +73,7 @@ def test_damaged_lists_are_refused_with_the_line(tmp_path: Path, line: str, text
 
 
 def test_a_missing_root_or_list_says_what_to_give(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="where the data is"):
+    with pytest.raises(UsageError, match="needs the folder of the data"):
         SeeInTheDark().scenes("train")
     with pytest.raises(InputError, match=r"Sony_val_list\.txt"):
         SeeInTheDark(SidConfig(root=str(tmp_path))).scenes("val")

@@ -96,7 +96,7 @@ def test_a_board_comes_from_a_file_in_a_third_partys_package(
         (("memory_mb = 2048", ""), "'memory_mb' is missing"),
         (('"int8", "float32"', '"int7"'), "must hold only int4, int8"),
         (("format = 1", "format = 9"), "format 9"),
-        (('memory_mb = "data sheet"', ""), "no source for memory_mb"),
+        (('memory_mb = "data sheet"', ""), "not state a source for memory_mb"),
         (('id = "my-board"', 'id = "My Board"'), "'id' does not look"),
         (("[sources]", "colour = 1\n[sources]"), "unknown key"),
         (("[sources]", "[sources"), "my-board.toml"),

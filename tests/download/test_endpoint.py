@@ -56,7 +56,7 @@ def test_the_endpoint_is_that_of_the_environment(
 )
 def test_what_is_no_address_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", given)
-    with pytest.raises(UsageError, match="no address of a Hub") as caught:
+    with pytest.raises(UsageError, match="not the address of a Hub") as caught:
         endpoint.endpoint()
     assert "export HF_ENDPOINT=https://huggingface.co" in str(caught.value)
 
@@ -118,7 +118,7 @@ def test_the_file_of_the_token_is_that_of_the_client(
 @pytest.mark.parametrize("value", ["two words", "line\nbreak", "smörgås", "a\x00b", "a\x7f"])
 def test_what_cannot_be_a_token_is_refused_and_not_shown(value: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"sesame-{value}")
-    with pytest.raises(UsageError, match="holds no token") as caught:
+    with pytest.raises(UsageError, match="does not hold a token") as caught:
         token()
     assert "sesame" not in str(caught.value)
     assert "sesame" not in redact(f"it was sesame-{value}!")

@@ -220,7 +220,7 @@ def test_a_hub_that_answers_with_another_commit_is_refused(here: World) -> None:
     with here.hub.lock:
         here.hub.repos[REPOSITORY].tags[here.commit] = other
         here.hub.repos[REPOSITORY].find = lambda revision, find=here.hub.repos[REPOSITORY].find: find(other)
-    with pytest.raises(IntegrityError, match=f"gives commit {other}"):
+    with pytest.raises(IntegrityError, match=f"returned commit {other}"):
         here.pull()
     here.assert_nothing_installed()
 
@@ -236,12 +236,12 @@ def test_a_branch_or_tag_is_refused_with_the_command_that_pulls_its_commit(
     ):
         with pytest.raises(UsageError, match="can move") as caught:
             here.pull(name)
-        assert caught.value.hint == f"Pull that:  zoo pull {REPOSITORY}@{commit}"
+        assert caught.value.hint == f"Pull that commit:  zoo pull {REPOSITORY}@{commit}"
     with pytest.raises(NetworkError, match="404"):
         here.pull("tester/none")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     before = len(here.hub.seen)
-    with pytest.raises(UsageError, match="is no commit"):
+    with pytest.raises(UsageError, match="is not a commit"):
         here.pull(REPOSITORY)
     assert len(here.hub.seen) == before
 

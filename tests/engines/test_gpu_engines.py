@@ -225,7 +225,7 @@ def test_a_cache_that_cannot_be_written_only_costs_the_cache(
 
 def test_a_provider_that_onnx_runtime_silently_replaced_is_refused() -> None:
     check_provider_used(TENSORRT, [TENSORRT, CUDA, CPU])
-    with pytest.raises(PluginError, match=f"could not start {CUDA} and took {CPU}"):
+    with pytest.raises(PluginError, match=f"could not start {CUDA} and used {CPU}"):
         check_provider_used(CUDA, [CPU])
 
 

@@ -294,8 +294,8 @@ def foreign_in_a_branch(model: object) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (external, "other files"),
-        (external_attribute, "other files"),
+        (external, "external data"),
+        (external_attribute, "external data"),
         (foreign_operator, "com.example"),
         (foreign_opset, "com.microsoft"),
         (with_a_function, "functions"),
@@ -404,7 +404,7 @@ def test_files_that_do_not_load_are_integrity_errors(tmp_path: Path) -> None:
         engine.open(tmp_path / "none.onnx")
     model = quantizing_model()
     model.graph.node[3].op_type = "NoSuchOperator"
-    with pytest.raises(IntegrityError, match="does not load"):
+    with pytest.raises(IntegrityError, match="cannot load"):
         engine.open(model.SerializeToString())
     model = quantizing_model()
     model.graph.output.append(model.graph.output[0])

@@ -439,7 +439,7 @@ def test_tables_show_what_was_measured(
         (["--compare", "minmax"], "two different observers"),
         (["--compare", "minmax,minmax"], "two different observers"),
         (["--compare", "minmax,percentil"], "did you mean 'percentile'"),
-        (["--compare", "minmax,mse=3"], "only percentile takes a value"),
+        (["--compare", "minmax,mse=3"], "only percentile has a value"),
         (["--compare", "minmax,percentile=0.99"], "from 50 to 100"),
         (["--compare", "minmax,mse", "--against", "unet"], "not both"),
         (["--tensor", "nowhere"], "No quantized tensor is called 'nowhere'"),
@@ -459,7 +459,7 @@ def test_a_float_artifact_has_nothing_to_explain(tmp_path: Path) -> None:
     plain = bayer_artifact(tmp_path / "float", architecture="unet")
     with pytest.raises(UsageError, match="has no quantized tensors") as caught:
         explain_artifact(str(plain.path), reporter=SilentReporter())
-    assert caught.value.hint == "Make one that has:  zoo apply ptq unet"
+    assert caught.value.hint == "Make one that does:  zoo apply ptq unet"
 
 
 def test_a_damaged_model_is_an_error_for_the_user() -> None:

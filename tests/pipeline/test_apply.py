@@ -117,7 +117,7 @@ def test_weights_of_another_net_are_refused(compressed: Result, tmp_path: Path) 
         ("idle", "idle changed nothing"),
         ("masks", "masks only wrote zeros"),
         ("shrinks-output", "shrinks-output changed the shape"),
-        ("adds", "adds bought nothing"),
+        ("adds", "adds saved nothing"),
     ],
 )
 def test_a_stage_without_honest_effect_fails_by_name(recipe: str, text: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: Pages and packages that keep to the glossary.
 CLEAN_PAGES = ["README.md", "docs/*.md", "docs/internals/*.md", "docs/techniques/*.md", "docs/tutorials/*.md"]
-CLEAN_SOURCES = ["cli"]
+CLEAN_SOURCES = ["cli", "zoo", "techniques", "plugins"]
 CLEAN_HELP = COMMANDS
 
 #: What is not written, as a regular expression, and what to write.

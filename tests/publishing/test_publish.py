@@ -319,11 +319,11 @@ def refused(error: type[ZooError], request: PublishRequest, *words: str) -> ZooE
     ("changes", "words"),
     [
         ({"repository": "no-namespace"}, ("NAMESPACE/NAME",)),
-        ({"repository": "a/../b"}, ("no repository",)),
-        ({"repository": "https://hf.co/a/b"}, ("no repository",)),
-        ({"repository": "a/b\n"}, ("no repository",)),
-        ({"base_model": "x"}, ("no repository",)),
-        ({"datasets": ("ok/ok", "x")}, ("no repository",)),
+        ({"repository": "a/../b"}, ("not a repository",)),
+        ({"repository": "https://hf.co/a/b"}, ("not a repository",)),
+        ({"repository": "a/b\n"}, ("not a repository",)),
+        ({"base_model": "x"}, ("not a repository",)),
+        ({"datasets": ("ok/ok", "x")}, ("not a repository",)),
         ({"tag": "v 1"}, ("--revision-tag",)),
         ({"tag": "-v"}, ("--revision-tag",)),
         ({"tag": "a" * 40}, ("commit or a branch",)),
@@ -360,19 +360,19 @@ def test_a_network_that_no_engine_would_load_is_not_published(
 
 
 def test_a_folder_that_is_no_artifact_is_refused(hub: LoopbackHub, made: Artifact, tmp_path: Path) -> None:
-    refused(UsageError, wanted(made, artifact=tmp_path), "is no artifact")
+    refused(UsageError, wanted(made, artifact=tmp_path), "is not an artifact")
     assert hub.seen == []
 
 
 def test_a_repository_with_something_else_in_it_is_left_alone(hub: LoopbackHub, made: Artifact) -> None:
     hub.add_repo(HOME, {"pytorch_model.bin": b"1", "README.md": b"2"})
-    refused(UsageError, wanted(made), "holds something that is no artifact", "Name another repository")
+    refused(UsageError, wanted(made), "holds something other than an artifact", "Name another repository")
     assert hub.writes() == []
 
 
 def test_a_public_repository_does_not_become_private(hub: LoopbackHub, made: Artifact) -> None:
     hub.add_repo(HOME, {})
-    refused(UsageError, wanted(made, private=True), "is public already")
+    refused(UsageError, wanted(made, private=True), "is already public")
     assert hub.writes() == []
 
 
@@ -391,7 +391,7 @@ def test_a_tag_that_somebody_else_sets_meanwhile_is_reported(hub: LoopbackHub, m
         return True
 
     hub.fault("delay", path="*/tag/*", seconds=0, when=set_it)
-    refused(UsageError, wanted(made), "the tag v1 was set to something else meanwhile")
+    refused(UsageError, wanted(made), "the tag v1 was set to something else in the meantime")
 
 
 def test_a_tag_that_was_moved_is_refused(hub: LoopbackHub, made: Artifact) -> None:
@@ -403,7 +403,7 @@ def test_a_tag_that_was_moved_is_refused(hub: LoopbackHub, made: Artifact) -> No
 def test_a_swapped_repository_is_not_published_over(hub: LoopbackHub, made: Artifact) -> None:
     publish(wanted(made))
     hub.swap(HOME, {"weights.bin": b"somebody else's"})
-    refused(UsageError, wanted(made), "holds something that is no artifact")
+    refused(UsageError, wanted(made), "holds something other than an artifact")
 
 
 def test_who_may_not_write_is_told_so(
@@ -449,7 +449,7 @@ def test_a_token_inside_the_artifact_is_not_published(
         contents = {name: made.read(name) for name in made.manifest.files}
         contents["metrics.json"] = json.dumps(metrics).encode()
         leaky = write_artifact(tmp_path / f"leaky{number}", made.manifest, contents)
-        error = refused(UsageError, wanted(leaky), "holds a token")
+        error = refused(UsageError, wanted(leaky), "contains a Hub token")
         assert secret not in str(error)
     assert hub.seen == []
 
@@ -543,7 +543,7 @@ def test_what_comes_back_otherwise_is_neither_tagged_nor_registered(
 ) -> None:
     hub.fault("flip", path=f"*{name}", times=None)
     registry = tmp_path / "registry.toml"
-    refused(IntegrityError, wanted(made, register=registry), f"{name} of {HOME}", "comes back")
+    refused(IntegrityError, wanted(made, register=registry), f"{name} of {HOME}", "was read back")
     assert hub.repos[HOME].tags == {}
     assert not registry.exists()
     hub.faults.clear()

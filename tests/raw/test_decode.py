@@ -91,7 +91,7 @@ def test_missing_data_is_found_where_libraw_opens_the_file(tmp_path: Path) -> No
     for hole in (slice(64, 128), slice(100, None), slice(32, 48)):
         pixels = frame((128, 192)).mosaic.copy()
         pixels[hole] = 0
-        with pytest.raises(InputError, match=r"% of its picture is empty"):
+        with pytest.raises(InputError, match=r"% of its image is empty"):
             decode(dng(frame(mosaic=pixels)))
     with pytest.raises(InputError, match="only zeros"):
         decode(dng(frame(mosaic=np.zeros((64, 64)))))
@@ -111,9 +111,9 @@ def test_a_dark_frame_with_clipped_noise_is_no_damage() -> None:
         (odd_dng(PIXELS, tags=((50714, 4, 1, 16383, True),)), "absurd levels: black 16383, white 16383"),
         (odd_dng(PIXELS, tags=((50714, 4, 1, 70000, True),)), "absurd levels"),
         (odd_dng(PIXELS, tags=((50714, 4, 1, 9001, True),)), "no signal: its brightest pixel is 8999"),
-        (odd_dng(np.dstack([PIXELS] * 3), None), "several colours a pixel"),
+        (odd_dng(np.dstack([PIXELS] * 3), None), "several colours per pixel"),
         (odd_dng(PIXELS, ((0, 1), (2, 3)), ((50710, 1, 4, bytes((3, 4, 5, 1)), True),)), "unknown colour"),
-        (odd_dng(PIXELS[:10]), "no RAW file that LibRaw knows"),
+        (odd_dng(PIXELS[:10]), "not a RAW file that LibRaw recognises"),
     ],
 )
 def test_a_file_without_a_usable_mosaic_says_what_it_holds(data: bytes, message: str) -> None:

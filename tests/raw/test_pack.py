@@ -82,11 +82,11 @@ def test_values_stay_between_0_and_1() -> None:
 
 def test_the_wrong_kind_of_sensor_is_refused_by_name() -> None:
     with pytest.raises(
-        InputError, match="takes Bayer RAW files; the file is from an X-Trans sensor"
+        InputError, match="expects Bayer RAW files; the file is from an X-Trans sensor"
     ) as caught:
         pack_mosaic(frame((60, 72), XTRANS), UNetArchitecture().input, 1.0)
     assert "zoo list checkpoints" in (caught.value.hint or "")
-    with pytest.raises(InputError, match="takes X-Trans RAW files; the file is from a Bayer sensor"):
+    with pytest.raises(InputError, match="expects X-Trans RAW files; the file is from a Bayer sensor"):
         pack_mosaic(frame(), XTransUNetArchitecture().input, 1.0)
     scrambled = XTRANS.copy()
     scrambled[0] = scrambled[0][::-1]

@@ -127,7 +127,7 @@ def test_another_recipe_has_another_fingerprint() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
 def test_a_setting_without_one_exact_form_is_refused(value: object) -> None:
-    with pytest.raises(UsageError, match="no fingerprint"):
+    with pytest.raises(UsageError, match="No fingerprint"):
         fingerprint(parse("qat"), **GIVEN | {"training": {"rate": value}})
 
 

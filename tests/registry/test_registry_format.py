@@ -97,7 +97,7 @@ def test_a_misspelt_id_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_pa
     install(monkeypatch, tmp_path, tiny.bayer_artifact(tmp_path / "small-unet"))
     with pytest.raises(UnknownIdError, match="did you mean 'small-unet'") as caught:
         checkpoint("smal-unet")
-    assert caught.value.hint == "See what there is:  zoo list checkpoints"
+    assert caught.value.hint == "List the checkpoints:  zoo list checkpoints"
 
 
 def test_a_missing_part_of_the_installation_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_an_entry_made_for_an_artifact_pins_its_files_and_quotes_its_figures(tmp
     assert "parameters = 1200\n" in made.stdout
     assert {name: small.files[name] for name in artifact.manifest.files} == artifact.manifest.files
     assert small.files["zoo.json"].size == (artifact.path / "zoo.json").stat().st_size
-    with pytest.raises(UsageError, match="No entry can be made"):
+    with pytest.raises(UsageError, match="The entry cannot be created"):
         entry_for(artifact, "Not An Id")
 
 

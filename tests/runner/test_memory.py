@@ -145,7 +145,7 @@ def test_sizes_are_read_as_they_are_written(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "much", "-1MB", "0", "5 TB", "1e9", "MB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no size of memory"):
+    with pytest.raises(UsageError, match="not a memory size"):
         parse_size(text)
 
 

@@ -119,7 +119,7 @@ def test_an_existing_folder_is_refused_unless_it_is_to_be_replaced(tmp_path: Pat
     target.mkdir()
     with atomic_folder(target) as folder:  # an empty folder holds nothing to lose
         (folder / "a").write_bytes(b"1")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         fill(target)
     with atomic_folder(target, replace=True) as folder:
         (folder / "b").write_bytes(b"2")
@@ -129,7 +129,7 @@ def test_an_existing_folder_is_refused_unless_it_is_to_be_replaced(tmp_path: Pat
 
 def test_a_folder_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     target = tmp_path / "d"
-    with pytest.raises(OutputError, match="appeared"):
+    with pytest.raises(OutputError, match="was created by another process"):
         fill(target, b"mine", then=lambda: fill(target, b"theirs"))
     assert (target / "a").read_bytes() == b"theirs"
     assert os.listdir(tmp_path) == ["d"]
@@ -155,7 +155,7 @@ def test_one_of_many_processes_installs_a_folder_and_none_leaves_anything(tmp_pa
 def test_where_folders_cannot_be_exchanged_a_replacement_killed_half_way_is_undone(tmp_path: Path) -> None:
     (tmp_path / ".d.previous").mkdir()
     (tmp_path / ".d.previous" / "a").write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="already exists"):
         fill(tmp_path / "d")
     assert (tmp_path / "d" / "a").read_bytes() == b"old"
 
@@ -213,7 +213,7 @@ def test_folders_devices_and_missing_folders_are_not_written_over(tmp_path: Path
     with pytest.raises(OutputError, match="its folder does not exist"):
         write_bytes_atomic(tmp_path / "none" / "f", b"x")
     (tmp_path / "f").write_bytes(b"")
-    with pytest.raises(OutputError, match="is no folder"):
+    with pytest.raises(OutputError, match="is not a folder"):
         fill(tmp_path / "f")
     with pytest.raises(OutputError, match="in the way"):
         fill(tmp_path / "f" / "d")

@@ -31,5 +31,5 @@ def test_the_main_output_is_the_first_or_the_one_called_so(
 
 @pytest.mark.parametrize("outputs", [None, (), {}, (None, FIRST), ("text",)])
 def test_outputs_without_a_tensor_in_front_are_refused(outputs: object) -> None:
-    with pytest.raises(ZooError, match="could be trained on"):
+    with pytest.raises(ZooError, match="to train on"):
         primary_output(outputs)

@@ -91,7 +91,7 @@ def test_a_net_with_an_auxiliary_head_is_trained_on_its_first_output_and_that_is
     )
     plain, _ = run(tiny(), settings(5))
     assert equal(trained, plain)
-    assert reporter.notes == ["train: in training the network returns 2 outputs; the first is trained on."]
+    assert reporter.notes == ["train: in training the network returns 2 outputs; only the first is used."]
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:

@@ -67,13 +67,15 @@ def with_specs(name: str, takes: str, gives: str) -> str:
     form = _FORM.fullmatch(name)
     if form is None:
         raise UsageError(
-            f"'{name}' says itself what it takes and gives.",
+            f"'{name}' defines its own input and output.",
             hint="--input and --output are for networks of your own, as in ./mynet.py:make_net",
         )
     stage = parse_stage(f"module{form['options'] or ''}", "architecture")
     twice = sorted(said.keys() & stage.option_map.keys())
     if twice:
-        raise UsageError(f"The {twice[0]} of {form['path']} is said twice, as an option and by --{twice[0]}.")
+        raise UsageError(
+            f"The {twice[0]} of {form['path']} is stated twice, as an option and by --{twice[0]}."
+        )
     options = str(Stage.of("module", {**stage.option_map, **said})).removeprefix("module")
     return f"{form['path']}:{form['factory']}{options}"
 
@@ -95,7 +97,7 @@ class ModuleArchitecture(Architecture):
         form = _FORM.fullmatch(member or "")
         if form is None:
             raise UsageError(
-                f"'{member or ''}' is not the form of a network of your own.",
+                f"'{member or ''}' does not name a network of your own.",
                 hint="Write path/to/module.py:factory, as in ./mynet.py:make_net",
             )
         require("torch", "A network of your own")
@@ -107,8 +109,8 @@ class ModuleArchitecture(Architecture):
         if self._config.sha256 and self._config.sha256 != self._sha256:
             raise InputError(
                 f"{self._path} is not the file that the recipe was made with: its sha256 is {self._sha256}, "
-                f"{self._config.sha256} is wanted.",
-                hint="Restore the file, or leave the option sha256 out.",
+                f"not {self._config.sha256}.",
+                hint="Restore the file, or omit the option sha256.",
             )
         self._module = _executed(self._path, content, self._sha256)
         self._make = getattr(self._module, self._factory, None)
@@ -137,7 +139,7 @@ class ModuleArchitecture(Architecture):
 
         if not isinstance(made, nn.Module):
             raise InputError(
-                f"{self._factory} of {self._path} gives {type(made).__name__}, not a torch.nn.Module."
+                f"{self._factory} of {self._path} returns {type(made).__name__}, not a torch.nn.Module."
             )
         if any(isinstance(part, torch.jit.ScriptModule) for part in made.modules()):
             raise InputError(
@@ -171,7 +173,7 @@ class ModuleArchitecture(Architecture):
                 self.trained = made.trained
             elif not stated:
                 raise UsageError(
-                    f"What {self._factory} of {self._path} takes is not said.",
+                    f"The input of {self._factory} of {self._path} is not stated.",
                     hint='Say it: --input rgb:3x256x256, or in the file: INPUT = "rgb:3x256x256"',
                 )
             net = self.build().eval()
@@ -204,7 +206,7 @@ class ModuleArchitecture(Architecture):
         if len(shape) == 4 and self.input.kind == "packed-raw" and shape[1] == 3:
             return OutputSpec("rgb", 3, shape[2] // self.input.example[0])
         raise UsageError(
-            f"What {self._factory} of {self._path} gives, {_times(shape)}, is not said.",
+            f"The output of {self._factory} of {self._path}, {_times(shape)}, is not stated.",
             hint='Say it: --output mask:1, or in the file: OUTPUT = "mask:1"',
         )
 
@@ -219,9 +221,9 @@ class ModuleArchitecture(Architecture):
                     return multiple
         self._check(net)
         raise UsageError(
-            f"{self._factory} of {self._path} takes inputs of {_times(self.input.example)}, but of no other size that "
+            f"{self._factory} of {self._path} accepts inputs of {_times(self.input.example)}, but no other size that "
             f"was tried (multiples of 1 to {_MOST_MULTIPLE}).",
-            hint="Say which it takes: the options multiple_of=N, or fixed_size=true for the stated size alone, as in "
+            hint="State the sizes: by the option multiple_of=N, or fixed_size=true for only the stated size, as in "
             f"'{self._path}:{self._factory}(fixed_size=true)'",
         )
 
@@ -231,14 +233,14 @@ class ModuleArchitecture(Architecture):
         multiple = self.input.multiple_of
         if height % multiple or width % multiple:
             raise UsageError(
-                f"{self._path}: {height}x{width} is no multiple of {multiple}, which this net needs.",
+                f"{self._path}: {height}x{width} is not a multiple of {multiple}, which this network needs.",
                 hint=f"State a size like {max(multiple, height // multiple * multiple)}.",
             )
         shape, expected = self._run(net, height, width), self._expected(height, width)
         if shape != expected:
             raise InputError(
-                f"{self._factory} of {self._path} gives {_times(shape)}, "
-                f"{_times(expected)} was said ({self.output.kind}).",
+                f"{self._factory} of {self._path} returns {_times(shape)}, "
+                f"not {_times(expected)} as stated ({self.output.kind}).",
                 hint="Correct --output, or OUTPUT in the file.",
             )
 
@@ -255,7 +257,7 @@ class ModuleArchitecture(Architecture):
             outputs = net(inputs)
         if not isinstance(outputs, torch.Tensor):
             raise InputError(
-                f"{self._factory} of {self._path} gives {type(outputs).__name__}, not one tensor."
+                f"{self._factory} of {self._path} returns {type(outputs).__name__}, not one tensor."
             )
         return tuple(outputs.shape)
 

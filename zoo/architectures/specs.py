@@ -50,7 +50,7 @@ def output_spec(stated: Any, where: str) -> OutputSpec:
     if match is None:
         raise UsageError(
             f"{where} is '{stated}', not KIND:CHANNELS.",
-            hint="For example:  mask:1, logits:10, or rgb:3x2 for a picture of twice the size",
+            hint="For example:  mask:1, logits:10, or rgb:3x2 for an image of twice the size",
         )
     kind = cast('Literal["rgb", "mask", "logits"]', match[1])
     channels, scale = int(match[2]), int(match[3] or (0 if kind == "logits" else 1))

@@ -26,7 +26,7 @@ from zoo.storage.atomic import atomic_folder, check_folder_target, chunks, open_
 #: Bytes of a file that is read as a whole.
 _LARGEST_IN_MEMORY = 1 << 36
 _LARGEST_METRICS = 2 << 20
-_DAMAGED = "Pull or make it again; what is in it cannot be trusted."
+_DAMAGED = "Pull it again, or make it again; its contents cannot be trusted."
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class Artifact:
         """The verified content of a file of at most `most` bytes. Raises IntegrityError."""
         entry = self._entry(name)
         if entry.size > most:
-            raise IntegrityError(
-                f"{self.path / name} has {entry.size:,} bytes; {most:,} are the most that are read."
-            )
+            raise IntegrityError(f"{self.path / name} has {entry.size:,} bytes; the limit is {most:,}.")
         with open_regular(self.path / name) as stream, reading(self.path / name):
             # One byte more than there may be shows a file that grew. A buffer of the stated size would be set
             # aside whatever the file holds.
@@ -85,7 +83,7 @@ class Artifact:
     def _entry(self, name: str) -> FileEntry:
         if name in self.absent:
             raise IntegrityError(
-                f"{self.path} holds only what a device needs; {name} was not fetched.",
+                f"{self.path} holds only what a device needs, without {name}.",
                 hint="Fetch all of it: zoo pull without --device.",
             )
         try:
@@ -122,9 +120,9 @@ def open_artifact(path: str | os.PathLike[str], *, subset: bool = False) -> Arti
         raise UnknownIdError(f"{path} {what}; an artifact is a folder with a {MANIFEST_NAME}.")
     source = path / MANIFEST_NAME
     if not os.path.lexists(source):
-        raise UnknownIdError(f"{path} is no artifact: it holds no {MANIFEST_NAME}.")
+        raise UnknownIdError(f"{path} is not an artifact: it has no {MANIFEST_NAME}.")
     if source.is_symlink():
-        raise IntegrityError(f"{source} is a symbolic link; an artifact may hold regular files only.")
+        raise IntegrityError(f"{source} is a symbolic link; an artifact may contain only regular files.")
     content = read_bytes(source, LARGEST_MANIFEST, error=IntegrityError)
     manifest = parse_manifest(content, str(source))
     found = _files_in(path)
@@ -171,7 +169,7 @@ def check_artifact_target(target: Path, *, replace: bool = False) -> None:
     check_folder_target(target, replace=replace)
     if replace and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
         raise OutputError(
-            f"{target} exists and is no artifact, so it is not replaced.",
+            f"{target} exists and is not an artifact, so it is not replaced.",
             hint="Name another folder with --out.",
         )
 
@@ -190,5 +188,7 @@ def _files_in(folder: Path) -> set[str]:
                     found.add(Path(entry.path).relative_to(folder).as_posix())
                 else:
                     what = "a symbolic link" if stat.S_ISLNK(mode) else "a device or a pipe"
-                    raise IntegrityError(f"{entry.path} is {what}; an artifact may hold regular files only.")
+                    raise IntegrityError(
+                        f"{entry.path} is {what}; an artifact may contain only regular files."
+                    )
     return found

@@ -78,18 +78,18 @@ def evaluated_on(metrics: Mapping[str, Any]) -> str:
 def _what(manifest: Manifest) -> str:
     spec = manifest.input
     sensor = {"bayer": "Bayer", "xtrans": "X-Trans", None: ""}[spec.mosaic]
-    picture = "a gray picture" if spec.kind == "gray" else "an RGB picture"
+    picture = "a grey image" if spec.kind == "gray" else "an RGB image"
     takes = f"{spec.channels} channels of packed {sensor} RAW" if sensor else picture
     channels, scale = manifest.output.channels, manifest.output.scale
     gives = {
-        "rgb": f"an sRGB picture, {scale} pixels a side for each of the input",
+        "rgb": f"an sRGB image with {scale} times the sides of the input",
         "mask": f"a mask of probabilities in {channels} channels",
         "logits": f"{channels} logits",
     }[manifest.output.kind]
     recipe = f"after the recipe `{manifest.recipe}`" if manifest.recipe else "without compression"
     return (
         f"The network `{manifest.architecture}` {recipe}, computing in {manifest.precision}. "
-        f"It takes {takes} and gives {gives}.\n\nFingerprint: `{manifest.fingerprint}`"
+        f"Its input is {takes}, its output {gives}.\n\nFingerprint: `{manifest.fingerprint}`"
     )
 
 

@@ -51,14 +51,14 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
     try:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:  # a type numpy lacks, for instance
-        raise IntegrityError(f"{source} is no safetensors file: {error}") from error
+        raise IntegrityError(f"{source} is not a safetensors file: {error}") from error
     count = len(tensors) // 2
     names = {f"{side}.{number}" for number in range(count) for side in ("input", "output")}
     if not 1 <= count <= _MOST_PAIRS or names != tensors.keys():
-        raise IntegrityError(f"{source} must hold input.0, output.0, input.1, ... and nothing else.")
+        raise IntegrityError(f"{source} must contain input.0, output.0, input.1, ... and nothing else.")
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32 or tensor.size == 0 or not np.isfinite(tensor).all():
-            raise IntegrityError(f"{source}: {name} must hold finite float32 numbers.")
+            raise IntegrityError(f"{source}: {name} must contain finite float32 numbers.")
     return [(tensors[f"input.{number}"], tensors[f"output.{number}"]) for number in range(count)]
 
 
@@ -78,15 +78,15 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
         outputs = np.asarray(session.run(inputs))
         if outputs.shape != expected.shape:
             raise IntegrityError(
-                f"{engine} gives {outputs.shape} for a golden input of {artifact.path}; "
+                f"{engine} returns {outputs.shape} for a golden input of {artifact.path}; "
                 f"{expected.shape} is expected."
             )
         peak = 1.0 if manifest.output.kind != "logits" else float(np.abs(expected).max()) or 1.0
         lowest = min(lowest, output_psnr(outputs, expected, peak))
     if not lowest >= manifest.golden.min_psnr:
         raise IntegrityError(
-            f"{engine} does not compute {artifact.path} as it should: its outputs agree with "
-            f"the golden ones to {lowest:.1f} dB, {manifest.golden.min_psnr:.1f} dB are needed.",
+            f"{engine} computes {artifact.path} wrongly: its outputs agree with "
+            f"the golden ones to {lowest:.1f} dB; {manifest.golden.min_psnr:.1f} dB are required.",
             hint="Try another engine (zoo list engines) or another version of this one.",
         )
     return lowest

@@ -28,7 +28,7 @@ def checked_tensors(content: bytes, source: str) -> bytes:
     """`content`, which is a well-formed safetensors file. Raises IntegrityError, naming `source`, if it is not."""
 
     def refuse(reason: str) -> NoReturn:
-        raise IntegrityError(f"{source} is no safetensors file: {reason}.")
+        raise IntegrityError(f"{source} is not a safetensors file: {reason}.")
 
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > len(content) - 8:
@@ -37,7 +37,7 @@ def checked_tensors(content: bytes, source: str) -> bytes:
         refuse(f"its header has {length:,} bytes; {LARGEST_HEADER:,} are the most there may be")
     header = parse_json(content[8 : 8 + length], f"The header of {source}", error=IntegrityError)
     if not isinstance(header, dict) or len(header) > MOST_TENSORS:
-        refuse(f"its header is no table of at most {MOST_TENSORS:,} tensors")
+        refuse(f"its header is not a table of at most {MOST_TENSORS:,} tensors")
     spans = []
     for name, described in header.items():
         if len(name) > _LONGEST_NAME or not isinstance(described, dict):

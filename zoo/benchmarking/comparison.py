@@ -306,8 +306,8 @@ def _shape(spec: InputSpec, side: int) -> tuple[int, int, int]:
         return (spec.channels, *spec.example)
     if spec.fixed_size and (side, side) != spec.example:
         raise UsageError(
-            f"This network takes inputs of {spec.example[1]}x{spec.example[0]} only.",
-            hint="Leave --side out.",
+            f"This network accepts only inputs of {spec.example[1]}x{spec.example[0]}.",
+            hint="Omit --side.",
         )
     if side % spec.multiple_of:
         raise UsageError(
@@ -324,7 +324,8 @@ def open_artifacts(names: Sequence[str], locate: Any) -> dict[str, Artifact]:
         shown = Path(name).name
         if shown in found:
             raise UsageError(
-                f"{shown} is named twice.", hint="Name each artifact once; engines multiply by --engine."
+                f"{shown} is named twice.",
+                hint="Name each artifact once; --engine runs all of them on each engine.",
             )
         found[shown] = locate(name)
     return found

@@ -83,7 +83,7 @@ def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]
             )
             session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})
         except Exception as error:  # onnxruntime raises a dozen unrelated types
-            raise IntegrityError(f"ONNX Runtime does not run the model on {tuple(shape)}: {error}") from error
+            raise IntegrityError(f"ONNX Runtime cannot run the model on {tuple(shape)}: {error}") from error
         events = json.loads(Path(session.end_profiling()).read_bytes())
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):

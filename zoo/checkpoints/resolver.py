@@ -96,7 +96,9 @@ def find_location(name: str) -> Location | None:
         return Location(name, _checked_pull(name, path, entry), "pulled")
     if (path := find_shipped(name)) is not None:
         return Location(name, path, "shipped")
-    raise UnknownIdError(f"The checkpoint '{name}' is not here yet.", hint=f"Fetch it:  zoo pull {name}")
+    raise UnknownIdError(
+        f"The checkpoint '{name}' has not been pulled yet.", hint=f"Pull it:  zoo pull {name}"
+    )
 
 
 def find_shipped(name: str) -> Path | None:
@@ -179,5 +181,5 @@ def _unknown(name: str) -> UnknownIdError:
     known: Collection[str] = {*checkpoints(), *(each.id for each in _pulled_unlisted())}
     return UnknownIdError(
         f"No artifact folder or checkpoint is called '{name[:100]}'{did_you_mean(name, known)}",
-        hint="See what there is:  zoo list checkpoints",
+        hint="List the checkpoints:  zoo list checkpoints",
     )

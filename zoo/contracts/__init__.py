@@ -1,4 +1,4 @@
-"""What an architecture, a technique, a dataset, an engine and a device profile are.
+"""Define what an architecture, a technique, a dataset, an engine and a device profile are.
 
 These are the contracts between zoo and every plugin, built-in or not. They import neither torch nor numpy:
 discovery and legality work without them.

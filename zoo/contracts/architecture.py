@@ -1,4 +1,4 @@
-"""What an architecture is: a named network and what one must know to compress it."""
+"""The contract of architectures: a named network, with what is needed to compress it."""
 
 # Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,22 @@ TASKS: Mapping[str, Task] = {"rgb": "raw-to-rgb", "mask": "segmentation", "logit
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network takes in.
+    """The input of a network.
 
-    kind:        "packed-raw" (amplified sensor data, one channel per colour-filter position), "rgb" or "gray".
-    channels:    channels of the network's input tensor (N, channels, H, W), float32 in [0, 1].
-    multiple_of: H and W must be multiples of this.
-    example:     (H, W) of the input tensor used for tracing and for the cost figures.
-    fixed_size:  True if only `example` is accepted.
-    mosaic:      "bayer" (2x2 cell, 4 channels), "xtrans" (6x6 cell, 9 channels) or None.
-    white_balance: True if the camera's white-balance gains are applied to the packed data.
-    mean, std:   normalisation per channel, done inside the exported graph; empty for none.
-    halo:        packed-raw: input pixels on each side of a tile that its output depends on, when tiles
-                 start at multiples of `multiple_of`; None if unknown.
-    target_level: packed-raw: mean of the green channel after amplification that the network is used to;
-                 None if unknown.
+    Attributes:
+        kind: "packed-raw" (amplified sensor data, one channel per colour-filter position), "rgb" or "gray".
+        channels: Channels of the input tensor (N, channels, H, W), float32 in [0, 1].
+        multiple_of: H and W must be multiples of this.
+        example: (H, W) of the input tensor used for tracing and for the cost figures.
+        fixed_size: Whether only `example` is accepted.
+        mosaic: "bayer" (2x2 cell, 4 channels), "xtrans" (6x6 cell, 9 channels) or None.
+        white_balance: Whether the camera's white-balance gains are applied to the packed data.
+        mean: Mean per channel, subtracted inside the exported graph; empty for none.
+        std: Standard deviation per channel, divided by inside the exported graph; empty for none.
+        halo: For packed-raw: input pixels on each side of a tile that its output depends on, if tiles start at
+            multiples of `multiple_of`; None if unknown.
+        target_level: For packed-raw: mean of the green channel after amplification that the network was trained
+            for; None if unknown.
     """
 
     kind: Literal["packed-raw", "rgb", "gray"]
@@ -51,12 +53,14 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """What a network gives.
+    """The output of a network.
 
-    kind:     "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "mask"
-              (N, channels, scale*H, scale*W), probabilities in [0, 1], the sigmoid inside the net; or "logits".
-    channels: channels (or classes) of the output.
-    scale:    output pixels per input pixel along each side; 0 for outputs that are not images.
+    Attributes:
+        kind: "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "mask"
+            (N, channels, scale*H, scale*W), probabilities in [0, 1], with the sigmoid inside the network; or
+            "logits" (N, channels).
+        channels: Channels (or classes) of the output.
+        scale: Output pixels per input pixel along each side; 0 for outputs that are not images.
     """
 
     kind: Literal["rgb", "mask", "logits"]
@@ -65,7 +69,7 @@ class OutputSpec:
 
 
 class Architecture:
-    """A named builder of an `nn.Module` plus what one must know to compress it.
+    """A named builder of an `nn.Module`, with what is needed to compress it.
 
     A subclass sets the class attributes and implements :meth:`build`. A *family* (``timm:resnet18``) sets
     ``family = True`` and is constructed with the part after the colon; it sets specs in ``__init__``.
@@ -73,9 +77,9 @@ class Architecture:
 
     contract: ClassVar[int] = CONTRACT_VERSION
     family: ClassVar[bool] = False
-    #: whether :meth:`build` gives trained weights, which it finds by itself
+    #: Whether :meth:`build` loads trained weights by itself.
     trained: bool = False
-    #: what a recipe file calls it, where that is not what the user typed
+    #: Name for recipe files, if that differs from what the user typed.
     named: str = ""
     id: str
     summary: str
@@ -88,18 +92,18 @@ class Architecture:
         self.member = member
 
     def build(self) -> "nn.Module":
-        """A freshly initialised network in float32; initialisation follows torch's global seed."""
+        """Return a freshly initialised network in float32; initialisation follows torch's global seed."""
         raise NotImplementedError
 
     def identity(self) -> str:
-        """What its networks depend on beyond its name and version, such as a digest of a file; "" for nothing.
+        """Return what its networks depend on beyond name and version, such as a digest of a file; "" for nothing.
 
         It is part of the fingerprint.
         """
         return ""
 
     def stages(self) -> Sequence[Mapping[str, Any]]:
-        """Names of the modules of each stage, outermost first: {"down": ..., "up": ...}. May be empty."""
+        """Return the names of the modules of each stage, outermost first: {"down": ..., "up": ...}; may be empty."""
         return ()
 
     def feature_blocks(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a dataset is: a stream of samples to train, calibrate and evaluate on."""
+"""The contract of datasets: streams of samples for training, calibration and evaluation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture to train or evaluate on.
+    """One image to train or evaluate on.
 
-    name, scene: for reports and for splitting; all samples of a scene fall in one split.
-    inputs:  float32 (C, H, W), as the network takes them.
-    target:  float32 (channels, scale*H, scale*W) in [0, 1], or None for unlabelled data.
+    Attributes:
+        name: Name for reports.
+        scene: What splits keep together: all samples of a scene are in one split.
+        inputs: float32 (C, H, W), the input of the network.
+        target: float32 (channels, scale*H, scale*W) in [0, 1], or None for unlabelled data.
     """
 
     name: str
@@ -36,7 +38,7 @@ Split = Literal["train", "val", "test"]
 
 
 class Dataset:
-    """A stream of samples; memory does not grow with the number of them.
+    """A stream of samples; memory does not grow with their number.
 
     Config is a frozen dataclass like a technique's (``--data 'darkroom(photos=DIR)'``).
     """
@@ -45,27 +47,31 @@ class Dataset:
     id: ClassVar[str]
     summary: ClassVar[str]
     Config: ClassVar[type]
-    #: tasks of the architectures that can use it
+    #: Tasks of the architectures that can use it.
     tasks: ClassVar[frozenset[str]]
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
 
     def scenes(self, split: Split) -> Sequence[str]:
-        """Names of the scenes of a split; deterministic, and disjoint between splits."""
+        """Return the names of the scenes of a split; deterministic, and disjoint between splits."""
         raise NotImplementedError
 
     def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
-        """An endless, reproducible stream of training crops of `size` x `size` input-tensor pixels.
+        """Yield training crops of `size` x `size` input-tensor pixels, endless and reproducible.
 
-        Crop number k depends on (seed, k) alone; `start` is the number of the first.
+        Args:
+            architecture: The network that the crops are for.
+            size: Side of a crop, in pixels of the input tensor.
+            seed: Crop number k depends only on (seed, k).
+            start: Number of the first crop.
         """
         raise NotImplementedError
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
-        """Whole frames of a split, each made when asked for; deterministic."""
+        """Yield the whole frames of a split, each made on request; deterministic."""
         raise NotImplementedError
 
     def identity(self) -> str:
-        """A string that changes when the data does; part of the recipe's fingerprint."""
+        """Return a string that changes when the data does; part of the recipe's fingerprint."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What a device profile is: what a board can do."""
+"""The contract of device profiles: what a board can do."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from zoo.contracts.limits import PLUGIN_ID, Key, Limits
 Execution = Literal["sequential", "parallel"]
 #: The numeric types that a profile may name.
 PRECISIONS = ("int4", "int8", "float16", "bfloat16", "float32")
-#: What a :class:`KernelGap` may say of a net's layers.
+#: Kinds of layers that a :class:`KernelGap` may name.
 GAP_OPERATORS = ("concat", "conv", "depthwise", "grouped", "leaky-relu", "silu", "transposed")
 
 
 @dataclass(frozen=True)
 class KernelGap:
-    """Something a board's engines do not compute, or compute slowly.
+    """Something that a board's engines do not compute, or compute slowly.
 
-    what, effect: in words, the operation and what happens. The rest is for `zoo apply --device`, each empty for any:
+    The first three attributes are for people, the others for `zoo apply --device`; an empty one matches anything.
 
-    precision:  the numeric type that is concerned.
-    operators:  kinds of layers, all of which a net must have: see :data:`GAP_OPERATORS`.
-    remedy:     a technique that avoids it, put behind a recipe's other changes of structure.
-    multiple:   counts of channels that are no multiple of it are concerned; 0 if that makes no difference.
+    Attributes:
+        what: The operation, in words.
+        effect: What happens, in words.
+        source: Who says so.
+        precision: Numeric type that is affected.
+        operators: Kinds of layers that a network must all have to be affected: see :data:`GAP_OPERATORS`.
+        remedy: Technique that avoids it, placed after a recipe's other changes of structure.
+        multiple: Numbers of channels that are not multiples of this are affected; 0 if it makes no difference.
     """
 
     what: str
@@ -38,7 +42,7 @@ class KernelGap:
 
     @property
     def readable(self) -> bool:
-        """Whether a program can tell what it concerns."""
+        """Whether a program can decide which networks it affects."""
         return bool(self.precision or self.operators or self.multiple)
 
 
@@ -48,25 +52,28 @@ _Words = Annotated[str, Limits(most=200)]
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """What a board can do; see :func:`zoo.devices.read_profile` for one from a file.
+    """What a board can do; see :func:`zoo.devices.read_profile` for reading one from a file.
 
-    memory_mb:     physical memory, all of it; a GPU that has none of its own shares it.
-    precisions:    numeric types that run fast, best first.
-    engines:       engine ids in order of preference; the first that can run here is taken.
-    processor, gpu: in words, "" for no GPU.
-    bandwidth_gbs: of the memory, in GB/s; None if unknown.
-    int8_tops:     dense int8 operations a second, in 10^12, as the maker states them; None if it computes no int8.
-    threads:       for an engine on the processor; 0 for as many as the process may use.
-    arena:         whether the engine keeps memory it took for the next run; without, it peaks lower or higher by net.
-    reserve_mb:    memory an engine with an arena sets aside in one piece, so that it does not fall apart; 0 for none.
-                   The runner, which knows what a tile takes, states it.
-    execution:     "sequential" runs a net's operators one after another, each on all threads; "parallel" runs those
-                   that do not wait for each other at once, which pays for nets of many branches.
-    power_modes:   in watts, lowest first; empty if there is one.
-    power_sensors: patterns of files that tell the power in mW, or pairs "voltage in mV * current in mA".
-    software:      versions the board stops at or comes with, by name (jetpack, tensorrt, cuda, python, glibc).
-    gaps:          what its engines do not compute well.
-    sources:       where the figures come from, by the name of the field.
+    Attributes:
+        memory_mb: All physical memory, in MiB; a GPU without memory of its own shares it.
+        precisions: Numeric types that run fast, best first.
+        engines: Engine ids in order of preference; the first one that can run here is used.
+        processor: The processor, in words.
+        gpu: The GPU, in words; "" for none.
+        bandwidth_gbs: Memory bandwidth in GB/s; None if unknown.
+        int8_tops: Dense int8 operations per second, in 10^12, as stated by the vendor; None without int8.
+        threads: Threads of an engine on the processor; 0 for as many as the process may use.
+        arena: Whether the engine keeps its memory for the next run; without it, the peak depends on the network.
+        reserve_mb: Memory in MiB that an engine with an arena reserves in one piece, which avoids fragmentation; 0
+            for none. The runner sets it, because it knows how much a tile takes.
+        execution: "sequential" runs a network's operators one after another, each on all threads; "parallel" runs
+            independent ones at once, which helps networks with many branches.
+        power_modes: In watts, lowest first; empty if there is only one.
+        power_sensors: Patterns of files that contain the power in mW, or pairs "voltage in mV * current in mA".
+        software: Versions that the board comes with or is limited to, by name (jetpack, tensorrt, cuda, python,
+            glibc).
+        gaps: What its engines do not compute well.
+        sources: Where the figures come from, by the name of the field.
     """
 
     id: _Id

@@ -1,4 +1,4 @@
-"""What an engine is: a program that executes an exported network."""
+"""The contract of engines: programs that execute an exported network."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """A loaded model: float32 (N, C, H, W) in, float32 out.
 
-    One that takes inputs up to some size only may say so by an attribute `most_side`, their longest side.
+    If inputs are limited in size, an attribute `most_side` may state their longest side.
     """
 
     def run(self, inputs: FloatArray) -> FloatArray: ...
 
 
 class Engine:
-    """What executes an artifact's model.onnx. Import the engine's package in :meth:`open`, not before."""
+    """A program that executes model.onnx. Import the engine's package in :meth:`open`, not before."""
 
     contract: ClassVar[int] = CONTRACT_VERSION
     id: ClassVar[str]
     summary: ClassVar[str]
 
     def available(self) -> str | None:
-        """None if the engine can run here, else why not, as a sentence."""
+        """Return None if the engine can run here, otherwise the reason as a sentence."""
         raise NotImplementedError
 
     def version(self) -> str:
-        """Version of the engine's package."""
+        """Return the version of the engine's package."""
         raise NotImplementedError
 
     def open(self, model: Path | bytes, *, threads: int = 0, profile: DeviceProfile | None = None) -> Session:
-        """Load a model, as `profile` says the device computes best; None for the engine's own defaults.
+        """Load a model.
 
-        threads: on the processor; 0 for what the profile says, else as many as this process may use. Never start
-        more than those: :func:`zoo.machine.processors.thread_count` gives the number. Raises ZooError.
+        Args:
+            model: The path or the bytes of an ONNX file.
+            threads: Threads on the processor; 0 for the number that the profile states, or else all that this
+                process may use. Never start more: :func:`zoo.machine.processors.thread_count` returns the number.
+            profile: What the device computes best; None for the engine's own defaults.
+
+        Raises:
+            ZooError: The model cannot be loaded.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Progress of long-running work, without a word about how it is shown."""
+"""The interface for reporting progress, independent of how it is shown."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Where long work tells of its progress. Techniques print nothing; they call this."""
+    """Receives the progress of long-running work. Techniques print nothing; they call this."""
 
     def note(self, message: str) -> None:
-        """One line worth reading."""
+        """Report one line worth reading."""
 
     def start(self, task: str, total: float | None, unit: str = "steps") -> None:
-        """A task of `total` units (None if unknown) begins; it replaces the task before. Unit "s" is seconds."""
+        """Begin a task of `total` units (None if unknown), in place of the last one. Unit "s" is seconds."""
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:
-        """The task went on by `amount`; `figures` are shown beside the bar (loss=0.031)."""
+        """Advance the task by `amount`; `figures` are shown next to the bar (loss=0.031)."""
 
     def finish(self) -> None:
-        """The task is done."""
+        """End the task."""
 
 
 class SilentReporter:

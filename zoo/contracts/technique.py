@@ -1,4 +1,4 @@
-"""What a technique is: one compression method, and what it may use."""
+"""The contract of techniques: one compression method, and what it may use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Phase(str, Enum):
-    """What a technique works on; a recipe runs structure, then training, then numerics."""
+    """What a technique changes; a recipe runs structure, then training, then numerics."""
 
     STRUCTURE = "structure"
     TRAINING = "training"
@@ -36,13 +36,16 @@ class SkippedLayer:
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One addend of the training objective.
+    """One term of the training objective.
 
-    compute: called with (inputs, outputs, targets, model) of a batch; returns a scalar tensor.
-    module:  what is trained beside the net for this term's sake, and kept with the state of an interrupted
-             training; never exported. Several terms may share one.
-    begin:   called with the net when a training of it begins, for what must be attached to it (hooks); returns
-             what takes it away again at the end. A recipe trains up to twice, the second time another net.
+    Attributes:
+        name: Name for reports.
+        weight: Factor of the term in the sum.
+        compute: Called with (inputs, outputs, targets, model) of a batch; returns a scalar tensor.
+        module: Trained in addition to the network for this term, and kept with the state of an interrupted
+            training; never exported. Several terms may share one.
+        begin: Called with the network when its training begins, to attach hooks and the like; returns a function
+            that removes them at the end. A recipe trains up to twice, the second time a different network.
     """
 
     name: str
@@ -56,10 +59,13 @@ class LossTerm:
 class Teacher:
     """A trained network to learn from, as :attr:`Context.load_teacher` returns it.
 
-    net:      in eval mode, for inputs as `input` says, normalised.
-    blocks:   names of the modules of its stages that end in a feature; may be empty.
-    sha256:   of its weights.
-    readable: whether it has layers to look at; a network that an engine runs has none.
+    Attributes:
+        net: The network in eval mode; its inputs are normalised as `input` says.
+        input: Its input.
+        output: Its output.
+        blocks: Names of the modules of its stages that end in a feature; may be empty.
+        sha256: Digest of its weights.
+        readable: Whether it has layers to look at; a network that an engine runs has none.
     """
 
     net: nn.Module
@@ -74,13 +80,17 @@ class Teacher:
 class Context:
     """What a technique may use.
 
-    example_input: one batch (1, C, H, W) in the range the network was built for.
-    calibration:   called, gives a few batches of typical inputs; None when no data is there.
-    teacher:       the network as it was before the recipe, in eval mode; None when there is none.
-    load_teacher:  called with the name of an artifact, a checkpoint or an architecture that brings trained weights,
-                   returns that network; None where there is nothing to load from. A technique that calls it
-                   declares the name in :meth:`Technique.teachers`.
-    seed:          every random choice is derived from it.
+    Attributes:
+        architecture: The architecture of the network.
+        example_input: One batch (1, C, H, W) in the range that the network was built for.
+        calibration: Returns a few batches (N, C, H, W) of typical inputs; None without data.
+        teacher: The network as it was before the recipe, in eval mode; None if there is none.
+        seed: Every random choice is derived from it.
+        report: Receives progress and notes.
+        skipped_layers: The layers that techniques did not change; see :meth:`skip_layer`.
+        load_teacher: Returns the network for the name of an artifact, a checkpoint or an architecture with trained
+            weights; None if there is nothing to load from. A technique that calls it declares the name in
+            :meth:`Technique.teachers`.
     """
 
     architecture: Architecture
@@ -116,18 +126,19 @@ _RENAMED = (("adapt", "adapt_input"), ("shrinks", "must_shrink"), ("retrains", "
 class Technique:
     """One compression method: a small class around a config dataclass.
 
-    Config:     a frozen dataclass; its fields are the recipe's options (see :mod:`zoo.options`).
-    phase:      what it works on; phases order a recipe (structure, training, numerics).
-    before:     ids of techniques it must come before, beyond what the phases already say.
-    after:      ids of techniques it must come after.
-    conflicts:  ids it can never share a recipe with.
-    repeatable: whether it may appear twice in one recipe.
-    needs_training: whether the network is trained after the rewrite; False for post-training methods.
-    must_shrink: whether the exported file must have fewer bytes or fewer multiplications afterwards; False for
-                what makes a graph easier to run without either.
+    Implement :meth:`rewrite`, :meth:`objective` or :meth:`finish` as needed, and inherit the rest. The model passed
+    in may be changed in place; return it, or its replacement.
 
-    Implement what is needed of :meth:`rewrite`, :meth:`objective`, :meth:`finish`; inherit the rest.
-    The model handed in may be changed in place and must be returned (or its replacement).
+    Attributes:
+        Config: A frozen dataclass; its fields are the recipe's options (see :mod:`zoo.options`).
+        phase: What it changes; phases order a recipe (structure, training, numerics).
+        before: Ids of techniques that it must come before, beyond what the phases imply.
+        after: Ids of techniques that it must come after.
+        conflicts: Ids that it can never share a recipe with.
+        repeatable: Whether it may appear twice in one recipe.
+        needs_training: Whether the network is trained after the rewrite; False for post-training methods.
+        must_shrink: Whether the exported file must have fewer bytes or fewer multiplications afterwards; False for
+            techniques that make a graph easier to run without either.
     """
 
     contract: ClassVar[int] = CONTRACT_VERSION
@@ -144,7 +155,7 @@ class Technique:
     must_shrink: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let what a class says under a former name hold under the present one, and the other way round."""
+        """Make attributes set under a former name available under the present one, and vice versa."""
         super().__init_subclass__(**options)
         for pair in _RENAMED:
             nearest = next(owner for owner in cls.__mro__ if not vars(owner).keys().isdisjoint(pair))
@@ -156,9 +167,12 @@ class Technique:
         self.config = self.Config() if config is None else config
 
     def identity(self) -> str:
-        """What the result depends on beyond the options, such as a digest of a file that one names; "" for nothing.
+        """Return what the result depends on beyond the options, such as a digest of a named file; "" for nothing.
 
-        It is part of the recipe's fingerprint. Raises ZooError if an option names what is not there.
+        It is part of the recipe's fingerprint.
+
+        Raises:
+            ZooError: An option names something that does not exist.
         """
         return ""
 
@@ -172,28 +186,30 @@ class Technique:
 
     @property
     def precision(self) -> str:
-        """What the net computes in afterwards, for the manifest ("int4"); "" where the file tells."""
+        """The arithmetic afterwards, for the manifest ("int4"); "" if the file shows it."""
         return ""
 
     def adapt_input(self, spec: InputSpec) -> InputSpec:
-        """What the net takes in after the rewrite: never less than `spec` asks for, but sides may have to be
-        multiples of more, and tiles may need a wider border. Asked before any work is done.
+        """Return the input of the network after the rewrite.
+
+        It may be stricter than `spec`: sides that are multiples of more, tiles with a wider border. It is called
+        before any work is done.
         """
         return spec
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """The new structure, initialised from the trained weights, never from scratch where a closed form exists."""
+        """Return the new structure, initialised from the trained weights wherever a closed form exists."""
         return model
 
     def objective(self, context: Context) -> Sequence[LossTerm]:
-        """What training must also minimise."""
+        """Return what training must also minimise."""
         return ()
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
-        """What happens after training: fold, freeze, bake scales.
+        """Return the network as it is exported, after training: fold, freeze, fix scales.
 
-        A recipe calls it on a copy of the network after each of its trainings, so more than once for one technique
-        object. It must therefore be pure: the same network must give the same result however often it is called,
+        A recipe calls this on a copy of the network after each of its trainings, so more than once for one technique
+        object. It must therefore be pure: the same network must lead to the same result however often it is called,
         and neither the technique nor the context may change.
         """
         return model

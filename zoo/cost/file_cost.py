@@ -105,14 +105,14 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     if not inputs:
-        raise IntegrityError("The ONNX model takes no input.")
+        raise IntegrityError("The ONNX model has no input.")
     dims = inputs[0].type.tensor_type.shape.dim
     wanted = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
     if len(dims) != len(input_shape) or any(
         want not in (None, given) for want, given in zip(wanted, input_shape, strict=True)
     ):
         shown = ", ".join("any" if want is None else str(want) for want in wanted)
-        raise UsageError(f"The ONNX model takes an input of ({shown}), not {tuple(input_shape)}.")
+        raise UsageError(f"The ONNX model expects an input of ({shown}), not {tuple(input_shape)}.")
     for dim, given in zip(dims, input_shape, strict=True):
         dim.dim_value = given
     _forget_weights(graph)

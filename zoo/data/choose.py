@@ -31,7 +31,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
     """
     if not text and architecture.task not in _DEFAULT:
         raise UsageError(
-            f"There is no packaged data for {architecture.task}, which {architecture.id} does.",
+            f"No data is packaged for {architecture.task}, the task of {architecture.id}.",
             hint=_REMEDY[architecture.task],
         )
     text = _with_photos(text or _DEFAULT[architecture.task], photos)
@@ -40,7 +40,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
     if architecture.task not in dataset.tasks:
         raise UsageError(
             f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "
-            f"{architecture.id} is a net for {architecture.task}.",
+            f"the task of {architecture.id} is {architecture.task}.",
             hint=f"{_REMEDY[architecture.task]}, or see:  zoo list datasets",
         )
     return text, dataset

@@ -105,8 +105,8 @@ class Darkroom(Dataset):
 def _check(architecture: Architecture) -> None:
     if architecture.input.kind != "packed-raw" or architecture.input.mosaic != "bayer":
         raise UsageError(
-            f"darkroom makes Bayer RAW files; {architecture.id} takes {architecture.input.mosaic or 'RGB'} input.",
-            hint="See which data fits:  zoo list datasets",
+            f"darkroom makes Bayer RAW files; {architecture.id} expects {architecture.input.mosaic or 'RGB'} input.",
+            hint="List the datasets:  zoo list datasets",
         )
 
 

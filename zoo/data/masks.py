@@ -83,7 +83,7 @@ class Masks(Dataset):
         for name in config.test:
             if name not in names:
                 raise UsageError(
-                    f"masks: there is no picture '{name}' to hold out{did_you_mean(name, names) or '.'}",
+                    f"masks: there is no image '{name}' to hold out{did_you_mean(name, names) or '.'}",
                     hint=f"They are called {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
                 )
         ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
@@ -119,7 +119,7 @@ class Masks(Dataset):
         pairs = self._splits["train"]
         if not pairs:
             raise InputError(
-                "masks has no pictures for training.", hint="Hold fewer out: test_share, val_share."
+                "masks has no images for training.", hint="Hold fewer out: test_share, val_share."
             )
         number = start
         while True:
@@ -136,9 +136,9 @@ class Masks(Dataset):
         output = architecture.output
         if architecture.input.kind not in ("gray", "rgb") or output.kind != "mask" or output.scale != 1:
             raise UsageError(
-                f"masks gives pictures and masks of their size; {architecture.id} takes "
-                f"{architecture.input.kind} and gives {output.kind}, {output.scale} times as large.",
-                hint="See which data fits:  zoo list datasets",
+                f"masks provides images and masks of the same size; {architecture.id} maps "
+                f"{architecture.input.kind} to {output.kind}, {output.scale} times as large.",
+                hint="List the datasets:  zoo list datasets",
             )
         image, label = self._cache.get(pair.image), self._cache.get(pair.label)
         if image.shape[:2] != label.shape[:2]:
@@ -152,17 +152,17 @@ class Masks(Dataset):
     def _target(self, label: npt.NDArray[Any], page: Page, channels: int) -> FloatArray:
         if label.ndim == 3:
             if (label != label[..., :1]).any():
-                raise InputError(f"The label picture {page} is in colour; one value a pixel is needed.")
+                raise InputError(f"The label image {page} is in colour; one value per pixel is required.")
             label = label[..., 0]
         if self.config.classes:
             if len(self.config.classes) != channels:
                 raise UsageError(
-                    f"masks: {len(self.config.classes)} classes are named, the net gives {channels} masks."
+                    f"masks: {len(self.config.classes)} classes are named, but the network outputs {channels} masks."
                 )
             return np.stack([label == value for value in self.config.classes]).astype(np.float32)
         if channels != 1:
             raise UsageError(
-                f"The net gives {channels} masks.",
+                f"The network outputs {channels} masks.",
                 hint="Name the label value of each: masks(...,classes=[1,2])",
             )
         foreground = label > label.max() / 2
@@ -175,7 +175,7 @@ def _sources(config: MasksConfig) -> tuple[Path, Path]:
         return Path(config.images).expanduser(), Path(config.labels).expanduser()
     if not config.root or config.images or config.labels:
         raise UsageError(
-            "masks needs to know where the pictures and their labels are: either root, or images and labels.",
+            "masks needs the folders of the images and their labels: either root, or images and labels.",
             hint="Say where:  --data 'masks(root=DIR)'  or  --data 'masks(images=DIR,labels=DIR)'",
         )
     root = Path(config.root).expanduser()
@@ -185,7 +185,7 @@ def _sources(config: MasksConfig) -> tuple[Path, Path]:
     ]
     if found[0] is None or found[1] is None:
         raise InputError(
-            f"{root} does not hold a folder of pictures ({', '.join(_IMAGE_FOLDERS)}) and one of labels "
+            f"{root} does not contain a folder of images ({', '.join(_IMAGE_FOLDERS)}) and one of labels "
             f"({', '.join(_LABEL_FOLDERS)}).",
             hint="Name them:  --data 'masks(images=DIR,labels=DIR)'",
         )
@@ -204,8 +204,8 @@ def _paired(images: dict[str, Page], labels: dict[str, Page], at: Path, labels_a
     if alone:
         others = f" and {len(alone) - 1} more have" if len(alone) > 1 else " has"
         raise InputError(
-            f"{alone[0]}{others} no counterpart: pictures and labels are paired by their names.",
-            hint=f"Pictures are in {at}, labels in {labels_at}; give both the same names.",
+            f"{alone[0]}{others} no counterpart: images and labels are paired by name.",
+            hint=f"Images are in {at}, labels in {labels_at}; use the same names in both.",
         )
     return [_Pair(name, page, plain[name]) for name, page in images.items()]
 

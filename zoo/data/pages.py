@@ -41,7 +41,7 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
     if source.is_file():
         return _stack(source, source.stem, indices)
     if not source.is_dir():
-        raise InputError(f"{source} does not exist; a folder of pictures or a TIFF stack is needed.")
+        raise InputError(f"{source} does not exist; a folder of images or a TIFF stack is required.")
     files = [path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     pages: dict[str, Page] = {}
     for path in sorted(files, key=lambda path: _natural(path.relative_to(source).as_posix())):
@@ -51,11 +51,11 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
         twice = pages.keys() & found.keys()
         if twice:
             name = min(twice)
-            raise InputError(f"Two pictures are called '{name}': {pages[name]} and {found[name]}.")
+            raise InputError(f"Two images are called '{name}': {pages[name]} and {found[name]}.")
         pages |= found
     if not pages:
         raise InputError(
-            f"The folder {source} holds no pictures.", hint=f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
+            f"The folder {source} contains no images.", hint=f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
         )
     return pages
 
@@ -72,7 +72,7 @@ def _stack(path: Path, name: str, indices: bool) -> dict[str, Page]:
         with Image.open(path) as image:
             count = getattr(image, "n_frames", 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be read as a picture: {error}") from error
+        raise InputError(f"{path} cannot be read as an image: {error}") from error
     if count == 1:
         return {name: Page(path, indices=indices)}
     return {f"{name}-{index:03}": Page(path, index, indices) for index in range(count)}

@@ -77,8 +77,8 @@ class Photos(Dataset):
     ) -> Sample:
         if architecture.input.kind != "rgb" or architecture.input.channels != 3:
             raise UsageError(
-                f"photos gives RGB pictures; {architecture.id} takes {architecture.input.kind} input.",
-                hint="See which data fits:  zoo list datasets",
+                f"photos provides RGB images; {architecture.id} expects {architecture.input.kind} input.",
+                hint="List the datasets:  zoo list datasets",
             )
         pixels = _random_crop(self._pictures.pixels(picture), size, rng)
         inputs = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)

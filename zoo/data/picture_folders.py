@@ -60,7 +60,7 @@ def packaged_pictures() -> list[Picture]:
 def folder_pictures(folder: Path) -> list[Picture]:
     """All photographs below `folder`, in order of their names. Raises InputError if there are none."""
     if not folder.is_dir():
-        raise InputError(f"The photograph folder {folder} does not exist or is no folder.")
+        raise InputError(f"The photograph folder {folder} does not exist or is not a folder.")
     found = [
         Picture(path.relative_to(folder).with_suffix("").as_posix(), path)
         for path in sorted(folder.rglob("*"))
@@ -68,7 +68,8 @@ def folder_pictures(folder: Path) -> list[Picture]:
     ]
     if not found:
         raise InputError(
-            f"The folder {folder} holds no photographs.", hint=f"Known suffixes: {' '.join(sorted(SUFFIXES))}"
+            f"The folder {folder} contains no photographs.",
+            hint=f"Known suffixes: {' '.join(sorted(SUFFIXES))}",
         )
     return found
 
@@ -88,7 +89,7 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
     height, width = (side - side % 2 for side in pixels.shape[:2])
     if min(height, width) < _SMALLEST:
         raise InputError(
-            f"The photograph {path} is only {width}x{height}; at least {_SMALLEST} a side is needed."
+            f"The photograph {path} is only {width}x{height}; each side must be at least {_SMALLEST}."
         )
     return pixels[:height, :width]
 
@@ -109,7 +110,7 @@ class ImageSet:
             if picture.scene in by_scene:
                 raise InputError(
                     f"Two photographs are called '{picture.scene}': {by_scene[picture.scene]} and {picture.path}.",
-                    hint="Rename one of them: scenes are told apart by name.",
+                    hint="Rename one of them: scenes are identified by name.",
                 )
             by_scene[picture.scene] = picture.path
         if not pictures:

@@ -29,7 +29,7 @@ def random_window(
         most = min(height, width) // multiple * multiple
         raise UsageError(
             f"{sample.name} with {width}x{height} pixels is smaller than a crop of {size}.",
-            hint=f"Use --crop {most}" if most else f"This network needs at least {multiple} pixels a side.",
+            hint=f"Use --crop {most}" if most else f"This network needs sides of at least {multiple} pixels.",
         )
     top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
     inputs = sample.inputs[:, top : top + size, left : left + size]

@@ -71,9 +71,7 @@ class SeeInTheDark(Dataset):
 
     def _read(self, split: Split) -> list[Pair]:
         if not self.config.root:
-            raise UsageError(
-                "sid needs to know where the data is.", hint="Say where:  --data 'sid(root=DIR)'"
-            )
+            raise UsageError("sid needs the folder of the data.", hint="Name it:  --data 'sid(root=DIR)'")
         root = Path(self.config.root).expanduser()
         listing = root / f"{self.config.camera}_{split}_list.txt"
         try:
@@ -81,7 +79,7 @@ class SeeInTheDark(Dataset):
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"The list file {listing} cannot be read: {error}",
-                hint="The folder must hold the published lists beside Sony/ and Fuji/.",
+                hint="The folder must contain the published lists next to Sony/ and Fuji/.",
             ) from error
         pairs = [
             _pair(root, line, f"{listing}:{number}") for number, line in enumerate(lines, 1) if line.strip()
@@ -89,7 +87,7 @@ class SeeInTheDark(Dataset):
         if split == "test":
             pairs = [pair for pair in pairs if pair.scene not in _MISALIGNED]
         if not pairs:
-            raise InputError(f"The list file {listing} names no pairs.")
+            raise InputError(f"The list file {listing} contains no pairs.")
         return pairs
 
     def scenes(self, split: Split) -> Sequence[str]:
@@ -126,7 +124,7 @@ def _pair(root: Path, line: str, where: str) -> Pair:
     short, long = (root / word for word in words[:2])
     for path in (short, long):
         if not path.resolve().is_relative_to(root.resolve()):
-            raise InputError(f"{where}: {path} lies outside {root}.")
+            raise InputError(f"{where}: {path} is outside {root}.")
     ratio = min(_seconds(long, where) / _seconds(short, where), _RATIO_LIMIT)
     return Pair(short, long, ratio, short.name.split("_", 1)[0])
 
@@ -144,7 +142,7 @@ def _load(pair: Pair, architecture: Architecture) -> Sample:
     frame = decode(pair.short)
     if frame.kind != architecture.input.mosaic:
         raise UsageError(
-            f"{pair.short} is from a {frame.kind} sensor; {architecture.id} takes {architecture.input.mosaic} files.",
+            f"{pair.short} is from a {frame.kind} sensor; {architecture.id} expects {architecture.input.mosaic} files.",
             hint="Use --data 'sid(root=DIR,camera=Fuji)' with unet-xtrans, camera=Sony with the others.",
         )
     packed = pack_mosaic(frame, architecture.input, pair.ratio)

@@ -30,7 +30,7 @@ def read_profile(path: Path) -> DeviceProfile:
     profile = read(DeviceProfile, table, contract=CONTRACT_VERSION, reserve_mb=0)
     bare = unsourced(profile)
     if bare:
-        table.refuse(f"gives no source for {', '.join(bare)}", "sources")
+        table.refuse(f"does not state a source for {', '.join(bare)}", "sources")
     return profile
 
 

@@ -59,12 +59,12 @@ def endpoint() -> str:
         named = False
     if not named or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise UsageError(
-            f"HF_ENDPOINT is {redact(given)!r}, which is no address of a Hub.",
-            hint=f"Unset it, or give it the form:  export HF_ENDPOINT={PUBLIC}",
+            f"HF_ENDPOINT is {redact(given)!r}, which is not the address of a Hub.",
+            hint=f"Unset it, or set it to an address:  export HF_ENDPOINT={PUBLIC}",
         )
     if "@" in parts.netloc:
         raise UsageError(
-            "HF_ENDPOINT holds a user name or password; it would go into logs and error messages.",
+            "HF_ENDPOINT holds a user name or password, which would appear in logs and error messages.",
             hint="Leave it out, and log in with:  hf auth login",
         )
     return given.rstrip("/")
@@ -83,8 +83,8 @@ def token() -> str | None:
     for source, value in _kept_tokens():
         if not all("!" <= each <= "~" for each in value):
             raise UsageError(
-                f"{source} holds no token: a token has no spaces, line breaks or other than ASCII characters.",
-                hint="Make a new one with:  hf auth login",
+                f"{source} does not hold a token: a token has no spaces, line breaks or non-ASCII characters.",
+                hint="Create a new one with:  hf auth login",
             )
         if value:
             return value

@@ -43,7 +43,7 @@ def fetch(
         files = _Files(wanted, sources, stack)
         manifest = _manifest(wanted, files.obtain(MANIFEST_NAME, report))
         if device and manifest.precision not in device.precisions:
-            report.note(f"{device.id} does not compute {manifest.precision}; it may be slow there.")
+            report.note(f"{device.id} does not support {manifest.precision}; it may be slow there.")
         names = frozenset(wanted.files) if device is None else needed_by_runner(manifest) | keep
         plain, at, commit = wanted.id.partition("@")
         report.start(f"pull {plain}{at}{commit[:8]}", sum(wanted.files[name].size for name in names), "B")
@@ -116,7 +116,7 @@ class _Sources:
             raise failures[0]
         damaged = any(isinstance(error, IntegrityError) for error in failures)
         raise (IntegrityError if damaged else NetworkError)(
-            f"None of the {len(failures)} sources of {self._wanted.id} gives {name}:\n"
+            f"None of the {len(failures)} sources of {self._wanted.id} provides {name}:\n"
             + "\n".join(f"  {error.message}" for error in failures)
         )
 

@@ -39,5 +39,7 @@ def resolve_commit(moving: MutableRevision, limits: RetryLimits, report: Reporte
         answer = parse_json(client.read(url, _LARGEST_ANSWER, token()), url, error=NetworkError)
     commit = answer.get("sha") if isinstance(answer, dict) else None
     if not isinstance(commit, str) or not re.fullmatch(COMMIT, commit):
-        raise NetworkError(f"{endpoint()} does not tell the commit of {moving.repository}@{moving.revision}.")
+        raise NetworkError(
+            f"{endpoint()} does not report the commit of {moving.repository}@{moving.revision}."
+        )
     return commit

@@ -26,7 +26,7 @@ def proxy_for(scheme: str, host: str) -> SplitResult | None:
         usable = False
     if not usable:
         raise UsageError(
-            f"The proxy {redact(named)} cannot be used: only http:// proxies are known.",
+            f"The proxy {redact(named)} cannot be used: only http:// proxies are supported.",
             hint="Set HTTPS_PROXY to one, or exempt the server with NO_PROXY.",
         )
     return parts

@@ -90,8 +90,8 @@ class HubSource(WebSource):
         if found is not None and found != self._hub.commit:
             raise IntegrityError(
                 f"{endpoint()} was asked for commit {self._hub.commit} of {self._hub.repository} "
-                f"and gives commit {ascii(found)[1:-1][:40]}.",
-                hint="Do not use what is there, and tell whoever published it.",
+                f"and returned commit {ascii(found)[1:-1][:40]}.",
+                hint="Do not use the files there, and inform their publisher.",
             )
 
 
@@ -109,6 +109,6 @@ def check_online(what: str) -> None:
     """Raise NetworkError if the user forbids connections."""
     if offline():
         raise NetworkError(
-            f"{what} is not here, and HF_HUB_OFFLINE forbids connections.",
+            f"{what} is not available locally, and HF_HUB_OFFLINE forbids connections.",
             hint="Allow them:  unset HF_HUB_OFFLINE",
         )

@@ -66,7 +66,8 @@ class RetryPolicy:
         if error.wait is not None:
             if error.wait > limits.longest_wait:
                 raise NetworkError(
-                    f"{error.message} It asks to wait for {error.wait:.0f} s.", hint="Try again later."
+                    f"{error.message} The server asks to wait for {error.wait:.0f} s.",
+                    hint="Try again later.",
                 ) from error
             wait = max(error.wait, wait if error.wait == 0 else 0)
         if self._in_a_row >= limits.attempts or self._in_all >= limits.most:

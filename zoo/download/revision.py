@@ -36,8 +36,8 @@ def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | 
     if "/" in plain:
         if not re.fullmatch(REPOSITORY, plain):
             raise UnknownIdError(
-                f"'{name[:100]}' is neither a checkpoint's id nor NAMESPACE/NAME@COMMIT of the Hub.",
-                hint="See what there is:  zoo list checkpoints",
+                f"'{name[:100]}' is neither a checkpoint id nor NAMESPACE/NAME@COMMIT of the Hub.",
+                hint="List the checkpoints:  zoo list checkpoints",
             )
         if not re.fullmatch(COMMIT, revision):
             return MutableRevision(plain, revision or "main")
@@ -47,7 +47,7 @@ def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | 
     if at and not _is_revision(entry, revision):
         raise UsageError(
             f"The registry {entry.registry} pins '{plain}' at {_revisions(entry)}, not at '{revision[:100]}'.",
-            hint=f"Pull what it pins:  zoo pull {plain}",
+            hint=f"Pull the pinned one:  zoo pull {plain}",
         )
     return entry
 
@@ -73,12 +73,12 @@ def mutable_revision_error(moving: MutableRevision, commit: str | None) -> Usage
     shown = f"{moving.repository}@{moving.revision}"
     if commit is None:
         return UsageError(
-            f"{shown} is no commit: a branch or a tag can move.",
+            f"{shown} is not a commit: a branch or a tag can move.",
             hint=f"Name the commit, in forty hexadecimal digits:  zoo pull {moving.repository}@COMMIT",
         )
     return UsageError(
-        f"{shown} is a branch or a tag, which can move; at present it is commit {commit}.",
-        hint=f"Pull that:  zoo pull {moving.repository}@{commit}",
+        f"{shown} is a branch or a tag, which can move; it currently points to commit {commit}.",
+        hint=f"Pull that commit:  zoo pull {moving.repository}@{commit}",
     )
 
 

@@ -56,7 +56,7 @@ def raise_for_mismatch(shown: str, problem: str) -> NoReturn:
     """Raise IntegrityError for a file that is "longer", "shorter" or "altered"."""
     raise IntegrityError(
         f"{shown} is not the file that is pinned (it is {problem}); nothing was installed.",
-        hint="If this happens again, do not use what is there, and tell whoever published it.",
+        hint="If this happens again, do not use the files there, and inform their publisher.",
     )
 
 
@@ -84,21 +84,21 @@ def _ask(
 def _prepare(answer: Response, partial: Partial, report: Reporter) -> None:
     """Make sure that the body of the answer is what comes next, and as long as it should be."""
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise NetworkError(f"{answer.shown}: the server sent it compressed, which was not asked for.")
+        raise NetworkError(f"{answer.shown}: the server sent it compressed, which was not requested.")
     if answer.status == 416 or (answer.status == 206 and not partial.size):
-        raise _RangeError(f"{answer.shown}: the server does not give the part that was asked for.")
+        raise _RangeError(f"{answer.shown}: the server did not return the requested part.")
     if answer.status == 206:
         given = re.fullmatch(
             r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", answer.headers.get("Content-Range", "")
         )
         if not given or int(given[1]) != partial.size:
-            raise _RangeError(f"{answer.shown}: the server gives another part than was asked for.")
+            raise _RangeError(f"{answer.shown}: the server returned a different part than requested.")
         if given[3] != "*" and int(given[3]) != partial.entry.size:
             raise_for_mismatch(answer.shown, "longer" if int(given[3]) > partial.entry.size else "shorter")
     elif answer.status == 200:
         _clear(partial, report)
     else:
-        raise NetworkError(f"{answer.shown}: the server says {answer.status}, which is no file.")
+        raise NetworkError(f"{answer.shown}: the server answered {answer.status}, not with a file.")
     length = answer.length()
     if length is not None and length != partial.missing:
         raise_for_mismatch(answer.shown, "longer" if length > partial.missing else "shorter")

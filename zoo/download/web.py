@@ -198,10 +198,10 @@ def _whole(answer: Response, most: int) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > most:
-            raise IntegrityError(f"{answer.shown} is larger than the {most:,} bytes such a file may have.")
+            raise IntegrityError(f"{answer.shown} is larger than the {most:,} bytes that are allowed.")
     expected = answer.length()
     if answer.headers.get("Content-Encoding", "identity") != "identity":
-        raise NetworkError(f"{answer.shown}: the server sent it compressed, which was not asked for.")
+        raise NetworkError(f"{answer.shown}: the server sent it compressed, which was not requested.")
     if expected is not None and size < expected:
         raise TransientError(f"{answer.shown}: the connection ended too early.")
     return b"".join(pieces)
@@ -227,7 +227,7 @@ def _following(url: str, answer: Response) -> str:
     except ValueError:
         usable = False
     if not location or not usable or len(following) > _LONGEST_URL or "@" in there.netloc:
-        raise NetworkError(f"{answer.shown} is redirected to no usable address.")
+        raise NetworkError(f"{answer.shown} is redirected to an unusable address.")
     stays = _origin(there) == _origin(here)
     if (
         there.scheme == "http"
@@ -235,7 +235,7 @@ def _following(url: str, answer: Response) -> str:
         and not (here.scheme == "http" and is_loopback(there.hostname or ""))
     ):
         raise NetworkError(
-            f"{answer.shown} is redirected to {shown_address(following)}, which is not encrypted; that is not followed."
+            f"{answer.shown} is redirected to {shown_address(following)}, which is not encrypted; not followed."
         )
     return following
 
@@ -282,10 +282,10 @@ def _failure(shown: str, error: Exception) -> NetworkError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return NetworkError(
             f"{shown}: the server's certificate is not trusted ({error.verify_message}).",
-            hint="If your network has a certificate of its own, name its file:  export SSL_CERT_FILE=FILE",
+            hint="If your network uses its own certificate, name its file:  export SSL_CERT_FILE=FILE",
         )
     if isinstance(error, (ValueError, http.client.InvalidURL)) and not isinstance(error, OSError):
-        return NetworkError(f"{shown} cannot be asked for: {redact(error)}.")
+        return NetworkError(f"{shown} cannot be requested: {redact(error)}.")
     if isinstance(error, TimeoutError):
         reason = "nothing came for too long"
     elif isinstance(error, socket.gaierror):
@@ -294,6 +294,4 @@ def _failure(shown: str, error: Exception) -> NetworkError:
         reason = "the connection ended, or what came was no HTTP"
     else:
         reason = redact(getattr(error, "strerror", None) or error).rstrip(".").lower()
-    return TransientError(
-        f"{shown}: {reason}.", hint="Check the connection; the next pull goes on where this one ended."
-    )
+    return TransientError(f"{shown}: {reason}.", hint="Check the connection; the next pull resumes this one.")

@@ -80,7 +80,7 @@ def open_session(
     runtime = _runtime()
     wanted = providers[0][0]
     if wanted not in runtime.get_available_providers():
-        raise PluginError(f"This build of ONNX Runtime has no {wanted}.", hint="See:  zoo doctor")
+        raise PluginError(f"This build of ONNX Runtime does not include {wanted}.", hint="See:  zoo doctor")
     if wanted != CPU:
         # What its libraries lack, it would tell on standard error as well.
         runtime.set_default_logger_severity(4)
@@ -97,7 +97,9 @@ def open_session(
             enable_fallback=0,
         )
     except Exception as error:  # onnxruntime raises a dozen unrelated types
-        reason = f"ONNX Runtime does not load the model{'' if wanted == CPU else f' on {wanted}'}: {_reason(error)}"
+        reason = (
+            f"ONNX Runtime cannot load the model{'' if wanted == CPU else f' on {wanted}'}: {_reason(error)}"
+        )
         raise (IntegrityError(reason) if wanted == CPU else PluginError(reason)) from error
     check_provider_used(wanted, session.get_providers())
     return OnnxRuntimeSession(session, most_side)
@@ -114,7 +116,7 @@ def optimize(data: bytes, path: Path) -> None:
     try:
         runtime.InferenceSession(data, settings, providers=[CPU], enable_fallback=0)
     except Exception as error:  # onnxruntime raises a dozen unrelated types
-        raise IntegrityError(f"ONNX Runtime does not load the model: {_reason(error)}") from error
+        raise IntegrityError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
     if not path.is_file():
         raise IntegrityError("ONNX Runtime did not write the optimized model.")
 
@@ -123,8 +125,8 @@ def check_provider_used(wanted: str, used: Sequence[str]) -> None:
     """Raise PluginError unless the provider that was wanted is among those that a session uses."""
     if wanted not in used:
         raise PluginError(
-            f"ONNX Runtime could not start {wanted} and took {', '.join(used)} instead: "
-            "its libraries of CUDA, cuDNN or TensorRT are missing, of another version, or find no GPU.",
+            f"ONNX Runtime could not start {wanted} and used {', '.join(used)} instead: "
+            "the CUDA, cuDNN or TensorRT libraries are missing, have the wrong version, or find no GPU.",
             hint="See:  zoo doctor",
         )
 
@@ -141,8 +143,8 @@ class OnnxRuntimeSession:
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
             raise IntegrityError(
-                f"The model takes {len(inputs)} inputs and gives {len(outputs)} outputs; "
-                "zoo runs one float32 input to one output."
+                f"The model has {len(inputs)} inputs and {len(outputs)} outputs; "
+                "zoo runs models with one float32 input and one output."
             )
         self._input, self._output = inputs[0], outputs[0].name
 
@@ -156,10 +158,10 @@ class OnnxRuntimeSession:
             for side, given in zip(expected, inputs.shape, strict=True)
         )
         if not fits:
-            raise InputError(f"The model takes {_shape(expected)}, not {_shape(inputs.shape)}.")
+            raise InputError(f"The model expects inputs of {_shape(expected)}, not {_shape(inputs.shape)}.")
         if self.most_side is not None and max(inputs.shape[2:]) > self.most_side:
             raise InputError(
-                f"The engine is built for inputs of up to {self.most_side} pixels a side, not "
+                f"The engine was built for inputs with sides of up to {self.most_side} pixels, not "
                 f"{_shape(inputs.shape)}.",
                 hint=f"Use smaller tiles:  --tile {self.most_side}",
             )

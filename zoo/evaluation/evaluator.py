@@ -73,8 +73,8 @@ def evaluate_artifact(
     else:
         if against is None:
             raise UsageError(
-                f"{name} gives logits; there are no labels to compare them with.",
-                hint="Name the artifact it should agree with:  zoo eval ... --against ARTIFACT",
+                f"{name} outputs logits; there are no labels to compare them with.",
+                hint="Name the artifact to compare it with:  zoo eval ... --against ARTIFACT",
             )
         reference = make_predictor(
             _open(locate_artifact(against, reporter=reporter), engine, threads), architecture

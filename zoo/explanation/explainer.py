@@ -43,7 +43,7 @@ def explain_artifact(
     tensors of the same names is measured on the same images. Raises ZooError subclasses.
     """
     if compare and against:
-        raise UsageError("Give either --compare or --against, not both.")
+        raise UsageError("--compare and --against cannot be combined: not both.")
     rules = parse_observer_rules(compare) if compare else ()
     artifact = locate_artifact(name, reporter=reporter)
     subject = QuantizedArtifact(name, artifact, pattern=pattern, rules=rules, threads=threads)
@@ -107,6 +107,6 @@ def _side_by_side(
     if not rows:
         raise UsageError(
             f"{labels[0]} and {labels[1]} have no quantized tensor of the same name.",
-            hint="Compare artifacts of one architecture whose structure was changed alike.",
+            hint="Compare artifacts of one architecture with the same changes of structure.",
         )
     return rows

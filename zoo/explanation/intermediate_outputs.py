@@ -54,7 +54,7 @@ class IntermediateOutputs:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated types
-            raise IntegrityError(f"ONNX Runtime does not load the model: {error}") from error
+            raise IntegrityError(f"ONNX Runtime cannot load the model: {error}") from error
 
     def run(self, inputs: Values) -> Iterator[tuple[str, Values]]:
         """Each recorded value for a batch (N, C, H, W), by name."""
@@ -84,7 +84,7 @@ def evaluation_inputs(
     if not count:
         height, width = architecture.input.example
         raise InputError(
-            f"{dataset.id} has no test image to measure on that {architecture.id} can take ({width}x{height} input).",
+            f"{dataset.id} has no test image that {architecture.id} accepts ({width}x{height} input).",
             hint="Add photographs with --photos DIR, or name other data with --data.",
         )
 

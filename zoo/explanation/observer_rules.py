@@ -45,7 +45,7 @@ class ObserverRule:
             share = 0.0
         if name != "percentile" or not 50 <= share <= 100:
             raise UsageError(
-                f"'{text[:40]}' is no observer: only percentile takes a value, from 50 to 100.",
+                f"'{text[:40]}' is not an observer: only percentile has a value, from 50 to 100.",
                 hint="For example:  --compare minmax,percentile=99.9",
             )
         return cls(cast(Observer, name), share)
@@ -87,7 +87,7 @@ def parse_observer_rules(text: str) -> tuple[ObserverRule, ObserverRule]:
     rules = [ObserverRule.parse(part) for part in text.split(",")]
     if len(rules) != 2 or rules[0] == rules[1]:
         raise UsageError(
-            f"--compare takes two different observers, not '{text[:60]}'.",
+            f"--compare needs two different observers, not '{text[:60]}'.",
             hint="For example:  --compare minmax,mse",
         )
     return rules[0], rules[1]

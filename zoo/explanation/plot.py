@@ -49,7 +49,7 @@ def draw_histograms(explanation: Explanation, path: Path) -> None:
 
     panels = _panels(explanation)
     if not panels:
-        raise ZooError(f"{explanation.artifact} has no tensor whose values could be drawn.")
+        raise ZooError(f"{explanation.artifact} has no tensor whose values could be plotted.")
     columns = min(_COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     picture = Image.new("RGB", (columns * _WIDTH, rows * _HEIGHT), "white")

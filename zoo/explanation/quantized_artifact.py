@@ -96,7 +96,7 @@ class QuantizedArtifact:
         if not found:
             raise UsageError(
                 f"{name} has no quantized tensors.",
-                hint=f"Make one that has:  zoo apply ptq {artifact.manifest.architecture}",
+                hint=f"Make one that does:  zoo apply ptq {artifact.manifest.architecture}",
             )
         chosen = _matching(found, pattern)
         self.passed_on = sum(rounding.passed_on for rounding in chosen)
@@ -178,6 +178,6 @@ def _matching(found: list[RoundingRule], pattern: str) -> list[RoundingRule]:
         names = [rounding.name for rounding in found]
         raise UsageError(
             f"No quantized tensor is called '{pattern[:60]}'{did_you_mean(pattern, names) or '.'}",
-            hint="All of them:  zoo explain ARTIFACT",
+            hint="List them:  zoo explain ARTIFACT",
         )
     return chosen

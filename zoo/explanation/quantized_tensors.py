@@ -259,7 +259,7 @@ class _Reader:
         bits = int("".join(c for c in name if c.isdigit()) or 0)
         if not name.startswith(("INT", "UINT")) or bits > 16:
             raise IntegrityError(
-                f"The model quantizes to {name.lower()}, which is no integer type of few bits."
+                f"The model quantizes to {name.lower()}, which is not an integer type of few bits."
             )
         return (0, 2**bits - 1) if name.startswith("UINT") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 

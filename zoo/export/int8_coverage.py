@@ -54,7 +54,7 @@ def int8_report(data: bytes) -> Int8Report:
                 providers=["CPUExecutionProvider"],
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated types
-            raise IntegrityError(f"ONNX Runtime does not load the file: {error}") from error
+            raise IntegrityError(f"ONNX Runtime cannot load the file: {error}") from error
         graph = onnx.load(path).graph
     integer: list[str] = []
     floating: list[str] = []

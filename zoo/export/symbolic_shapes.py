@@ -30,5 +30,5 @@ def _check(name: str, module: nn.Module, given: Any, result: Any) -> None:
             if operations > _MOST:
                 kind = f"'{name.removeprefix('net.')}', {type(module).__name__},"
                 raise SymbolicShapeTooComplex(
-                    f"what {kind} gives has a size that takes {operations} operations to tell"
+                    f"the size of the output of {kind} takes {operations} operations to derive"
                 )

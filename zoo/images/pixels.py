@@ -33,7 +33,7 @@ def open_image(path: Path) -> Iterator[Pillow.Image]:
 
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {what}; an image (PNG, TIFF, JPEG, ...) is needed.")
+        raise InputError(f"{path} {what}; an image (PNG, TIFF, JPEG, ...) is required.")
     try:
         with Image.open(path) as image:
             yield image
@@ -84,7 +84,7 @@ def as_input(pixels: npt.NDArray[Any], spec: InputSpec, name: object) -> FloatAr
         scaled /= np.float32(np.iinfo(pixels.dtype).max)
     elif not (np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1):
         raise InputError(
-            f"{name} holds {pixels.dtype} values beyond 0 to 1; those of 8 or 16 bits are taken as they are."
+            f"{name} holds {pixels.dtype} values outside 0 to 1; only 8-bit and 16-bit values are scaled automatically."
         )
     if spec.kind == "gray":
         gray = scaled if scaled.ndim == 2 else scaled @ np.array(_LUMA, dtype=np.float32)

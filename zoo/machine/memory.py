@@ -61,7 +61,7 @@ def parse_size(text: str) -> int:
     unit = (match[2].upper() or "B") if match else ""
     unit = unit if unit.endswith("B") else unit + "B"
     if match is None or unit not in _UNITS or float(match[1]) <= 0:
-        raise UsageError(f"'{text}' is no size of memory.", hint="Write it as in 512MB or 1.5GiB.")
+        raise UsageError(f"'{text}' is not a memory size.", hint="Write it as in 512MB or 1.5GiB.")
     return round(float(match[1]) * _UNITS[unit])
 
 

@@ -79,17 +79,17 @@ def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | 
     _check_graph(graph, graph.opset, {})
     constants = {tensor.name for tensor in graph.initializers}
     inputs = [value for value in graph.inputs if value.name not in constants]
-    for found, verb in ((inputs, "takes"), (graph.results, "gives")):
+    for found, what in ((inputs, "inputs"), (graph.results, "outputs")):
         if len(found) != 1:
             raise IntegrityError(
-                f"The model file {verb} {len(found)} tensors; zoo's files take one and give one."
+                f"The model file has {len(found)} {what}; zoo's files have one input and one output."
             )
     if takes is not None:
         sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
-        _check_value(inputs[0], "takes", [None, takes.channels, *sides])
+        _check_value(inputs[0], "input", [None, takes.channels, *sides])
     if gives is not None:
         sides = [] if gives.kind == "logits" else [None, None]
-        _check_value(graph.results[0], "gives", [None, gives.channels, *sides])
+        _check_value(graph.results[0], "output", [None, gives.channels, *sides])
 
 
 def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
@@ -110,7 +110,7 @@ def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
             constants[node.outputs[0]] = node.tensors[0]
         if node.graphs and node.operator != "If":
             raise IntegrityError(
-                f"The model file has a graph inside {node.operator[:60]!a}, where none belongs."
+                f"The model file has a graph inside {node.operator[:60]!a}, where none is allowed."
             )
         for inner in node.graphs:
             _check_graph(inner, opset, constants)
@@ -140,12 +140,10 @@ def _check_tensor(tensor: Tensor) -> None:
         # Of small integers each listed number holds a byte.
         fits = tensor.listed == (stored if bits < 8 else count)
     if not fits:
-        raise IntegrityError(
-            f"The model file is damaged: {name} does not hold the data that its shape asks for."
-        )
+        raise IntegrityError(f"The model file is damaged: the data of {name} does not match its shape.")
 
 
-def _check_value(value: ValueInfo, verb: str, expected: list[int | None]) -> None:
+def _check_value(value: ValueInfo, what: str, expected: list[int | None]) -> None:
     """A float32 tensor of as many axes as expected; sides that both state must agree."""
     dims = value.dims
     fits = value.kind == FLOAT and dims is not None and len(dims) == len(expected)
@@ -155,7 +153,7 @@ def _check_value(value: ValueInfo, verb: str, expected: list[int | None]) -> Non
         )
     if not fits:
         raise IntegrityError(
-            f"The model file {verb} {_shape(dims)} (type {value.kind}), "
+            f"The {what} of the model file is {_shape(dims)} (type {value.kind}), "
             f"not the float32 {_shape(expected)} that the manifest states."
         )
 

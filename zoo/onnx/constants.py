@@ -98,7 +98,7 @@ class Constants:
         content = self._data[tensor.content.begin : tensor.content.end]
         if len(content) != prod(tensor.dims) * np.dtype(kind).itemsize:
             raise IntegrityError(
-                f"The model file is damaged: '{tensor.name[:60]}' has not the size that it states."
+                f"The model file is damaged: '{tensor.name[:60]}' does not have the size that it states."
             )
         return np.frombuffer(content, kind).reshape(tensor.dims)
 
@@ -118,7 +118,7 @@ def _result(node: Node, inputs: list[Any]) -> Any:
         return first.astype(_TYPES[node.attributes["to"]])  # type: ignore[index]
     if node.operator == "Gather":
         if first.ndim != 1 or others[0].size > _MOST:
-            raise ValueError("it is no table")
+            raise ValueError("it is not a table")
         return first[others[0]]
     if node.operator == "Reshape":
         sides = [first.shape[axis] if side == 0 else side for axis, side in enumerate(others[0].tolist())]
@@ -128,6 +128,6 @@ def _result(node: Node, inputs: list[Any]) -> Any:
     cut = [slice(None)] * first.ndim
     for axis, start, end, step in zip(axes, others[0].tolist(), others[1].tolist(), steps, strict=True):
         if step != 1 or start < 0:
-            raise ValueError("it takes what no packing needs")
+            raise ValueError("it needs something that no packing uses")
         cut[axis] = slice(start, end)
     return first[tuple(cut)]

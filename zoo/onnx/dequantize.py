@@ -192,7 +192,7 @@ class _Floating:
         levels = self._levels(node.inputs[0], node.inputs[2] if len(node.inputs) > 2 else "", node)
         scale = self._constants.value(node.inputs[1])
         if scale is None:
-            raise IntegrityError("The model file is refused: a weight's scale is no constant.")
+            raise IntegrityError("The model file is refused: a weight's scale is not a constant.")
         return _product(levels, self._along(scale, levels.ndim, node))
 
     def _levels(self, weight: str, zero_point: str, node: Node | None = None) -> npt.NDArray[np.float32]:
@@ -202,7 +202,7 @@ class _Floating:
         levels = self._constants.value(weight)
         zero = self._constants.value(zero_point) if zero_point else np.zeros((), np.int8)
         if levels is None or zero is None:
-            raise IntegrityError("The model file is refused: a weight or its zero point is no constant.")
+            raise IntegrityError("The model file is refused: a weight or its zero point is not a constant.")
         if node is not None:
             zero = self._along(zero, levels.ndim, node)
         return _product(levels, np.ones((), np.float32)) - zero.astype(np.float32)

@@ -146,7 +146,9 @@ def read_model(data: bytes) -> Graph:
         elif part.key == fields.MODEL_VERSION:
             version = reader.value(part)
         elif part.key in (fields.MODEL_FUNCTIONS, fields.MODEL_TRAINING):
-            raise IntegrityError("The model file defines functions or training steps; zoo's files have none.")
+            raise IntegrityError(
+                "The model file defines functions or training steps, which zoo does not support."
+            )
     if graph is None:
         raise IntegrityError("The model file is damaged: it holds no graph.")
     graph.opset, graph.version = opset, version
@@ -190,7 +192,7 @@ def _read_graph(reader: Reader, place: Field, depth: int) -> Graph:
 
 
 def _sparse() -> IntegrityError:
-    return IntegrityError("The model file holds sparse tensors; zoo's files have none.")
+    return IntegrityError("The model file contains sparse tensors, which zoo does not support.")
 
 
 def _read_node(reader: Reader, place: Field, depth: int) -> Node:
@@ -244,9 +246,11 @@ def _read_tensor(reader: Reader, place: Field) -> Tensor:
         if part.key == fields.TENSOR_EXTERNAL or (
             part.key == fields.TENSOR_LOCATION and reader.value(part) != 0
         ):
-            raise IntegrityError("The model file keeps data in other files, which zoo does not load.")
+            raise IntegrityError("The model file refers to external data, which zoo does not load.")
         if part.key in (fields.TENSOR_SEGMENT, fields.TENSOR_STRING):
-            raise IntegrityError("The model file holds a tensor in pieces or of text; zoo's files have none.")
+            raise IntegrityError(
+                "The model file contains a segmented or a text tensor, which zoo does not support."
+            )
         if part.key == fields.TENSOR_NAME:
             tensor.name = reader.text(part)
         elif part.key == fields.TENSOR_TYPE:

@@ -49,13 +49,13 @@ _INTRODUCED = {
 #: as the main graph is.
 _REFUSED = {
     "it can compute for ever": "Loop Scan SequenceMap",
-    "its result is another one each time": """
+    "its result differs each time": """
         Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike
         """,
-    "it decodes pictures or text, which is no part of a network": """
+    "it decodes images or text, which is not part of a network": """
         ImageDecoder RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer
         """,
-    "it gives something else than tensors": "Optional OptionalGetElement OptionalHasElement",
+    "it returns something other than tensors": "Optional OptionalGetElement OptionalHasElement",
     "it was replaced long ago": "Scatter Upsample",
 }
 _SINCE = {name: opset for opset, names in _INTRODUCED.items() for name in names.split()}

@@ -46,7 +46,7 @@ def as_int8(data: bytes, tensor: Tensor) -> bytes:
     place, count = tensor.content, prod(tensor.dims)
     if place is None or place.end - place.begin != (count + 1) // 2:
         raise IntegrityError(
-            f"The model file is damaged: '{tensor.name[:60]}' has not the size that it states."
+            f"The model file is damaged: '{tensor.name[:60]}' does not have the size that it states."
         )
     packed = np.frombuffer(data[place.begin : place.end], np.uint8)
     # The first number of a pair is in the lower half of the byte; shifting left and back extends the sign.

@@ -135,7 +135,7 @@ class Reader:
 
 
 def _malformed(at: int) -> IntegrityError:
-    return IntegrityError(f"The model file is damaged: it is not well formed at byte {at}.")
+    return IntegrityError(f"The model file is damaged: it is malformed at byte {at}.")
 
 
 def encode_varint(value: int) -> bytes:

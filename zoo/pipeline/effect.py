@@ -69,14 +69,14 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
         return
     if torch.equal(before.outputs, after.outputs) and before.nonzero == after.nonzero:
         raise NoEffectError(
-            f"{name} changed nothing: same layers, same numbers, same output.",
+            f"{name} changed nothing: layers, weights and output are the same.",
             hint=f"Leave it out, or see what it needs:  zoo info {name}",
         )
     if after.nonzero < before.nonzero:
         raise NoEffectError(
-            f"{name} only wrote zeros: {before.nonzero - after.nonzero:,} weights are zero now, yet the file would be "
+            f"{name} only wrote zeros: {before.nonzero - after.nonzero:,} weights are now zero, but the file would be "
             "as large and the engine as slow as before.",
-            hint="A pruning technique has to remove channels or blocks, not mask them.",
+            hint="A pruning technique must remove channels or blocks, not mask them.",
         )
 
 
@@ -107,6 +107,6 @@ def check_smaller(techniques: Iterable[Technique], first: Measured, last: Measur
     promised = [each.id for each in techniques if each.must_shrink and each.phase is not Phase.TRAINING]
     if promised and last.file_bytes >= first.file_bytes and last.macs >= first.macs:
         raise NoEffectError(
-            f"{'+'.join(promised)} bought nothing: the exported file has {last.file_bytes:,} bytes and {last.macs:,} "
+            f"{'+'.join(promised)} saved nothing: the exported file has {last.file_bytes:,} bytes and {last.macs:,} "
             f"MACs, the original {first.file_bytes:,} and {first.macs:,}."
         )

@@ -62,7 +62,7 @@ def trial_export(
         except ExportError:
             continue
         reporter.note(
-            f"The file takes {_sizes(architecture.input)} alone; for any size it cannot be exported: "
+            f"The exported file accepts only {_sizes(architecture.input)}; exporting for arbitrary sizes failed: "
             f"{refused.reason[:200]}"
         )
         return architecture, exported

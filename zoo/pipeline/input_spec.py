@@ -40,12 +40,12 @@ def choose_crop(architecture: Architecture, wanted: int) -> int:
     if architecture.input.fixed_size:
         if height != width:
             raise UsageError(
-                f"{architecture.id} takes {width}x{height} input; only square crops can be trained on."
+                f"{architecture.id} expects {width}x{height} input, but training uses square crops."
             )
         if wanted not in (0, height):
             raise UsageError(
-                f"{architecture.id} takes {width}x{height} input, so crops of {wanted} cannot be trained on.",
-                hint="Leave --crop out.",
+                f"{architecture.id} takes {width}x{height} input, so the crop size cannot be {wanted}.",
+                hint="Omit --crop.",
             )
         return height
     crop = wanted or min(_CROP, height, width)

@@ -189,5 +189,5 @@ def _named(technique: Technique) -> Iterator[None]:
     except Exception as error:
         raise PluginError(
             f"{technique.id} failed on this net: {type(error).__name__}: {error}",
-            hint="This is a mistake in the technique; report it to its author with the net's name.",
+            hint="This is a bug in the technique; report it to its author with the network's name.",
         ) from error

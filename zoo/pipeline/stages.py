@@ -60,7 +60,7 @@ def share_budgets(given: Sequence[Budget], stages: Sequence[TrainingStage]) -> t
     if trainings and len(given) != 1:
         raise UsageError(
             f"This recipe trains {trainings} times, but {len(given)} budgets were given.",
-            hint="Give one number for all of it, or one for each training.",
+            hint="Use one number for everything, or one for each training.",
         )
     return tuple(given[0].share(share) for share in _SHARES[trainings])
 

@@ -44,7 +44,7 @@ def _check_contract_version(plugin: Plugin, loaded: Any) -> None:
         stated = None if owner in _CONTRACTS else stated
     if stated is None:
         raise ContractVersionError(
-            f"{plugin.label} does not say which contract version it was written for; "
+            f"{plugin.label} does not state the contract version it was written for; "
             f"this zoo has version {CONTRACT_VERSION}.",
             hint=f"Its author must add the class attribute:  contract = {CONTRACT_VERSION}",
         )
@@ -52,7 +52,7 @@ def _check_contract_version(plugin: Plugin, loaded: Any) -> None:
         raise ContractVersionError(
             f"{plugin.label} was written for contract version {stated}; "
             f"this zoo has version {CONTRACT_VERSION}.",
-            hint=f"Install a version of {plugin.distribution} that fits, or another version of zoo.",
+            hint=f"Install a version of {plugin.distribution} that matches, or another version of zoo.",
         )
 
 

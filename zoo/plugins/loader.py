@@ -77,7 +77,9 @@ def architecture(name: str, *, own_files: bool = False) -> Architecture:
     plugin, member = resolve_architecture(name)
     cls = load_plugin(plugin)
     if member is not None and not cls.family:
-        raise UsageError(f"'{plugin.id}' is one architecture, not a family: write it without ':{member}'.")
+        raise UsageError(
+            f"'{plugin.id}' is a single architecture, not a family: write it without ':{member}'."
+        )
     if member is None and cls.family:
         raise UsageError(f"'{plugin.id}' is a family of architectures: write {plugin.id}:NAME.")
     built: Architecture = guarded(plugin, lambda: cls(member) if cls.family else cls())

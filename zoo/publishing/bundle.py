@@ -113,6 +113,6 @@ def _check_for_tokens(artifact: Artifact, file: UploadFile) -> None:
     content = file.source if isinstance(file.source, bytes) else artifact.read(file.name)
     if contains_token(content.decode("utf-8", "replace")):
         raise UsageError(
-            f"{file.name} of {artifact.path} holds a token of the Hub, which would become public.",
-            hint="Make the artifact again without it, and the token invalid: it is in your files.",
+            f"{file.name} of {artifact.path} contains a Hub token, which would become public.",
+            hint="Revoke the token, and make the artifact again without it.",
         )

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 #: Seconds without a byte from the Hub after which a request is given up.
 PATIENCE = 60.0
 _LONGEST_REASON = 500
-_AGAIN = "Run the same command again; it goes on where this one ended."
-_NO_UPLOADS = "Does HF_ENDPOINT name a Hub that takes uploads? Mirrors do not."
+_AGAIN = "Run the same command again to resume it."
+_NO_UPLOADS = "Does HF_ENDPOINT name a Hub that accepts uploads? Mirrors do not."
 _REFUSED = {404: _NO_UPLOADS, 405: _NO_UPLOADS}
 _LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "hf_xet")
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -58,7 +58,7 @@ def open_client(report: Reporter) -> Iterator[HfApi]:
         token = endpoint.token() or _exchanged_token()
         if token is None:
             raise UsageError(
-                "Publishing needs a token with write access, and there is none.",
+                "Publishing needs a token with write access, but none was found.",
                 hint="Log in with:  hf auth login",
             )
         with _patience(get_session()):
@@ -87,16 +87,16 @@ def error_for(error: Exception, doing: str) -> ZooError:
         if status is None and isinstance(each, OSError) and each.errno in _DISK:
             return OutputError(
                 f"{doing[0].upper()}{doing[1:]} failed in {cache_dir()}: {reason_of(each)}.",
-                hint="Free some space, or name another place:  export ZOO_CACHE=DIR",
+                hint="Free some space, or choose another folder:  export ZOO_CACHE=DIR",
             )
     if status == 401:
         return NetworkError(
-            f"{address} does not accept the token ({doing}): {reason}", hint="Log in anew:  hf auth login"
+            f"{address} does not accept the token ({doing}): {reason}", hint="Log in again:  hf auth login"
         )
     if status == 403:
         return NetworkError(
             f"{address} refuses {doing}: {reason}",
-            hint="See who you are with:  hf auth whoami   A token that may write is made by:  hf auth login",
+            hint="Check your account with:  hf auth whoami   Log in with a token that has write access:  hf auth login",
         )
     if status is not None:
         hint = _AGAIN if status >= 500 or status in (408, 429) else _REFUSED.get(status)

@@ -47,24 +47,27 @@ class PublishRequest:
         for repository in (self.repository, *filter(None, [self.base_model]), *(self.datasets or ())):
             if not _names_a_repository(repository):
                 raise UsageError(
-                    f"{redact(ascii(repository)[:120])} is no repository of the Hub.",
+                    f"{redact(ascii(repository)[:120])} is not a repository of the Hub.",
                     hint="Its form is NAMESPACE/NAME, such as your-name/lighter-unet-int8",
                 )
         if self.tag and not re.fullmatch(TAG, self.tag):
             raise UsageError(
-                f"{ascii(self.tag)[:120]} is no name for a revision.", hint="Such as:  --revision-tag v1"
+                f"{ascii(self.tag)[:120]} is not a valid name for a revision.",
+                hint="For example:  --revision-tag v1",
             )
         if re.fullmatch(r"[0-9a-f]{40}|main", self.tag):
-            raise UsageError(f"The tag {self.tag} would be taken for a commit or a branch; choose another.")
+            raise UsageError(
+                f"The tag {self.tag} could be mistaken for a commit or a branch; choose another."
+            )
         if not re.fullmatch(ID, self.id):
             raise UsageError(
-                f"{ascii(self.id)[:120]} is no id for registry.toml.",
+                f"{ascii(self.id)[:120]} is not a valid id for registry.toml.",
                 hint="Choose one of a-z, 0-9 and hyphens:  --id NAME",
             )
         if self.license and not re.fullmatch(_LICENSE, self.license):
             raise UsageError(
-                f"{ascii(self.license)[:120]} is no license as the Hub names them.",
-                hint="Such as apache-2.0 or mit; see https://huggingface.co/docs/hub/repositories-licenses",
+                f"{ascii(self.license)[:120]} is not a license identifier of the Hub.",
+                hint="For example apache-2.0 or mit; see https://huggingface.co/docs/hub/repositories-licenses",
             )
         for what, text in (("commit message", self.message), ("summary", self.summary)):
             if not text.isprintable() or len(text) > _LONGEST_MESSAGE:

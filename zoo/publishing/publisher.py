@@ -137,12 +137,12 @@ def _publish(
 def _check_repository(request: PublishRequest, remote: RemoteRepository) -> None:
     if remote.foreign:
         raise UsageError(
-            f"{request.repository} holds something that is no artifact; nothing was published over it.",
+            f"{request.repository} holds something other than an artifact; it was not replaced.",
             hint="Name another repository, or a new one.",
         )
     if request.private and not remote.private:
         raise UsageError(
-            f"{request.repository} is public already; --private is for new repositories.",
+            f"{request.repository} is already public; --private is for new repositories.",
             hint="Name a new one, or change its visibility on its settings page first.",
         )
 
@@ -153,7 +153,7 @@ def _tagged(api: HfApi, request: PublishRequest, bundle: Bundle) -> RemoteReposi
     remote = read_repository(api, request.repository, commit) if commit else None
     if remote is not None and remote.changes(bundle):
         raise UsageError(
-            f"The tag {request.tag} of {request.repository} names another version ({remote.commit[:12]}); "
+            f"The tag {request.tag} of {request.repository} already names another version ({remote.commit[:12]}); "
             "tags are not moved.",
             hint="Choose another:  --revision-tag NAME",
         )
@@ -166,7 +166,7 @@ def _create(api: HfApi, request: PublishRequest) -> RemoteRepository:
     remote = read_repository(api, request.repository)
     if remote is None:
         raise NetworkError(
-            f"{api.endpoint} created {request.repository}, and now says that it is not there.",
+            f"{api.endpoint} created {request.repository}, but now says that it does not exist.",
             hint="Run the same command again.",
         )
     _check_repository(request, remote)  # it may have appeared meanwhile, with something in it
@@ -205,8 +205,8 @@ def _commit_after_all(api: HfApi, repository: str, bundle: Bundle, error: Except
     """The commit, if it was made and only the answer was lost. Raises NetworkError if it was not."""
     if status_of(error) == 412:
         raise NetworkError(
-            f"Somebody else committed to {repository} meanwhile; nothing of yours was committed.",
-            hint="Look at what they did, then run the same command again.",
+            f"Somebody else committed to {repository} in the meantime; nothing of yours was committed.",
+            hint="Review that commit, then run the same command again.",
         ) from None
     with contextlib.suppress(NetworkError):
         found = read_repository(api, repository)
@@ -224,7 +224,7 @@ def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
         known = read_tag(api, repository, name)
     if known != commit:
         raise UsageError(
-            f"{repository} holds your files at {commit}, but the tag {name} was set to something else meanwhile.",
+            f"{repository} holds your files at {commit}, but the tag {name} was set to something else in the meantime.",
             hint="Choose another:  --revision-tag NAME",
         )
 

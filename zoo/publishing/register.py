@@ -88,8 +88,8 @@ def register(path: Path, identifier: str, entry: str) -> Checkpoint:
         wanted = parse_registry(f"format = {FORMAT}\n{entry}".encode(), str(path))
         if after != {**before, **wanted} or list(after) != list({**before, **wanted}):
             raise UsageError(
-                f"{path} is written in a way that cannot be edited without losing something.",
-                hint=f"Put this entry into it:\n\n{entry}",
+                f"{path} cannot be edited without losing something.",
+                hint=f"Add this entry to it:\n\n{entry}",
             )
         if new != content or not path.exists():
             write_bytes_atomic(path, new)

@@ -174,7 +174,7 @@ def read_back(
                 break
         if not right:
             raise IntegrityError(
-                f"{name} of {repository} at {commit} comes back from the Hub with other content than was published.",
+                f"{name} of {repository} at {commit} was read back with different content than was published.",
                 hint="Run the same command again; nothing was tagged or registered.",
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -201,5 +201,5 @@ def _download(api: HfApi, repository: str, name: str, commit: str, folder: Path)
             ) from None
     path = Path(found)
     if path.is_symlink() or not path.is_file():
-        raise NetworkError(f"{name} of {repository} cannot be read back: the client gave no file.")
+        raise NetworkError(f"{name} of {repository} cannot be read back: the client returned no file.")
     return path

@@ -206,7 +206,7 @@ def _report(module: fx.GraphModule, plan: _Plan, skip_layer: SkipLayer) -> None:
     for node in module.graph.nodes:
         name = str(node.target) if node.op == "call_module" else node.name
         if node in plan.last:
-            skip_layer(name, "gives the network's output, which is not rounded to 8 bits")
+            skip_layer(name, "produces the network's output, which is not rounded to 8 bits")
         elif (
             plan.kinds.get(node) is OperatorRole.FLOAT
             and node not in plan.tail

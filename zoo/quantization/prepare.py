@@ -149,7 +149,7 @@ def calibration_batches(context: Context, technique: str, what: str = "ranges") 
     """Return the batches to set `what` from, (N, C, H, W) each; without data, the example input, with a note."""
     if context.calibration is not None:
         return list(context.calibration())
-    context.report.note(f"{technique}: no calibration data, the {what} come from the one example input")
+    context.report.note(f"{technique}: no calibration data; the {what} come from the one example input")
     return [context.example_input]
 
 
@@ -188,7 +188,7 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
             quantizer.stop_observing()
         module.train(was_training)
     if not count:
-        raise ZooError("There is no calibration batch to set the ranges of the activations from.")
+        raise ZooError("There are no calibration batches to set the ranges of the activations from.")
     return count
 
 

@@ -35,8 +35,8 @@ LARGEST_GAIN = 64.0
 FLIPS = (0, 3, 5, 6)
 #: What LibRaw and the decoders in it print of data they could not read, and then pass over.
 _DAMAGE = re.compile(r"unexpected end of file|data corrupted|corrupt JPEG|decoder error", re.IGNORECASE)
-_NEED = "Give the camera's own file (.dng .arw .nef .cr2 .cr3 .raf ...)."
-_NEED_MOSAIC = "Give a file with the sensor's mosaic: one value a pixel, red, green or blue."
+_NEED = "Use the camera's original file (.dng .arw .nef .cr2 .cr3 .raf ...)."
+_NEED_MOSAIC = "Use a file with the sensor's mosaic: one value per pixel, red, green or blue."
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,11 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (rawpy.LibRawFileUnsupportedError, rawpy.NotSupportedError) as error:
-        raise InputError(f"{name} is no RAW file that LibRaw knows.", hint=_NEED) from error
+        raise InputError(f"{name} is not a RAW file that LibRaw recognises.", hint=_NEED) from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError) as error:
         raise InputError(f"{name} is truncated or damaged ({_shown(error)}).", hint=DAMAGED) from error
     except no_memory as error:
-        raise InputError(f"{name} claims more pixels than there is memory for.", hint=DAMAGED) from error
+        raise InputError(f"{name} claims more pixels than fit in memory.", hint=DAMAGED) from error
     except (rawpy.LibRawError, OSError, ValueError, NotImplementedError) as error:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=DAMAGED) from error
 
@@ -191,7 +191,7 @@ def _pattern(raw: Any, name: str) -> npt.NDArray[np.int64]:
 
     if raw.raw_type != rawpy.RawType.Flat:
         raise InputError(
-            f"{name} holds several colours a pixel (a linear DNG, an sRAW, or a three-layer sensor).",
+            f"{name} holds several colours per pixel (a linear DNG, an sRAW, or a three-layer sensor).",
             hint=_NEED_MOSAIC,
         )
     if raw.raw_pattern is None:

@@ -96,9 +96,9 @@ class Packer:
         layout = _LAYOUTS[mosaic_kind]
         if frame.kind != mosaic_kind:
             raise InputError(
-                f"This network takes {layout.name} RAW files; the file is from "
+                f"This network expects {layout.name} RAW files; the file is from "
                 f"{'a' if frame.kind == 'bayer' else 'an'} {_LAYOUTS[frame.kind].name} sensor.",
-                hint="See which checkpoints there are, and for which sensors:  zoo list checkpoints",
+                hint="List the checkpoints, and their sensors:  zoo list checkpoints",
             )
         self._layout, self._mosaic, self._period = layout, frame.mosaic, len(layout.cell)
         self._side = 1 if len(layout.channels[0]) == 1 else 2
@@ -198,7 +198,7 @@ def _phase(frame: RawFrame, layout: _Layout) -> tuple[int, int]:
             if np.array_equal(np.roll(cell, (-top, -left), (0, 1)), pattern):
                 return top, left
     raise InputError(
-        f"The {layout.name} colour-filter pattern {frame.pattern.tolist()} is of an unknown order.",
+        f"The {layout.name} colour-filter pattern {frame.pattern.tolist()} has an unknown order.",
         hint="Report it with the camera's name; a sample file helps.",
     )
 

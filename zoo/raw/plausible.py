@@ -58,14 +58,14 @@ def check_picture(
     missing = _empty_blocks(mosaic) if min(black) > 0 else 0.0
     if missing > 0.001:
         raise InputError(
-            f"{name} is truncated or damaged: {math.ceil(missing * 100)} % of its picture is empty.",
+            f"{name} is truncated or damaged: {math.ceil(missing * 100)} % of its image is empty.",
             hint=DAMAGED,
         )
     if _ends_in_noise(mosaic, len(pattern), max(white) - min(black)):
-        raise InputError(f"{name} is damaged: its pixels are noise, not a picture.", hint=DAMAGED)
+        raise InputError(f"{name} is damaged: its pixels are noise, not an image.", hint=DAMAGED)
     if _end_repeats(mosaic):
         raise InputError(
-            f"{name} is truncated or damaged: the end of its picture only repeats what is above.",
+            f"{name} is truncated or damaged: the end of its image only repeats what is above.",
             hint=DAMAGED,
         )
     if len(pattern) == 2 and _greens_lie_elsewhere(mosaic, pattern, black, white):

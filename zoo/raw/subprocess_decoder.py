@@ -43,7 +43,7 @@ _LARGEST_ANSWER = 1 << 16
 _LARGEST_TEXT = 10_000
 _LARGEST_SIDE = 1 << 16
 _TOO_LONG = "kept the RAW decoder busy for more than"
-_ADVICE = "It is damaged, or made to do harm. If other programs open it, report it with the camera's name."
+_ADVICE = "It is damaged or malicious. If other programs open it, report it with the camera's name."
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class SubprocessDecoder:
                 self._end(_GRACE_SECONDS)
                 errors.seek(0)
                 said = errors.read(_LARGEST_ANSWER).decode(errors="replace").strip() or str(error)
-                raise ZooError(f"The RAW decoder does not start: {said.splitlines()[-1][:300]}") from error
+                raise ZooError(f"The RAW decoder did not start: {said.splitlines()[-1][:300]}") from error
         return self._channel
 
     def _end(self, grace: float = 0.0) -> int:

@@ -47,5 +47,5 @@ def fingerprint(
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"These training settings have no fingerprint: {error}") from error
+        raise UsageError(f"No fingerprint can be computed for these training settings: {error}") from error
     return "sha256:" + hashlib.sha256(text.encode("ascii")).hexdigest()

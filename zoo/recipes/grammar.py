@@ -54,9 +54,9 @@ class Stage:
         names = [name for name, _ in self.options]
         for name, value in self.options:
             if not _OPTION.fullmatch(name):
-                raise RecipeError(f"'{name[:70]}' cannot be the name of an option.")
+                raise RecipeError(f"'{name[:70]}' is not a valid option name.")
             if names.count(name) > 1:
-                raise RecipeError(f"{self.technique}: option '{name}' is given twice.")
+                raise RecipeError(f"{self.technique}: option '{name}' is given more than once.")
             if isinstance(value, tuple) and len(value) > MAX_ITEMS:
                 raise RecipeError(f"{self.technique}: option '{name}' has more than {MAX_ITEMS} values.")
 
@@ -122,7 +122,7 @@ def parse_stage(text: str, what: str = "technique") -> Stage:
     parser = _Parser(text, what)
     stage = parser.stage(what)
     if not parser.at_end():
-        raise parser.error(f"only one {what} may stand here")
+        raise parser.error(f"only one {what} is expected here")
     return stage
 
 
@@ -134,7 +134,7 @@ class _Parser:
 
     def __init__(self, text: str, subject: str) -> None:
         if len(text) > MAX_LENGTH:
-            raise RecipeError(f"The {subject} has {len(text)} characters; at most {MAX_LENGTH} are read.")
+            raise RecipeError(f"The {subject} has {len(text)} characters; the limit is {MAX_LENGTH}.")
         self.text = text
         self.subject = subject
         self.at = 0
@@ -144,7 +144,7 @@ class _Parser:
         start = self.at
         name = _NAME.match(self.text, self.at)
         if not name:
-            raise self.error(f"the name of a {what} must stand here")
+            raise self.error(f"the name of a {what} is expected here")
         _check_technique(name[0], self.text, start, what)
         self._move(name.end())
         options: list[tuple[str, Text]] = []
@@ -160,7 +160,7 @@ class _Parser:
         while True:
             start, name = self.at, self._next()
             if not _OPTION.fullmatch(name):
-                raise self.error("the name of an option must stand here")
+                raise self.error("a valid option name is expected here")
             if name in seen:
                 raise self.error(f"option '{name}' is given twice")
             seen.add(name)
@@ -186,7 +186,7 @@ class _Parser:
                 break
             self.expect(",", "',' and another value, or ']'")
             if self._next() == "]":
-                raise self.error(f"a value of '{name}' must stand here")
+                raise self.error(f"a value of '{name}' is expected here")
         self._take()
         return tuple(items)
 
@@ -197,7 +197,7 @@ class _Parser:
         elif _BARE.fullmatch(token):
             value = token
         else:
-            raise self.error(f"{what} must stand here")
+            raise self.error(f"{what} is expected here")
         self._take()
         return value
 
@@ -205,7 +205,7 @@ class _Parser:
         for escape in _ESCAPE.finditer(token, 1, len(token) - 1):
             if escape[1] not in _ESCAPES and len(escape[1]) != 5:
                 raise self.error(
-                    f"'{escape[0]}' is no escape; a backslash is written \\\\", self.at + escape.start()
+                    f"'{escape[0]}' is not an escape; a backslash is written \\\\", self.at + escape.start()
                 )
         return _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1]) or chr(int(escape[1][1:], 16)), token[1:-1])
 
@@ -249,11 +249,11 @@ def _check_technique(name: str, text: str, column: int, what: str = "technique")
     distribution, colon, plain = name.rpartition(":")
     if colon and not _DISTRIBUTION.fullmatch(distribution):
         raise RecipeError(
-            f"'{distribution[:130]}' cannot be the name of a distribution.", text=text, column=column
+            f"'{distribution[:130]}' is not a valid distribution name.", text=text, column=column
         )
     if not _ID.fullmatch(plain):
         raise RecipeError(
-            f"'{plain[:40]}' cannot be the id of a {what}; ids have 2 to 32 of a-z, 0-9 and hyphen.",
+            f"'{plain[:40]}' is not a valid {what} id; ids are 2 to 32 characters of a-z, 0-9 and hyphen.",
             text=text,
             column=column + len(name) - len(plain),
         )

@@ -65,7 +65,7 @@ def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
     """Read the TOML form. Raises RecipeError naming `source` and the place in it."""
     raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(raw) > MAX_SIZE:
-        raise RecipeError(f"{source} has {len(raw)} bytes; at most {MAX_SIZE} are read.")
+        raise RecipeError(f"{source} has {len(raw)} bytes; the limit is {MAX_SIZE}.")
     top = StrictTable(
         parse_toml(raw, source, error=RecipeError, parse_float=_Exact), source, error=RecipeError
     )

@@ -70,7 +70,7 @@ def entry_for(
     try:
         parsed = parse_registry(f"format = {FORMAT}\n{text}".encode(), "the entry")
     except IntegrityError as error:
-        raise UsageError(f"No entry can be made: {error.message}") from error
+        raise UsageError(f"The entry cannot be created: {error.message}") from error
     assert parsed[name].files == files
     return text
 

@@ -48,7 +48,7 @@ def find_checkpoint(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
     if name not in known:
         raise UnknownIdError(
             f"There is no checkpoint '{name[:100]}'{did_you_mean(name, known) or '.'}",
-            hint="See what there is:  zoo list checkpoints",
+            hint="List the checkpoints:  zoo list checkpoints",
         )
     return known[name]
 

@@ -209,6 +209,6 @@ def refuse(least: int, what: str) -> UsageError:
     """Return the error for a limit that cannot be met. least: bytes that would do. what: does not fit."""
     megabytes = -(-least // 10**6)
     return UsageError(
-        f"{what} does not fit in the memory it may use.",
-        hint=f"Give at least --memory {megabytes}MB, which is the least for it.",
+        f"{what} does not fit within the memory limit.",
+        hint=f"Use at least --memory {megabytes}MB.",
     )

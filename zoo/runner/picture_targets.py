@@ -28,7 +28,7 @@ def picture_targets(files: Sequence[Path], settings: Settings) -> list[Path]:
         OutputError: The folder cannot be written to.
     """
     if settings.out is None:
-        raise UsageError("Pictures need a folder to go to.", hint="Name one:  -o DIR")
+        raise UsageError("A folder for the images is required.", hint="Name one:  -o DIR")
     targets = [settings.out / (file.stem + SUFFIXES[settings.format]) for file in files]
     for target, times in Counter(targets).items():
         if times > 1:
@@ -42,7 +42,7 @@ def picture_targets(files: Sequence[Path], settings: Settings) -> list[Path]:
         others = f" and {len(existing) - 1} others exist" if len(existing) > 1 else " exists"
         raise UsageError(
             f"{existing[0]}{others} already.",
-            hint="Replace with --overwrite, do the others with --resume, or name another folder with -o.",
+            hint="Replace them with --overwrite, skip them with --resume, or name another folder with -o.",
         )
     with writing(settings.out):
         settings.out.mkdir(parents=True, exist_ok=True)

@@ -199,7 +199,7 @@ class Runner:
                     reporter.note(f"{result.path}: {error}")
             except MemoryError:
                 result.error = ZooError(
-                    f"{result.path} does not fit in memory.", hint="Allow less:  --memory 256MB"
+                    f"{result.path} does not fit in memory.", hint="Use a lower limit:  --memory 256MB"
                 )
             reporter.advance(1, peak_mb=round(peak_rss_mb()))
         reporter.finish()
@@ -234,7 +234,7 @@ class Runner:
         self._check_open()
         if not self._makes_pictures:
             raise UsageError(
-                f"{self.artifact.path} is a classifier and makes no pictures.", hint="Use run()."
+                f"{self.artifact.path} is a classifier and does not produce images.", hint="Use run()."
             )
         result = FileResult(Path(file))
         if out is None:

@@ -104,8 +104,8 @@ def plan_tiles(
         by_column = [spans for spans in by_column if _longest(spans) <= most_side]
         if not (by_row and by_column):
             raise UsageError(
-                f"A tile of {most_side} is too small: this network looks {halo} pixels around a tile.",
-                hint=f"Give at least --tile {2 * halo + stride}, or leave it out.",
+                f"A tile of {most_side} is too small: this network needs a border of {halo} pixels around a tile.",
+                hint=f"Use at least --tile {2 * halo + stride}, or omit it.",
             )
     down, across = ([_total(spans) for spans in side] for side in (by_row, by_column))
     pairs = sorted((h * w, number, at) for number, h in enumerate(down) for at, w in enumerate(across))

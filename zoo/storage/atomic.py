@@ -215,17 +215,19 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 def check_png_target(path: Path, example: str) -> None:
     """Raise UsageError, before any work, for a plot that is not to be a PNG file."""
     if path.suffix.lower() != ".png":
-        raise UsageError(f"Plots are PNG files, not '{path.name[:60]}'.", hint=f"Name it, say, {example}")
+        raise UsageError(
+            f"Plots are PNG files, not '{path.name[:60]}'.", hint=f"Name it, for example, {example}"
+        )
 
 
 def check_folder_target(target: Path, *, replace: bool = False) -> None:
     """Raise OutputError if :func:`atomic_folder` could not make `target`; called before long work."""
     with writing(target):
         if target.is_symlink() or (target.exists() and not target.is_dir()):
-            raise OutputError(f"{target} exists and is no folder.", hint="Name another place.")
+            raise OutputError(f"{target} exists and is not a folder.", hint="Name another place.")
         if target.is_dir() and any(target.iterdir()) and not replace:
             raise OutputError(
-                f"{target} exists already.", hint="Name another folder, or remove this one first."
+                f"{target} already exists.", hint="Name another folder, or remove this one first."
             )
 
 
@@ -315,7 +317,9 @@ def _install(folder: Path, target: Path, replace: bool) -> None:
         os.rename(folder, target)  # fails if the target is a file, or a folder that holds something
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and os.path.lexists(target):
-            raise OutputError(f"{target} appeared while it was being made.", hint="Try again.") from error
+            raise OutputError(
+                f"{target} was created by another process in the meantime.", hint="Try again."
+            ) from error
         raise
 
 

@@ -21,6 +21,7 @@ def cache_dir() -> Path:
         root = Path(base) if os.path.isabs(base) else Path.home() / ".cache"
     except RuntimeError as error:
         raise OutputError(
-            "There is no place for the cache: this user has no home.", hint="Name one:  export ZOO_CACHE=DIR"
+            "There is no place for the cache: this user has no home folder.",
+            hint="Name one:  export ZOO_CACHE=DIR",
         ) from error
     return root / "compression-zoo"

@@ -91,12 +91,12 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     for extra in inputs[1:]:
         if extra.users:
             raise ZooError(
-                f"{type(model).__name__} takes {len(inputs)} inputs; only networks of one can be compressed."
+                f"{type(model).__name__} has {len(inputs)} inputs; only networks with one can be compressed."
             )
         graph.erase_node(extra)
     result = graph.output_node().args[0]
     if not isinstance(result, fx.Node):
-        raise ZooError(f"{type(model).__name__} gives {type(result).__name__}, not one tensor.")
+        raise ZooError(f"{type(model).__name__} returns {type(result).__name__}, not one tensor.")
     module.recompile()
     propagate_shapes(module, example)
     return module

@@ -87,7 +87,7 @@ def train(
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     if settings.batch % accelerator.num_processes:
         raise UsageError(
-            f"A batch of {settings.batch} does not divide over {accelerator.num_processes} processes.",
+            f"A batch of {settings.batch} is not divisible by {accelerator.num_processes} processes.",
             hint=f"Give a multiple: --batch {settings.batch + -settings.batch % accelerator.num_processes}",
         )
     device = accelerator.device
@@ -146,7 +146,7 @@ def train(
                 loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
             if outputs > 1 and result.steps == progress.step:
                 reporter.note(
-                    f"{title}: in training the network returns {outputs} outputs; the first is trained on."
+                    f"{title}: in training the network returns {outputs} outputs; only the first is used."
                 )
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
@@ -245,7 +245,7 @@ def _loss(
     targets = batch.targets
     if targets is None:
         if teacher is None:
-            raise ZooError("This data has no targets and there is no teacher to follow.")
+            raise ZooError("This data has no targets, and there is no teacher to follow.")
         with torch.no_grad():
             targets = primary_output(teacher(inputs)).float()
     targets = targets.to(device)

@@ -30,7 +30,7 @@ def primary_output(outputs: Any) -> torch.Tensor:
             chosen = chosen[0]
         else:
             raise ZooError(
-                f"In training the network returns {type(outputs).__name__} without a tensor that could be trained on.",
+                f"In training the network returns {type(outputs).__name__} without a tensor to train on.",
                 hint="Return the main output first: (output, auxiliary, ...).",
             )
     return chosen

@@ -52,7 +52,7 @@ def load_state(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(
-            f"The training state {path} is damaged: {error}", hint=f"Start afresh:  rm {path}"
+            f"The training state {path} is damaged: {error}", hint=f"Start again:  rm {path}"
         ) from error
     weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
     model.load_state_dict(weights)

@@ -37,11 +37,11 @@ def load_teacher(name: str) -> Teacher:
     except UnknownIdError as error:
         raise UnknownIdError(
             f"No checkpoint, artifact folder or architecture is called '{name[:100]}'.",
-            hint="See what there is:  zoo list checkpoints",
+            hint="List the checkpoints:  zoo list checkpoints",
         ) from error
     if not architecture.trained:
         raise UsageError(
-            f"The architecture '{name}' has no trained weights that could teach anything.",
+            f"The architecture '{name}' has no trained weights to learn from.",
             hint=f"Train it first, and name the artifact:  zoo train {name} --out DIR  then teacher=DIR",
         )
     net = _built(architecture)

@@ -57,7 +57,7 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
     if reason:
         raise UsageError(
             f"The weights of {name} do not fit {architecture.id}: {reason}.",
-            hint="Name the architecture they were made for, or train from scratch with --weights none.",
+            hint="Name the architecture that they belong to, or train from scratch with --weights none.",
         )
     put_weights(model, state)
     return StartWeights(name, state_digest(state), trained=True)

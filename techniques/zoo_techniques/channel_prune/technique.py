@@ -56,7 +56,7 @@ class ChannelPruneConfig:
 
     def __post_init__(self) -> None:
         if self.ratio is not None and self.macs is not None:
-            raise ValueError("give ratio or macs, not both")
+            raise ValueError("ratio and macs cannot be combined: use ratio or macs, not both")
 
 
 class ChannelPrune(Technique):
@@ -143,14 +143,14 @@ class ChannelPrune(Technique):
             if least > config.macs:
                 raise UsageError(
                     f"{self.id} cannot bring the network down to {config.macs:g} of its multiplications; "
-                    f"{least:.2f} are left when every layer that can be cut has a tenth of its channels.",
-                    hint=f"Write macs={least + 0.01:.2f} or more.",
+                    f"{least:.2f} are left when every prunable layer has a tenth of its channels.",
+                    hint=f"Use macs={least + 0.01:.2f} or more.",
                 )
             removed = choose_within(dependencies, config.macs * total - others, pools, at)
         if not removed:
             raise UsageError(
                 f"{self.id} would remove nothing: the network's layers have too few channels for this ratio.",
-                hint=f"Remove more with a larger ratio, or round less than to {config.round_to} channels: round_to=1",
+                hint=f"Remove more with a larger ratio, or round to fewer than {config.round_to} channels: round_to=1",
             )
         return removed
 
@@ -162,7 +162,7 @@ class ChannelPrune(Technique):
         kind = self.config.importance
         if kind in ("output", "taylor") and not batches:
             context.report.note(
-                f"{self.id}: no calibration data, channels are ranked by the norm of their weights"
+                f"{self.id}: no calibration data; channels are ranked by the norm of their weights"
             )
             kind = "l2"
         if kind == "output":
@@ -183,6 +183,6 @@ class ChannelPrune(Technique):
         """Name every layer all of whose outputs have to stay."""
         for part in dependencies.slices.values():
             if part.kind == "out" and all(dependencies.is_frozen(label) for label in part.labels):
-                context.skip_layer(self.id, part.name, "something that takes its channels needs all of them")
+                context.skip_layer(self.id, part.name, "one of its consumers needs all of its channels")
         for name, reason in dependencies.reasons.items():
             context.skip_layer(self.id, name, reason)

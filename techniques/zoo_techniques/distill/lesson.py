@@ -96,7 +96,7 @@ class Lesson:
         self._ours = FeatureRecorder(model, [ours for ours, _ in self.pairs])
         if self._ours.missing:
             layers = ", ".join(feature.layer for feature in self._ours.missing)
-            self._context.report.note(f"distill: {layers} cannot be compared any more, the rest is")
+            self._context.report.note(f"distill: {layers} can no longer be compared; the others are")
         self._inputs = self._answer = None
         return self._detach
 
@@ -155,7 +155,7 @@ def difference(config: DistillConfig, output: OutputSpec) -> Difference:
     if kind == "l2":
         return functional.mse_loss
     if output.kind == "rgb":
-        raise UsageError("distill: loss=soft is for logits and masks; pictures take l1 or l2.")
+        raise UsageError("distill: loss=soft is for logits and masks; use l1 or l2 for images.")
     if output.kind == "mask":
         return binary_cross_entropy
     return lambda ours, theirs: soft_targets(ours, theirs, config.temperature)
@@ -189,13 +189,13 @@ def _check_fit(teacher: Teacher, context: Context) -> None:
     """Raise UsageError if the teacher takes or gives something else than the net."""
     ours, theirs = context.architecture.input, teacher.input
     for what, mine, other in (
-        ("takes", (ours.kind, ours.channels), (theirs.kind, theirs.channels)),
-        ("gives", _form(context.architecture.output), _form(teacher.output)),
+        ("input", (ours.kind, ours.channels), (theirs.kind, theirs.channels)),
+        ("output", _form(context.architecture.output), _form(teacher.output)),
     ):
         if mine != other:
             raise UsageError(
-                f"distill: the teacher {what} {_shown(other)}, {context.architecture.id} {what} {_shown(mine)}.",
-                hint="Choose a teacher for the same inputs and outputs.",
+                f"distill: the teacher's {what} is {_shown(other)}, {context.architecture.id}'s is {_shown(mine)}.",
+                hint="Choose a teacher with the same inputs and outputs.",
             )
 
 

@@ -35,7 +35,7 @@ class Distill(Technique):
     def __init__(self, config: DistillConfig | None = None, teacher: nn.Module | None = None) -> None:
         super().__init__(config)
         if teacher is not None and self.config.teacher:
-            raise UsageError("distill takes a teacher by name or as a module, not both.")
+            raise UsageError("distill needs a teacher by name or as a module, not both.")
         self._module = teacher
         self._lesson: Lesson | None = None
 
@@ -62,13 +62,11 @@ class Distill(Technique):
     def _teacher(self, context: Context) -> Teacher:
         if self.config.teacher:
             if context.load_teacher is None:
-                raise ZooError(
-                    "distill cannot load a teacher by name here.", hint="Hand it over as a module."
-                )
+                raise ZooError("distill cannot load a teacher by name here.", hint="Pass it as a module.")
             return context.load_teacher(self.config.teacher)
         net = context.teacher if self._module is None else self._module
         if net is None:
-            raise ZooError("distill has no teacher: there is no net before the recipe.", hint=_HINT)
+            raise ZooError("distill has no teacher: there is no network before the recipe.", hint=_HINT)
         architecture = context.architecture
         net = copy.deepcopy(net).eval()
         return Teacher(net, architecture.input, architecture.output, architecture.feature_blocks(), "")

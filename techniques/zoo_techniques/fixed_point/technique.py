@@ -49,7 +49,7 @@ class FixedFormat(CustomOption):
         """Read ``0.4``: one digit on each side of the point. ``0.10`` would be ten bits after it."""
         found = _FORMAT.fullmatch(text)
         if not found:
-            raise ValueError(f"{text} is no format")
+            raise ValueError(f"{text} is not a format")
         try:
             return cls(int(found[1]), int(found[2]))
         except UsageError as error:
@@ -101,7 +101,7 @@ class FixedPointConfig:
                 raise UsageError(
                     f"fixed-point: {name}={value} in mode=paper needs {value.bits} bits, a sign and one more level "
                     "than int8 has room for.",
-                    hint=f"Take {_MOST_PAPER_BITS} bits at most, or mode=saturate.",
+                    hint=f"Use at most {_MOST_PAPER_BITS} bits, or mode=saturate.",
                 )
 
 

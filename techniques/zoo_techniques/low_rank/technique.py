@@ -46,7 +46,7 @@ class LowRankConfig:
 
     def __post_init__(self) -> None:
         if self.energy is not None and self.rank is not None:
-            raise ValueError("energy and rank both say how far to go; give one of them")
+            raise ValueError("energy and rank cannot be combined: both say how far to go; use one of them")
 
 
 class LowRank(Technique):

@@ -59,7 +59,7 @@ class PtqConfig:
         if self.mode == "dynamic" and self.bits != 8:
             raise UsageError(
                 f"ptq: mode=dynamic rounds activations to 8 bits, not {self.bits}.",
-                hint="Narrow the weights alone with weight_bits, or use mode=static.",
+                hint="Narrow only the weights with weight_bits, or use mode=static.",
             )
 
 

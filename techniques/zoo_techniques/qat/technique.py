@@ -32,7 +32,7 @@ class LayerBits(CustomOption):
         """Names of modules hold no colon, so the last one is meant."""
         pattern, _, bits = text.rpartition(":")
         if not pattern or not bits.isascii() or not bits.isdigit():
-            raise ValueError(f"{text} names no layer and width")
+            raise ValueError(f"{text} does not name a layer and a width")
         if not _LEAST_BITS <= int(bits[:9]) <= _MOST_BITS:
             raise ValueError(f"{bits} bits are too few or too many")
         return cls(pattern, int(bits))
@@ -78,8 +78,8 @@ class QatConfig:
         if self.mixed is not None and self.weight_bits is not None:
             raise UsageError(
                 f"qat: mixed={self.mixed:g} assigns the widths of weights, so weight_bits={self.weight_bits} "
-                "has nothing to say.",
-                hint="Give one of them; layers=[...] fixes single layers beside either.",
+                "has no effect.",
+                hint="Use one of them; layers=[...] sets single layers in addition to either.",
             )
 
 

@@ -53,7 +53,7 @@ def absorb_leaky_relu(model: nn.Module, activation: nn.Module, graph: fx.GraphMo
     """
     slope = _slope(activation)
     if slope is None:
-        return f"{type(activation).__name__} is no sum of rectifiers"
+        return f"{type(activation).__name__} is not a sum of rectifiers"
     calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
     nodes = [
         n for n in graph.graph.nodes if n.op == "call_module" and graph.get_submodule(n.target) is activation
@@ -63,7 +63,7 @@ def absorb_leaky_relu(model: nn.Module, activation: nn.Module, graph: fx.GraphMo
     node = nodes[0]
     writers = _writers(node.args[0], graph, calls)
     if writers is None:
-        return "what comes before it is no layer of its own"
+        return "what comes before it is not a layer of its own"
     readers = _readers(node, 0, int(node.meta["tensor_meta"].shape[1]), graph, calls)
     if isinstance(readers, str):
         return readers
@@ -119,7 +119,9 @@ def _readers(
             before = parts[: parts.index(node)] if follow else []
             first += sum(int(part.meta["tensor_meta"].shape[1]) for part in before)
         if not follow:
-            return f"'{user.target if user.op == 'call_module' else user.name}' after it is no linear layer"
+            return (
+                f"'{user.target if user.op == 'call_module' else user.name}' after it is not a linear layer"
+            )
         given, result = node.meta["tensor_meta"].shape, user.meta["tensor_meta"].shape
         if len(result) == 2 and len(given) == 4:  # flattened: each channel is now a run of features
             area = int(result[1]) // int(given[1])

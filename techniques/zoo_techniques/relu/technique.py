@@ -33,7 +33,7 @@ class ReluConfig:
 
     def __post_init__(self) -> None:
         if self.to == "relu6" and (self.relu6 or self.absorb == "double"):
-            raise ValueError("to=relu6 clips, so it goes with neither relu6=true nor absorb=double")
+            raise ValueError("to=relu6 clips, so it cannot be combined with relu6=true or absorb=double")
 
 
 class Relu(Technique):
@@ -60,9 +60,9 @@ class Relu(Technique):
 
         found = find_activations(model, context.example_input, relu6=self.config.relu6)
         for module in found.endings:
-            context.skip_layer(self.id, found.modules.pop(module), "it gives the network's output")
+            context.skip_layer(self.id, found.modules.pop(module), "it produces the network's output")
         for name in found.gates:
-            context.skip_layer(self.id, name, "a gate or the range of an output, which a rectifier is not")
+            context.skip_layer(self.id, name, "a gate or an output range, which a rectifier cannot replace")
         if self.config.absorb == "double":
             return self._double(model, found.modules, found.code, context)
         if not found.modules and not found.code:

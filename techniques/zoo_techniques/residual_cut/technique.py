@@ -81,7 +81,7 @@ class ResidualCut(Technique):
             clean_up_graph(module)
             propagate_shapes(module, context.example_input)
             error = refit_layers(module, cut.layers, targets, batches, context, self.id)
-            how = "taken over exactly" if link.exact else "nothing beside it could be fitted"
+            how = "taken over exactly" if link.exact else "nothing next to it could be fitted"
             if error is not None and cut.layers:
                 how = f"refitted, {error:.1%} missed there"
             context.report.note(f"{self.id}: {link.name} cut, {how}")
@@ -103,7 +103,7 @@ class ResidualCut(Technique):
         context.report.finish()
         ranked = ", ".join(f"{name} {errors[name]:.1%}" for name in sorted(errors, key=errors.__getitem__))
         context.report.note(
-            f"{self.id}: change of the output when one link is cut and nothing fitted: {ranked}"
+            f"{self.id}: change of the output when only that link is cut and nothing is fitted: {ranked}"
         )
         return errors
 

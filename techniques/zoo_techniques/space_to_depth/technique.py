@@ -51,8 +51,8 @@ class SpaceToDepth(Technique):
         height, width = (-(-side // cell) * cell for side in spec.example)
         if spec.fixed_size and (height, width) != spec.example:
             raise ZooError(
-                f"{self.id}: {spec.example[1]}x{spec.example[0]} is not in whole cells of {cell}, and the network "
-                "takes nothing else."
+                f"{self.id}: {spec.example[1]}x{spec.example[0]} does not divide into cells of {cell}, and the network "
+                "accepts no other size."
             )
         halo = None if spec.halo is None else spec.halo * self.config.factor
         return dataclasses.replace(spec, multiple_of=cell, halo=halo, example=(height, width))

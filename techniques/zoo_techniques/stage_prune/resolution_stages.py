@@ -63,7 +63,7 @@ def find_encoder_stages(module: fx.GraphModule, drop: int) -> EncoderStages:
     shrinking = [node for node in flow.nodes if _shrinks(module, flow, node)]
     result = module.graph.output_node().args[0]
     if not shrinking or not isinstance(result, fx.Node) or not area_of(result):
-        raise ZooError("no stage ends with the picture at the size it began with")
+        raise ZooError("no stage ends with the image at the size it began with")
     sizes = sorted({cast(int, area_of(node)) for node in shrinking})
     found: list[EncoderStages] = []
     for size in sizes:
@@ -73,10 +73,10 @@ def find_encoder_stages(module: fx.GraphModule, drop: int) -> EncoderStages:
         if len(found) == drop:
             return found[-1]
     if not found:
-        raise ZooError("no stage ends with the picture at the size it began with")
+        raise ZooError("no stage ends with the image at the size it began with")
     raise UsageError(
         f"The network has {len(found)} stages that can be dropped, not {drop}.",
-        hint=f"Write drop={len(found)} or less.",
+        hint=f"Use drop={len(found)} or less.",
     )
 
 

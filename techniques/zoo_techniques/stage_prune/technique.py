@@ -74,11 +74,9 @@ class StagePrune(Technique):
         module = trace(model, context.example_input)
         levels = find_encoder_stages(module, self.config.drop)
         if not batches:
-            raise UsageError(f"{self.id} needs calibration data to fit what bridges the hole.")
+            raise UsageError(f"{self.id} needs calibration data to fit the layers that bridge the gap.")
         if self.config.decoder == "drop" and levels.end is None:
-            context.skip_layer(
-                self.id, str(levels.exit), "nothing but the output follows: its decoder stage stays"
-            )
+            context.skip_layer(self.id, str(levels.exit), "only the output follows: its decoder stage stays")
         cut = StageCut(module, levels, decoder=self.config.decoder == "drop")
         layers = targets_downstream(module, cut.consumers)
         if not self.config.refine:
@@ -101,7 +99,7 @@ class StagePrune(Technique):
         targets = record_outputs(model, layers, batches, context)
         gone = remove_last(model, chain, self.config.blocks)
         refit_layers(model, layers, targets, batches, context, self.id)
-        context.report.note(f"{self.id}: took {', '.join(gone)} out")
+        context.report.note(f"{self.id}: removed {', '.join(gone)}")
         return model
 
     def _select(self, chains: list[Chain], network: str, no_levels: str) -> Chain:
@@ -111,7 +109,7 @@ class StagePrune(Technique):
         if not spare:
             raise ZooError(
                 f"{self.id} finds nothing to drop in {network}: {no_levels}, "
-                "and no module holds blocks whose last one gives what it takes."
+                "and no module has blocks whose last one maps its input to the same shape."
             )
         known = ", ".join(f"{name or 'the network'} ({chain.spare})" for name, chain in spare.items())
         if stage is not None and stage not in spare:

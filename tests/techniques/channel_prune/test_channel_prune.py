@@ -159,7 +159,7 @@ def test_the_last_convolution_before_a_shuffle_keeps_its_outputs() -> None:
     ctx = context()
     found = pruned(small_unet(), ctx)
     assert found.head.out_channels == 12
-    assert "needs all of them" in reasons(ctx)["head"]
+    assert "needs all of its channels" in reasons(ctx)["head"]
 
 
 def test_groups_lose_the_same_channels_each() -> None:

@@ -72,7 +72,7 @@ def test_output_losses_are_mean_absolute_and_mean_squared_difference() -> None:
     assert float(difference(DistillConfig(loss="l1"), picture)(ours, theirs)) == pytest.approx(0.75)
     assert float(difference(DistillConfig(loss="l2"), picture)(ours, theirs)) == pytest.approx(0.625)
     assert float(difference(DistillConfig(), picture)(ours, theirs)) == pytest.approx(0.75)
-    with pytest.raises(UsageError, match="pictures take l1 or l2"):
+    with pytest.raises(UsageError, match="use l1 or l2 for images"):
         difference(DistillConfig(loss="soft"), picture)
 
 
@@ -282,7 +282,7 @@ def test_features_are_followed_into_the_quantized_net() -> None:
     for stage in stages_of(techniques):
         model = trained_with(runner.terms, runner.rewrite(model, stage), steps=1)
     assert seen == [[True] * 9, [True] * 4 + [False] + [True] * 4], "quantization takes the SiLU apart"
-    assert [note for note in report.notes if "bottom.act2 cannot be compared any more" in note]
+    assert [note for note in report.notes if "bottom.act2 can no longer be compared" in note]
 
 
 def test_without_any_weight_it_changes_nothing_and_says_so() -> None:

@@ -325,7 +325,7 @@ def test_without_data_the_example_input_serves_and_that_is_said(mode: str, what:
     report = SilentReporter()
     where = Context(SmallUNet(), pictures(1), report=report)
     Ptq(PtqConfig(mode=mode)).rewrite(SmallUNet().build(), where)  # type: ignore[arg-type]
-    assert report.notes == [f"ptq: no calibration data, the {what} from the one example input"]
+    assert report.notes == [f"ptq: no calibration data; the {what} from the one example input"]
 
 
 def test_a_dynamic_file_without_correction_needs_no_data() -> None:

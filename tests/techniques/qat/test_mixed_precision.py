@@ -109,7 +109,7 @@ def test_each_layer_takes_as_many_bits_in_the_file_as_it_was_given() -> None:
 @pytest.mark.parametrize("text", ["head", "head:", ":8", "head:9", "head:1", "head:x", "head:4.5", "head:٤"])
 def test_a_width_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(
-        UsageError, match="a list of which each value is a layer or pattern, a colon and 2 to 8"
+        UsageError, match="a list whose values are each a layer or pattern, a colon and 2 to 8"
     ):
         parse_options("qat", QatConfig, {"layers": (text,)})
 

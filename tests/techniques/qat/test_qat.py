@@ -166,7 +166,7 @@ def test_without_calibration_data_the_example_is_used_and_the_report_says_so() -
 
 def test_calibration_needs_a_batch() -> None:
     empty: Iterator[Tensor] = iter(())
-    with pytest.raises(ZooError, match="no calibration batch"):
+    with pytest.raises(ZooError, match="no calibration batches"):
         calibrate(copy.deepcopy(calibrated()), empty)
 
 

@@ -156,7 +156,7 @@ def test_doubling_is_exact_and_costs_what_a_hand_count_says() -> None:
     new = Relu(ReluConfig(absorb="double")).rewrite(copy.deepcopy(net).eval(), ctx)
     torch.testing.assert_close(new(data), net.eval()(data), rtol=1e-4, atol=1e-5)
     assert kinds(new) == ["ReLU", "ReLU", "ReLU", "LeakyReLU", "ReLU"]
-    assert reasons(ctx) == {"act4": "'maximum' after it is no linear layer"}
+    assert reasons(ctx) == {"act4": "'maximum' after it is not a linear layer"}
     area = 24 * 24
     by_name = {layer.name: layer.macs for layer in model_cost(new, data[:1]).layers}
     assert by_name["conv1"] == area * 3 * 16 * 9
@@ -172,7 +172,7 @@ def test_only_leaky_rectifiers_can_be_doubled() -> None:
     ctx = context(smooth(1))
     new = Relu(ReluConfig(absorb="double")).rewrite(net, ctx)
     assert kinds(new) == ["SiLU"]
-    assert "no sum of rectifiers" in reasons(ctx)["1"]
+    assert "not a sum of rectifiers" in reasons(ctx)["1"]
 
 
 # -------------------------------------------------------------------------------------------------- whole recipes

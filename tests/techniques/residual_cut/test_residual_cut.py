@@ -128,7 +128,7 @@ def test_the_cheapest_link_goes_and_the_others_are_ranked_with_their_price() -> 
     ctx = context()
     found = cut(blocks(), ctx)
     assert sums(found) == 2
-    (ranking,) = (note for note in ctx.report.notes if "nothing fitted" in note)
+    (ranking,) = (note for note in ctx.report.notes if "nothing is fitted" in note)
     order = [part.split()[0] for part in ranking.split(": ")[-1].split(", ")]
     assert order[0] == "2"
     assert order[-1] == "1"

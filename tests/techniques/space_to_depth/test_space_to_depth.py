@@ -201,7 +201,7 @@ def test_tiles_start_at_whole_cells_and_see_further() -> None:
 def test_the_example_grows_to_whole_cells() -> None:
     spec = dataclasses.replace(UNetArchitecture().input, example=(48, 64))
     assert SpaceToDepth().adapt_input(spec).example == (64, 64)
-    with pytest.raises(ZooError, match="64x48 is not in whole cells of 32"):
+    with pytest.raises(ZooError, match="64x48 does not divide into cells of 32"):
         SpaceToDepth().adapt_input(dataclasses.replace(spec, fixed_size=True))
 
 

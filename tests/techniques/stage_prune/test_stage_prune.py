@@ -120,7 +120,7 @@ def test_the_result_can_be_copied_traced_and_pruned_again() -> None:
 def test_more_stages_than_there_are_is_refused_with_their_number(drop: int) -> None:
     with pytest.raises(UsageError, match="has 4 stages that can be dropped") as refusal:
         pruned(small_unet(), drop=drop)
-    assert refusal.value.hint == "Write drop=4 or less."
+    assert refusal.value.hint == "Use drop=4 or less."
 
 
 def test_without_data_there_is_nothing_to_bridge_with() -> None:

@@ -24,8 +24,8 @@ class OpenVinoSession:
     def __init__(self, compiled: Any) -> None:
         if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
             raise IntegrityError(
-                f"The model takes {len(compiled.inputs)} inputs and gives {len(compiled.outputs)} outputs; "
-                "zoo runs one float32 input to one output."
+                f"The model has {len(compiled.inputs)} inputs and {len(compiled.outputs)} outputs; "
+                "zoo runs models with one float32 input and one output."
             )
         self._request = compiled.create_infer_request()
         self._shape = compiled.inputs[0].get_partial_shape()
@@ -36,7 +36,7 @@ class OpenVinoSession:
         import openvino
 
         if not openvino.PartialShape(list(inputs.shape)).compatible(self._shape):
-            raise InputError(f"The model takes {self._shape}, not {tuple(inputs.shape)}.")
+            raise InputError(f"The model expects inputs of {self._shape}, not {tuple(inputs.shape)}.")
         array = np.ascontiguousarray(inputs, dtype=np.float32)
         try:
             self._request.infer([array], share_inputs=True)
@@ -95,7 +95,7 @@ class OpenVinoEngine(Engine):
                 },
             )
         except Exception as error:  # openvino raises a dozen unrelated types
-            raise IntegrityError(f"OpenVINO does not load the model: {_reason(error)}") from error
+            raise IntegrityError(f"OpenVINO cannot load the model: {_reason(error)}") from error
         return OpenVinoSession(compiled)
 
 

@@ -30,7 +30,7 @@ class SmallKernelsConfig:
     """
 
     share: float = option(
-        0.5, help="part of the k x k convolutions' weights that may go", minimum=0.001, maximum=1.0
+        0.5, help="share of the k x k convolutions' weights to replace at most", minimum=0.001, maximum=1.0
     )
 
 
