@@ -58,12 +58,16 @@ class GoldenCheck:
 class Manifest:
     """The content of zoo.json.
 
-    architecture: id, with the member of a family after a colon. recipe: canonical form, "" for none.
-    fingerprint:  "sha256:" and the digest over recipe, plugin versions, data and starting weights.
-    precision:    what the network computes in: "float32", "int8", "int4", "fixed-point w0.4 a6.0", ...
-    files:        every file of the artifact except zoo.json itself.
-    golden:       None if the artifact holds no golden outputs.
-    created_with: versions of the programs that made it, for information only.
+    Attributes:
+        architecture: Id, with the member of a family after a colon.
+        recipe: Canonical form, "" for none.
+        fingerprint: "sha256:" and the digest over recipe, plugin versions, data and starting weights.
+        input: The input of the network.
+        output: The output of the network.
+        precision: The arithmetic: "float32", "int8", "int4", "fixed-point w0.4 a6.0", ...
+        files: Every file of the artifact except zoo.json itself.
+        golden: None if the artifact holds no golden outputs.
+        created_with: Versions of the programs that made it, for information only.
     """
 
     architecture: ArchitectureId
@@ -81,7 +85,7 @@ class Manifest:
     )
 
     def to_json(self) -> str:
-        """The text of zoo.json."""
+        """Return the text of zoo.json."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 

@@ -1,7 +1,8 @@
 """What is published of an artifact: its files, with a card that knows where it is, and results as the Hub reads them.
 
-All of it follows from the artifact and the options, so that publishing the same twice gives the same bytes. The
-manifest is written anew, for the card is one of the files whose sha256 it lists: what is pulled is an artifact again.
+All of it follows from the artifact and the options, so that publishing the same twice with one version of
+huggingface_hub produces the same bytes. The manifest is written again, for the card is one of the files whose sha256
+it lists: what is pulled is an artifact again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ _TEXTS = (".json", ".md", ".toml", ".yaml", ".yml", ".txt")
 
 @dataclass(frozen=True)
 class UploadFile:
-    """One file to publish. source: its content, or the file that holds it."""
+    """One file to publish.
+
+    Attributes:
+        name: Its path in the repository.
+        source: Its content, or the file that holds it.
+        entry: Its sha256 and size.
+    """
 
     name: str
     source: bytes | Path
@@ -36,7 +43,7 @@ class UploadFile:
 
     @functools.cached_property
     def git_id(self) -> str:
-        """What git calls the content; the Hub lists it for files that are no large objects."""
+        """Git's id of the content, which the Hub lists for files that are not large objects."""
         digest = hashlib.sha1(b"blob %d\0" % self.entry.size)
         if isinstance(self.source, bytes):
             digest.update(self.source)
@@ -61,10 +68,11 @@ class Bundle:
 
 
 def make_bundle(artifact: Artifact, publication: Publication) -> Bundle:
-    """The published form of an artifact, after verifying all its files.
+    """Verify all files of an artifact and return its published form.
 
-    Raises IntegrityError if a file is altered or the network is none that an engine may load, UsageError if a text
-    among the files holds a token.
+    Raises:
+        IntegrityError: A file is altered, or no engine may load the network.
+        UsageError: A text among the files holds a token.
     """
     artifact.verify()
     if MODEL_NAME not in artifact.manifest.files:
@@ -74,7 +82,11 @@ def make_bundle(artifact: Artifact, publication: Publication) -> Bundle:
 
 
 def bundle_verified(artifact: Artifact, publication: Publication) -> Bundle:
-    """The published form of an artifact that was verified. Raises UsageError as :func:`make_bundle` does."""
+    """Return the published form of an artifact that was verified.
+
+    Raises:
+        UsageError: A text among the files holds a token.
+    """
     kept = {
         name: UploadFile(name, artifact.path / name, entry)
         for name, entry in artifact.manifest.files.items()

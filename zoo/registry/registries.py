@@ -25,8 +25,9 @@ _VARIABLE = "ZOO_REGISTRY"
 def checkpoints() -> Mapping[str, Checkpoint]:
     """Return the checkpoints of the installed and the user's own registry, by id.
 
-    Raises IntegrityError if one of them is damaged or the installed one absent, UsageError if both mean
-    different things by an id or ZOO_REGISTRY names no file.
+    Raises:
+        IntegrityError: One of them is damaged, or the installed one absent.
+        UsageError: Both mean different things by an id, or ZOO_REGISTRY does not name a file.
     """
     known: Mapping[str, Checkpoint] = _read(registry_file())
     own = users_file()
@@ -39,12 +40,20 @@ def list_checkpoints() -> list[str]:
 
 
 def checkpoint(name: str) -> Checkpoint:
-    """Return the checkpoint called `name`. Raises UnknownIdError, with the name that was probably meant."""
+    """Return the checkpoint called `name`.
+
+    Raises:
+        UnknownIdError: There is none; the message suggests the name that was probably meant.
+    """
     return find_checkpoint(name, checkpoints())
 
 
 def find_checkpoint(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
-    """Return the checkpoint of `known` called `name`. Raises UnknownIdError, with the name that was probably meant."""
+    """Return the checkpoint in `known` called `name`.
+
+    Raises:
+        UnknownIdError: There is none; the message suggests the name that was probably meant.
+    """
     if name not in known:
         raise UnknownIdError(
             f"There is no checkpoint '{name[:100]}'{did_you_mean(name, known) or '.'}",
@@ -54,14 +63,18 @@ def find_checkpoint(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint:
 
 
 def built_in(entry: Checkpoint) -> bool:
-    """Whether an entry is that of the installed registry."""
+    """Return whether an entry is that of the installed registry."""
     return entry.registry == str(registry_file())
 
 
 def users_file() -> Path | None:
     """Return the user's own registry: $ZOO_REGISTRY ('' for none), else registry.toml in their configuration folder.
 
-    None if there is none. Raises UsageError if ZOO_REGISTRY names a file that is not there.
+    Returns:
+        The file; None if there is none.
+
+    Raises:
+        UsageError: ZOO_REGISTRY names a file that is not there.
     """
     named = os.environ.get(_VARIABLE)
     if named is not None:
@@ -81,7 +94,11 @@ def users_file() -> Path | None:
 
 
 def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Mapping[str, Checkpoint]:
-    """Return the entries of two registries. Raises UsageError if they pin different bytes under one id."""
+    """Return the entries of two registries.
+
+    Raises:
+        UsageError: They pin different bytes under one id.
+    """
     result = dict(known)
     for name, entry in more.items():
         first = known.get(name)

@@ -28,12 +28,17 @@ class Checkpoint:
     """One published checkpoint.
 
     Attributes:
+        id: Its name in the registry.
+        summary: One line about it.
+        architecture: As in its manifest.
+        recipe: As in its manifest.
+        fingerprint: As in its manifest.
         sources: Where its files are, tried in order; see :mod:`zoo.registry.sources`.
         files: All files, zoo.json included, with sha256 and size.
         figures: Measured numbers and how they were measured; shown, never relied on.
         devices: Ids of the devices it was checked on, each with the engine and its version.
         tag: The name of this revision where it was published, such as "v1"; "" for none.
-        registry: The file or address of the registry; "" if none lists it, so that nothing pins it but itself.
+        registry: The file or address of the registry; "" if none lists it, so that nothing pins it.
     """
 
     id: str
@@ -70,9 +75,15 @@ class Checkpoint:
 
 
 def parse_registry(content: bytes, source: str, *, remote: bool = False) -> dict[str, Checkpoint]:
-    """Read registry.toml. With `remote` it came over the network, and may not name folders of this machine.
+    """Read registry.toml, and return its checkpoints by id.
 
-    Raises IntegrityError for anything that is not exactly as it should be.
+    Args:
+        content: The bytes of the file.
+        source: What messages call it.
+        remote: Whether it came over the network; then it may not name folders of this machine.
+
+    Raises:
+        IntegrityError: Anything is not exactly as it should be; the message names the place.
     """
     table = StrictTable(parse_toml(content, source, error=IntegrityError), source, error=IntegrityError)
     table.check_format("registry", FORMAT)
