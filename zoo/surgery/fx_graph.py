@@ -105,7 +105,7 @@ class DataFlow:
             found[node] = met
         return found
 
-    def _unpacked(self, bits: int) -> list[fx.Node]:
+    def _unpack(self, bits: int) -> list[fx.Node]:
         return [node for node, index in self._index.items() if bits >> index & 1]
 
     def sources(self, node: fx.Node) -> list[fx.Node]:
@@ -114,11 +114,11 @@ class DataFlow:
 
     def common_dominators(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """Return the nodes, in order, that every path from the input to any of `nodes` passes through."""
-        return self._unpacked(_intersection(self._before[node] for node in nodes))
+        return self._unpack(_intersection(self._before[node] for node in nodes))
 
     def common_post_dominators(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """Return the nodes, in order, that every path from any of `nodes` to the output passes through."""
-        return self._unpacked(_intersection(self._after[node] for node in nodes))
+        return self._unpack(_intersection(self._after[node] for node in nodes))
 
     def depends_on(self, node: fx.Node, source: fx.Node) -> bool:
         """Return whether data flows from `source` to `node`; a node depends on itself."""

@@ -84,7 +84,7 @@ def detect_external_reads(layers: Iterable[nn.Module]) -> Iterator[set[nn.Module
     found: set[nn.Module] = set()
     kinds = {layer: type(layer) for layer in layers}
     for layer, kind in kinds.items():
-        layer.__class__ = _observed(kind, found)
+        layer.__class__ = _observing_class(kind, found)
     try:
         yield found
     finally:
@@ -92,7 +92,7 @@ def detect_external_reads(layers: Iterable[nn.Module]) -> Iterator[set[nn.Module
             layer.__class__ = kind
 
 
-def _observed(kind: type[nn.Module], found: set[nn.Module]) -> type[nn.Module]:
+def _observing_class(kind: type[nn.Module], found: set[nn.Module]) -> type[nn.Module]:
     """The class, noting instances whose parameters are read outside a call."""
     running: set[nn.Module] = set()
 

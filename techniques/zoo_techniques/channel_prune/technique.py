@@ -95,7 +95,7 @@ class ChannelPrune(Technique):
         importance = self._importance(dependencies, model, batches, context)
         total = model_cost(model, context.example_input).macs
         others = total - count_macs(dependencies)  # of layers whose channels all stay
-        removed = self._removed(dependencies, pools, importance, total, others)
+        removed = self._choose(dependencies, pools, importance, total, others)
         left = (others + count_macs(dependencies, removed)) / max(total, 1)
         fitted = batches if self.config.refine else []
         changed = [
@@ -120,7 +120,7 @@ class ChannelPrune(Technique):
         )
         return model
 
-    def _removed(
+    def _choose(
         self,
         dependencies: ChannelDependencies,
         pools: list[Pool],

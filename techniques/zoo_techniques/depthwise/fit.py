@@ -150,7 +150,7 @@ def refine_split(
         pointwise, objective = problem.solve_pointwise(kernels)
         if not before - objective > 1e-3 * before:
             break
-    error, unrefined = problem.missed(kernels, pointwise), problem.missed(moments.kernels, moments.pointwise)
+    error, unrefined = problem.error(kernels, pointwise), problem.error(moments.kernels, moments.pointwise)
     if not error < unrefined:  # the ridge term may trade the data at hand for data unseen
         kernels, pointwise, error = moments.kernels, moments.pointwise, unrefined
     bias = problem.best_bias(kernels, pointwise)
@@ -259,21 +259,21 @@ class SeparableProblem:
         )
 
     @staticmethod
-    def _merged(kernels: Tensor, pointwise: Tensor) -> Tensor:
+    def _merge(kernels: Tensor, pointwise: Tensor) -> Tensor:
         return torch.einsum("oi,it->oit", pointwise, kernels).flatten(1)[None]
 
-    def missed(self, kernels: Tensor, pointwise: Tensor) -> float:
+    def error(self, kernels: Tensor, pointwise: Tensor) -> float:
         """Return the mean square output error on the data with the best bias, summed over output channels.
 
         Args:
             kernels: (in, taps).
             pointwise: (out, in).
         """
-        return self._problem.error(self._merged(kernels, pointwise))
+        return self._problem.error(self._merge(kernels, pointwise))
 
     def best_bias(self, kernels: Tensor, pointwise: Tensor) -> Tensor | None:
         """Return the best bias (out,) for kernels (in, taps) and pointwise weights (out, in), or None."""
-        return self._problem.bias(self._merged(kernels, pointwise))
+        return self._problem.bias(self._merge(kernels, pointwise))
 
     def solve_pointwise(self, kernels: Tensor) -> tuple[Tensor, float]:
         """Return the best pointwise weights (out, in) for kernels (in, taps), none of them zero, and the objective."""

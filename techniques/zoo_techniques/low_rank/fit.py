@@ -166,7 +166,7 @@ class LowRankReplacement:
     def _begin(self) -> ActivationStatistics:
         weight = self._weight
         if not self._whole:
-            found = self._fitted(self._problem(ActivationStatistics(weight, self._layer.bias)))
+            found = self._fit(self._problem(ActivationStatistics(weight, self._layer.bias)))
             if isinstance(found, str):
                 self._refusal = found
             else:
@@ -181,7 +181,7 @@ class LowRankReplacement:
         moments = self._moments or ActivationStatistics(self._weight, self._layer.bias)
         problem = self._problem(moments)
         if self._narrow is None:
-            found = self._fitted(problem)
+            found = self._fit(problem)
         else:
             form, rows, left = self._narrow
             eye = torch.eye(rows.shape[1], dtype=rows.dtype).expand(len(rows), -1, -1)
@@ -197,7 +197,7 @@ class LowRankReplacement:
         width = self._weight.shape[2]
         return moments.problem(_RIDGE * max(1.0, width / max(moments.count, 1)))
 
-    def _fitted(self, problem: LeastSquares) -> Fitted | str:
+    def _fit(self, problem: LeastSquares) -> Fitted | str:
         """The form of least error, or why there is none."""
         best, refusals = None, []
         for kind in self._kinds:

@@ -98,7 +98,7 @@ class Ptq(Technique):
             weight_observer=config.weight_observer or weights,
             percentile=config.percentile,
         )
-        module = self._prepared(model, context, quantization)
+        module = self._prepare(model, context, quantization)
         if config.mode == "dynamic" and not config.bias_correction:
             return module
         what = "ranges" if config.mode == "static" else "corrections of biases"
@@ -118,7 +118,7 @@ class Ptq(Technique):
         assert isinstance(model, fx.GraphModule), "finish() gets what rewrite() gave"
         return freeze(model)
 
-    def _prepared(
+    def _prepare(
         self, model: nn.Module, context: Context, quantization: QuantizationConfig
     ) -> fx.GraphModule:
         from zoo.quantization.dynamic import make_dynamic

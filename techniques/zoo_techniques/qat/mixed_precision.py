@@ -99,7 +99,7 @@ def _errors(
             try:
                 found[path] = []
                 for bits in WIDTHS:
-                    layer.weight.copy_(_rounded(weight, bits, per_channel=per_channel))
+                    layer.weight.copy_(_round(weight, bits, per_channel=per_channel))
                     pairs = zip(batches, expected, strict=True)
                     found[path].append(sum(float((module(x) - y).square().mean()) for x, y in pairs))
             finally:
@@ -107,7 +107,7 @@ def _errors(
     return found
 
 
-def _rounded(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
+def _round(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
     channels = weight.shape[0] if per_channel else None
     quantizer = FakeQuantize(bits, "mse", weight=True, channels=channels).to(weight.device).eval()
     quantizer.observe_weight(weight)

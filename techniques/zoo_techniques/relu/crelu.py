@@ -139,16 +139,16 @@ def _both_signs(writer: nn.Module) -> nn.Module:
     new = copy.deepcopy(writer)
     if isinstance(new, nn.BatchNorm2d):
         new.num_features *= 2
-        new.running_mean = None if new.running_mean is None else _signed(new.running_mean)
+        new.running_mean = None if new.running_mean is None else _join_signs(new.running_mean)
         new.running_var = None if new.running_var is None else new.running_var.repeat(2)
         if new.affine:
-            new.weight, new.bias = nn.Parameter(new.weight.repeat(2)), nn.Parameter(_signed(new.bias))
+            new.weight, new.bias = nn.Parameter(new.weight.repeat(2)), nn.Parameter(_join_signs(new.bias))
         return new
     layer = cast(Layer, new)
     outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
-    layer.weight = nn.Parameter(_signed(layer.weight, outputs))
+    layer.weight = nn.Parameter(_join_signs(layer.weight, outputs))
     if layer.bias is not None:
-        layer.bias = nn.Parameter(_signed(layer.bias))
+        layer.bias = nn.Parameter(_join_signs(layer.bias))
     if isinstance(layer, nn.Linear):
         layer.out_features *= 2
     else:
@@ -156,7 +156,7 @@ def _both_signs(writer: nn.Module) -> nn.Module:
     return layer
 
 
-def _signed(values: Tensor, axis: int = 0) -> Tensor:
+def _join_signs(values: Tensor, axis: int = 0) -> Tensor:
     return torch.cat([values, -values], dim=axis)
 
 

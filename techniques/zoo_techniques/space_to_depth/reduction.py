@@ -143,7 +143,7 @@ class ResolutionReduction:
         Returns:
             (N, C, H / factor, W / factor); for the last convolution with factor^2 times the channels.
         """
-        return self._gathered(output) if layer is self.last else functional.avg_pool2d(output, self._factor)
+        return self._gather(output) if layer is self.last else functional.avg_pool2d(output, self._factor)
 
     @property
     def _inner(self) -> int:
@@ -151,7 +151,7 @@ class ResolutionReduction:
         layer = None if self._shuffle is None else layer_of(self._module, self._shuffle)
         return layer.upscale_factor if isinstance(layer, nn.PixelShuffle) else 1
 
-    def _gathered(self, outputs: Tensor) -> Tensor:
+    def _gather(self, outputs: Tensor) -> Tensor:
         """What the last convolution gave at full resolution as it is wanted at the reduced one.
 
         (N, C, H, W) -> (N, factor^2 * C, H / factor, W / factor), in the order in which the new shuffle takes it.

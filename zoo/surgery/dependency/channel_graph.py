@@ -105,44 +105,46 @@ class ChannelDependencies(UnionFind):
         layer = layer_of(self.module, node)
         if layer is not None:
             if isinstance(layer, WEIGHTED_LAYERS):
-                return self._weighted
+                return self._visit_weighted
             if isinstance(layer, NORMS):
-                return self._features
+                return self._visit_features
             if isinstance(layer, SAME_MODULES):
-                return self._same
+                return self._visit_same
             special: dict[type, Callable[[fx.Node], ChannelMap | None]] = {
-                nn.Flatten: self._moved,
-                nn.PixelShuffle: self._shuffled,
-                nn.PixelUnshuffle: self._unshuffled,
+                nn.Flatten: self._visit_axes,
+                nn.PixelShuffle: self._visit_pixel_shuffle,
+                nn.PixelUnshuffle: self._visit_pixel_unshuffle,
             }
             return special.get(type(layer))
         target = node.target
         if target in SAME_FUNCTIONS:
-            return self._same
+            return self._visit_same
         if target in PAIRWISE:
-            return self._pairwise
+            return self._visit_pairwise
         if target in CONCAT_OPERATORS:
-            return self._joined
+            return self._visit_concatenation
         if target in AXIS_OPERATORS:
-            return self._moved
+            return self._visit_axes
         functions: dict[Any, Callable[[fx.Node], ChannelMap | None]] = {
-            functional.pixel_shuffle: self._shuffled, "chunk": self._chunked, torch.chunk: self._chunked,
-            operator.getitem: self._taken,
-        }  # fmt: skip
+            functional.pixel_shuffle: self._visit_pixel_shuffle,
+            "chunk": self._visit_chunk,
+            torch.chunk: self._visit_chunk,
+            operator.getitem: self._visit_getitem,
+        }
         return functions.get(target)
 
     def _first(self, node: fx.Node) -> ChannelMap | None:
         source = node.args[0] if node.args else None
         return self._channel_maps.get(source) if isinstance(source, fx.Node) else None
 
-    def _same(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_same(self, node: fx.Node) -> ChannelMap | None:
         return (
             self._first(node)
             if len([s for s in node.all_input_nodes if s in self._channel_maps]) == 1
             else None
         )
 
-    def _moved(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_axes(self, node: fx.Node) -> ChannelMap | None:
         channel_map = self._first(node)
         if channel_map is None:
             return None
@@ -161,7 +163,7 @@ class ChannelDependencies(UnionFind):
         self.unite_all(part.labels, labels)
         return part
 
-    def _weighted(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_weighted(self, node: fx.Node) -> ChannelMap | None:
         layer, name = cast(nn.Conv2d, layer_of(self.module, node)), str(node.target)
         source, shape = self._first(node), cast(torch.Size, shape_of(node))
         is_linear = isinstance(layer, nn.Linear)
@@ -199,7 +201,7 @@ class ChannelDependencies(UnionFind):
         self._slice(layer, name, "out", outputs)
         return ChannelMap(axis, tuple(outputs))
 
-    def _features(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_features(self, node: fx.Node) -> ChannelMap | None:
         layer, channel_map = layer_of(self.module, node), self._first(node)
         if layer is None or channel_map is None:
             return None
@@ -219,7 +221,7 @@ class ChannelDependencies(UnionFind):
 
     # ---------------------------------------------------------------------------------------------- operators
 
-    def _pairwise(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_pairwise(self, node: fx.Node) -> ChannelMap | None:
         shape = cast(torch.Size, shape_of(node))
         met: list[tuple[ChannelMap, int]] = []
         loose: list[fx.Node] = []
@@ -261,7 +263,7 @@ class ChannelDependencies(UnionFind):
         part = self._slice(owner, str(node.target), attribute, labels, axis=axis % len(shape))
         return part.axis == axis % len(shape)
 
-    def _joined(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_concatenation(self, node: fx.Node) -> ChannelMap | None:
         parts = node.args[0]
         shape = cast(torch.Size, shape_of(node))
         axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
@@ -279,7 +281,7 @@ class ChannelDependencies(UnionFind):
             known[0].axis, tuple(label for channel_map in known for label in channel_map.labels)
         )
 
-    def _shuffled(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_pixel_shuffle(self, node: fx.Node) -> ChannelMap | None:
         """The r * r channels that become one channel's pixels go together."""
         channel_map = self._first(node)
         if channel_map is None or channel_map.axis != 1:
@@ -290,14 +292,14 @@ class ChannelDependencies(UnionFind):
             self.unite(channel_map.labels[index - index % each], label)
         return ChannelMap(1, channel_map.labels[::each])
 
-    def _unshuffled(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_pixel_unshuffle(self, node: fx.Node) -> ChannelMap | None:
         channel_map = self._first(node)
         if channel_map is None or channel_map.axis != 1:
             return None
         each = cast(torch.Size, shape_of(node))[1] // len(channel_map.labels)
         return ChannelMap(1, tuple(label for label in channel_map.labels for _ in range(each)))
 
-    def _chunked(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_chunk(self, node: fx.Node) -> ChannelMap | None:
         """Equal pieces along the channels: the same channel of each goes with that of the others."""
         channel_map = self._first(node)
         pieces = node.args[1] if len(node.args) > 1 else node.kwargs.get("chunks")
@@ -315,7 +317,7 @@ class ChannelDependencies(UnionFind):
         ]
         return None
 
-    def _taken(self, node: fx.Node) -> ChannelMap | None:
+    def _visit_getitem(self, node: fx.Node) -> ChannelMap | None:
         """One of several pieces, or a part of a tensor that has all channels."""
         source, index = node.args
         if isinstance(source, fx.Node) and source in self._pieces:

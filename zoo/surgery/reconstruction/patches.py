@@ -117,7 +117,7 @@ def extract_patches(layer: Layer, image: Tensor, at: Tensor) -> Tensor:
     row, column = tap // layer.kernel_size[1], tap % layer.kernel_size[1]
     down, right = (at // width_out)[:, None], (at % width_out)[:, None]
     if isinstance(layer, nn.ConvTranspose2d):
-        return _scattered(layer, image, (down, right), (row, column))
+        return _gather_transposed(layer, image, (down, right), (row, column))
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     padding = layer._reversed_padding_repeated_twice
     padded = functional.pad(image, padding, mode=mode) if any(padding) else image
@@ -127,7 +127,7 @@ def extract_patches(layer: Layer, image: Tensor, at: Tensor) -> Tensor:
     return seen.permute(1, 0, 2)
 
 
-def _scattered(
+def _gather_transposed(
     layer: nn.ConvTranspose2d, image: Tensor, position: tuple[Tensor, Tensor], tap: tuple[Tensor, Tensor]
 ) -> Tensor:
     """The patches of a transposed convolution: which pixel each tap brought to the position, if any."""
