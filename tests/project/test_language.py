@@ -15,7 +15,7 @@ from zoo_cli.main import COMMANDS, cli
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Pages and packages that keep to the glossary.
-CLEAN_PAGES = ["README.md", "docs/*.md", "docs/internals/*.md", "docs/techniques/*.md", "docs/tutorials/*.md"]
+CLEAN_PAGES = ["README.md", "docs/**/*.md"]
 CLEAN_SOURCES = ["cli", "zoo", "techniques", "plugins"]
 CLEAN_HELP = COMMANDS
 
@@ -26,8 +26,8 @@ FORBIDDEN = {
     r"\b(whence|thereof|whereof|wherein|therein)\b": "where ... from, of it, in which",
     r"\bshall\b": "should, must",
     r"\bnor (are|is|do|does|has|have|can)\b": "neither are, and ... not ... either",
-    r"(?<!each )(?<!all )(?<!some )(?<!none )(?<!both )(?<!most )(?<!\d )\bof which\b": "whose",
-    r"\bso (many|much|long)(?! (as|that)\b)": "that many, N",
+    r"\bof which (the|a|an|some|it|they|nobody|each)\b": "whose",
+    r"\bso (many|much|long)(?!( \w+)? (as|that)\b)": "that many, N",
     r"\bin turns\b": "interleaved, alternating",
     r"\bwhat (it|they|that|this|he|one|the \w+) (gives?|gave|takes)\b": "its result, its input",
     r"\bmend(s|ed|ing)?\b": "repair, fix",

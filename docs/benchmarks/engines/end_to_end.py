@@ -2,7 +2,7 @@
 
     python docs/benchmarks/engines/end_to_end.py [--file FILE] [--rounds 7] [--write]
 
-Each round starts every program once, in turns: `zoo run` with shipped checkpoints on each engine that is installed, and
+Each round starts every program once: `zoo run` with shipped checkpoints on each engine that is installed, and
 `original.py`, which is torch in eager mode in float32, packing by numpy, and a PNG by PIL. All get two threads. The
 first round fills caches and does not count. Memory is measured in a run of its own, as the sum over the program and the
 processes it starts. --write puts the tables into the README beside this script.
@@ -130,7 +130,7 @@ def report(runs: dict[str, list[Run]], memory: dict[str, float]) -> str:
     """The tables, in Markdown."""
     lines = [
         "| | times as fast, whole process | quartiles | times as fast, the file alone | not inference, of the file "
-        "| whole process but inference, s | peak MB |",
+        "| whole process except inference, s | peak MB |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     original = runs[ORIGINAL]
@@ -157,7 +157,7 @@ def report(runs: dict[str, list[Run]], memory: dict[str, float]) -> str:
                 (name, "not inference, of the file, at most", MOST_SHARE, share, share <= MOST_SHARE),
                 (
                     name,
-                    "whole process but inference, s, at most",
+                    "whole process except inference, s, at most",
                     MOST_SECONDS,
                     beside,
                     beside <= MOST_SECONDS,
@@ -193,7 +193,7 @@ def main() -> None:
                 if turn:
                     runs[name].append(run)
         found = report(runs, {name: peak_mb(command) for name, command in commands.items()})
-    found = f"{arguments.rounds} rounds in turns.\n\n{found}"
+    found = f"{arguments.rounds} interleaved rounds.\n\n{found}"
     print(found)
     if arguments.write:
         put_table(Path(__file__).with_name("README.md"), "end to end", found)

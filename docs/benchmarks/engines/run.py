@@ -3,7 +3,7 @@
     python docs/benchmarks/engines/run.py [--photos DIR] [--rounds 15] [--write]
 
 Needs the extra `compress`, the packages zoo-openvino (`plugins/zoo-openvino`) and nncf. The files are made once, in
---out. All sessions are then timed in turns in one process, on a packed input of 4 x 512 x 512 with two threads; PSNR is
+--out. All sessions are timed interleaved in one process, on a packed input of 4 x 512 x 512 with two threads; PSNR is
 that of the picture against the float32 file's, a mean over crops of pictures that no calibration saw. --write puts the
 tables into the README beside this script.
 """
@@ -135,7 +135,7 @@ def report(latencies: dict[str, Latency], quality: dict[str, float], crops: int,
     """The two tables, in Markdown."""
     first = next(iter(latencies.values()))
     lines = [
-        f"{rounds} rounds in turns, {crops} held-out crops; {_versions()}.",
+        f"{rounds} interleaved rounds, {crops} held-out crops; {_versions()}.",
         "",
         "| | times as fast as ONNX Runtime in float32 | quartiles | PSNR against float32, dB |",
         "|---|---:|---:|---:|",

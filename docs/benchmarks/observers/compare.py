@@ -48,7 +48,7 @@ BATCH, SIDE = 4, 128
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over images, in dB: against the photographs, and against the float file's pictures."""
+    """Means over images, in dB: against the photographs, and against the float file's images."""
 
     quality: float
     fidelity: float
@@ -118,7 +118,7 @@ def tables(name: str, dataset: Darkroom, images: int | None) -> str:
     parts = [f"## `{name}`", f"{len(bench.frames)} test images; the float file: {exact.quality:.2f} dB."]
     for title, figure in (
         ("PSNR against the photographs, dB", "quality"),
-        ("PSNR against the float file's pictures, dB", "fidelity"),
+        ("PSNR against the float file's images, dB", "fidelity"),
     ):
         lines = [f"| {title} | " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * len(COLUMNS) + "|"]
         for row in (*OBSERVERS, "dynamic"):
