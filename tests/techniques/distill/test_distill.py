@@ -377,7 +377,8 @@ def test_a_teacher_run_by_the_engine_teaches_by_its_output_alone(teachers: Path)
 
 def test_the_teachers_weights_are_part_of_the_fingerprint(tmp_path: Path) -> None:
     prints = set()
-    for _ in range(2):  # two nets at one place
+    for seed in range(2):  # two nets at one place
+        torch.manual_seed(seed)
         save(tmp_path / "teacher", plugins.architecture("small-unet").build())
         wanted = request(f"distill(teacher={tmp_path / 'teacher'})", tmp_path / "out")
         prints.add(plan(wanted, SilentReporter()).fingerprint)
@@ -391,20 +392,21 @@ def test_any_technique_is_given_the_teacher_it_declares(teachers: Path, tmp_path
     """What distill does, a third party's technique does without importing the training."""
 
     @dataclasses.dataclass(frozen=True)
-    class Config:
+    class Named:
         teacher: str = ""
 
     class Learns(Technique):
         id = "learns"
         phase = Phase.TRAINING
-        Config = Config
+        Config = Named
 
         def teachers(self):
             return (self.config.teacher,)
 
         def objective(self, context):
             teacher = context.load_teacher(self.config.teacher)
+            assert len(teacher.sha256) == 64
             return [LossTerm("learns", 1.0, lambda i, o, t, m: (o - teacher.net(i)).abs().mean())]
 
-    trial = attempt([Learns(Config(str(teachers / "whole")))], plugins.architecture("small-unet"))
+    trial = attempt([Learns(Named(str(teachers / "whole")))], plugins.architecture("small-unet"))
     assert trial.agreement > 30
