@@ -84,7 +84,7 @@ class BenchResult:
         return self.gmacs_per_s / self.peak if self.gmacs_per_s and self.peak else None
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         latency, counts, share = self.latency, self.counts, self.share_of_peak
         return {
             "name": self.candidate.name,
@@ -122,7 +122,7 @@ class BenchReport:
     sensor: str
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         return {
             "results": [result.to_json() for result in self.results],
             "peak_gmacs_per_s": {
@@ -155,7 +155,7 @@ class Workload:
 def list_candidates(
     artifacts: Mapping[str, Artifact], engines: Sequence[str], profile: DeviceProfile
 ) -> list[Candidate]:
-    """Each artifact on each engine; without engines, on the one that `zoo run` takes.
+    """Return each artifact on each engine; without engines, on the one that `zoo run` takes.
 
     Raises UnknownIdError for an engine that does not exist, UsageError for one that cannot run here, PluginError or
     IntegrityError if there is none.
@@ -318,7 +318,7 @@ def _shape(spec: InputSpec, side: int) -> tuple[int, int, int]:
 
 
 def open_artifacts(names: Sequence[str], locate: Any) -> dict[str, Artifact]:
-    """The artifacts called `names`, each by a name that is its own. Raises UsageError for one named twice."""
+    """Return the artifacts called `names` by the last part of their names. Raises UsageError for one named twice."""
     found: dict[str, Artifact] = {}
     for name in names:
         shown = Path(name).name

@@ -38,7 +38,7 @@ class EnergyMeter:
             self.sensor = "no RAPL counter that may be read and no power rail"
 
     def joules(self) -> float | None:
-        """The energy since the start; None without a sensor."""
+        """Return the energy since the start; None without a sensor."""
         if self._counters:
             return sum(self._since(path, start) for path, start in self._counters.items())
         return self._sampled if self._thread else None
@@ -71,7 +71,7 @@ class EnergyMeter:
 
 
 def _watts(rail: tuple[Path, ...]) -> float:
-    """One file tells milliwatts; two tell millivolts and milliamperes."""
+    """Return watts: one file states milliwatts; two state millivolts and milliamperes."""
     values = [_number(path) or 0.0 for path in rail]
     return values[0] / 1e3 if len(values) == 1 else values[0] * values[1] / 1e6
 

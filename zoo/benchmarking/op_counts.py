@@ -63,7 +63,7 @@ def count_operations(model: bytes, shape: Sequence[int]) -> OpCounts:
 
 
 def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]:
-    """What the profiler tells of each operator that ran."""
+    """Yield the profiler's record of each operator that ran."""
     import numpy as np
 
     runtime: Any = require("onnxruntime", "Counting what a run takes", extra="cpu")
@@ -91,7 +91,7 @@ def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]
 
 
 def _shapes(tensors: Sequence[Mapping[str, Sequence[int]]]) -> list[Sequence[int]]:
-    """The sizes of tensors that are given as [{"uint8": [1, 4, 64, 64]}, ...]."""
+    """Return the sizes of tensors that are given as [{"uint8": [1, 4, 64, 64]}, ...]."""
     return [size for tensor in tensors for size in tensor.values()]
 
 

@@ -51,7 +51,7 @@ class Steps:
         return 1 - self.milliseconds["infer"] / self.total
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         return {
             "steps_ms": {name: round(value, 3) for name, value in self.milliseconds.items()},
             "beside_inference": round(self.beside_inference, 4),
@@ -59,7 +59,7 @@ class Steps:
 
 
 def step_settings(manifest: Manifest) -> Settings:
-    """How a runner must be opened for :func:`measure_steps`."""
+    """Return how a runner must be opened for :func:`measure_steps`."""
     masks = needs_whole(manifest.output.channels)
     return Settings(format="tiff" if masks else "png", overwrite=True)
 
@@ -88,7 +88,7 @@ def measure_steps(
 
 
 def frame_file(spec: InputSpec, width: int, height: int, folder: Path) -> Path:
-    """A file such as `spec` describes of width x height pixels: soft shades with noise, in `folder`.
+    """Return a file such as `spec` describes of width x height pixels: soft shades with noise, in `folder`.
 
     A dark DNG file for networks that take RAW, else a PNG picture. Raises UsageError for sides that are too small.
     """

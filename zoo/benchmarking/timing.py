@@ -26,7 +26,7 @@ class Latency:
     times: tuple[float, ...] = ()
 
     def percentile(self, share: float) -> float:
-        """The time that `share` percent of the runs did not exceed, interpolated."""
+        """Return the time that `share` percent of the runs did not exceed, interpolated."""
         ordered = sorted(self.times)
         at = (len(ordered) - 1) * share / 100
         below = int(at)
@@ -34,7 +34,7 @@ class Latency:
         return ordered[below] + (ordered[above] - ordered[below]) * (at - below)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for metrics.json and `--json`."""
+        """Return a plain dictionary for metrics.json and `--json`."""
         return {"median_ms": round(self.median, 3), "quartiles_ms": [round(self.low, 3), round(self.high, 3)]}
 
 
@@ -64,7 +64,7 @@ def measure_latency(
 
 
 def latency_ratio(slow: Latency, fast: Latency) -> tuple[float, float, float]:
-    """How many times as long `slow` takes: the ratio of medians, and quartiles of the ratios round by round."""
+    """Return the ratio of medians of `slow` to `fast`, and the quartiles of the ratios of single rounds."""
     pairs = [a / b for a, b in zip(slow.times, fast.times, strict=True)]
     around = _summary(pairs)
     return slow.median / fast.median, around.low, around.high

@@ -95,7 +95,7 @@ def _load(model: str | Path | bytes) -> tuple[ModelProto, int]:
 
 
 def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
-    """The model with the shape of every tensor that can be derived from the input's."""
+    """Return the model with the shape of every tensor that can be derived from the input's."""
     import onnx
     from onnx import inliner, shape_inference
 
@@ -187,7 +187,7 @@ class _Graph:
                 self._numbers[node.output[0]] = math.prod(self.shape(node.output[0], node))
 
     def constant(self, name: str) -> str | None:
-        """The constant that `name` is, or is a view or another encoding of."""
+        """Return the constant that `name` is, or is a view or another encoding of."""
         while name and name not in self._numbers:
             node = self._producer.get(name)
             if node is None or node.op_type not in _VIEWS:
@@ -196,7 +196,7 @@ class _Graph:
         return name or None
 
     def shape(self, name: str, node: NodeProto) -> tuple[int, ...]:
-        """The size of a tensor; IntegrityError if it is unknown."""
+        """Return the size of a tensor; IntegrityError if it is unknown."""
         shape = self._sizes.get(name)
         if shape is None or 0 in shape:
             raise IntegrityError(

@@ -39,6 +39,6 @@ class Cost:
 
 
 def total(parameters: int, layers: tuple[LayerCost, ...], size: int | None = None) -> Cost:
-    """A Cost whose sums are those of its layers."""
+    """Return a Cost whose sums are those of its layers."""
     matmul = sum(layer.macs for layer in layers if layer.kind == "matmul")
     return Cost(parameters, sum(layer.macs for layer in layers) - matmul, matmul, layers, size)

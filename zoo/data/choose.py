@@ -24,7 +24,7 @@ _REMEDY = {
 
 
 def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture) -> tuple[str, Dataset]:
-    """The dataset that a text such as ``darkroom(min_ratio=200)`` names, "" for the task's default.
+    """Return the dataset that a text such as ``darkroom(min_ratio=200)`` names, "" for the task's default.
 
     photos: folders added to its option `photos`. Returns the full text too. Raises UsageError if there is no data
     for the task unless named, or the data is for another task, and what :func:`zoo.plugins.dataset` raises.

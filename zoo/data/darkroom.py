@@ -90,7 +90,7 @@ class Darkroom(Dataset):
             yield _sample(picture.scene, picture.scene, exposure, architecture)
 
     def exposures(self, split: Split, seed: int = 0) -> Iterator[tuple[Picture, Exposure]]:
-        """The simulated files of a split, one a photograph; deterministic."""
+        """Yield the simulated files of a split, one per photograph; deterministic."""
         for picture in self._pictures.of(split):
             rng = np.random.default_rng((seed, *picture.scene.encode()))
             yield picture, self._expose(srgb_to_linear(self._pictures.pixels(picture)), rng)
@@ -116,7 +116,7 @@ def _sample(name: str, scene: str, exposure: Exposure, architecture: Architectur
 
 
 def _random_scene(picture: npt.NDArray[np.uint8], side: int, rng: np.random.Generator) -> FloatArray:
-    """A (side, side, 3) linear window: scaled down by up to 2, flipped, transposed, brightness and tint varied.
+    """Return a (side, side, 3) linear window: scaled down by up to 2, flipped, transposed, brightness and tint varied.
 
     Averaging while scaling down takes the photograph's own noise and compression marks away.
     """

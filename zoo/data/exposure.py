@@ -43,7 +43,7 @@ class Shot:
 
 
 def draw_shot(rng: np.random.Generator, cameras: tuple[Camera, ...], ratios: tuple[float, float]) -> Shot:
-    """A random camera, ratio (log-uniform in `ratios`), gain (log-uniform in the camera's range) and light."""
+    """Return a random camera, ratio (log-uniform in `ratios`), gain (log-uniform in the camera's range) and light."""
     camera = cameras[int(rng.integers(len(cameras)))]
     return Shot(
         camera=camera,
@@ -62,7 +62,7 @@ def srgb_to_linear(values: npt.NDArray[np.uint8]) -> FloatArray:
 
 
 def linear_to_srgb(values: FloatArray) -> FloatArray:
-    """The sRGB transfer curve; any shape, values in [0, 1]."""
+    """Return the sRGB transfer curve; any shape, values in [0, 1]."""
     low = values * np.float32(12.92)
     high = np.float32(1.055) * np.power(values, np.float32(1 / 2.4)) - np.float32(0.055)
     return np.where(values <= np.float32(0.0031308), low, high).astype(np.float32)
@@ -74,7 +74,7 @@ def colour_matrix(camera: Camera) -> npt.NDArray[np.float64]:
 
 
 def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator) -> RawFrame:
-    """The dark RAW exposure of a scene.
+    """Return the dark RAW exposure of a scene.
 
     linear: (H, W, 3) linear sRGB in [0, 1], the scene as a correct exposure shows it; H and W even.
     """

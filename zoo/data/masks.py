@@ -170,7 +170,7 @@ class Masks(Dataset):
 
 
 def _sources(config: MasksConfig) -> tuple[Path, Path]:
-    """The folder or stack of the pictures, and that of the labels."""
+    """Return the folder or stack of the pictures, and that of the labels."""
     if config.images and config.labels and not config.root:
         return Path(config.images).expanduser(), Path(config.labels).expanduser()
     if not config.root or config.images or config.labels:

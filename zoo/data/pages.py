@@ -33,7 +33,7 @@ class Page:
 
 
 def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
-    """The pictures in a folder (and below it), or the pages of a file, by name and in natural order.
+    """Return the pictures in a folder (and below it), or the pages of a file, by name and in natural order.
 
     A file is called after its path in the folder without the suffix, a page of a stack ``stack-007``. Raises
     InputError if there are none, or two of one name. indices: see :class:`Page`.
@@ -61,7 +61,7 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
 
 
 def read_page(page: Page) -> npt.NDArray[Any]:
-    """The pixels as stored, see :func:`zoo.images.pixels.read_pixels`."""
+    """Return the pixels as stored, see :func:`zoo.images.pixels.read_pixels`."""
     return read_pixels(page.path, page.index, indices=page.indices)
 
 

@@ -88,7 +88,7 @@ class Photos(Dataset):
 def _random_crop(
     picture: npt.NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """A crop covering 30 to 100 % of the shorter side, flipped half the time, resized to (height, width)."""
+    """Return a crop covering 30 to 100 % of the shorter side, flipped half the time, resized to (height, width)."""
     from PIL import Image
 
     height, width = picture.shape[:2]

@@ -46,7 +46,7 @@ class Picture:
 
 
 def packaged_pictures() -> list[Picture]:
-    """The photographs found in installed packages; needs no download."""
+    """Return the photographs found in installed packages; needs no download."""
     found = []
     for package, folder, names in _PACKAGED:
         spec = importlib.util.find_spec(package)
@@ -58,7 +58,7 @@ def packaged_pictures() -> list[Picture]:
 
 
 def folder_pictures(folder: Path) -> list[Picture]:
-    """All photographs below `folder`, in order of their names. Raises InputError if there are none."""
+    """Return all photographs below `folder`, in order of their names. Raises InputError if there are none."""
     if not folder.is_dir():
         raise InputError(f"The photograph folder {folder} does not exist or is not a folder.")
     found = [
@@ -75,13 +75,13 @@ def folder_pictures(folder: Path) -> list[Picture]:
 
 
 def split_of(scene: str) -> Split:
-    """The split a scene falls in, by a hash of its name: about 70 % train, 10 % val, 20 % test."""
+    """Return the split a scene falls in, by a hash of its name: about 70 % train, 10 % val, 20 % test."""
     bucket = int.from_bytes(hashlib.sha256(scene.encode()).digest()[:8], "big") % 10
     return "test" if bucket < 2 else "val" if bucket == 2 else "train"
 
 
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
-    """An 8-bit sRGB picture, (H, W, 3), cropped to even sides. Raises InputError naming the file."""
+    """Return an 8-bit sRGB picture, (H, W, 3), cropped to even sides. Raises InputError naming the file."""
     import numpy as np
 
     with open_image(path) as image:
@@ -122,11 +122,11 @@ class ImageSet:
         self._cache: ImageCache[Path] = ImageCache(read_picture)
 
     def of(self, split: Split) -> list[Picture]:
-        """The photographs of a split, in a fixed order."""
+        """Return the photographs of a split, in a fixed order."""
         return [picture for picture in self._pictures if split_of(picture.scene) == split]
 
     def draw(self, rng: np.random.Generator) -> Picture:
-        """A random photograph for training. Raises InputError if the training split is empty."""
+        """Return a random photograph for training. Raises InputError if the training split is empty."""
         pictures = self.of("train")
         if not pictures:
             raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")
@@ -137,7 +137,7 @@ class ImageSet:
         return self._cache.get(picture.path)
 
     def identity(self) -> str:
-        """Names and sizes of all files."""
+        """Return names and sizes of all files."""
         return ",".join(f"{p.scene}:{p.path.stat().st_size}" for p in self._pictures)
 
 
@@ -151,7 +151,7 @@ class ImageCache(Generic[Key]):
         self._bytes = 0
 
     def get(self, key: Key) -> npt.NDArray[Any]:
-        """What `read` gives for `key`; it is called where this is not held any more."""
+        """Return the image of `key`, read again only if it is no longer in memory."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]

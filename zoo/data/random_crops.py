@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def random_window(
     sample: Sample, size: int, scale: int, multiple: int, number: int, rng: np.random.Generator
 ) -> Sample:
-    """A window of `size` x `size` input pixels at a random place, flipped and transposed at random.
+    """Return a window of `size` x `size` input pixels at a random place, flipped and transposed at random.
 
     scale: target pixels per input pixel along each side. number: becomes part of the name. multiple: of what a
     crop must be, for the hint. Raises UsageError if the sample is smaller than the window.

@@ -64,7 +64,7 @@ class SeeInTheDark(Dataset):
         self._pairs: dict[Split, list[Pair]] = {}
 
     def pairs(self, split: Split) -> list[Pair]:
-        """The pairs of a split, in the order of the list file."""
+        """Return the pairs of a split, in the order of the list file."""
         if split not in self._pairs:
             self._pairs[split] = self._read(split)
         return self._pairs[split]

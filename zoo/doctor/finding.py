@@ -25,5 +25,5 @@ class Finding:
     remedy: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         return {**asdict(self), "state": self.state.value}

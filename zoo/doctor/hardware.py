@@ -82,7 +82,7 @@ def power_findings(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def _power_mode() -> str:
-    """What nvpmodel says, "" where there is none."""
+    """Return what nvpmodel says, "" where there is none."""
     program = shutil.which("nvpmodel")
     if program is None:
         return ""
@@ -95,7 +95,7 @@ def _power_mode() -> str:
 
 
 def _release(root: Path) -> str:
-    """The Jetson Linux release, "" if this is none."""
+    """Return the Jetson Linux release, "" if this is none."""
     match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", _read(root / "etc/nv_tegra_release"))
     return f"Jetson Linux {match[1]}.{match[2]}" if match else ""
 

@@ -19,7 +19,7 @@ _CPU = "pip install 'compression-zoo[cpu]'"
 
 
 def engine_remedy(name: str, profile: DeviceProfile, root: Path = Path("/")) -> str:
-    """What to type so that an engine that cannot run here can; "" where nothing that is installed would help."""
+    """Return the command that makes an engine run here; "" if no installation would help."""
     if name == "onnxruntime":
         return runtime_remedy(profile)
     if name not in ("cuda", "tensorrt"):
@@ -32,12 +32,12 @@ def engine_remedy(name: str, profile: DeviceProfile, root: Path = Path("/")) -> 
 
 
 def runtime_remedy(profile: DeviceProfile) -> str:
-    """How ONNX Runtime is installed: as NVIDIA built it where there is such a build, else for the processor."""
+    """Return how ONNX Runtime is installed: as NVIDIA built it where there is such a build, else for the processor."""
     return gpu_runtime_remedy(profile) if _index(profile) else _CPU
 
 
 def gpu_runtime_remedy(profile: DeviceProfile) -> str:
-    """How an ONNX Runtime that knows NVIDIA's GPUs is installed, in place of any other."""
+    """Return how an ONNX Runtime that knows NVIDIA's GPUs is installed, in place of any other."""
     if "jetpack" not in profile.software:
         return "pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
     index = _index(profile)

@@ -47,7 +47,7 @@ def _runtimes(profile: DeviceProfile) -> Iterator[Finding]:
 
 
 def _engines(profile: DeviceProfile, root: Path) -> Iterator[Finding]:
-    """Each engine the profile wants, best first; the first that runs is the one that is used."""
+    """Yield each engine the profile wants, best first; the first that runs is the one that is used."""
     chosen = False
     for name in profile.engines:
         try:

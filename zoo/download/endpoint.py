@@ -47,7 +47,7 @@ _PATTERNS = (
 
 
 def endpoint() -> str:
-    """The address of the Hub without a slash at its end: $HF_ENDPOINT, else https://huggingface.co.
+    """Return the address of the Hub without a slash at its end: $HF_ENDPOINT, else https://huggingface.co.
 
     Raises UsageError if it is no http or https address, or holds a password.
     """
@@ -71,12 +71,12 @@ def endpoint() -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether `address` is the public Hub itself, which stores large files by the Xet protocol."""
+    """Return whether `address` is the public Hub itself, which stores large files by the Xet protocol."""
     return urlsplit(address).hostname in ("huggingface.co", "hf.co")
 
 
 def token() -> str | None:
-    """The user's token: $HF_TOKEN, else the file that ``hf auth login`` writes; None if there is none.
+    """Return the user's token: $HF_TOKEN, else the file that ``hf auth login`` writes; None if there is none.
 
     To be sent to :func:`endpoint` only. Raises UsageError if it cannot be the value of an HTTP header.
     """
@@ -92,7 +92,7 @@ def token() -> str | None:
 
 
 def token_path() -> Path:
-    """Where ``hf auth login`` keeps the token; nothing need be there."""
+    """Return the path where ``hf auth login`` keeps the token, whether it exists or not."""
     if named := os.environ.get("HF_TOKEN_PATH"):
         return Path(os.path.expandvars(named)).expanduser()
     home = os.environ.get("HF_HOME")
@@ -102,17 +102,17 @@ def token_path() -> Path:
 
 
 def offline() -> bool:
-    """Whether the user forbids connections to the Hub: HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is true."""
+    """Return whether the user forbids connections to the Hub: HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is true."""
     return is_true("HF_HUB_OFFLINE") or is_true("TRANSFORMERS_OFFLINE")
 
 
 def is_true(variable: str) -> bool:
-    """Whether an environment variable says yes, as huggingface_hub reads it."""
+    """Return whether an environment variable says yes, as huggingface_hub reads it."""
     return os.environ.get(variable, "").upper() in _TRUE
 
 
 def is_set(variable: str) -> bool:
-    """Whether an environment variable has a value, whatever it is."""
+    """Return whether an environment variable has a value, whatever it is."""
     return bool(os.environ.get(variable))
 
 
@@ -122,7 +122,7 @@ def add_secret(secret: str) -> None:
 
 
 def contains_token(text: str) -> bool:
-    """Whether `text` holds one of the user's tokens, or what looks like anybody's."""
+    """Return whether `text` holds one of the user's tokens, or anything that looks like a token."""
     return any(secret in text for secret in _secrets()) or _HUB_TOKEN.search(text) is not None
 
 
@@ -140,7 +140,7 @@ def redact(text: object) -> str:
 
 
 def _kept_tokens() -> Iterator[tuple[str, str]]:
-    """Where tokens are kept, in the order in which they count, and what is there."""
+    """Yield where tokens are kept, in the order in which they count, and what is there."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         yield f"The environment variable {name}", os.environ.get(name, "").strip()
     path = token_path()
@@ -149,6 +149,6 @@ def _kept_tokens() -> Iterator[tuple[str, str]]:
 
 
 def _secrets() -> list[str]:
-    """The tokens this process could know, the longest first."""
+    """Return the tokens this process could know, the longest first."""
     kept = {value for _, value in _kept_tokens() if len(value) >= _SHORTEST_HIDDEN}
     return sorted(kept | _HIDDEN, key=len, reverse=True)

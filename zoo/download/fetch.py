@@ -67,7 +67,7 @@ class _Files:
         self._stack = stack
 
     def obtain(self, name: str, report: Reporter) -> Partial:
-        """The complete and verified file `name`."""
+        """Return the complete and verified file `name`."""
         entry = self._wanted.files[name]
         known = self.partials.get(name) or self._by_content.get(entry.sha256)
         if known is None:
@@ -121,7 +121,7 @@ class _Sources:
         )
 
     def _from_cache(self, name: str, partial: Partial, report: Reporter) -> bool:
-        """Whether the file was still whole in the cache: from a pull for a device, or beside a damaged one."""
+        """Return whether the file was still whole in the cache: from a pull for a device, or beside a damaged one."""
         folder = cached_path(self._wanted)
         if partial.size or not os.path.isfile(folder / name):
             return False
@@ -135,7 +135,7 @@ class _Sources:
 
 
 def _manifest(wanted: Checkpoint, partial: Partial) -> Manifest:
-    """The verified zoo.json, which must list the very files that are pinned."""
+    """Return the verified zoo.json, which must list the very files that are pinned."""
     with open_regular(partial.path) as stream, reading(partial.path):
         content = stream.read(partial.entry.size)
     shown = f"{wanted.id}/{MANIFEST_NAME}"
@@ -181,7 +181,7 @@ def _install(
 
 
 def _existing(folder: Path) -> Path:
-    """The innermost of the folders around `folder` that exists."""
+    """Return the innermost of the folders around `folder` that exists."""
     return next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
 
 

@@ -20,7 +20,7 @@ _LARGEST_ANSWER = 16 << 20
 
 
 def read_unpinned_checkpoint(address: HubAddress, limits: RetryLimits, report: Reporter) -> Checkpoint:
-    """A checkpoint that no registry lists, with the files that its own manifest at that commit lists.
+    """Return a checkpoint that no registry lists, with the files that its own manifest at that commit lists.
 
     Raises NetworkError, IntegrityError.
     """
@@ -32,7 +32,7 @@ def read_unpinned_checkpoint(address: HubAddress, limits: RetryLimits, report: R
 
 
 def resolve_commit(moving: MutableRevision, limits: RetryLimits, report: Reporter) -> str:
-    """The commit that a branch or a tag means at present. Raises NetworkError."""
+    """Return the commit that a branch or a tag names now. Raises NetworkError."""
     url = revision_url(endpoint(), moving)
     check_online(f"The commit of {moving.repository}@{moving.revision}")
     with Client(limits, report) as client:

@@ -14,7 +14,7 @@ from zoo.errors import UsageError
 
 
 def proxy_for(scheme: str, host: str) -> SplitResult | None:
-    """The proxy that the environment names for a host: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY; NO_PROXY exempts."""
+    """Return the proxy that the environment names for a host: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY; NO_PROXY exempts."""
     proxies = getproxies_environment()
     named = proxies.get(scheme) or proxies.get("all")
     if not named or proxy_bypass_environment(host, proxies):
@@ -33,7 +33,7 @@ def proxy_for(scheme: str, host: str) -> SplitResult | None:
 
 
 def authorization(proxy: SplitResult) -> dict[str, str]:
-    """The header that shows the proxy the name and password of its address, if it has any."""
+    """Return the header that shows the proxy the name and password of its address, if it has any."""
     if proxy.username is None:
         return {}
     login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

@@ -64,11 +64,11 @@ class WebSource:
         download(self._client, url, partial, report, token=self.token(), check=self.check)
 
     def read(self, name: str, most: int) -> bytes:
-        """The file `name`, of at most `most` bytes, unverified. Raises NetworkError, IntegrityError."""
+        """Return the file `name`, of at most `most` bytes, unverified. Raises NetworkError, IntegrityError."""
         return self._client.read(self._address + quote(name), most, self.token(), self.check)
 
     def token(self) -> str | None:
-        """What to show the server; None for any but the Hub."""
+        """Return the token for the server; None for any other than the Hub."""
         return None
 
     def check(self, headers: Message) -> None:
@@ -96,7 +96,7 @@ class HubSource(WebSource):
 
 
 def open_source(address: str, wanted: Checkpoint, client: Client) -> CheckpointSource:
-    """What `address`, one of the sources of a checkpoint, stands for."""
+    """Return the source at `address`, one of those of a checkpoint."""
     if address == PACKAGE_SOURCE:
         return FolderSource(shipped_folder(wanted.id))
     if address.startswith("file:"):

@@ -89,7 +89,7 @@ class Partial:
         self._start()
 
     def problem(self) -> str | None:
-        """How the bytes differ from the wanted ones, in a word; None if they are exactly those."""
+        """Return how the bytes differ from the wanted ones, in a word; None if they are exactly those."""
         if self.size != self.entry.size:
             return "longer" if self.size > self.entry.size else "shorter"
         return None if self._digest.hexdigest() == self.entry.sha256 else "altered"

@@ -108,7 +108,7 @@ def pull(
 
 
 def verify_folder(folder: Path, wanted: Checkpoint) -> frozenset[str] | None:
-    """The files of `wanted` in `folder`, all read and compared with their pins.
+    """Return the files of `wanted` in `folder`, all read and compared with their pins.
 
     None if the folder is not there, holds anything else, or lacks what every device needs.
     """
@@ -130,7 +130,7 @@ def verify_folder(folder: Path, wanted: Checkpoint) -> frozenset[str] | None:
 
 
 def _held(target: Path, wanted: Checkpoint, device: DeviceProfile | None) -> frozenset[str] | None:
-    """The files in `target`, if they are all that is needed, each verified since it was last written."""
+    """Return the files in `target`, if they are all that is needed, each verified since it was last written."""
     record = read_record(target)
     if record is None or record.digest != wanted.digest or not record.holds(frozenset(record.files)):
         found = verify_folder(target, wanted)
@@ -188,7 +188,7 @@ def _fetch(
 
 
 def _unpinned(address: HubAddress, out: Path | None, limits: RetryLimits, report: Reporter) -> Checkpoint:
-    """What lies at a commit of the Hub, by its own manifest; that of an earlier pull will do."""
+    """Return what lies at a commit of the Hub, by its own manifest; that of an earlier pull will do."""
     for folder in (out, hub_path(address)):
         record = read_record(folder) if folder else None
         if folder is None or record is None or record.registry or MANIFEST_NAME not in record.files:

@@ -33,7 +33,7 @@ class RetryLimits:
 
     @classmethod
     def of_environment(cls) -> RetryLimits:
-        """The defaults, with the timeout of huggingface_hub's HF_HUB_DOWNLOAD_TIMEOUT if that is set."""
+        """Return the defaults, with the timeout of huggingface_hub's HF_HUB_DOWNLOAD_TIMEOUT if that is set."""
         with contextlib.suppress(ValueError):
             timeout = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT", ""))
             if 0 < timeout < 86_400:

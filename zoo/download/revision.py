@@ -28,7 +28,7 @@ class MutableRevision:
 
 
 def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAddress | MutableRevision:
-    """What `name` stands for: an entry of a registry, or something on the Hub that none lists.
+    """Return what `name` stands for: an entry of a registry, or something on the Hub that none lists.
 
     Raises UnknownIdError for unknown names, UsageError if the registry pins another revision.
     """
@@ -53,7 +53,7 @@ def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | 
 
 
 def checkpoint_at(address: HubAddress, content: bytes) -> Checkpoint:
-    """The checkpoint at `address` whose zoo.json is `content`. Raises IntegrityError."""
+    """Return the checkpoint at `address` whose zoo.json is `content`. Raises IntegrityError."""
     shown = f"{address.repository}@{address.commit}"
     manifest = parse_manifest(content, f"{shown}/{MANIFEST_NAME}")
     own = FileEntry(hashlib.sha256(content).hexdigest(), len(content))
@@ -69,7 +69,7 @@ def checkpoint_at(address: HubAddress, content: bytes) -> Checkpoint:
 
 
 def mutable_revision_error(moving: MutableRevision, commit: str | None) -> UsageError:
-    """The error for a branch or a tag, which is never pulled; `commit` is what it means at present, if known."""
+    """Return the error for a branch or tag, which is never pulled; `commit` is what it names now, if known."""
     shown = f"{moving.repository}@{moving.revision}"
     if commit is None:
         return UsageError(
@@ -83,7 +83,7 @@ def mutable_revision_error(moving: MutableRevision, commit: str | None) -> Usage
 
 
 def provenance_note(wanted: Checkpoint, known: Mapping[str, Checkpoint]) -> str | None:
-    """What the user should know about a checkpoint that is not one of the installed registry."""
+    """Return a note for the user about a checkpoint that the installed registry does not list."""
     own = [each for each in known.values() if built_in(each)]
     if wanted.pinned and built_in(wanted):
         return None
@@ -95,7 +95,7 @@ def provenance_note(wanted: Checkpoint, known: Mapping[str, Checkpoint]) -> str 
 
 
 def revision_url(endpoint: str, moving: MutableRevision) -> str:
-    """Where a Hub tells the commit of a branch or a tag."""
+    """Return the URL at which a Hub states the commit of a branch or a tag."""
     return f"{endpoint}/api/models/{moving.repository}/revision/{quote(moving.revision, safe='')}"
 
 
@@ -114,7 +114,7 @@ def _is_revision(entry: Checkpoint, revision: str) -> bool:
 
 
 def _revisions(entry: Checkpoint) -> str:
-    """All names of the pinned revision."""
+    """Return all names of the pinned revision."""
     commits = [f"commit {address.commit}" for address in _addresses(entry)]
     tag = [f"tag '{entry.tag}'"] if entry.tag else []
     return ", ".join([*tag, *commits, f"digest {entry.digest[:16]}"])

@@ -65,14 +65,14 @@ class Response:
         self._response.close()
 
     def read(self, most: int) -> bytes:
-        """The next bytes, at most `most`; none at the end. Raises TransientError."""
+        """Return the next bytes, at most `most`; none at the end. Raises TransientError."""
         try:
             return self._response.read1(most)
         except (OSError, http.client.HTTPException) as error:
             raise _failure(self.shown, error) from error
 
     def length(self) -> int | None:
-        """What Content-Length says; None if it says nothing sensible."""
+        """Return what Content-Length says; None if it says nothing sensible."""
         value = self.headers.get("Content-Length") or ""
         return int(value) if value.isascii() and value.isdigit() and len(value) < 20 else None
 
@@ -99,7 +99,7 @@ class Client:
         token: str | None = None,
         check: CheckHeaders = lambda headers: None,
     ) -> Response:
-        """The answer to a GET, after redirects; its status is 2xx or 416.
+        """Return the answer to a GET, after redirects; its status is 2xx or 416.
 
         token: sent to the server of `url` and to no other, and not over an unencrypted connection that leaves
         this machine. check: looks at the headers of each answer, those of redirects too. Raises TransientError
@@ -129,7 +129,7 @@ class Client:
     def read(
         self, url: str, most: int, token: str | None = None, check: CheckHeaders = lambda headers: None
     ) -> bytes:
-        """A small file or document, tried several times. Raises NetworkError, IntegrityError above `most` bytes."""
+        """Return a small file, trying several times. Raises NetworkError, or IntegrityError above `most` bytes."""
         patience = RetryPolicy(self.limits, self.report)
         while True:
             try:
@@ -160,7 +160,7 @@ class Client:
     def _connection(
         self, parts: SplitResult, origin: Origin
     ) -> tuple[http.client.HTTPConnection, dict[str, str]]:
-        """A connection to the server or its proxy; headers for the proxy if that is to be told the whole address."""
+        """Return a connection to the server or its proxy, and headers for a proxy that needs the whole address."""
         scheme, host, port = origin
         proxy = proxy_for(scheme, host)
         plain_proxy = (
@@ -183,7 +183,7 @@ class Client:
 
 
 def shown_address(url: str) -> str:
-    """An address for messages: without its query, which may hold a signature."""
+    """Return an address for messages: without its query, which may hold a signature."""
     parts = urlsplit(url)
     return redact(f"{parts.scheme}://{parts.netloc}{unquote(parts.path)}")[:300]
 
@@ -192,7 +192,7 @@ def shown_address(url: str) -> str:
 
 
 def _whole(answer: Response, most: int) -> bytes:
-    """The body of an answer of bounded length."""
+    """Return the body of an answer of bounded length."""
     pieces, size = [], 0
     while piece := answer.read(most + 1 - size):
         pieces.append(piece)
@@ -212,12 +212,12 @@ def _origin(parts: SplitResult) -> Origin:
 
 
 def _is_private(parts: SplitResult) -> bool:
-    """Whether nobody on the way reads what is sent there."""
+    """Return whether nobody on the way reads what is sent there."""
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
 def _following(url: str, answer: Response) -> str:
-    """The address a redirect leads to. Raises NetworkError if it is not to be followed."""
+    """Return the address a redirect leads to. Raises NetworkError if it is not to be followed."""
     location = answer.headers.get("Location", "")
     # Servers send characters that are not allowed in an address; '%' stays, for what is quoted already.
     following = quote(urljoin(url, location.strip()), safe="%/:=&?~+!$,;'@()*[]#").partition("#")[0]
@@ -278,7 +278,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def _failure(shown: str, error: Exception) -> NetworkError:
-    """What an exception of the client means."""
+    """Return the error for an exception of the client."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return NetworkError(
             f"{shown}: the server's certificate is not trusted ({error.verify_message}).",

@@ -33,7 +33,7 @@ class CudaEngine(Engine):
         return gpu_problem() or provider_problem(CUDA)
 
     def version(self) -> str:
-        """Version of ONNX Runtime."""
+        """Return the version of ONNX Runtime."""
         return runtime_version()
 
     def open(
@@ -49,12 +49,12 @@ class CudaEngine(Engine):
 
 
 def gpu_problem() -> str | None:
-    """Why no GPU can be used here, None if one can."""
+    """Return why no GPU can be used here, None if one can."""
     return None if has_gpu() else "No driver of an NVIDIA GPU is loaded here."
 
 
 def cuda_provider(profile: DeviceProfile | None) -> Provider:
-    """The CUDA provider with its options.
+    """Return the CUDA provider with its options.
 
     Half of the profile's memory at most, since a board's GPU shares it with the processor; no more is taken at a time
     than is asked for, and the algorithm of a convolution is chosen without trying all of them, each in memory of

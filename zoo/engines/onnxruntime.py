@@ -30,7 +30,7 @@ class OnnxRuntimeEngine(Engine):
         return provider_problem()
 
     def version(self) -> str:
-        """Version of the package, without importing it where its metadata tells."""
+        """Return the version of the package, from its metadata if possible, without importing it."""
         return runtime_version()
 
     def open(

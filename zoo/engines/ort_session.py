@@ -31,7 +31,7 @@ Provider = tuple[str, Mapping[str, str]]
 
 
 def provider_problem(provider: str = CPU) -> str | None:
-    """Why a provider of ONNX Runtime cannot run here, as far as that is known without importing it; else None."""
+    """Return why a provider of ONNX Runtime cannot run here, as far as is known without importing it; else None."""
     spec = importlib.util.find_spec("onnxruntime")
     if spec is None:
         return f"The package 'onnxruntime' is not installed. {install_hint('cpu')}"
@@ -45,7 +45,7 @@ def provider_problem(provider: str = CPU) -> str | None:
 
 
 def runtime_version() -> str:
-    """Version of the package, without importing it where its metadata tells."""
+    """Return the version of the package, from its metadata if possible, without importing it."""
     for name in DISTRIBUTIONS:
         version = version_of(name)
         if version:
@@ -54,7 +54,7 @@ def runtime_version() -> str:
 
 
 def _runtime() -> Any:
-    """The module. Raises MissingDependencyError without it."""
+    """Return the module. Raises MissingDependencyError without it."""
     # It imports numpy from the inside out, which fails while another thread, such as the one that receives decoded
     # files, imports it as usual.
     import numpy  # noqa: F401
@@ -71,7 +71,7 @@ def open_session(
     most_side: int | None = None,
     optimized: bool = False,
 ) -> OnnxRuntimeSession:
-    """A session of `data` on these providers, best first; what the first cannot compute, the next do.
+    """Return a session of `data` on these providers, best first; what the first cannot compute, the next do.
 
     most_side: see :class:`OnnxRuntimeSession`. optimized: `data` is what :func:`optimize` wrote.
     Raises IntegrityError if ONNX Runtime refuses the model, PluginError if the first provider is another than the
@@ -220,6 +220,6 @@ def _shape(sides: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The engine's message without its source locations."""
+    """Return the engine's message without its source locations."""
     text = re.sub(r"^/\S+:\d+ .*?\) ", "", str(error).strip())
     return text.splitlines()[0][:300] if text else type(error).__name__

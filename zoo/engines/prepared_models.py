@@ -26,7 +26,7 @@ LARGEST = 64 << 20
 def load_or_prepare(
     digest: str, version: str, unsigned: bool, make: Callable[[Path], None], size: int
 ) -> bytes | None:
-    """The optimized form of the network with this digest, from the cache or made now; None if it cannot be kept.
+    """Return the optimized form of the network with this digest, from the cache or made now; None if it cannot be kept.
 
     version: of ONNX Runtime. unsigned: what the network was rewritten for. make: is given a path, and writes the
     optimized network there. size: bytes of the network as it is.

@@ -52,7 +52,7 @@ class TensorRtEngine(Engine):
         return gpu_problem() or provider_problem(TENSORRT) or (None if tensorrt_version() else missing)
 
     def version(self) -> str:
-        """Versions of ONNX Runtime and TensorRT."""
+        """Return the versions of ONNX Runtime and TensorRT."""
         return f"{runtime_version()} (TensorRT {tensorrt_version() or 'unknown'})"
 
     def open(
@@ -88,14 +88,14 @@ class TensorRtEngine(Engine):
 
 
 def has_int8(profile: DeviceProfile | None) -> bool:
-    """Whether the GPU computes in int8; of one that nobody described, it is taken for granted."""
+    """Return whether the GPU computes in int8; a GPU without a profile is assumed to."""
     return profile is None or "int8" in profile.precisions
 
 
 def tensorrt_options(
     data: bytes, profile: DeviceProfile | None, spec: InputSpec | None = None
 ) -> dict[str, str]:
-    """What an engine is built with, but for where it is kept.
+    """Return the options an engine is built with, except those for the cache.
 
     float16 where the profile names it, the workspace an eighth of its memory. For inputs of varying size the least,
     the most frequent and the greatest are stated, so that no tile of another size makes TensorRT build once more.
@@ -127,7 +127,7 @@ def cache_options(folder: Path, runtime: str) -> dict[str, str]:
 
 
 def greatest_side(profile: DeviceProfile | None, multiple_of: int) -> int:
-    """The longest side of an input that an engine is built for."""
+    """Return the longest side of an input that an engine is built for."""
     memory = 4096 if profile is None else profile.memory_mb
     most = next(side for limit, side in _GREATEST if memory <= limit)
     return max(multiple_of, most // multiple_of * multiple_of)
@@ -151,7 +151,7 @@ def _shapes(data: bytes, profile: DeviceProfile | None, spec: InputSpec) -> Mapp
 
 
 def _sides(dims: list[int | None], side: int) -> list[str]:
-    """A shape in which the batch is 1 and the sides that may vary are `side`."""
+    """Return a shape in which the batch is 1 and the sides that may vary are `side`."""
     return [str(given if given is not None else 1 if axis == 0 else side) for axis, given in enumerate(dims)]
 
 

@@ -34,7 +34,7 @@ def open_or_build_engine(
     *,
     root: Path = Path("/"),
 ) -> T:
-    """What `build` makes of the folder of a model's engine, which is that of an earlier call or a new one.
+    """Return the result of `build` for the folder of a model's engine, an earlier call's or a new one.
 
     options, version: of TensorRT. An engine that does not load is built anew. Raises what `build` raises, and
     OutputError if the cache cannot be written.
@@ -64,17 +64,17 @@ def open_or_build_engine(
 
 
 def engines_folder() -> Path:
-    """Where engines are kept."""
+    """Return the folder of all engines."""
     return cache_dir() / "tensorrt"
 
 
 def lock_of(folder: Path) -> Path:
-    """What is held while an engine is built or loaded."""
+    """Return the lock file that is held while an engine is built or loaded."""
     return folder.with_name(f".{folder.name}.lock")
 
 
 def outdated_engines(version: Callable[[], str], *, root: Path = Path("/")) -> Iterator[Path]:
-    """What can go: engines built with another version or for another GPU, and what killed builds left.
+    """Yield folders to remove: engines built with another version or for another GPU, and leftovers of killed builds.
 
     version: gives that of TensorRT; only called if there is an engine.
     """

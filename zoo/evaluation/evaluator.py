@@ -32,7 +32,7 @@ class Evaluation:
     seen: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         return {
             "artifact": self.artifact,
             "fingerprint": self.fingerprint,
@@ -86,7 +86,7 @@ def evaluate_artifact(
 
 
 def deployed_architecture(artifact: Artifact) -> Architecture:
-    """What the manifest says of the network; neither its architecture nor a file that defines it is needed."""
+    """Return the architecture as the manifest describes it; neither its plugin nor its source file is needed."""
     manifest = artifact.manifest
     deployed = Architecture()
     deployed.id, deployed.task = manifest.architecture, TASKS[manifest.output.kind]

@@ -32,7 +32,7 @@ class Metric:
     budget: str = ""
 
     def show(self, value: float) -> str:
-        """The value as tables show it: "28.88 dB", "0.7870"."""
+        """Return the value as tables show it: "28.88 dB", "0.7870"."""
         return f"{value:.{self.decimals}f} {self.unit}".rstrip()
 
 

@@ -19,7 +19,7 @@ _TILE_PIXELS = 1 << 18
 
 
 def make_predictor(session: Session, architecture: Architecture) -> Predict:
-    """A function from (C, h, w) of any size to (channels, scale*h, scale*w), or to (classes,) for logits.
+    """Return a function from (C, h, w) of any size to (channels, scale*h, scale*w), or to (classes,) for logits.
 
     Pictures and masks are rounded to 8 bits, as they are written.
     """

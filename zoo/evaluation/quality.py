@@ -43,11 +43,11 @@ class Quality:
     scores: list[Score] = field(default_factory=list)
 
     def mean(self, key: str) -> float:
-        """The mean of a measure over the images."""
+        """Return the mean of a metric over the images."""
         return math.fsum(score.values[key] for score in self.scores) / len(self.scores)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for metrics.json and `--json`."""
+        """Return a plain dictionary for metrics.json and `--json`."""
         return {
             "dataset": self.dataset,
             "split": self.split,
@@ -113,7 +113,7 @@ class Agreement:
     logits_db: float
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for metrics.json and `--json`."""
+        """Return a plain dictionary for metrics.json and `--json`."""
         return {
             "dataset": self.dataset,
             "split": self.split,

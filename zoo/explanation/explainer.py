@@ -93,7 +93,7 @@ def _told(items: Iterable[T], reporter: Reporter, task: str, unit: str) -> Itera
 def _side_by_side(
     ours: Sequence[TensorReport], theirs: Sequence[TensorReport], labels: tuple[str, str]
 ) -> list[Comparison]:
-    """The tensors of the same name. Raises UsageError if there is none."""
+    """Return the tensors of the same name. Raises UsageError if there is none."""
     others = {tensor.name: tensor for tensor in theirs}
     rows = []
     for tensor in ours:

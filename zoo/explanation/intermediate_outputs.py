@@ -57,7 +57,7 @@ class IntermediateOutputs:
             raise IntegrityError(f"ONNX Runtime cannot load the model: {error}") from error
 
     def run(self, inputs: Values) -> Iterator[tuple[str, Values]]:
-        """Each recorded value for a batch (N, C, H, W), by name."""
+        """Return each recorded value for a batch (N, C, H, W), by name."""
         wanted = [name for name in self._values if name != self._input]
         try:
             outputs = self._session.run(wanted, {self._input: np.ascontiguousarray(inputs)})
@@ -71,7 +71,7 @@ class IntermediateOutputs:
 def evaluation_inputs(
     dataset: Dataset, architecture: Architecture, images: int, seed: int
 ) -> Iterator[Values]:
-    """The middle of each of the first test frames, (1, C, H, W), no larger than the architecture's example.
+    """Yield the middle of each of the first test frames, (1, C, H, W), no larger than the architecture's example.
 
     Raises InputError if there is no test frame, or none is large enough.
     """

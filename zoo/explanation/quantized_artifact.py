@@ -142,16 +142,16 @@ class QuantizedArtifact:
                 self._recorded[value].add(values)
 
     def reports(self) -> list[TensorReport]:
-        """One for each tensor, in the order of the file."""
+        """Return one report for each tensor, in the order of the file."""
         return [tensor.report(self.name) for tensor in self._tensors]
 
     def comparisons(self) -> list[Comparison]:
-        """The two rules at each tensor where they may differ."""
+        """Return the two rules at each tensor where they may differ."""
         return [tensor.comparison(self._rules) for tensor in self._tensors if tensor.alternatives]
 
 
 def _float_weights(artifact: Artifact) -> dict[str, npt.NDArray[np.float32]]:
-    """The weights as they were before they were rounded; empty if the artifact does not hold them."""
+    """Return the weights as they were before they were rounded; empty if the artifact does not hold them."""
     if "model.safetensors" not in artifact.manifest.files:
         return {}
     from safetensors.numpy import load
@@ -160,7 +160,7 @@ def _float_weights(artifact: Artifact) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _as_stored(weight: npt.NDArray[np.float32] | None, rounding: RoundingRule) -> Values | None:
-    """The float form of a weight in the layout of its levels; None if there is none."""
+    """Return the float form of a weight in the layout of its levels; None if there is none."""
     levels = rounding.levels
     if weight is None or levels is None:
         return None

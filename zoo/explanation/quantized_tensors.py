@@ -37,7 +37,7 @@ _LONGEST_UNPACKING = 100
 
 
 def quantized_tensors(data: bytes) -> list[RoundingRule]:
-    """The quantized tensors of an ONNX file, in the order of its nodes; empty for a float network.
+    """Return the quantized tensors of an ONNX file, in the order of its nodes; empty for a float network.
 
     A tensor that takes over the levels of another (behind a pooling, a concatenation) is among them.
     Raises IntegrityError if the file is damaged, MissingDependencyError without `onnx`.
@@ -46,7 +46,7 @@ def quantized_tensors(data: bytes) -> list[RoundingRule]:
 
 
 def parse_onnx(data: bytes) -> onnx.ModelProto:
-    """The file as the `onnx` package holds it."""
+    """Return the file as the `onnx` package holds it."""
     require("onnx", "Explaining a file")
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -131,7 +131,7 @@ class _Reader:
         return bool(users) and all(user.op_type == "Relu" for user in users)
 
     def _on_levels(self, value: str, scale: Array, zero_point: Array) -> bool:
-        """Whether `value` consists of numbers that were rounded with this very scale."""
+        """Return whether `value` consists of numbers that were rounded with this very scale."""
         node = self._producer.get(value)
         if node is None:
             return False
@@ -151,7 +151,7 @@ class _Reader:
     def _narrowed(
         self, node: onnx.NodeProto, scale: float, zero: float, low: int, high: int
     ) -> tuple[int, int]:
-        """The limits of a Clip right behind the pair: fewer levels than the type has."""
+        """Return the limits of a Clip right behind the pair: fewer levels than the type has."""
         users = self._users.get(node.output[0], [])
         if len(users) != 1 or users[0].op_type != "DequantizeLinear":
             return low, high
@@ -165,7 +165,7 @@ class _Reader:
         return max(low, ends[0]), min(high, ends[1])
 
     def _weight(self, node: onnx.NodeProto) -> RoundingRule | None:
-        """A stored weight, or one that is unpacked from other constants; None for an activation."""
+        """Return a stored weight, or one that is unpacked from other constants; None for an activation."""
         name, steps = node.input[0], self._unpacking(node.input[0])
         if name in self._constants:
             tensor = self._constants[name]
@@ -183,7 +183,7 @@ class _Reader:
         return RoundingRule(name, "weight", name, scale, zero_point, low, high, axis, levels)
 
     def _unpacking(self, value: str) -> list[onnx.NodeProto]:
-        """The nodes that compute `value` from constants, in order; empty if it depends on the network's input."""
+        """Return the nodes that compute `value` from constants, in order; empty if it depends on the input."""
         needed, found = [value], set[str]()
         while needed:
             name = needed.pop()
@@ -198,7 +198,7 @@ class _Reader:
         return [node for node in self._nodes if node.name in found]
 
     def _computed(self, value: str, steps: list[onnx.NodeProto]) -> onnx.TensorProto:
-        """What constants come to."""
+        """Return what constants come to."""
         from onnx.reference import ReferenceEvaluator
 
         from onnx import helper, numpy_helper
@@ -213,7 +213,7 @@ class _Reader:
         return numpy_helper.from_array(np.asarray(result[0]), value)
 
     def _integer_weight(self, node: onnx.NodeProto) -> RoundingRule | None:
-        """A weight that an integer operator takes as it is; its scale is multiplied in afterwards."""
+        """Return a weight that an integer operator takes as it is; its scale is multiplied in afterwards."""
         name = node.input[_LAYERS[node.op_type]]
         scale = self._scale_behind(node)
         if name not in self._constants or scale is None:
@@ -229,7 +229,7 @@ class _Reader:
         return RoundingRule(name, "weight", name, scale, zero_point, low, high, axis, levels)
 
     def _scale_behind(self, node: onnx.NodeProto) -> Array | None:
-        """What is constant in the factor that the result is multiplied by: Cast, then Mul(.., Mul(.., scale))."""
+        """Return the constant part of the factor of the result: Cast, then Mul(.., Mul(.., scale))."""
         value = node.output[0]
         for user in self._users.get(value, []):
             if user.op_type == "Cast":
@@ -244,7 +244,7 @@ class _Reader:
         return None
 
     def _numbers(self, name: str) -> Array | None:
-        """A constant as a flat array of floats; None if `name` is not one."""
+        """Return a constant as a flat array of floats; None if `name` is not one."""
         if name not in self._constants:
             return None
         return np.asarray(self._array(self._constants[name]), dtype=np.float64).reshape(-1)
@@ -267,7 +267,7 @@ class _Reader:
         return next((int(a.i) for a in node.attribute if a.name == name), default)
 
     def _name(self, value: str) -> str:
-        """The last layer before a value, and the operators since."""
+        """Return the last layer before a value, and the operators since."""
         parts: list[str] = []
         node = self._producer.get(value)
         while node is not None and node.op_type not in _LAYERS:
@@ -290,7 +290,7 @@ class _Reader:
 
 
 def _in_use(levels: npt.NDArray[np.int32], zero: int) -> tuple[int, int]:
-    """The lowest and the highest level of the width that a weight's levels take: symmetric, but for a lone lowest."""
+    """Return the lowest and highest level of a weight's width: symmetric, except for a single lowest level."""
     low, high = int(levels.min()) - zero, int(levels.max()) - zero
     largest = max(high, -low, 1)
     alone = low == -largest and high < largest and largest.bit_count() == 1

@@ -34,7 +34,7 @@ class Choice:
 
     @classmethod
     def of(cls, label: str, damage: RoundingError, reach: tuple[float, float]) -> Choice:
-        """The figures of a finished measurement."""
+        """Return the figures of a finished measurement."""
         return cls(label, *reach, damage.clipped, damage.sqnr_db, damage.clipping)
 
     @property
@@ -43,7 +43,7 @@ class Choice:
         return max(-self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`; null for an infinite ratio."""
+        """Return a plain dictionary for `--json`; null for an infinite ratio."""
         return {
             "label": self.label,
             "range": [self.low, self.high],
@@ -77,7 +77,7 @@ class TensorReport:
         return None if spread is None or spread.least > spread.largest else (spread.least, spread.largest)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         choice = self.choice.to_json() if self.choice else {"range": None, "clipped": None, "sqnr_db": None}
         choice.pop("label", None)
         return {
@@ -118,7 +118,7 @@ class Comparison:
         return self.second.label if self.gain_db > 0 else self.first.label
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -145,14 +145,14 @@ class Explanation:
     comparisons: list[Comparison] = field(default_factory=list)
 
     def wins(self) -> dict[str, int]:
-        """How many tensors each label is better at; "tie" for the others."""
+        """Return how many tensors each label is better at; "tie" for the others."""
         counts = dict.fromkeys((*self.labels, "tie"), 0)
         for comparison in self.comparisons:
             counts[comparison.better or "tie"] += 1
         return counts
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         found: dict[str, Any] = {
             "artifact": self.artifact,
             "fingerprint": self.fingerprint,
@@ -177,14 +177,14 @@ def finite_or_none(value: float) -> float | None:
 
 
 def extremes(numbers: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """The least and the largest of some numbers."""
+    """Return the least and the largest of some numbers."""
     return float(np.min(numbers)), float(np.max(numbers))
 
 
 def covered_range(
     rounding: RoundingRule, scales: list[float], zero_points: list[float]
 ) -> tuple[float, float]:
-    """The range that `rounding` covers; of a dynamic one, the mean of what it came to be."""
+    """Return the range that `rounding` covers; for a dynamic one, its mean over the images."""
     if rounding.kind != "dynamic":
         return rounding.reach
     scale, zero = float(np.mean(scales)), float(np.mean(zero_points))

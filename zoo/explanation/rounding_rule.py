@@ -59,13 +59,13 @@ class RoundingRule:
         return float(ends.min()), float(ends.max())
 
     def dequantized(self) -> Array:
-        """The values that the levels of a weight stand for."""
+        """Return the values that the levels of a weight stand for."""
         assert self.levels is not None
         ndim = self.levels.ndim
         return np.asarray((self.levels - self._along(self.zero_point, ndim)) * self._along(self.scale, ndim))
 
     def symmetric(self, largest: Array) -> RoundingRule:
-        """The same width with the range [-largest, largest], (1,) or (C,)."""
+        """Return the same width with the range [-largest, largest], (1,) or (C,)."""
         steps = self.steps
         low = 0 if self.low == 0 and self.kind == "activation" else -steps
         return replace(
@@ -80,7 +80,7 @@ class RoundingRule:
     def rounded(
         self, values: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """What rounding makes of `values`, and which of them it clips; of a weight, what is stored."""
+        """Return what rounding makes of `values`, and which of them it clips; of a weight, what is stored."""
         scale, zero_point = self._along(self.scale, values.ndim), self._along(self.zero_point, values.ndim)
         if self.kind == "dynamic":
             scale, zero_point = dynamic_range(values)

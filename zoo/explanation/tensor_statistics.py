@@ -44,16 +44,16 @@ class Distribution:
         self.counts += np.histogram(values, _BINS, (-self.limit, self.limit))[0]
 
     def edges(self) -> npt.NDArray[np.float64]:
-        """Where bins begin and end, one more than there are bins."""
+        """Return where bins begin and end, one more than there are bins."""
         return np.linspace(-self.limit, self.limit, _BINS + 1)
 
     def share_beyond(self, magnitude: float) -> float:
-        """The share of values whose magnitude is larger, to the width of a bin."""
+        """Return the share of values whose magnitude is larger, to the width of a bin."""
         centres = np.abs(self.edges()[:-1] + self.limit / _BINS)
         return float(self.counts[centres > magnitude].sum() / max(self.counts.sum(), 1))
 
     def magnitude_of(self, share: float) -> float:
-        """The magnitude that `share` of the values do not exceed, to the width of a bin."""
+        """Return the magnitude that `share` of the values do not exceed, to the width of a bin."""
         half = _BINS // 2
         folded = self.counts[half:] + self.counts[:half][::-1]
         sums = folded.cumsum()

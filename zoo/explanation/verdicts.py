@@ -21,7 +21,7 @@ _MUCH = 0.5
 def describe_problems(
     choice: Choice, bits: int, distribution: Distribution, *, signed: bool
 ) -> tuple[str, ...]:
-    """What is remarkable in how one tensor is rounded; nothing if all is well."""
+    """Return sentences about problems in how one tensor is rounded; empty if there are none."""
     found = []
     usual = distribution.magnitude_of(1 - _FEW)
     outliers = math.log2(choice.range / usual) if usual > 0 and choice.range > 0 else 0.0
@@ -44,7 +44,7 @@ def describe_problems(
 
 
 def explain_difference(first: Choice, second: Choice, bits: int, distribution: Distribution) -> str:
-    """Why the better of two choices is better, as a sentence."""
+    """Return why the better of two choices is better, as a sentence."""
     if abs(first.sqnr_db - second.sqnr_db) < TIE_DB or first.sqnr_db == second.sqnr_db:
         return (
             f"no difference to speak of: ranges {three_digits(first.range)} and {three_digits(second.range)}"

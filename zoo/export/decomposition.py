@@ -47,7 +47,7 @@ def rename_composite_operators(graph: ExportedProgram) -> None:
 
 
 def _translates(module: GraphModule, table: Mapping[Any, Any]) -> bool:
-    """Whether no operator needs to be taken apart. `table` has those without a translation."""
+    """Return whether no operator needs to be taken apart. `table` has those without a translation."""
     known = torch.export.default_decompositions()
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target in _ASSERTIONS:
@@ -122,7 +122,7 @@ def _attention(module: GraphModule, node: Node) -> None:
 
 
 def _inserted(module: GraphModule, target: Any, arguments: tuple[Any, ...], options: Any = None) -> Node:
-    """A new node, and what later ones read of its value."""
+    """Return a new node, and what later ones read of its value."""
     node = module.graph.call_function(target, arguments, options)
     values = [argument.meta["val"] if isinstance(argument, Node) else argument for argument in arguments]
     node.meta["val"] = target(*values, **(options or {}))
@@ -146,7 +146,7 @@ def _in_place(module: GraphModule, node: Node) -> None:
 
 
 def _fresh(node: Node) -> bool:
-    """Whether a node's result is memory of its own: neither a view of another's nor, like dropout's, that itself."""
+    """Return whether a node's result is memory of its own: not a view of its input, nor, like dropout's, the input."""
     if node.target is operator.getitem and isinstance(node.args[0], Node):
         return node.args[0].target is aten._native_batch_norm_legit_no_training.default
     target = node.target
@@ -157,7 +157,7 @@ def _fresh(node: Node) -> bool:
 
 
 def _composite(target: OpOverload) -> bool:
-    """Whether torch may take an operator apart, whatever table it is given; so may be one that it does not dispatch."""
+    """Return whether torch may decompose an operator whatever table it is given, or does not dispatch it."""
     try:
         return target.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
     except RuntimeError:

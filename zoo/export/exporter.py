@@ -59,7 +59,7 @@ class _Deployed(nn.Module):
 def export_onnx(
     model: nn.Module, architecture: Architecture, path: Path | None = None, *, half_weights: bool = False
 ) -> bytes:
-    """The file's bytes, also written to `path` if one is given. `model` is not changed.
+    """Return the file's bytes, also written to `path` if one is given. `model` is not changed.
 
     Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
     ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to
@@ -131,7 +131,7 @@ def _varying(spec: InputSpec) -> Iterator[tuple[int, int, dict[int, Any]]]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the innermost error; around it the exporter wraps advice for its own developers."""
+    """Return the first line of the innermost error; around it the exporter wraps advice for its own developers."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()

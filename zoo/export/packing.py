@@ -139,7 +139,7 @@ def _as_planes(
     table: list[int],
     shared: dict[str, onnx.TensorProto],
 ) -> _Form:
-    """The codes' planes, widest first, unpacked, put together and looked up in `table`."""
+    """Return the codes' planes, widest first, unpacked, put together and looked up in `table`."""
     from onnx import TensorProto
 
     builder = _Builder(weight.name, shared)
@@ -188,7 +188,7 @@ class _Builder:
         return name
 
     def constant(self, value: Any) -> str:
-        """An initializer of this value that all weights share."""
+        """Return an initializer of this value that all weights share."""
         from onnx import numpy_helper
 
         array = np.asarray(value)

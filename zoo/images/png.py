@@ -91,7 +91,7 @@ def _blocks(parts: Iterable[Rows], most: int) -> Iterator[tuple[Rows | None, Row
 
 
 def _compressed(above: Rows | None, rows: Rows, channels: int) -> tuple[bytes, int, int]:
-    """A block as deflate writes it, flushed to a whole byte, with the checksum and length of what it stands for."""
+    """Return a deflated block, flushed to a whole byte, with the checksum and length of its content."""
     filtered = _filtered(above, rows, channels)
     # Photographs repeat themselves little, above all noisy ones: looking for runs alone takes half the time of the
     # fastest level of full deflate, for files that are 12 % smaller to 6 % larger.
@@ -118,7 +118,7 @@ def _filtered(above: Rows | None, rows: Rows, channels: int) -> Rows:
 
 
 def _size(differences: Rows) -> npt.NDArray[np.int32]:
-    """The sum of each row's differences, without their signs, over a sample of its bytes."""
+    """Return the sum of each row's differences, without their signs, over a sample of its bytes."""
     import numpy as np
 
     sample = differences[:, 1::7].view(np.int8)

@@ -27,7 +27,7 @@ def sample_bytes(format: Format) -> int:  # noqa: A002
 
 
 def needs_whole(channels: int) -> bool:
-    """Whether an image must be complete before it is written, because its masks follow one another in the file."""
+    """Return whether an image must be complete before it is written: its masks follow each other in the file."""
     return channels not in (1, 3)
 
 
@@ -77,7 +77,7 @@ def write_picture(
 
 
 def _strips(parts: Iterable[npt.NDArray[Any]], rows: int) -> Iterator[bytes]:
-    """The same rows, so many at once, as little-endian bytes."""
+    """Yield the same rows, a number of them at once, as little-endian bytes."""
     import numpy as np
 
     held: list[npt.NDArray[Any]] = []

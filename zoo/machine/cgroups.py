@@ -13,7 +13,7 @@ _ROOT = Path("/")
 
 
 def memory_limit(root: Path = _ROOT) -> int | None:
-    """Bytes that the tightest group grants, None if none limits them."""
+    """Return the bytes that the tightest group grants, None if none limits them."""
     limits = [
         int(text)
         for folder in _groups("memory", root)

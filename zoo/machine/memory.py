@@ -17,7 +17,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_rss_mb() -> float:
-    """The largest resident set of this process so far, in MB of 2**20 bytes."""
+    """Return the largest resident set of this process so far, in MB of 2**20 bytes."""
     import resource
 
     # Linux's getrusage counts what the parent held before it started this program; this does not.
@@ -29,7 +29,7 @@ def peak_rss_mb() -> float:
 
 
 def limit_of_process() -> int | None:
-    """Bytes this process may still come to hold under the limits of `ulimit` and `prlimit`; None without any.
+    """Return the bytes this process may still allocate under the limits of `ulimit` and `prlimit`; None without any.
 
     They count addresses rather than memory: what is mapped and was never touched too. What of that is there now, and
     is not held, is taken off.
@@ -56,7 +56,7 @@ def return_freed_memory() -> None:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "512MB", "1.5 GiB" or "400000000". Raises UsageError for anything else."""
+    """Return the bytes of "512MB", "1.5 GiB" or "400000000". Raises UsageError for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?i?B?)\s*", text, re.IGNORECASE)
     unit = (match[2].upper() or "B") if match else ""
     unit = unit if unit.endswith("B") else unit + "B"
@@ -66,7 +66,7 @@ def parse_size(text: str) -> int:
 
 
 def _status(name: str) -> int | None:
-    """A figure of /proc/self/status in bytes; None where there is none."""
+    """Return a figure of /proc/self/status in bytes; None where there is none."""
     try:
         for line in _STATUS.read_text().splitlines():
             if line.startswith(f"{name}:"):

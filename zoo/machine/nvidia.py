@@ -27,12 +27,12 @@ _TENSORRT_DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensor
 
 
 def has_gpu(root: Path = _ROOT) -> bool:
-    """Whether a driver of NVIDIA's is loaded."""
+    """Return whether a driver of NVIDIA's is loaded."""
     return any((root / name).exists() for name in _GPU_FILES)
 
 
 def gpu_identity(root: Path = _ROOT) -> str:
-    """What tells this GPU and its driver from others: models of cards, or the board and its release; "" for none."""
+    """Return what identifies this GPU and its driver: models of cards, or the board and its release; "" for none."""
     parts = [
         match[1].strip()
         for path in sorted(root.glob("proc/driver/nvidia/gpus/*/information"))
@@ -42,7 +42,7 @@ def gpu_identity(root: Path = _ROOT) -> str:
 
 
 def tensorrt_version(root: Path = _ROOT) -> str | None:
-    """The version of the TensorRT library, None if none is found."""
+    """Return the version of the TensorRT library, None if none is found."""
     for folder in _LIBRARY_FOLDERS:
         found = [
             match[1]

@@ -38,7 +38,7 @@ def thread_count(asked: int = 0, profile: DeviceProfile | None = None) -> int:
 
 
 def multiplies_unsigned() -> bool:
-    """Whether this processor's int8 instructions multiply unsigned by signed, as those of x86 do."""
+    """Return whether this processor's int8 instructions multiply unsigned by signed, as those of x86 do."""
     return os.uname().machine.lower() in ("x86_64", "amd64", "i386", "i686", "x86")
 
 
@@ -49,7 +49,7 @@ def machine_fingerprint() -> str:
 
 @functools.cache
 def _abilities(description: Path = Path("/proc/cpuinfo")) -> str:
-    """A digest of what the first processor says of itself, the same whatever load it is under."""
+    """Return a digest of what the first processor says of itself, the same whatever load it is under."""
     lines = []
     with contextlib.suppress(OSError), description.open("rb") as stream:
         for line in stream:

@@ -42,7 +42,7 @@ _PASSED = b"passed"
 
 
 def load_checked_model(artifact: Artifact) -> bytes:
-    """The verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
+    """Return the verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
     data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
     manifest = artifact.manifest
     # Reading compared the digest: what passed for these specs before passes again.
@@ -58,7 +58,7 @@ def load_checked_model(artifact: Artifact) -> bytes:
 
 
 def read_model_bytes(model: Path | bytes) -> bytes:
-    """A model as bytes, not checked. Raises InputError if a file cannot be read, IntegrityError if it is too large."""
+    """Return a model as bytes, unchecked. Raises InputError if it cannot be read, IntegrityError if it is too large."""
     return model if isinstance(model, bytes) else read_bytes(model, LARGEST_MODEL, error=IntegrityError)
 
 

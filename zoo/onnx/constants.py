@@ -43,12 +43,12 @@ class Constants:
         return name in self._tensors or name in self._computed
 
     def kind(self, name: str) -> int | None:
-        """The ONNX type of an initializer, None for anything else."""
+        """Return the ONNX type of an initializer, None for anything else."""
         tensor = self._tensors.get(name)
         return None if tensor is None else tensor.type
 
     def value(self, name: str) -> Array | None:
-        """The array, None if it is not known or of a type that numpy lacks; INT4 comes as int8.
+        """Return the array; None if it is unknown or of a type that numpy lacks; INT4 comes as int8.
 
         Raises IntegrityError if it has not the size that it states.
         """

@@ -37,7 +37,7 @@ _UNIT = 128.0
 
 
 def to_float(data: bytes) -> bytes:
-    """The same network without quantization; one that has none is given back as it is.
+    """Return the same network without quantization; a float network is returned unchanged.
 
     What is quantized in a way that zoo does not write stays so. Raises IntegrityError if the file is damaged,
     keeps data outside itself, or holds operators that are not standard.
@@ -112,7 +112,7 @@ class _Floating:
         return edits, b"".join(content for name, content in self._added.items() if name in needed)
 
     def _steps(self, node: Node) -> Iterable[_Step]:
-        """What takes the place of a node: itself, another, or nothing."""
+        """Return what takes the place of a node: itself, another, or nothing."""
         inputs = [self._instead.get(name, name) for name in node.inputs]
         step = _Step(node, node.operator, inputs, node.outputs)
         if node.operator == "QuantizeLinear" and self._is_pair(node):
@@ -137,7 +137,7 @@ class _Floating:
     # ------------------------------------------------------------------------------------ fixed scales
 
     def _is_pair(self, node: Node) -> bool:
-        """Whether a QuantizeLinear's levels are only ever dequantized, by its own scale and zero point."""
+        """Return whether a QuantizeLinear's levels are only ever dequantized, by its own scale and zero point."""
         users = self._users.get(node.outputs[0], [])
         return (
             len(node.outputs) == 1
@@ -150,7 +150,7 @@ class _Floating:
         )
 
     def _limits(self, node: Node) -> tuple[float, float] | None:
-        """The least and the greatest value that a QuantizeLinear lets pass; None if that is not one of each."""
+        """Return the least and the greatest value that a QuantizeLinear lets pass; None if that is not one of each."""
         scale = self._constants.value(node.inputs[1])
         zero: Any = _array(0) if len(node.inputs) < 3 else self._constants.value(node.inputs[2])
         kind = UINT8 if len(node.inputs) < 3 else self._constants.kind(node.inputs[2])
@@ -188,7 +188,7 @@ class _Floating:
         return ()
 
     def _weight(self, node: Node) -> npt.NDArray[np.float32]:
-        """What a DequantizeLinear makes of a constant."""
+        """Return what a DequantizeLinear makes of a constant."""
         levels = self._levels(node.inputs[0], node.inputs[2] if len(node.inputs) > 2 else "", node)
         scale = self._constants.value(node.inputs[1])
         if scale is None:
@@ -196,7 +196,7 @@ class _Floating:
         return _product(levels, self._along(scale, levels.ndim, node))
 
     def _levels(self, weight: str, zero_point: str, node: Node | None = None) -> npt.NDArray[np.float32]:
-        """A weight's levels less their zero point."""
+        """Return a weight's levels less their zero point."""
         import numpy as np
 
         levels = self._constants.value(weight)
@@ -208,7 +208,7 @@ class _Floating:
         return _product(levels, np.ones((), np.float32)) - zero.astype(np.float32)
 
     def _along(self, values: npt.NDArray[Any], axes: int, node: Node) -> npt.NDArray[Any]:
-        """One value for each channel, laid along the axis of the channels."""
+        """Return one value for each channel, laid along the axis of the channels."""
         axis = node.attributes.get("axis", 1)
         if values.size == 1:
             return values.reshape(())
@@ -219,7 +219,7 @@ class _Floating:
     # ---------------------------------------------------------------------------------- dynamic scales
 
     def _is_dynamic(self, node: Node) -> bool:
-        """Whether the levels of a DynamicQuantizeLinear only ever meet constant weights in integer products."""
+        """Return whether the levels of a DynamicQuantizeLinear only ever meet constant weights in integer products."""
         levels, scale, zero = node.outputs
         users = self._users.get(levels, [])
         return (

@@ -47,7 +47,7 @@ class Tensor:
     int64: list[int] = field(default_factory=list)
 
     def int8_value(self) -> int | None:
-        """The value of a tensor that holds exactly one int8, else None."""
+        """Return the value of a tensor that holds exactly one int8, else None."""
         if self.type != INT8 or any(side != 1 for side in self.dims):
             return None
         if self.raw is not None and len(self.raw) == 1 and not self.int32:
@@ -58,7 +58,7 @@ class Tensor:
         return None
 
     def int64_values(self) -> list[int]:
-        """The numbers of a small tensor of int64; empty for any other."""
+        """Return the numbers of a small tensor of int64; empty for any other."""
         if self.type != INT64:
             return []
         if self.raw is None:
@@ -125,7 +125,7 @@ class Graph:
 
 
 def read_model(data: bytes) -> Graph:
-    """The main graph of a model.
+    """Return the main graph of a model.
 
     Raises IntegrityError for what is not well formed, for data outside the file or in sparse form, operators of
     domains other than ONNX's own, functions, and training graphs.
@@ -307,5 +307,5 @@ def _read_tensor_type(reader: Reader, place: Field, value: ValueInfo) -> None:
 
 
 def _signed(number: int) -> int:
-    """A varint as the signed number of 64 bits that it stands for."""
+    """Return a varint as the signed number of 64 bits that it stands for."""
     return number - (1 << 64) if number >> 63 else number

@@ -58,7 +58,7 @@ class IntegerBounds:
         return b"".join(self._added)
 
     def _quantizing(self, node: Node) -> Node | None:
-        """The one QuantizeLinear that takes what `node` makes of values of its own scale and zero point."""
+        """Return the one QuantizeLinear that takes what `node` makes of values of its own scale and zero point."""
         before, users = self._producer.get(node.inputs[0]), self._users.get(node.outputs[0], [])
         if (
             before is not None
@@ -74,7 +74,7 @@ class IntegerBounds:
         return None
 
     def _bounds(self, node: Node, quantizer: list[str]) -> list[str] | None:
-        """Names of the bounds in integers; None if one of them, the scale or the zero point is not known."""
+        """Return the names of the bounds in integers; None if one of them, the scale or the zero point is not known."""
         import numpy as np
 
         zero = self._tensors.get(quantizer[2])
@@ -94,7 +94,7 @@ class IntegerBounds:
         return names
 
     def _floats(self, name: str) -> npt.NDArray[np.float32] | None:
-        """The numbers of a float32 constant."""
+        """Return the numbers of a float32 constant."""
         import numpy as np
 
         tensor = self._tensors.get(name)

@@ -63,7 +63,7 @@ _REASONS = {name: reason for reason, names in _REFUSED.items() for name in names
 
 
 def operator_problem(operator: str, opset: int) -> str | None:
-    """Why a file of this operator set may not use an operator; None if it may."""
+    """Return why a file of this operator set may not use an operator; None if it may."""
     if operator in _REASONS:
         return _REASONS[operator]
     since = _SINCE.get(operator)

@@ -12,7 +12,7 @@ from zoo.onnx.protobuf import Field
 
 
 def unpack_int4(data: bytes) -> bytes:
-    """The same network with every INT4 weight as int8: the numbers are the same, and so is every result.
+    """Return the same network with every INT4 weight as int8: the numbers are the same, and so is every result.
 
     Raises IntegrityError if the file is damaged, keeps data outside itself, or holds operators that are not
     standard.
@@ -23,7 +23,7 @@ def unpack_int4(data: bytes) -> bytes:
 
 
 def unpacked_initializers(data: bytes, graph: Graph) -> dict[Field, bytes]:
-    """What to put in the places of INT4 initializers; nothing if anything but DequantizeLinear takes one of them."""
+    """Return replacements for INT4 initializers; none if any operator but DequantizeLinear uses one of them."""
     tensors = {tensor.name: tensor for tensor in graph.initializers if tensor.type == INT4}
     if graph.nested or not tensors.keys().isdisjoint(graph.outputs):
         return {}
@@ -40,7 +40,7 @@ def unpacked_initializers(data: bytes, graph: Graph) -> dict[Field, bytes]:
 
 
 def as_int8(data: bytes, tensor: Tensor) -> bytes:
-    """The numbers of an INT4 tensor, a byte each. Raises IntegrityError if it has not the size it states."""
+    """Return the numbers of an INT4 tensor, one byte each. Raises IntegrityError if its data has the wrong size."""
     import numpy as np
 
     place, count = tensor.content, prod(tensor.dims)

@@ -41,7 +41,7 @@ class Reader:
         self._left = _MAX_FIELDS
 
     def fields(self, begin: int, end: int) -> Iterator[Field]:
-        """The fields of the message that lies in [begin, end), in order."""
+        """Yield the fields of the message that lies in [begin, end), in order."""
         at, data = begin, self.data
         while at < end:
             self._left -= 1
@@ -85,30 +85,30 @@ class Reader:
         raise _malformed(at)
 
     def message(self, field: Field) -> Iterator[Field]:
-        """The fields of a field that holds a message."""
+        """Return the fields of a field that holds a message."""
         self._expect_length(field)
         return self.fields(field.begin, field.end)
 
     def content(self, field: Field) -> bytes:
-        """The bytes of a field that holds bytes."""
+        """Return the bytes of a field that holds bytes."""
         self._expect_length(field)
         return self.data[field.begin : field.end]
 
     def text(self, field: Field) -> str:
-        """The text of a field that holds a string."""
+        """Return the text of a field that holds a string."""
         try:
             return self.content(field).decode()
         except UnicodeDecodeError as error:
             raise _malformed(field.start) from error
 
     def value(self, field: Field) -> int:
-        """The number in a varint field."""
+        """Return the number in a varint field."""
         if field.wire != _VARINT:
             raise _malformed(field.start)
         return field.number
 
     def values(self, field: Field) -> Iterator[int]:
-        """The numbers of a repeated varint field, packed or not."""
+        """Yield the numbers of a repeated varint field, packed or not."""
         if field.wire == _VARINT:
             yield field.number
             return
@@ -119,7 +119,7 @@ class Reader:
             yield number
 
     def count(self, field: Field, size: int) -> int:
-        """How many numbers a repeated field holds, packed or not; `size` is that of each, 0 for varints."""
+        """Return how many numbers a repeated field holds, packed or not; `size` is that of each, 0 for varints."""
         if field.wire != _LENGTH:
             return 1
         if size:
@@ -139,7 +139,7 @@ def _malformed(at: int) -> IntegrityError:
 
 
 def encode_varint(value: int) -> bytes:
-    """A non-negative number in wire form."""
+    """Encode a non-negative number."""
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
@@ -149,15 +149,15 @@ def encode_varint(value: int) -> bytes:
 
 
 def encode_bytes(key: int, content: bytes) -> bytes:
-    """A field that holds bytes, a string or a message."""
+    """Encode a field that holds bytes, a string or a message."""
     return encode_varint(key << 3 | _LENGTH) + encode_varint(len(content)) + content
 
 
 def encode_number(key: int, value: int) -> bytes:
-    """A varint field."""
+    """Encode a varint field."""
     return encode_varint(key << 3 | _VARINT) + encode_varint(value)
 
 
 def encode_float(key: int, value: float) -> bytes:
-    """A float32 field."""
+    """Encode a float32 field."""
     return encode_varint(key << 3 | _FIXED32) + struct.pack("<f", value)

@@ -26,7 +26,7 @@ from zoo.onnx.protobuf import Field
 
 
 def prepare_for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
-    """The same network in the form described above; `unsigned` says whether activations become uint8.
+    """Return the same network in the form described above; `unsigned` says whether activations become uint8.
 
     A network without int8 activations is given back as it is. Raises IntegrityError if the file is damaged,
     keeps data outside itself, or holds operators that are not standard.
@@ -45,7 +45,7 @@ def prepare_for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
 
 
 def to_unsigned(data: bytes) -> bytes:
-    """The same network with uint8 activations: zero points z of int8 become z + 128.
+    """Return the same network with uint8 activations: zero points z of int8 become z + 128.
 
     Each quantized value moves by 128 and its zero point with it, so that what they stand for, and every
     integer product, stays the same. Weights are not touched. A network in which int8 activations meet
@@ -65,7 +65,7 @@ def _unsigned(graph: Graph) -> dict[Field, bytes]:
 
 
 def _activation_zero_points(graph: Graph) -> list[tuple[Tensor, int]]:
-    """The zero points of all int8 activations with their values; empty if one of them cannot be shifted."""
+    """Return the zero points of all int8 activations with their values; empty if one of them cannot be shifted."""
     constants = {tensor.name: tensor for tensor in graph.initializers}
     if len(constants) != len(graph.initializers):
         raise IntegrityError("The model file is damaged: two initializers share a name.")
@@ -85,7 +85,7 @@ def _activation_zero_points(graph: Graph) -> list[tuple[Tensor, int]]:
 
 
 def _only_dequantized(graph: Graph, quantized: set[str], zero_points: dict[str, int]) -> bool:
-    """Whether shifted values and shifted zero points meet in QuantizeLinear and DequantizeLinear alone."""
+    """Return whether shifted values and shifted zero points meet in QuantizeLinear and DequantizeLinear alone."""
     for node in graph.nodes:
         values = [name for name in node.inputs if name in quantized]
         zeros = [name for name in node.inputs if name in zero_points]

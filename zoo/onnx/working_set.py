@@ -113,7 +113,7 @@ class _Liveness:
         return any(node.operator == "Conv" and not self._is_float(node) for node in self._graph.nodes)
 
     def most(self) -> float:
-        """The most bytes that are held at once."""
+        """Return the most bytes that are held at once."""
         nodes = [
             node for node in self._graph.nodes if any(name in self._count for name in self._follow(node))
         ]
@@ -192,7 +192,7 @@ class _Liveness:
         return float(max(0.0, math.prod(struct.unpack("<4f", scales.raw))))
 
     def _workspace(self, node: Node) -> float:
-        """What a node holds for itself."""
+        """Return what a node holds for itself."""
         weight = self._weight(node)
         if node.operator != "Conv" or weight is None or self._is_float(node):
             return 0.0
@@ -201,7 +201,7 @@ class _Liveness:
         return _ADDRESS * kernel * outputs if kernel > 1 else 0.0
 
     def _is_float(self, node: Node) -> bool:
-        """Whether what a node makes lies in memory as float32."""
+        """Return whether what a node makes lies in memory as float32."""
         if node.operator in ("QuantizeLinear", "DynamicQuantizeLinear"):
             return False
         if node.operator == "DequantizeLinear":
@@ -220,7 +220,7 @@ class _Liveness:
         )
 
     def _alias(self, node: Node, inputs: list[str]) -> str | None:
-        """The input whose memory the output takes, None if it needs its own."""
+        """Return the input whose memory the output takes, None if it needs its own."""
         integer = not self._is_float(node)
         if node.operator == "DequantizeLinear":
             return inputs[0] if integer else None

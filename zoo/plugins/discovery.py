@@ -90,12 +90,12 @@ class Plugin:
 
 
 def normalize_name(distribution: str) -> str:
-    """A distribution's name as package indexes compare it: lower case, hyphens for all separators."""
+    """Return a distribution's name as package indexes compare it: lower case, hyphens for all separators."""
     return _SEPARATORS.sub("-", distribution).lower()
 
 
 def discover() -> tuple[Plugin, ...]:
-    """All installed plugins of all kinds, those switched off included, sorted by kind, id and distribution.
+    """Return all installed plugins of all kinds, those switched off included, sorted by kind, id and distribution.
 
     Of two copies of one distribution the first on the path counts, as it is for imports.
     """
@@ -103,7 +103,7 @@ def discover() -> tuple[Plugin, ...]:
 
 
 def version_of(distribution: str) -> str | None:
-    """The version of an installed distribution as its metadata states it, None if it is not there."""
+    """Return the version of an installed distribution as its metadata states it, None if it is not there."""
     return _installed()[1].get(normalize_name(distribution))
 
 
@@ -182,7 +182,7 @@ def _in_archive(path: str) -> Iterator[tuple[str, str, Iterable[_Statement]]]:
 
 
 def _statements(text: str) -> list[_Statement]:
-    """The lines ``name = target`` in the sections of our groups."""
+    """Return the lines ``name = target`` in the sections of our groups."""
     found: list[_Statement] = []
     kind: PluginKind | None = None
     for line in map(str.strip, text.splitlines()):
@@ -214,7 +214,7 @@ def _plugins(distribution: str, version: str, statements: Iterable[_Statement]) 
 
 
 def _stated_version(info: str) -> str:
-    """The version from the metadata itself, for folders of which the name does not hold it."""
+    """Return the version from the metadata itself, for folders whose name does not hold it."""
     for file_name in ("METADATA", "PKG-INFO"):
         try:
             with open(os.path.join(info, file_name), encoding="utf-8", errors="replace") as file:

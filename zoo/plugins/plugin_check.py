@@ -61,7 +61,7 @@ _PROGRAM = (
 
 
 def check_plugins(*, load: bool = False, kind: PluginKind | None = None) -> tuple[PluginStatus, ...]:
-    """The standing of every installed plugin, of a `kind` (a key of GROUPS) or of all.
+    """Return the status of every installed plugin, of one `kind` or of all.
 
     With `load` each one is imported, otherwise none is.
     """
@@ -152,7 +152,7 @@ def _loaded_apart(plugins: Sequence[Plugin]) -> dict[Plugin, PluginStatus | None
 
 
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """What the child writes, line by line, until it ends or falls silent for longer than one import may take."""
+    """Yield what the child writes, line by line, until it ends or falls silent for longer than one import may take."""
     assert child.stdout is not None
     pending = b""
     deadline = time.monotonic() + PATIENCE
@@ -168,7 +168,7 @@ def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 def _end(status: int, late: bool) -> str:
-    """What a plugin did to the child."""
+    """Return the reason for which a plugin ended or blocked the child."""
     if late:
         return f"cannot be loaded: its import takes more than {PATIENCE:.0f} s"
     if status < 0:

@@ -80,7 +80,7 @@ def translate_errors(doing: str) -> Iterator[None]:
 
 
 def error_for(error: Exception, doing: str) -> ZooError:
-    """The ZooError for an exception of the client."""
+    """Return the ZooError for an exception of the client."""
     address = endpoint.redact(endpoint.endpoint())
     status, reason = status_of(error), _reason(error)
     for each in _chain(error):
@@ -105,7 +105,7 @@ def error_for(error: Exception, doing: str) -> ZooError:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status behind an exception of the client, its causes included; None if no answer came."""
+    """Return the HTTP status behind an exception of the client, its causes included; None if no answer came."""
     for each in _chain(error):
         status = getattr(getattr(each, "response", None), "status_code", None)
         if isinstance(status, int):
@@ -114,7 +114,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def uses_xet() -> bool:
-    """Whether the client sends large files by the Xet protocol."""
+    """Return whether the client sends large files by the Xet protocol."""
     from huggingface_hub import constants
 
     return not constants.HF_HUB_DISABLE_XET and importlib.util.find_spec("hf_xet") is not None
@@ -124,7 +124,7 @@ def uses_xet() -> bool:
 
 
 def _exchanged_token() -> str | None:
-    """A token that only the client can get, such as that of a continuous-integration job."""
+    """Return a token that only the client can get, such as that of a continuous-integration job."""
     from huggingface_hub import get_token
 
     with translate_errors("getting a token"):
@@ -144,7 +144,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the server, or else the operating system, said; on one line."""
+    """Return what the server, or else the operating system, said; on one line."""
     chain = [each for each in _chain(error) if str(each)]
     answered = [each for each in chain if getattr(each, "response", None) is not None]
     told = [getattr(each, "server_message", None) or str(each) for each in answered]

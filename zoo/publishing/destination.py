@@ -79,7 +79,7 @@ class PublishRequest:
         return self.identifier or re.sub(r"[^a-z0-9-]", "-", self.repository.partition("/")[2].lower())
 
     def publication(self, artifact: Artifact, card: Mapping[str, object]) -> Publication:
-        """What the card is to say of the place. card: metadata of the one that is there, empty if none is."""
+        """Return the publication details for the card; `card` is the metadata of the existing card, or empty."""
         base_model = self.base_model
         if base_model is None:
             base_model = _published_start(artifact, self.repository) or _kept(card.get("base_model"))
@@ -99,12 +99,12 @@ def _names_a_repository(name: str) -> bool:
 
 
 def _kept(name: object) -> str:
-    """A repository that a card names, "" if that is none."""
+    """Return a repository that a card names, "" if that is none."""
     return name if isinstance(name, str) and _names_a_repository(name) else ""
 
 
 def _published_start(artifact: Artifact, own: str) -> str:
-    """The repository of the checkpoint whose weights the artifact was started from; "" if it is not published."""
+    """Return the repository of the checkpoint that the artifact was started from; "" if it is not published."""
     training = artifact.metrics().get("training")
     label = training.get("starting_weights") if isinstance(training, dict) else None
     entry = checkpoints().get(label) if isinstance(label, str) else None

@@ -148,7 +148,7 @@ def _check_repository(request: PublishRequest, remote: RemoteRepository) -> None
 
 
 def _tagged(api: HfApi, request: PublishRequest, bundle: Bundle) -> RemoteRepository | None:
-    """What the wanted tag names, if it exists. Raises UsageError if that is another version."""
+    """Return what the wanted tag names, if it exists. Raises UsageError if that is another version."""
     commit = read_tag(api, request.repository, request.tag) if request.tag else None
     remote = read_repository(api, request.repository, commit) if commit else None
     if remote is not None and remote.changes(bundle):
@@ -202,7 +202,7 @@ def _commit(
 
 
 def _commit_after_all(api: HfApi, repository: str, bundle: Bundle, error: Exception) -> str:
-    """The commit, if it was made and only the answer was lost. Raises NetworkError if it was not."""
+    """Return the commit, if it was made and only the answer was lost. Raises NetworkError if it was not."""
     if status_of(error) == 412:
         raise NetworkError(
             f"Somebody else committed to {repository} in the meantime; nothing of yours was committed.",
@@ -230,7 +230,7 @@ def _tag(api: HfApi, repository: str, name: str, commit: str) -> None:
 
 
 def _entry(request: PublishRequest, folder: Path, commit: str) -> str:
-    """The entry for registry.toml, made of what was read back."""
+    """Return the entry for registry.toml, made of what was read back."""
     artifact = open_artifact(folder)
     manifest = artifact.manifest
     summary = request.summary or ("" if manifest.recipe else f"{manifest.architecture} without compression")

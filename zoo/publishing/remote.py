@@ -32,7 +32,7 @@ class RemoteFile:
     sha256: str | None
 
     def holds(self, file: UploadFile) -> bool:
-        """Whether its content is that of `file`."""
+        """Return whether its content is that of `file`."""
         if self.size != file.entry.size:
             return False
         return self.sha256 == file.entry.sha256 if self.sha256 else self.git_id == file.git_id
@@ -47,7 +47,7 @@ class RemoteRepository:
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
 
     def changes(self, bundle: Bundle) -> list[UploadFile]:
-        """The files of `bundle` that it lacks or holds with other content."""
+        """Return the files of `bundle` that it lacks or holds with other content."""
         return [
             file
             for name, file in bundle.files.items()
@@ -61,7 +61,7 @@ class RemoteRepository:
 
 
 def read_repository(api: HfApi, repository: str, revision: str = "main") -> RemoteRepository | None:
-    """What a repository holds; None if there is none of that name (or the token may not know)."""
+    """Return the content of a repository; None if none has that name, or the token may not see it."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     with translate_errors(f"looking at {repository}"):
@@ -85,7 +85,7 @@ def read_repository(api: HfApi, repository: str, revision: str = "main") -> Remo
 
 
 def _listed(api: HfApi, repository: str, revision: str) -> dict[str, RemoteFile]:
-    """The files of a revision from its tree, for servers whose description of it leaves them out."""
+    """Return the files of a revision from its tree, for servers whose description of it leaves them out."""
     from huggingface_hub.errors import EntryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
@@ -100,7 +100,7 @@ def _listed(api: HfApi, repository: str, revision: str) -> dict[str, RemoteFile]
 
 
 def read_tag(api: HfApi, repository: str, name: str) -> str | None:
-    """The commit that a tag of a repository names, None if there is none of that name."""
+    """Return the commit that a tag of a repository names, None if there is none of that name."""
     with translate_errors(f"reading the tags of {repository}"):
         try:
             refs = api.list_repo_refs(repository)
@@ -124,7 +124,7 @@ def _commit_of(api: HfApi, repository: str, revision: str) -> str | None:
 def stale_files(
     api: HfApi, repository: str, remote: RemoteRepository, bundle: Bundle, scratch: Path
 ) -> list[str]:
-    """Files of the artifact that was published before and that the new one does not have.
+    """Return the files of the artifact that was published before and that the new one does not have.
 
     Files that no manifest lists stay: they belong to somebody else.
     """
@@ -144,7 +144,7 @@ def stale_files(
 def card_metadata(
     api: HfApi, repository: str, remote: RemoteRepository, scratch: Path
 ) -> Mapping[str, object]:
-    """What the card of a repository says between its two lines of dashes; empty if there is none to read."""
+    """Return the front matter of a repository's card; empty if it has none that can be read."""
     listed = remote.files.get(CARD_NAME)
     if listed is None or listed.size > _LARGEST_CARD:
         return {}
@@ -160,7 +160,7 @@ def card_metadata(
 def read_back(
     api: HfApi, repository: str, commit: str, bundle: Bundle, scratch: Path, report: Reporter
 ) -> Path:
-    """A folder with what the Hub gives for every file at `commit`, after comparing each with what was published.
+    """Return a folder with every file as the Hub serves it at `commit`, each compared with what was published.
 
     Raises IntegrityError for a file that differs twice or is not there.
     """

@@ -21,7 +21,7 @@ _COUNTED_AT_ONCE = 1 << 18
 
 
 def auto_ratio(frame: RawFrame, target: float = TARGET_LEVEL) -> float:
-    """The amplification after which the green pixels, saturated at 1, have the mean `target`; from 1 to 300.
+    """Return the amplification after which the green pixels, saturated at 1, have the mean `target`; from 1 to 300.
 
     Saturation makes it robust: a lamp in a dark scene counts as 1, however bright it is. Values below black
     stay negative, or the noise of a dark frame would pass for light.
@@ -44,7 +44,7 @@ def auto_ratio(frame: RawFrame, target: float = TARGET_LEVEL) -> float:
 
 
 def _greens(frame: RawFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The linear levels of the green pixels that occur, and the share of the pixels that have each."""
+    """Return the linear levels of the green pixels that occur, and the share of the pixels that have each."""
     period = len(frame.pattern)
     levels, counts = [], []
     for row, column in np.argwhere((frame.pattern == 1) | (frame.pattern == 3)):
@@ -58,7 +58,7 @@ def _greens(frame: RawFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.fl
 
 
 def _histogram(pixels: npt.NDArray[np.uint16]) -> npt.NDArray[np.intp]:
-    """How often each value from 0 to 65535 occurs; some rows at a time, since counting takes eight bytes a pixel."""
+    """Count each value from 0 to 65535, some rows at a time: counting takes eight bytes per pixel."""
     counts = np.zeros(1 << 16, dtype=np.intp)
     rows = max(1, _COUNTED_AT_ONCE // pixels.shape[1])
     for first in range(0, len(pixels), rows):

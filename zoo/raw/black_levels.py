@@ -134,7 +134,7 @@ def _read(stream: BinaryIO, name: str) -> BlackLevels | None:
 
 
 def _directories(stream: BinaryIO, order: str, first: int, name: str) -> Iterator[Mapping[int, _Entry]]:
-    """The first directory of a TIFF file, those chained to it, and those that they name as their own."""
+    """Yield the first directory of a TIFF file, those chained to it, and those that they name as their own."""
     waiting, seen = [first], set[int]()
     while waiting and len(seen) < _MOST_IFDS:
         offset = waiting.pop(0)

@@ -160,7 +160,7 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _black_levels(source: str | BinaryIO, name: str) -> BlackLevels | None:
-    """What the file states itself, where LibRaw does not report all of it."""
+    """Return what the file states itself, where LibRaw does not report all of it."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(source, "rb")) if isinstance(source, str) else source
         levels = read_black_levels(stream, name)
@@ -185,7 +185,7 @@ def _frame(raw: Any, name: str, stated: BlackLevels | None) -> RawFrame:
 
 
 def _pattern(raw: Any, name: str) -> npt.NDArray[np.int64]:
-    """The colour-filter cell at the corner of the visible pixels. Raises InputError if it is none we know."""
+    """Return the colour-filter cell at the corner of the visible pixels. Raises InputError if it is none we know."""
     import numpy as np
     import rawpy
 

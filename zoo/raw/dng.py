@@ -30,7 +30,7 @@ def _rationals(values: Sequence[float], denominator: int = 10_000) -> tuple[int,
 def dng_bytes(
     frame: RawFrame, *, xyz_to_camera: npt.NDArray[np.float64], camera: str = "zoo darkroom"
 ) -> bytes:
-    """The bytes of a DNG file that LibRaw and other RAW developers open.
+    """Return the bytes of a DNG file that LibRaw and other RAW developers open.
 
     `xyz_to_camera` is the (3, 3) colour matrix for D65. White balance, black and white levels are the frame's.
     """

@@ -113,7 +113,7 @@ class Packer:
     def _level(
         self, frame: RawFrame, place: tuple[int, int], ratio: float, white_balance: bool
     ) -> tuple[np.float32, np.float32]:
-        """What is subtracted from the pixels at a place of the cell, and what they are multiplied with."""
+        """Return what is subtracted from the pixels at a place of the cell, and what they are multiplied with."""
         row, column = place
         colour = int(frame.pattern[(row - self.top) % self._period, (column - self.left) % self._period])
         black = frame.black[colour]
@@ -130,7 +130,7 @@ class Packer:
         return self._side * rows, self._side * columns
 
     def packed(self) -> Packed:
-        """The whole frame."""
+        """Return the whole frame."""
         data = self.crop(slice(0, self.shape[0]), slice(0, self.shape[1]))
         return Packed(data, self.top, self.left, self.height, self.width, self.cell)
 
@@ -155,7 +155,7 @@ class Packer:
         return out[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     def _cells(self, first: tuple[int, int], last: tuple[int, int]) -> npt.NDArray[np.uint16]:
-        """The mosaic from the cell `first` up to the cell `last`, extended where it has no pixels."""
+        """Return the mosaic from the cell `first` up to the cell `last`, extended where it has no pixels."""
         begin = self._period * first[0] - self.top, self._period * first[1] - self.left
         end = self._period * last[0] - self.top, self._period * last[1] - self.left
         if min(begin) >= 0 and end[0] <= self.height and end[1] <= self.width:

@@ -75,14 +75,14 @@ def check_picture(
 
 
 def _empty_blocks(mosaic: Mosaic) -> float:
-    """The share of 16 x 16 blocks that hold only zeros."""
+    """Return the share of 16 x 16 blocks that hold only zeros."""
     height, width = (side - side % _BLOCK for side in mosaic.shape)
     blocks = mosaic[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     return 1.0 - float(blocks.any(axis=(1, 3)).mean())
 
 
 def _ends_in_noise(mosaic: Mosaic, period: int, range_: float) -> bool:
-    """Whether the last quarter varies strongly, and no pixel has anything to do with those beside and below it.
+    """Return whether the last quarter varies strongly, and no pixel has anything to do with those beside and below it.
 
     A decoder that goes astray does not find back, so that its garbage reaches the end.
     """
@@ -103,7 +103,7 @@ def _ends_in_noise(mosaic: Mosaic, period: int, range_: float) -> bool:
 
 
 def _end_repeats(mosaic: Mosaic) -> bool:
-    """Whether the last pixels occurred just before, at other columns: some decoders go round in the last data.
+    """Return whether the last pixels occurred just before, at other columns: some decoders go round in the last data.
 
     Noise makes the same pixels come again impossible, unless the sensor is saturated there. Rows that are equal
     column by column are those of a drawing, not of a decoder.
@@ -127,7 +127,7 @@ def _end_repeats(mosaic: Mosaic) -> bool:
 def _greens_lie_elsewhere(
     mosaic: Mosaic, pattern: npt.NDArray[np.int64], black: Sequence[float], white: Sequence[float]
 ) -> bool:
-    """Whether the two pixels of a cell that are said to be green differ, while the two others are alike.
+    """Return whether the two pixels of a cell that are said to be green differ, while the two others are alike.
 
     The means of the two greens agree to a few per cent, whatever the scene.
     """
@@ -144,5 +144,5 @@ def _greens_lie_elsewhere(
 
 
 def _listed(levels: Sequence[float]) -> str:
-    """One number if all are equal, else all of them."""
+    """Return one number if all are equal, else all of them."""
     return "/".join(f"{level:g}" for level in dict.fromkeys(levels))

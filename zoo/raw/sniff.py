@@ -42,7 +42,7 @@ _OTHERS = (
 
 
 def has_raw_header(head: bytes) -> bool:
-    """Whether a file with these first bytes says of itself that it may be a RAW file.
+    """Return whether a file with these first bytes may be a RAW file.
 
     LibRaw also opens headless dumps, guessing camera and layout from the number of bytes; the guess is mostly
     wrong and the picture garbage.
@@ -51,7 +51,7 @@ def has_raw_header(head: bytes) -> bool:
 
 
 def other_kind(head: bytes) -> str | None:
-    """What else the file is, with an article; None if unknown."""
+    """Return what else the file is, with an article; None if unknown."""
     if head[4:8] == b"ftyp" and head[8:12] != b"crx ":
         return "a video or HEIF picture"
     if head[8:12] == b"WEBP":

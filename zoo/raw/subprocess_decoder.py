@@ -64,7 +64,7 @@ class DecodeLimits:
         return self.seconds + self.seconds_per_mb * size / 2**20
 
     def memory_for(self, size: int) -> int:
-        """Bytes of address space for a file of `size` bytes, beyond what the child has when it is idle."""
+        """Return bytes of address space for a file of `size` bytes, beyond what the child has when it is idle."""
         return min(self.memory_mb * 2**20 + self.memory_per_byte * size, self.most_memory_mb * 2**20)
 
 
@@ -144,7 +144,7 @@ class SubprocessDecoder:
         return frame
 
     def _running(self) -> socket.socket:
-        """The socket of a child that is alive and ready."""
+        """Return the socket of a child that is alive and ready."""
         if self._channel is not None and self._process is not None and self._process.poll() is None:
             return self._channel
         self._end()
@@ -203,7 +203,7 @@ def _fill(channel: socket.socket, buffer: bytearray | memoryview, deadline: floa
 
 
 def _fate(status: int) -> str:
-    """What happened to the child, as the second half of a sentence about the file."""
+    """Return what happened to the child, as the second half of a sentence about the file."""
     if status == -signal.SIGXCPU:
         return f"{_TOO_LONG} the seconds it may"
     if status == -signal.SIGKILL:
@@ -214,7 +214,7 @@ def _fate(status: int) -> str:
 
 
 def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> RawFrame:
-    """The answer: a description and the pixels, of at most `most` bytes. Nothing that is said is believed."""
+    """Return the answer: a description and the pixels, of at most `most` bytes. Nothing that is said is believed."""
     import numpy as np
 
     length = bytearray(len(READY))

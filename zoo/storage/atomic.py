@@ -54,7 +54,7 @@ _REMEDIES = {
 
 
 def reason_of(error: OSError) -> str:
-    """What an operating-system error means, as the second half of a sentence."""
+    """Return what an operating-system error means, as the second half of a sentence."""
     return _REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
 
 
@@ -106,7 +106,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) -> bytes:
-    """The content of a regular file. Raises InputError, or `error` if it has more than `limit` bytes."""
+    """Return the content of a regular file. Raises InputError, or `error` if it has more than `limit` bytes."""
     with open_regular(path) as stream, reading(path):
         # A buffer of the limit's size would be set aside whatever the file holds.
         content = stream.read(min(limit, os.fstat(stream.fileno()).st_size) + 1)
@@ -116,7 +116,7 @@ def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) ->
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a regular file in hexadecimal, read in pieces. Raises InputError."""
+    """Return the sha256 of a regular file in hexadecimal, read in pieces. Raises InputError."""
     digest = hashlib.sha256()
     with open_regular(path) as stream, reading(path):
         for chunk in chunks(stream):
@@ -125,7 +125,7 @@ def sha256_of(path: Path) -> str:
 
 
 def chunks(stream: BinaryIO) -> Iterator[memoryview]:
-    """The rest of a file, each piece in the memory of the one before."""
+    """Yield the rest of a file, each piece in the memory of the one before."""
     buffer = memoryview(bytearray(_AT_ONCE))
     while count := stream.readinto(buffer):  # type: ignore[attr-defined]
         yield buffer[:count]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def try_lock(descriptor: int) -> bool:
-    """Whether the lock on an open file was free and is now ours; it goes when all copies of it are closed."""
+    """Return whether the lock on an open file was free and is now ours; it goes when all copies of it are closed."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -19,7 +19,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def same_file(descriptor: int, path: Path) -> bool:
-    """Whether `path` still is the open file: who waited for a lock may hold that of a removed file."""
+    """Return whether `path` is still the open file: after waiting, a lock may be that of a removed file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:

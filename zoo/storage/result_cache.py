@@ -109,7 +109,7 @@ def outdated(kind: str, current: Mapping[str, Any], *code: Path) -> Iterator[Pat
 
 
 def _version(*code: Path) -> dict[str, Any]:
-    """A checkout changes without its version."""
+    """Return the version of zoo and the time of its code's last change: a checkout changes without its version."""
     changed = 0
     for module in code:
         with os.scandir(module.parent) as entries:

@@ -13,7 +13,7 @@ _RESERVED = frozenset(
 
 
 def unsafe_name(name: str) -> str | None:
-    """Why `name` is no safe relative file name on every system (with "/" between folders); None if it is."""
+    """Return why `name` is not a safe relative file name on every system (with "/" between folders); None if it is."""
     if not name or len(name.encode(errors="replace")) > _LONGEST:
         return f"its length is not between 1 and {_LONGEST} bytes"
     if name.startswith("/"):
