@@ -127,5 +127,5 @@ def test_a_weight_of_the_wrong_size_is_refused() -> None:
     model = model_of(levels(-8, 7, 6, 4))
     weight = next(t for t in model.graph.initializer if t.name == "layer0.weight")
     weight.raw_data = weight.raw_data[:-1]
-    with pytest.raises(IntegrityError, match=r"'layer0\.weight' has not the size"):
+    with pytest.raises(IntegrityError, match=r"'layer0\.weight' does not have the size"):
         unpack_int4(model.SerializeToString())

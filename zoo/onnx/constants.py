@@ -50,7 +50,7 @@ class Constants:
     def value(self, name: str) -> Array | None:
         """Return the array; None if it is unknown or of a type that numpy lacks; INT4 comes as int8.
 
-        Raises IntegrityError if it has not the size that it states.
+        Raises IntegrityError if it does not have the size that it states.
         """
         if name in self._computed:
             return self._computed[name]
