@@ -255,6 +255,12 @@ def test_every_checkpoint_is_pulled_and_runs(installed: Installed, name: str, tm
     _check_run(installed, str(target), tmp_path, dngs.frame((540, 546), pattern))
 
 
+def test_a_checkpoint_of_the_wheel_runs_by_its_id_without_a_pull(
+    installed: Installed, tmp_path: Path
+) -> None:
+    _check_run(installed, "lighter-unet-int8", tmp_path, dngs.frame((140, 146)))
+
+
 def _check_run(installed: Installed, artifact: str, folder: Path, frame: dngs.RawFrame) -> None:
     raw, pictures = folder / "shot.dng", folder / "pictures"
     raw.write_bytes(dngs.dng(frame))
