@@ -13,9 +13,9 @@ COMPRESS_PACKAGES = ("torch", "timm", "skimage", "sklearn", "onnx", "onnxscript"
 
 
 def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
-    """Import `module`, or raise :class:`MissingDependencyError` naming the pip command that brings it.
+    """Import `module`, or raise :class:`MissingDependencyError` naming the pip command that installs it.
 
-    A package that is there but does not load is told apart from one that is not.
+    The error says whether the package is missing or cannot be loaded.
     """
     try:
         return importlib.import_module(module)
@@ -48,6 +48,6 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def install_hint(extra: str) -> str:
-    """The pip command that brings an extra; with "cpu", what to do on a board that came with an engine."""
+    """Return the pip command that installs an extra; with "cpu", also what to do on a board that ships an engine."""
     board = "" if extra != "cpu" else "  (on a Jetson take NVIDIA's own onnxruntime-gpu instead)"
     return f"Install it with:  pip install 'compression-zoo[{extra}]'{board}"

@@ -9,7 +9,7 @@ _LONGEST = 80
 
 
 def closest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like `word`, or None if none is like it."""
+    """Return the candidate most similar to `word`, or None if none is similar."""
     from difflib import get_close_matches
 
     if len(word) > _LONGEST:
@@ -20,6 +20,6 @@ def closest(word: str, candidates: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """``; did you mean 'qat'?`` to put behind a message, or nothing."""
+    """Return ``; did you mean 'qat'?`` to append to a message, or ""."""
     match = closest(word, candidates)
     return f"; did you mean '{match}'?" if match else ""

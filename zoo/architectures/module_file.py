@@ -125,7 +125,7 @@ class ModuleArchitecture(Architecture):
         self.named = f"{form['path']}:{self._factory}" + str(Stage.of("module", said)).removeprefix("module")
 
     def identity(self) -> str:
-        """The file's sha256, the factory, and what the options say of it."""
+        """Return the file's sha256, the factory, and what the options state."""
         options = {key: value for key, value in format_options(self._config).items() if key != "sha256"}
         return f"{self._sha256}:{self._factory}{str(Stage.of('module', options)).removeprefix('module')}"
 

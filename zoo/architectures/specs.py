@@ -1,4 +1,4 @@
-"""What a network takes and gives, as short texts: ``rgb:3x256x256``, ``mask:1``, ``rgb:3x2``."""
+"""The input and output of a network as short texts: ``rgb:3x256x256``, ``mask:1``, ``rgb:3x2``."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ _CHANNELS = {"rgb": (3,), "gray": (1,), "packed-raw": (4, 9)}
 
 
 def input_spec(stated: Any, where: str) -> InputSpec:
-    """``KIND:CxHxW``, or an InputSpec as it is; packed RAW of 4 channels is Bayer, of 9 X-Trans.
+    """Parse ``KIND:CxHxW``; return an InputSpec unchanged.
 
-    Raises UsageError naming `where`.
+    Packed RAW with 4 channels is Bayer, with 9 X-Trans.
+
+    Raises:
+        UsageError: The text is malformed; the error names `where`.
     """
     if isinstance(stated, InputSpec):
         return stated
@@ -40,9 +43,12 @@ def input_spec(stated: Any, where: str) -> InputSpec:
 
 
 def output_spec(stated: Any, where: str) -> OutputSpec:
-    """``KIND:CHANNELS`` or, for pictures and masks larger than the input, ``KIND:CHANNELSxSCALE``.
+    """Parse ``KIND:CHANNELS`` or, for images and masks larger than the input, ``KIND:CHANNELSxSCALE``.
 
-    An OutputSpec stays as it is. Raises UsageError naming `where`.
+    An OutputSpec is returned unchanged.
+
+    Raises:
+        UsageError: The text is malformed; the error names `where`.
     """
     if isinstance(stated, OutputSpec):
         return stated

@@ -1,4 +1,4 @@
-"""Opening an artifact without trusting it, and writing one in one step."""
+"""Opening artifacts without trusting them, and writing them atomically."""
 
 from __future__ import annotations
 
@@ -33,8 +33,12 @@ _DAMAGED = "Pull it again, or make it again; its contents cannot be trusted."
 class Artifact:
     """An artifact folder whose manifest was read and whose list of files is complete.
 
-    The content of a file is checked against its sha256 each time it is read, before anything is done with it.
-    absent: files of the manifest that were not fetched, if it was opened as a runner's subset.
+    The content of a file is compared with its sha256 each time it is read, before anything is done with it.
+
+    Attributes:
+        path: The folder.
+        manifest: The content of zoo.json.
+        absent: Files of the manifest that were not fetched, if it was opened as a runner's subset.
     """
 
     path: Path
@@ -42,7 +46,7 @@ class Artifact:
     absent: frozenset[str] = frozenset()
 
     def read(self, name: str, *, most: int = _LARGEST_IN_MEMORY) -> bytes:
-        """The verified content of a file of at most `most` bytes. Raises IntegrityError."""
+        """Return the verified content of a file of at most `most` bytes; raise IntegrityError."""
         entry = self._entry(name)
         if entry.size > most:
             raise IntegrityError(f"{self.path / name} has {entry.size:,} bytes; the limit is {most:,}.")
@@ -71,7 +75,7 @@ class Artifact:
             self._compare(name, size, digest.hexdigest())
 
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json; empty if it is not there. Raises IntegrityError."""
+        """Return the content of metrics.json, empty if there is none; raise IntegrityError."""
         if "metrics.json" not in self.manifest.files or "metrics.json" in self.absent:
             return {}
         source = str(self.path / "metrics.json")

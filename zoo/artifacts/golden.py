@@ -1,4 +1,4 @@
-"""golden.safetensors: a few inputs with the outputs they must give; shows an engine that computes wrongly."""
+"""golden.safetensors: a few inputs with the expected outputs, which reveal an engine that computes wrongly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST = 256 << 20
 
 
 def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> bytes:
-    """The file's content for (input, output) pairs, each with a batch dimension, float32."""
+    """Return the content of the file for (input, output) pairs, each float32 with a batch dimension."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -38,7 +38,7 @@ def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> bytes:
 
 
 def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
-    """The (input, output) pairs of an artifact; empty if it has none. Raises IntegrityError."""
+    """Return the (input, output) pairs of an artifact, empty if it has none; raise IntegrityError."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -93,7 +93,7 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
 
 
 def output_psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB, at most PSNR_CEILING; -inf if an output is not finite."""
+    """Return the PSNR in dB, at most PSNR_CEILING; -inf if an output is not finite."""
     import numpy as np
 
     error = float(np.mean(np.square(outputs - expected, dtype=np.float64)))

@@ -1,4 +1,4 @@
-"""zoo.json: what an artifact is, which files it has, and what a runner must know of the network."""
+"""zoo.json: what an artifact is, which files it has, and what a runner needs to know about the network."""
 
 # Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
 import dataclasses
@@ -112,9 +112,9 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
 
 
 def needed_by_runner(manifest: Manifest) -> frozenset[str]:
-    """The files of an artifact without which no device runs it: not the weights for training further, no pictures.
+    """Return the files that every device needs to run an artifact: not the weights for further training, no images.
 
-    The golden outputs are among them, so that nobody skips the check by leaving them out.
+    The golden outputs are among them, so that nobody skips the check by omitting them.
     """
     golden = {manifest.golden.file} if manifest.golden else set()
     return frozenset({MANIFEST_NAME, *({MODEL_NAME, CARD_NAME} & manifest.files.keys()), *golden})

@@ -139,7 +139,7 @@ def _abandoned(root: Path) -> Iterator[Path]:
 
 
 def is_idle(path: Path) -> bool:
-    """Whether no process holds the lock of a file or folder."""
+    """Return whether no process holds the lock of a file or folder."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

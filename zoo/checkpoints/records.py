@@ -63,7 +63,7 @@ class Record:
         return sum(entry.size for entry in self.files.values())
 
     def holds(self, names: frozenset[str]) -> bool:
-        """Whether the files `names`, and no others, are there with the fingerprints they had when verified."""
+        """Return whether exactly the files `names` are there, with the fingerprints they had when verified."""
         return names == self.fingerprints.keys() == _files_in(self.path) and all(
             file_fingerprint(self.path / name) == self.fingerprints[name] for name in names
         )

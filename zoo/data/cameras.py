@@ -23,10 +23,16 @@ class LogLinear:
 class Camera:
     """One camera.
 
-    black, white: levels in sensor units. gain_range: system gain K, sensor units per electron.
-    read: scale of the Tukey-lambda read noise, with its shape drawn from `shapes`. row: banding, one value a row.
-    red_gain, blue_gain: range of white-balance gains under usual light.
-    xyz_to_camera: colour matrix for D65, row by row, times 10,000.
+    Attributes:
+        black: Black level in sensor units.
+        white: White level in sensor units.
+        gain_range: System gain K, sensor units per electron.
+        read: Scale of the Tukey-lambda read noise, whose shape is drawn from `shapes`.
+        shapes: Shapes of the read noise.
+        row: Banding, one value per row.
+        red_gain: Range of the white-balance gain of red under usual light.
+        blue_gain: The same for blue.
+        xyz_to_camera: Colour matrix for D65, row by row, times 10,000.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""`masks`: pictures with the masks that a segmentation network should give for them."""
+"""`masks`: images with the masks that a segmentation network should produce for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training crops of pictures that are there as a whole."""
+"""Training crops of images that are in memory as a whole."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ def random_window(
 ) -> Sample:
     """Return a window of `size` x `size` input pixels at a random place, flipped and transposed at random.
 
-    scale: target pixels per input pixel along each side. number: becomes part of the name. multiple: of what a
-    crop must be, for the hint. Raises UsageError if the sample is smaller than the window.
+    Args:
+        sample: The image to cut from.
+        size: Side of the window in input pixels.
+        rng: The source of the choices.
+        scale: Target pixels per input pixel along each side.
+        number: Becomes part of the name.
+        multiple: What a crop must be a multiple of, for the hint.
+
+    Raises:
+        UsageError: The sample is smaller than the window.
     """
     assert sample.target is not None
     height, width = (

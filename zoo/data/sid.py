@@ -1,4 +1,4 @@
-"""`sid`: the See-in-the-Dark photographs, from the tree and list files its authors publish."""
+"""`sid`: the See-in-the-Dark photographs, from the folders and list files that the authors publish."""
 
 from __future__ import annotations
 

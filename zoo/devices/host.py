@@ -1,4 +1,4 @@
-"""The machine this runs on, as a device profile, and the board that it is."""
+"""This machine as a device profile, and the board that it is."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ _BOARDS = (
 
 
 def host(root: Path = _ROOT) -> DeviceProfile:
-    """The machine whose files lie below `root`: a known board's profile, or a plain one, with the memory
-    that this process may use."""
+    """Return the profile of the machine whose files are below `root`.
+
+    It is a known board's profile, or a generic one, with the memory that this process may use.
+    """
     memory = usable_memory(root) // 2**20
     board = board_of(root)
     if board is not None:
@@ -58,7 +60,7 @@ def host(root: Path = _ROOT) -> DeviceProfile:
 
 
 def board_of(root: Path = _ROOT) -> str | None:
-    """The id of the profile of this board, None if the device tree names none that is known."""
+    """Return the profile id of this board, None if the device tree names no known one."""
     for place in ("proc/device-tree/model", "sys/firmware/devicetree/base/model"):
         try:
             model = (root / place).read_bytes()[:1000].decode("utf-8", "replace").replace("\0", "").lower()
@@ -71,7 +73,7 @@ def board_of(root: Path = _ROOT) -> str | None:
 
 
 def usable_memory(root: Path = _ROOT) -> int:
-    """Bytes of physical memory, or what a container's control group leaves of it."""
+    """Return the bytes of physical memory, or what a container's control group leaves of it."""
     limit, physical = memory_limit(root), _physical(root)
     return physical if limit is None else min(limit, physical)
 

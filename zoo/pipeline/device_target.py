@@ -45,8 +45,9 @@ class Advice:
 class Target:
     """The device that a network is made for.
 
-    changes: what was adapted to its profile, one sentence each. advice: what will not pay there; empty before the
-    network is rewritten.
+    Attributes:
+        changes: What was adapted to its profile, one sentence each.
+        advice: What will not pay there; empty before the network is rewritten.
     """
 
     profile: DeviceProfile

@@ -1,4 +1,4 @@
-"""Which sizes of input the exported file takes."""
+"""The sizes of input that the exported file accepts."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _export_running(model: nn.Module, architecture: Architecture, reporter: Repo
 def export_shown(
     model: nn.Module, architecture: Architecture, reporter: Reporter, *, half_weights: bool = False
 ) -> bytes:
-    """:func:`zoo.export.exporter.export_onnx` with progress."""
+    """Call :func:`zoo.export.exporter.export_onnx` and show progress."""
     reporter.start(f"export for {_sizes(architecture.input)}", 1, "file")
     try:
         exported = export_onnx(model, architecture, half_weights=half_weights)

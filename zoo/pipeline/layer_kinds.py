@@ -28,7 +28,7 @@ class Layers:
     channels: tuple[tuple[int, int], ...]
 
     def odd(self, multiple: int) -> int:
-        """How many dense convolutions take or give channels that are no multiple, but for the net's own ends."""
+        """Return the number of dense convolutions whose inner channel counts are not multiples of `multiple`."""
         inner = [channel for pair in self.channels for channel in pair][1:-1]
         pairs = [self.channels[0][1:], *self.channels[1:-1], self.channels[-1][:1]] if inner else []
         return sum(any(channel % multiple for channel in pair) for pair in pairs)

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Measured:
-    """One exported file. stage: the techniques applied so far, "" for the original network.
+    """One exported file.
 
-    parameters, macs, file_bytes: of the file, not of the torch model. quality: of the file in the engine.
+    Attributes:
+        stage: The techniques applied so far, "" for the original network.
+        parameters, macs, file_bytes: Of the file, not of the torch model.
+        quality: Of the file in the engine.
     """
 
     stage: str

@@ -1,4 +1,4 @@
-"""The recipe file an artifact carries: what to type to make it again."""
+"""The recipe file in an artifact, which reproduces it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of what a net does: its input, what came out before the recipe and after it, and what was wanted."""
+"""An image of what a network does: its input, the output before the recipe and after it, and the target."""
 
 from __future__ import annotations
 

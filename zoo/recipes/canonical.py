@@ -16,7 +16,10 @@ from zoo.recipes.grammar import Recipe, Stage, parse
 class LoadedRecipe:
     """A legal recipe with the classes of its techniques, whose options are still text.
 
-    plugins, classes: what each stage of `recipe` names, in order.
+    Attributes:
+        recipe: The recipe as it was written.
+        plugins: The plugin that each stage names, in order.
+        classes: The class of each, in order.
     """
 
     recipe: Recipe
@@ -33,9 +36,10 @@ class LoadedRecipe:
 class ResolvedRecipe:
     """A legal recipe with its techniques loaded and configured.
 
-    recipe: the canonical form: every option explicit, in its shortest exact spelling, sorted by name; a
-            technique of a third party as ``distribution:id``. Equal recipes have equal canonical forms.
-    written: the recipe as it was written.
+    Attributes:
+        recipe: The canonical form: every option explicit, in its shortest exact spelling, sorted by name; a third-party
+            technique as ``distribution:id``. Equal recipes have equal canonical forms.
+        written: The recipe as it was written.
     """
 
     recipe: Recipe
@@ -80,11 +84,11 @@ def resolve(recipe: str | Recipe) -> ResolvedRecipe:
 
 
 def canonical(recipe: str | Recipe) -> str:
-    """The canonical text of a recipe; raises as :func:`resolve` does."""
+    """Return the canonical text of a recipe; raise as :func:`resolve` does."""
     return str(resolve(recipe).recipe)
 
 
 def canonical_stage(plugin: Plugin, technique: Technique) -> Stage:
-    """A configured technique as a stage with every option explicit, sorted by name."""
+    """Return a configured technique as a stage with every option explicit, sorted by name."""
     name = plugin.id if plugin.builtin else plugin.full_id
     return Stage(name, tuple(sorted(format_options(technique.config).items())))

@@ -1,4 +1,4 @@
-"""The identity of a compression: two runs with one fingerprint give one artifact on one machine."""
+"""The identity of a compression: two runs with one fingerprint produce one artifact on one machine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ def fingerprint(
     seed: int,
     training: Mapping[str, Setting],
 ) -> str:
-    """``sha256:...`` over everything that the result depends on.
+    """Return ``sha256:...`` over everything that the result depends on.
 
-    recipe:   in canonical form (:func:`zoo.recipes.canonical.resolve`), None for plain training.
-    plugins:  version of each distribution that takes part, by name.
-    data:     the dataset's `identity()`.
-    weights:  sha256 of the starting weights, None for a fresh initialisation from the seed.
-    training: settings of the training loop; a value that is not a finite number, text, bool or None is
-              refused with UsageError.
+    Args:
+        recipe: In canonical form (:func:`zoo.recipes.canonical.resolve`), None for plain training.
+        architecture: The name of the architecture.
+        plugins: Version of each distribution involved, by name.
+        data: The dataset's `identity()`.
+        weights: Sha256 of the starting weights, None for a fresh initialisation from the seed.
+        seed: The seed of every random choice.
+        training: Settings of the training loop.
+
+    Raises:
+        UsageError: A setting is not a finite number, text, bool or None.
     """
     content = {
         "form": _FORM,

@@ -62,7 +62,7 @@ class Stage:
 
     @classmethod
     def of(cls, technique: str, options: Mapping[str, Text] | None = None) -> Stage:
-        """A stage with its options from a mapping."""
+        """Return a stage with its options from a mapping."""
         return cls(technique, tuple((options or {}).items()))
 
     @property

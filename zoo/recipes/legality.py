@@ -42,7 +42,7 @@ def check(techniques: Sequence[TechniqueClass], recipe: Recipe | None = None) ->
 
 
 def suggest_order(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | None:
-    """Positions of the techniques in the legal order nearest to the given one; None if none is legal."""
+    """Return the positions of the techniques in the nearest legal order; None if no order is legal."""
     left = list(range(len(techniques)))
     order: list[int] = []
     while left:
@@ -60,14 +60,14 @@ def suggest_order(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | Non
 
 
 def relation(first: TechniqueClass, second: TechniqueClass) -> Relation:
-    """What the declarations say of a recipe with `first` before `second`."""
+    """Return what the declarations say about a recipe with `first` before `second`."""
     if _refusal(first, second):
         return Relation.FORBIDDEN
     return Relation.ORDERED if _refusal(second, first) else Relation.COMMUTES
 
 
 def matrix(techniques: Sequence[TechniqueClass]) -> dict[tuple[str, str], Relation]:
-    """The relation of every ordered pair, by ids, a technique with itself included."""
+    """Return the relation of every ordered pair, by ids, including a technique with itself."""
     return {(first.id, second.id): relation(first, second) for first in techniques for second in techniques}
 
 

@@ -40,11 +40,14 @@ _FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30}([eE][+-]?[0-9]{1,4})?
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """What a recipe file holds; None for what it leaves to the command line or the defaults.
+    """The content of a recipe file; None for what it leaves to the command line or the defaults.
 
-    steps: of all training, or of each training stage. minutes: budget of training.
-    data: a dataset as ``darkroom(photos=DIR)``. weights: path or checkpoint id.
-    batch, crop, learning_rate, precision, half_weights: see :class:`zoo.pipeline.request.ApplyRequest`.
+    Attributes:
+        steps: Steps of all training, or of each training stage.
+        minutes: Budget of training in minutes.
+        data: A dataset, such as ``darkroom(photos=DIR)``.
+        weights: Path or checkpoint id.
+        batch, crop, learning_rate, precision, half_weights: See :class:`zoo.pipeline.request.ApplyRequest`.
     """
 
     recipe: Recipe

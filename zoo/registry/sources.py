@@ -73,7 +73,7 @@ def check_web_address(address: str) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this very machine."""
+    """Return whether a host name or address means this machine."""
     if host == "localhost":
         return True
     try:

@@ -149,10 +149,10 @@ def classify(loaded: Loaded, result: FileResult) -> None:
 
 
 def reserve_for(need: Footprint, files: Sequence[Path], memory: int) -> int:
-    """Bytes the engine should set aside before any file is decoded, so that a tile of any of these fits in.
+    """Return the bytes that the engine should reserve before any file is decoded, so that a tile of any of these fits.
 
-    Cameras' files hold at least half a byte a pixel; one that holds less is planned for as if nothing were set aside.
-    That is so, too, where addresses are limited, which a reservation takes more of than it takes memory. Without
+    Camera files hold at least half a byte per pixel; smaller ones are planned for as if nothing were reserved. The
+    result is also 0 if the address space is limited, because a reservation takes more of it than of memory. Without
     files it is enough for the largest tile that the memory allows.
     """
     if limit_of_process() is not None:
@@ -165,7 +165,7 @@ def reserve_for(need: Footprint, files: Sequence[Path], memory: int) -> int:
 
 
 def size_of(file: Path) -> int:
-    """Bytes of a file; 0 if that cannot be told, which decoding it will report."""
+    """Return the bytes of a file; 0 if they cannot be determined, which decoding it will report."""
     try:
         return file.stat().st_size
     except OSError:

@@ -50,7 +50,7 @@ class FileResult:
         self.steps[step] = self.steps.get(step, 0.0) + time.perf_counter() - started
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary for `--json`; times in milliseconds."""
+        """Return a plain dictionary for `--json`; times in milliseconds."""
         value: dict[str, Any] = {"file": str(self.path), "ok": self.error is None}
         if self.error is not None:
             return {**value, "error": self.error.message, "hint": self.error.hint}

@@ -165,7 +165,7 @@ class _GoldenRecord:
             raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._cache.path}")
 
     def psnr(self, session: Session) -> float | None:
-        """In dB, from the record or by checking. Raises IntegrityError, which is recorded, if it is too low."""
+        """Return dB, from the record or by checking; raise IntegrityError, which is recorded, if it is too low."""
         known = self._known()
         if self._golden is None or isinstance(known, float):
             return known if isinstance(known, float) else None

@@ -9,9 +9,10 @@ from zoo.errors import OutputError
 
 
 def cache_dir() -> Path:
-    """$ZOO_CACHE, else compression-zoo in the user's cache folder (XDG Base Directory). It may not exist yet.
+    """Return $ZOO_CACHE, or else compression-zoo in the user's cache folder (XDG Base Directory); it may not exist yet.
 
-    Raises OutputError if the user has no home.
+    Raises:
+        OutputError: The user has no home folder.
     """
     chosen = os.environ.get("ZOO_CACHE")
     if chosen:

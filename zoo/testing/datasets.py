@@ -1,4 +1,4 @@
-"""The promises of the dataset contract, a test each."""
+"""The promises of the dataset contract, one test each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promises of the device profile, a test each."""
+"""The promises of the device profile, one test each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promises of the engine contract, a test each."""
+"""The promises of the engine contract, one test each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports by the dozen: torch builds its table of translations to ONNX anew for each, half a second of work."""
+"""Faster repeated exports: otherwise torch builds its table of translations to ONNX each time, for half a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The promises of the technique contract, a test each."""
+"""The promises of the technique contract, one test each."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ def technique_checks(
     architecture: Architecture | None = None,
     dataset: Dataset | None = None,
 ) -> type[TechniqueChecks]:
-    """A class of tests for `technique`; assign it to a name that starts with ``Test``.
+    """Return a class of tests for `technique`; assign it to a name that starts with ``Test``.
 
-    options: values for what has no default, or to try other than the default ones. architecture, dataset: what to
-    try it on, if the :class:`~zoo.testing.Workbench` has nothing that it works on.
+    Args:
+        technique: The class of the technique.
+        options: Values for options without a default, or to test values other than the defaults.
+        architecture: What to test it on, if it finds nothing to do in the :class:`~zoo.testing.Workbench`.
+        dataset: Data for that architecture.
     """
     attributes = {
         "technique": technique,
@@ -59,7 +62,7 @@ class TechniqueChecks(OptionChecks):
 
     @classmethod
     def trial(cls) -> Trial:
-        """The technique applied from rewrite to exported file; done once for all tests of the class."""
+        """Apply the technique from rewrite to exported file, once for all tests of the class."""
         if cls.done is None:
             cls.done = attempt([cls.made()], cls.architecture, cls.dataset)
         return cls.done

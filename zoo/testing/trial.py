@@ -33,11 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of a net.
+    """What became of a network.
 
-    original: the net before. finished: the net the file was made from, in eval mode. exported: the bytes of
-    model.onnx. agreement: PSNR in dB between the file in ONNX Runtime and the finished net, the lowest over
-    inputs of two sizes. skipped_layers: what the techniques reported.
+    Attributes:
+        original: The network before.
+        finished: The network that the file was made from, in eval mode.
+        exported: The bytes of model.onnx.
+        agreement: PSNR in dB between the file in ONNX Runtime and the finished network, the lowest over inputs of two
+            sizes.
+        skipped_layers: What the techniques reported.
     """
 
     architecture: Architecture
@@ -53,7 +57,7 @@ class Trial:
         return self.skipped_layers
 
     def computed(self, inputs: FloatArray) -> FloatArray:
-        """What the finished net, not the file, gives for inputs (N, C, H, W) in the range that the file takes."""
+        """Return the output of the finished network, not of the file, for inputs (N, C, H, W) in the file's range."""
         return _computed(self.finished, self.architecture, inputs)
 
 
@@ -65,7 +69,7 @@ def rewrite(
     seed: int = 0,
     report: Reporter | None = None,
 ) -> tuple[nn.Module, nn.Module, StageRunner]:
-    """A freshly built net, the same after the technique's rewrite, and what holds the rewrite's context."""
+    """Return a freshly built network, the same after the technique's rewrite, and the context of the rewrite."""
     plan = _plan((technique,), architecture or Workbench(), dataset or Patterns(), 0, seed)
     runner = _runner(plan, report, Path())
     return runner.original, runner.rewrite(copy.deepcopy(runner.original), plan.stages[0]), runner

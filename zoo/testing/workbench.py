@@ -91,7 +91,7 @@ class Workbench(Architecture):
     output = OutputSpec("rgb", 3, scale=2)
 
     def build(self) -> nn.Module:
-        """A net whose batch norms have seen data, as those of a trained one have."""
+        """Return a network whose batch norms have seen data, as those of a trained one have."""
         net = WorkbenchNet().train()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():

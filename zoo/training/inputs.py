@@ -1,4 +1,4 @@
-"""What happens to a sample's inputs before a torch net sees them; the exported graph does the same itself."""
+"""Preparing a sample's inputs for a torch network; the exported graph does the same by itself."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 def normalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    """(N, C, H, W) in [0, 1] to zero mean and unit deviation per channel, if `spec` asks for it."""
+    """Return (N, C, H, W) in [0, 1] with zero mean and unit deviation per channel, if `spec` asks for it."""
     if not spec.mean:
         return inputs
     return (inputs - _per_channel(spec.mean, inputs)) / _per_channel(spec.std, inputs)
 
 
 def denormalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    """What :func:`normalise` was given."""
+    """Undo :func:`normalise`."""
     if not spec.mean:
         return inputs
     return inputs * _per_channel(spec.std, inputs) + _per_channel(spec.mean, inputs)

@@ -30,8 +30,11 @@ _SHOW_EVERY = 10
 class TrainingSettings:
     """How to train.
 
-    batch: crops a step, over all processes. crop: side of a crop in input-tensor pixels.
-    learning_rate: of Adam, at its highest. precision: "auto" takes bfloat16 where the processor computes in it.
+    Attributes:
+        batch: Crops per step, over all processes.
+        crop: Side of a crop in pixels of the input tensor.
+        learning_rate: The highest rate of Adam.
+        precision: "auto" uses bfloat16 if the processor computes in it.
     """
 
     budget: Budget
@@ -53,7 +56,7 @@ class TrainingResult:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether `device` multiplies bfloat16 matrices in hardware."""
+    """Return whether `device` multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -1,4 +1,4 @@
-"""The loss of each task: how far what a network gives is from what it should give."""
+"""The loss of each task: how far a network's output is from the target."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _LEAST = 1e-6
 
 
 def task_loss(output: OutputSpec) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss for outputs of a kind, called with (outputs, targets) of one shape; a scalar.
+    """Return the loss for outputs of a kind, a function of (outputs, targets) of one shape to a scalar.
 
-    Masks: binary cross-entropy. Pictures, and logits that follow a teacher's: mean absolute difference.
+    Masks: binary cross-entropy. Images, and logits that follow a teacher's: mean absolute difference.
     """
     return binary_cross_entropy if output.kind == "mask" else nn.functional.l1_loss
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy of probabilities in [0, 1] against targets in [0, 1].
+    """Return the mean cross-entropy of probabilities in [0, 1] against targets in [0, 1].
 
-    Unlike torch's function it may be used under autocast, and its gradient stays finite at 0 and 1.
+    Unlike torch's function it works under autocast, and its gradient stays finite at 0 and 1.
     """
     p = outputs.float().clamp(_LEAST, 1 - _LEAST)
     return -(targets * p.log() + (1 - targets) * (-p).log1p()).mean()

@@ -1,4 +1,4 @@
-"""Which of a network's outputs is trained on."""
+"""Choosing the output of a network that training uses."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Budget:
         return f"{self.steps} steps" if self.steps is not None else f"{self.minutes:g} min"
 
     def share(self, part: float) -> Budget:
-        """The given part of this budget."""
+        """Return the given share of this budget."""
         if self.steps is not None:
             return Budget(steps=round(self.steps * part))
         assert self.minutes is not None
@@ -74,7 +74,7 @@ class Schedule:
         return time.monotonic() - self._started
 
     def plan(self, step: int) -> None:
-        """Fix the number of steps when it is time to."""
+        """Fix the number of steps once enough time has passed."""
         if self.total is not None or self._seconds is None:
             return
         elapsed = self.elapsed
@@ -84,11 +84,11 @@ class Schedule:
             self.total = max(step + round(step * rest / max(elapsed, 1e-9)), math.ceil(step / _HOLD))
 
     def done(self, step: int) -> bool:
-        """Whether `step` steps are all there is to do."""
+        """Return whether `step` steps complete the training."""
         return self.total is not None and step >= self.total
 
     def factor(self, step: int) -> float:
-        """What to multiply the base learning rate with at `step`."""
+        """Return the factor of the base learning rate at `step`."""
         warm = min(1.0, (step + 1) / _WARM_UP)
         if self.total is None or step < _HOLD * self.total:
             return warm

@@ -1,4 +1,4 @@
-"""Saving and loading a half-done training; tensors in safetensors, numbers in its header, nothing pickled."""
+"""Saving and loading an unfinished training; tensors in safetensors, numbers in its header, nothing pickled."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def save_state(
 def load_state(
     path: Path, key: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress | None:
-    """Restore model and optimizer; None if there is no state at `path` for the run called `key`."""
+    """Restore model and optimizer; return None if there is no state at `path` for the run called `key`."""
     if not path.is_file():
         return None
     try:

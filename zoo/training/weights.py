@@ -64,7 +64,7 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
 
 
 def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
-    """Why `state` does not fit `model`, "" if it does. What batch norms count is not needed."""
+    """Return why `state` does not fit `model`, "" if it does. The counters of batch norms are optional."""
     wanted = model.state_dict()
     missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTER))
     wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
@@ -85,7 +85,7 @@ def put_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_weights(artifact: Artifact) -> dict[str, torch.Tensor]:
-    """The weights of an artifact: its model.safetensors, or, without one, the tensors inside model.onnx."""
+    """Return the weights of an artifact: model.safetensors, or, without one, the tensors inside model.onnx."""
     from safetensors.torch import load
 
     if "model.safetensors" in artifact.manifest.files:
