@@ -288,7 +288,7 @@ def test_the_next_source_is_tried_and_all_failures_are_told(here: World) -> None
     assert sum("Trying the next source" in note for note in notes.notes) == 2
     shutil.rmtree(here.cache)
     text = registry_text(here.root, gone, f"file:{here.root}/none")
-    shown = r"None of the 2 sources of small gives zoo.json:\n.*404.*\n.*none"
+    shown = r"None of the 2 sources of small provides zoo.json:\n.*404.*\n.*none"
     with pytest.raises(NetworkError, match=shown) as caught:
         here.pull(out=here.root / "out", known=parse_registry(text.encode(), "r.toml"))
     assert caught.value.exit_code == 9
