@@ -21,14 +21,15 @@ MODEL = "534c672290b437a84ba4743e04422c812b64f4c54ce00a54ecc5c4f13b9bcb23"
 def reason_to_skip() -> str:
     """Why the digest cannot be expected here; "" if it can."""
     try:
-        found = {name: version(name) for name in VERSIONS}
+        import torch
+
+        # only torch itself says which build it is
+        found = {name: version(name) for name in VERSIONS} | {"torch": str(torch.__version__)}
     except ImportError as error:
-        return f"{error} is not installed"
+        return f"not installed: {error}"
     differing = [f"{name} {found[name]}" for name, wanted in VERSIONS.items() if found[name] != wanted]
     if differing:
         return f"the digest is that of other versions than {', '.join(differing)}"
-    import torch
-
     here = (platform.machine(), torch.backends.cpu.get_cpu_capability())
     return (
         ""
