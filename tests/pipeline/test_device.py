@@ -123,7 +123,7 @@ def advice(device: str, recipe: str, layers: Layers) -> dict[str, str]:
 def test_depthwise_int8_with_silu_on_an_orin_is_advised_to_take_relu_first() -> None:
     found = advice("jetson-orin-nano", "depthwise+qat", SEPARABLE)
     assert found["int8 depthwise convolution with SiLU (Swish)"] == "Better:  depthwise+relu+qat"
-    assert found["channels that are no multiple of 16 in int8 (2 of 3 convolutions here)"] == ""
+    assert found["channels that are not a multiple of 16 in int8 (2 of 3 convolutions here)"] == ""
     assert not any("LeakyReLU" in what or "concat" in what for what in found)
     leaky = replace(
         SEPARABLE, kinds=frozenset({"conv", "leaky-relu", "concat"}), channels=((4, 16), (16, 12))

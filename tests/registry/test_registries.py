@@ -190,10 +190,10 @@ def test_sources_are_of_the_documented_forms_only(source: str, reason: str | Non
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ('devices = { "Jetson" = "x" }', "holds the key 'Jetson'"),
+        ('devices = { "Jetson" = "x" }', "has a malformed key 'Jetson'"),
         ('devices = { "jetson" = 3 }', "must be text"),
-        ('tag = "a b"', "does not look"),
-        ('tag = "../x"', "does not look"),
+        ('tag = "a b"', "malformed"),
+        ('tag = "../x"', "malformed"),
         ('source = "package"', "unknown key"),
     ],
 )

@@ -82,7 +82,7 @@ def test_an_id_that_cannot_be_a_module_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_an_id_that_is_taken_is_refused_with_its_holder(tmp_path: Path, kind: str, taken: str) -> None:
-    with pytest.raises(UsageError, match=f"{kind} '{taken}' already, in compression-zoo"):
+    with pytest.raises(UsageError, match=f"{kind} '{taken}' already exists, in compression-zoo"):
         write_plugin(f"zoo-{taken}", tmp_path, kind=kind)
 
 

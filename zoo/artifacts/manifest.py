@@ -129,7 +129,9 @@ def check_file_names(table: StrictTable, names: Iterable[str]) -> None:
             table.refuse(f"holds the file name {ascii(name)[:80]}, which is refused: {reason}", "files")
     clash = clashing_names(names)
     if clash:
-        table.refuse(f"holds names that some systems take for one file: {clash[0]!a}, {clash[1]!a}", "files")
+        table.refuse(
+            f"contains names that some systems treat as one file: {clash[0]!a}, {clash[1]!a}", "files"
+        )
 
 
 def _is_program(name: str) -> bool:
@@ -146,15 +148,15 @@ def _check_architecture(table: StrictTable, name: str) -> None:
 def _check_input(table: StrictTable, spec: InputSpec) -> None:
     expected = {"bayer": 4, "xtrans": 9, None: 1 if spec.kind == "gray" else 3}[spec.mosaic]
     if (spec.kind == "packed-raw") != (spec.mosaic is not None) or spec.channels != expected:
-        table.refuse("does not fit together: kind, mosaic and channels", "input")
+        table.refuse("is inconsistent: kind, mosaic and channels do not match", "input")
     if not {len(spec.mean), len(spec.std)} <= {0, spec.channels} or len(spec.mean) != len(spec.std):
-        table.refuse("needs as many means and deviations as there are channels, or none", "input")
+        table.refuse("needs one mean and one deviation per channel, or none", "input")
     if any(side % spec.multiple_of for side in spec.example):
-        table.refuse(f"must hold multiples of {spec.multiple_of}", "input.example")
+        table.refuse(f"must contain multiples of {spec.multiple_of}", "input.example")
 
 
 def _check_output(table: StrictTable, spec: OutputSpec) -> None:
     if spec.kind == "rgb" and (spec.channels != 3 or spec.scale < 1):
-        table.refuse("needs three channels and a scale of at least 1 for a picture", "output")
+        table.refuse("needs three channels and a scale of at least 1 for an image", "output")
     if spec.kind == "mask" and spec.scale < 1:
         table.refuse("needs a scale of at least 1 for a mask", "output")

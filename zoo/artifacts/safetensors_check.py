@@ -34,19 +34,19 @@ def checked_tensors(content: bytes, source: str) -> bytes:
     if len(content) < 8 or length > len(content) - 8:
         refuse("it is shorter than it says")
     if length > LARGEST_HEADER:
-        refuse(f"its header has {length:,} bytes; {LARGEST_HEADER:,} are the most there may be")
+        refuse(f"its header has {length:,} bytes; the limit is {LARGEST_HEADER:,}")
     header = parse_json(content[8 : 8 + length], f"The header of {source}", error=IntegrityError)
     if not isinstance(header, dict) or len(header) > MOST_TENSORS:
         refuse(f"its header is not a table of at most {MOST_TENSORS:,} tensors")
     spans = []
     for name, described in header.items():
         if len(name) > _LONGEST_NAME or not isinstance(described, dict):
-            refuse(f"the tensor {name[:60]!a} is not described as it should be")
+            refuse(f"the description of the tensor {name[:60]!a} is malformed")
         if name == _METADATA:
             continue
         span = _span(described)
         if span is None:
-            refuse(f"the tensor {name[:60]!a} is not described as it should be")
+            refuse(f"the description of the tensor {name[:60]!a} is malformed")
         spans.append(span)
     end = 0
     for start, stop in sorted(spans):
@@ -54,7 +54,7 @@ def checked_tensors(content: bytes, source: str) -> bytes:
             refuse("its tensors overlap, or leave gaps")
         end = stop
     if end != len(content) - 8 - length:
-        refuse("its data is not as long as its tensors")
+        refuse("the length of its data does not match its tensors")
     return content
 
 

@@ -38,7 +38,7 @@ def fit_findings(artifact: Artifact, profile: DeviceProfile, megapixels: float) 
         yield Finding(
             subject,
             Severity.NOTE,
-            f"{found}: only in tiles does it stay out of swap",
+            f"{found}: only tiles avoid swapping",
             "Run it with:  zoo run",
         )
     else:

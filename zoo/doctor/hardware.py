@@ -34,7 +34,7 @@ def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:
         yield Finding(
             "processor",
             Severity.NOTE,
-            f"{count} usable, no int8 dot products: int8 gains less than half of what it could",
+            f"{count} usable, no int8 dot products: int8 gains less than half of what is possible",
         )
 
 
@@ -74,7 +74,7 @@ def power_findings(root: Path = Path("/")) -> Iterator[Finding]:
     if governors and governors != {"performance"}:
         remedy = "sudo jetson_clocks" if mode else "sudo cpupower frequency-set -g performance"
         yield Finding(
-            "clocks", Severity.NOTE, f"governor {', '.join(sorted(governors))}: clocks follow the load, timings vary",
+            "clocks", Severity.NOTE, f"governor {', '.join(sorted(governors))}: clocks follow the load; timings vary",
             f"Fix them while measuring:  {remedy}",
         )  # fmt: skip
     elif governors:

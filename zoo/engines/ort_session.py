@@ -41,7 +41,7 @@ def provider_problem(provider: str = CPU) -> str | None:
     folders = [Path(folder) / "capi" for folder in spec.submodule_search_locations or ()]
     if any((folder / library).is_file() for folder in folders):
         return None
-    return f"This build of ONNX Runtime has no {provider}: {library} is not in its folder 'capi'."
+    return f"This build of ONNX Runtime does not include {provider}: {library} is not in its folder 'capi'."
 
 
 def runtime_version() -> str:

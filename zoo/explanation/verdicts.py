@@ -32,7 +32,7 @@ def describe_problems(
             f"range {three_digits(choice.range)}, {_percent(1 - _FEW)} of them within {three_digits(usual)}"
         )
         if largest < choice.range / 2:
-            found.append(f"nothing beyond {three_digits(largest)} came at all")
+            found.append(f"no value exceeded {three_digits(largest)} at all")
     if choice.clipping >= _MUCH:
         found.append(
             f"{_percent(choice.clipping)} of the error is clipping: {_percent(choice.clipped)} of the values lie "
@@ -47,7 +47,7 @@ def explain_difference(first: Choice, second: Choice, bits: int, distribution: D
     """Return why the better of two choices is better, as a sentence."""
     if abs(first.sqnr_db - second.sqnr_db) < TIE_DB or first.sqnr_db == second.sqnr_db:
         return (
-            f"no difference to speak of: ranges {three_digits(first.range)} and {three_digits(second.range)}"
+            f"no significant difference: ranges {three_digits(first.range)} and {three_digits(second.range)}"
         )
     better, worse = (first, second) if first.sqnr_db > second.sqnr_db else (second, first)
     beyond = distribution.share_beyond(min(better.range, worse.range))
@@ -55,8 +55,8 @@ def explain_difference(first: Choice, second: Choice, bits: int, distribution: D
         spent = math.log2(worse.range / better.range)
         if not better.clipped:
             return (
-                f"{worse.label} reaches to {three_digits(worse.range)}, yet nothing came beyond {better.label}'s "
-                f"{three_digits(better.range)}: {spent:.1f} of its {bits} bits buy nothing"
+                f"{worse.label} reaches to {three_digits(worse.range)}, but no value exceeded {better.label}'s "
+                f"{three_digits(better.range)}: {spent:.1f} of its {bits} bits are unused"
             )
         return (
             f"{worse.label} spends {spent:.1f} of {bits} bits on {_percent(beyond)} of the values: range "

@@ -92,7 +92,7 @@ def specialize_for_device(recipe: LoadedRecipe | None, device: str, *, half_weig
             for stage, technique in zip(recipe.recipe, recipe.classes, strict=True)
         )
         changes += [
-            f"{stage.technique}: {_ROUNDING}={multiple}, as the kernels of {profile.id} take channels."
+            f"{stage.technique}: {_ROUNDING}={multiple}, as the kernels of {profile.id} require."
             for stage, before in zip(stages, recipe.recipe, strict=True)
             if stage != before
         ]

@@ -70,7 +70,7 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
     if torch.equal(before.outputs, after.outputs) and before.nonzero == after.nonzero:
         raise NoEffectError(
             f"{name} changed nothing: layers, weights and output are the same.",
-            hint=f"Leave it out, or see what it needs:  zoo info {name}",
+            hint=f"Omit it, or see what it needs:  zoo info {name}",
         )
     if after.nonzero < before.nonzero:
         raise NoEffectError(

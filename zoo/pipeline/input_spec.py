@@ -44,7 +44,7 @@ def choose_crop(architecture: Architecture, wanted: int) -> int:
             )
         if wanted not in (0, height):
             raise UsageError(
-                f"{architecture.id} takes {width}x{height} input, so the crop size cannot be {wanted}.",
+                f"{architecture.id} expects {width}x{height} input, so the crop size cannot be {wanted}.",
                 hint="Omit --crop.",
             )
         return height

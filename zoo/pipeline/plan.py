@@ -120,7 +120,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     budgets = share_budgets(given, stages)
     check_folder_target(request.out)
     if request.keep_stages is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("Stages are kept by runs of one process only.", hint="Leave --keep-stages out.")
+        raise UsageError("Only runs of a single process can keep stages.", hint="Omit --keep-stages.")
     torch.manual_seed(request.seed)
     original = suited.build().eval()
     start = load_start(original, suited, request.weights)

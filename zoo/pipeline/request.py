@@ -115,7 +115,7 @@ def _budgets(minutes: float | None, steps: tuple[int, ...], file: RecipeFile | N
 def _settings(file: RecipeFile) -> dict[str, Any]:
     """Return the fields of a request that a recipe file states."""
     if file.precision not in (None, *PRECISIONS):
-        raise UsageError(f"The precision '{file.precision}' is unknown; there are {', '.join(PRECISIONS)}.")
+        raise UsageError(f"The precision '{file.precision}' is unknown; choose from {', '.join(PRECISIONS)}.")
     known = {field.name for field in fields(ApplyRequest)} - {"recipe", "architecture"}
     stated = {field.name: getattr(file, field.name) for field in fields(file)}
     return {name: value for name, value in stated.items() if name in known and value is not None}

@@ -188,6 +188,6 @@ def _named(technique: Technique) -> Iterator[None]:
         raise
     except Exception as error:
         raise PluginError(
-            f"{technique.id} failed on this net: {type(error).__name__}: {error}",
+            f"{technique.id} failed on this network: {type(error).__name__}: {error}",
             hint="This is a bug in the technique; report it to its author with the network's name.",
         ) from error

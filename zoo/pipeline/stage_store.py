@@ -84,7 +84,7 @@ def _described(content: bytes) -> dict[str, Any]:
     length = int.from_bytes(content[:8], "little")
     described = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["stage"])
     if not isinstance(described, dict):
-        raise TypeError("it does not say what it holds")
+        raise TypeError("it does not state its content")
     return described
 
 
@@ -96,7 +96,7 @@ def _checked(
 ) -> TrainingResult:
     """Return what the training of the stage did, if the file is intact and its tensors are those of the network."""
     if described["sha256"] != _digest(described, tensors):
-        raise ValueError("its content is not what was written")
+        raise ValueError("its content was altered")
     if described["key"] != key:
         raise ValueError("it holds the result of another stage")
     forms = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}

@@ -243,7 +243,7 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
         and flip in FLIPS
     )
     if not fits:
-        fields.refuse("does not fit together")
+        fields.refuse("is inconsistent")
     mosaic = np.empty((height, width), dtype=np.uint16)
     _fill(channel, mosaic.data.cast("B"), deadline)
     side = 2 if len(pattern) == 4 else 6

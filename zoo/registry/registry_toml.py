@@ -99,7 +99,7 @@ def _checkpoint(name: str, table: StrictTable, registry: str, remote: bool) -> C
             table.refuse(f"holds {ascii(source)[:100]}, which {reason}", "sources")
     check_file_names(table, result.files)
     if MANIFEST_NAME not in result.files:
-        table.refuse(f"lists no {MANIFEST_NAME}", "files")
+        table.refuse(f"does not list {MANIFEST_NAME}", "files")
     return result
 
 

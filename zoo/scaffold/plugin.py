@@ -168,13 +168,13 @@ def _check_names(distribution: str, name: str, kind: str) -> None:
     article = KINDS[kind].article
     if not _ID.fullmatch(name) or keyword.iskeyword(name):
         raise UsageError(
-            f"'{name}' is not an id for {article} {kind}: 2 to 32 of a-z, 0-9 and '-', a letter first.",
+            f"'{name}' is not an id for {article} {kind}: 2 to 32 of a-z, 0-9 and '-', starting with a letter.",
             hint=again,
         )
     holder = next((each for each in plugins.find_plugins(KINDS[kind].group) if each.id == name), None)
     if holder is not None:
         raise UsageError(
-            f"There is {article} {kind} '{name}' already, in {holder.distribution} {holder.version}.",
+            f"{article.capitalize()} {kind} '{name}' already exists, in {holder.distribution} {holder.version}.",
             hint=again,
         )
 

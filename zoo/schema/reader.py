@@ -172,7 +172,7 @@ def _list(item: Any, limits: Limits) -> _Reader:
     def read_list(table: StrictTable, key: str, value: Any) -> tuple[Any, ...]:
         items = table.check_list(value, key, plural, least=least, most=most)
         if choices and not all(each in choices for each in items):
-            table.refuse(f"must hold only {', '.join(choices)}", key)
+            table.refuse(f"may contain only {', '.join(choices)}", key)
         return tuple(read_item(table, f"{key}[{place}]", each) for place, each in enumerate(items))
 
     return read_list

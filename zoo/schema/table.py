@@ -111,12 +111,12 @@ class StrictTable:
     def names(self, *, most: float, pattern: str = ".*") -> list[str]:
         """Return all keys, at most `most` printable ones that match `pattern`."""
         if len(self._members) > most:
-            self.refuse(f"holds {len(self._members)} entries; {most} are the most there may be")
+            self.refuse(f"holds {len(self._members)} entries; the limit is {most}")
         for key in self._members:
             if not key.isprintable():
                 self.refuse("must be printable", key)
             if not re.fullmatch(pattern, key):
-                self.refuse(f"holds the key {shown(key)}, which does not look as it should")
+                self.refuse(f"has a malformed key {shown(key)}")
         return list(self._members)
 
     # ------------------------------------------------------------------------------ values that are at hand
@@ -132,7 +132,7 @@ class StrictTable:
         if len(value) > longest:
             self.refuse(f"is longer than {longest} characters", key)
         if not re.fullmatch(pattern, value) or not value.isprintable():
-            self.refuse(f"does not look as it should: {shown(value)}", key)
+            self.refuse(f"is malformed: {shown(value)}", key)
         return value
 
     def check_integer(self, value: Any, key: str, *, least: float = 0, most: float = LARGEST_INTEGER) -> int:
