@@ -98,7 +98,7 @@ def test_foreground_can_be_dark_or_a_value_for_each_channel(folder: Path) -> Non
     assert np.array_equal(channels[1], 1 - label(1) / 255)
     with pytest.raises(UsageError, match="outputs 1 masks"):
         frames(data)
-    with pytest.raises(UsageError, match="gives 2 masks"):
+    with pytest.raises(UsageError, match="outputs 2 masks"):
         frames(masks(root=str(folder)), architecture=two)
 
 

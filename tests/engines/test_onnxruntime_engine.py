@@ -391,7 +391,7 @@ def test_sessions_run_batches_of_any_size_from_bytes_and_from_a_path(tmp_path: P
 def test_inputs_that_do_not_fit_are_refused() -> None:
     session = OnnxRuntimeEngine().open(small_unet_file(), threads=1)
     for shape in ((1, 3, 32, 32), (4, 32, 32)):
-        with pytest.raises(InputError, match=r"takes \(batch, 4, height, width\)"):
+        with pytest.raises(InputError, match=r"expects inputs of \(batch, 4, height, width\)"):
             session.run(np.zeros(shape, np.float32))
     with pytest.raises(ZooError, match="failed on an input") as caught:
         session.run(np.zeros((1, 4, 30, 30), np.float32))

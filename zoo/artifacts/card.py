@@ -142,8 +142,8 @@ def _run_published(manifest: Manifest, publication: Publication) -> str:
     name = repository.partition("/")[2]
     return f"""## How to run it on a board
 
-The runner needs neither torch nor a GPU, and cuts a picture into tiles that fit the board's memory. A board that
-came with an engine of its maker, such as a Jetson, needs `pip install compression-zoo` only. `COMMIT` stands for the
+The runner needs neither torch nor a GPU, and cuts an image into tiles that fit the board's memory. A board that
+ships its own engine, such as a Jetson, needs only `pip install compression-zoo`. `COMMIT` stands for the
 forty digits of a commit of this repository; every file is compared with the sha256 in its zoo.json.
 
 ```

@@ -45,7 +45,7 @@ def _eval_command(plan: ApplyPlan) -> str:
 def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]:
     before, after = first.quality, last.quality
     if isinstance(before, Quality) and isinstance(after, Quality):
-        how = f"mean over {len(after.scores)} images that no training saw: {command}"
+        how = f"mean over {len(after.scores)} images not used for training: {command}"
         return [
             Figure(
                 each.key, each.name, each.unit, round(before.mean(each.key), each.decimals + 1),

@@ -294,7 +294,7 @@ def test_a_teacher_for_other_outputs_is_refused(tmp_path: Path) -> None:
     net = Small().build()
     masks = OutputSpec("mask", 3, scale=2)
     save(tmp_path / "masks", net, export_onnx(net, Small()), output=masks)
-    with pytest.raises(UsageError, match="gives mask 3 2"):
+    with pytest.raises(UsageError, match="output is mask 3 2"):
         rewrite(Distill(DistillConfig(teacher=str(tmp_path / "masks"))), Small())
 
 
