@@ -110,6 +110,12 @@ class NetworkError(ZooError):
     exit_code = 9
 
 
+class DisagreementError(ZooError):
+    """A rewritten network or an exported file does not compute what the network it came from does."""
+
+    exit_code = 11
+
+
 class ExportError(ZooError):
     """torch cannot export a network to ONNX. ``reason`` is torch's own message."""
 

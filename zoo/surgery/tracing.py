@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import operator
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +14,9 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.conv import _ConvNd
 
 from zoo.errors import ZooError
-
-#: In-place operators and what computes the same without changing their operand.
-_OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}
+from zoo.surgery.agreement import Reference
+from zoo.surgery.mutation import MutableProxy, remove_mutation
+from zoo.surgery.plain_weights import make_weights_plain
 
 
 def _timm_notrace() -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
@@ -34,6 +28,25 @@ def _timm_notrace() -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
     return modules, tuple(layers.get_notrace_functions())
 
 
+def has_own_call(module: nn.Module) -> bool:
+    """Return whether calling a module does more than its class says: by hooks, or a method set on the object."""
+    own = ("forward", "_conv_forward")
+    return bool(module._forward_hooks or module._forward_pre_hooks) or any(
+        name in vars(module) for name in own
+    )
+
+
+class _Root(nn.Module):
+    """Calls a network instead of being it, so that the network's own hooks are traced."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Any) -> Any:
+        return self.network(x)
+
+
 class _Tracer(fx.Tracer):
     def __init__(self) -> None:
         self._leaves, functions = _timm_notrace()
@@ -41,9 +54,14 @@ class _Tracer(fx.Tracer):
         self.inside: list[str] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if has_own_call(m):
+            return False  # its hooks and its own forward() become part of the graph
         if isinstance(m, (_ConvNd, nn.Linear)):
             return True  # a stranger's subclass: left alone under its own name
         return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return MutableProxy(node, self)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -71,13 +89,11 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         ZooError: the control flow depends on values (the module is named), or there is more than one input or output.
     """
     model.eval()
+    make_weights_plain(model)
     tracer = _Tracer()
-    # Arguments with defaults (masks and the like) keep them.
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    defaults = {p.name: p.default for p in parameters[1:] if p.default is not p.empty}
     try:
-        graph = tracer.trace(model, concrete_args=defaults or None)
-        module = fx.GraphModule(model, graph, class_name=type(model).__name__)
+        module = _graph_of(model, tracer)
+        graph = module.graph
     except Exception as error:  # whatever a stranger's forward() raises when run on proxies
         where = f"'{tracer.inside[-1]}' of " if tracer.inside else ""
         raise ZooError(
@@ -85,7 +101,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             hint="torch.fx must be able to trace the network: no `if` or loop on a tensor's values or shape.",
         ) from error
     _drop_checks(graph)
-    _drop_mutation(module)
+    remove_mutation(module)
     graph.eliminate_dead_code()
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
@@ -99,7 +115,22 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         raise ZooError(f"{type(model).__name__} returns {type(result).__name__}, not one tensor.")
     module.recompile()
     propagate_shapes(module, example)
+    Reference(model, example).check(module, "Tracing")
     return module
+
+
+def _graph_of(model: nn.Module, tracer: _Tracer) -> fx.GraphModule:
+    if has_own_call(model):
+        graph = tracer.trace(_Root(model))
+        for node in graph.nodes:
+            if node.op in ("call_module", "get_attr"):
+                node.target = str(node.target).removeprefix("network.")
+        return fx.GraphModule(model, graph, class_name=type(model).__name__)
+    # Arguments with defaults (masks and the like) keep them.
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    defaults = {p.name: p.default for p in parameters[1:] if p.default is not p.empty}
+    graph = tracer.trace(model, concrete_args=defaults or None)
+    return fx.GraphModule(model, graph, class_name=type(model).__name__)
 
 
 def propagate_shapes(module: fx.GraphModule, example: torch.Tensor) -> None:
@@ -132,42 +163,3 @@ def _drop_checks(graph: fx.Graph) -> None:
             "_assert_is_none",
         ):
             graph.erase_node(node)
-
-
-def _drop_mutation(module: fx.GraphModule) -> None:
-    """Replace in-place operators: rounding an activation must not find it changed behind its back."""
-    inplace = {name for name, child in module.named_modules() if getattr(child, "inplace", False) is True}
-    for name in inplace:
-        module.get_submodule(name).inplace = False  # type: ignore[assignment]
-    for node in module.graph.nodes:
-        if not _becomes_pure(node, inplace) or not isinstance(node.args[0], fx.Node):
-            continue
-        following = node.next
-        while following.op != "root":
-            following.replace_input_with(node.args[0], node)
-            following = following.next
-
-
-def _becomes_pure(node: fx.Node, inplace_modules: set[str]) -> bool:
-    """Make `node` leave its first argument alone; False if it did already."""
-    if not node.args:
-        return False
-    if node.op == "call_module":
-        return node.target in inplace_modules
-    if node.op == "call_function" and node.target in _OUT_OF_PLACE:
-        node.target = _OUT_OF_PLACE[node.target]
-        return True
-    if node.kwargs.get("inplace") is True:
-        node.kwargs = {**node.kwargs, "inplace": False}
-        return True
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    if not name.endswith("_") or name.endswith("__") or node.op not in ("call_method", "call_function"):
-        return False
-    if node.op == "call_method":
-        node.target = name[:-1]
-        return True
-    for home in (torch.nn.functional, torch):
-        if getattr(home, name, None) is node.target and hasattr(home, name[:-1]):
-            node.target = getattr(home, name[:-1])
-            return True
-    return False
