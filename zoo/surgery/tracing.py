@@ -101,6 +101,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             hint="torch.fx must be able to trace the network: no `if` or loop on a tensor's values or shape.",
         ) from error
     _drop_checks(graph)
+    reference = _reference(model, example)
     remove_mutation(module)
     graph.eliminate_dead_code()
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
@@ -115,8 +116,17 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         raise ZooError(f"{type(model).__name__} returns {type(result).__name__}, not one tensor.")
     module.recompile()
     propagate_shapes(module, example)
-    Reference(model, example).check(module, "Tracing")
+    if reference is not None:
+        reference.check(module, "Tracing")
     return module
+
+
+def _reference(model: nn.Module, example: torch.Tensor) -> Reference | None:
+    """What the network computes before anything of it changes; None if it does not run, as is reported later."""
+    try:
+        return Reference(model, example)
+    except Exception:
+        return None
 
 
 def _graph_of(model: nn.Module, tracer: _Tracer) -> fx.GraphModule:

@@ -77,6 +77,9 @@ class ChannelDependencies(UnionFind):
             self.freeze(channel_map)
             return channel_map
         if node.op == "get_attr":
+            path, _, attribute = str(node.target).rpartition(".")
+            if attribute == "weight":
+                self.reasons.setdefault(path, "its hooks, or code of another module, read its weight")
             return None  # gets labels where it meets a tensor that has some
         if shape_of(node) is None and node.target not in SPLITS:
             if node.target not in QUESTIONS:
