@@ -75,6 +75,7 @@ class FakeQuantize(nn.Module):
         #: what share of the values the observer `percentile` covers, in per cent
         self.percentile = PERCENTILE
         self._histogram: MagnitudeHistogram | None = None
+        self._passed = False
         initial = torch.full((channels or 1,), -math.log(self.high))
         if observer == "lsq":
             self.log_scale = nn.Parameter(initial)
@@ -125,9 +126,15 @@ class FakeQuantize(nn.Module):
                 lowest = lowest.max().view(1)
             self.log_scale.copy_(torch.maximum(self.log_scale, lowest.clamp(min=TINY).log()))
 
+    @property
+    def has_observed(self) -> bool:
+        """Whether anything passed since :meth:`start_observing`."""
+        return self._histogram is not None and self._passed
+
     def start_observing(self) -> None:
         """Record the values that pass from now on."""
         self.mode = "observe"
+        self._passed = False
         self._histogram = MagnitudeHistogram()
 
     def stop_observing(self) -> bool:
@@ -164,6 +171,7 @@ class FakeQuantize(nn.Module):
             x = x if self.limit is None else x.clamp(max=self.limit)
             if self.mode == "observe" and self._histogram is not None:
                 self._histogram.add(x)
+                self._passed = True
             return x
         if self.training and not self.frozen and self.observer in ("minmax", "moving-average"):
             self._follow(x)

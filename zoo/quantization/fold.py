@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.surgery import replace_named
+from zoo.surgery.tracing import has_own_call
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -60,7 +61,7 @@ def is_plain(layer: nn.Module) -> bool:
         if isinstance(layer, base):
             methods = ("forward", "_conv_forward")
             same = all(getattr(kind, name, None) is getattr(base, name, None) for name in methods)
-            return same and "weight" in layer._parameters
+            return same and "weight" in layer._parameters and not has_own_call(layer)
     return False
 
 

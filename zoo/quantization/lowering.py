@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fold import SkipLayer
-from zoo.surgery import replace_named
+from zoo.surgery import calls_of, insert_after, replace_named, unused_name
 
 
 class GlobalAveragePool(nn.Module):
@@ -55,6 +55,17 @@ class Pad(nn.Module):
         return F.pad(x, self.amounts, self.mode)
 
 
+class Unfused(nn.Module):
+    """Passes values on, in an operator that engines do not fuse with the one before. Any shape.
+
+    ONNX Runtime takes an average pool between quantized tensors for one that divides by the whole window everywhere,
+    also where the window reaches beyond the border (``ceil_mode``).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.maximum(x, x.new_tensor(torch.finfo(torch.float32).min))
+
+
 def lower_operators(module: fx.GraphModule, skip_layer: SkipLayer) -> None:
     """Rewrite operators as equivalents that run in int8; weights are taken over, never initialised again.
 
@@ -80,18 +91,29 @@ def lower_operators(module: fx.GraphModule, skip_layer: SkipLayer) -> None:
                 _lower_padding(module, node, child)
             elif isinstance(child, nn.PixelShuffle):
                 _lower_shuffle(module, node, child)
+            elif isinstance(child, nn.AvgPool2d) and divides_unevenly(node, child):
+                insert_after(module, node, f"{node.name}_unfused", Unfused())
             elif isinstance(child, nn.SiLU):
                 _lower_silu(module, node)
             elif isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size in (1, (1, 1)):
                 replace_named(module, node.target, GlobalAveragePool())
         elif node.op == "call_function" and node.target is F.dropout:
             _bypass(module, node)
+        elif node.op == "call_function" and node.target is F.avg_pool2d and divides_unevenly(node):
+            insert_after(module, node, f"{node.name}_unfused", Unfused())
         elif node.op == "call_function" and node.target is F.silu:
             _lower_silu(module, node)
         elif _is_global_mean(node):
             _lower_mean(module, node)
     module.delete_all_unused_submodules()
     module.recompile()
+
+
+def divides_unevenly(node: fx.Node, pool: nn.AvgPool2d | None = None) -> bool:
+    """Return whether an average pool, a module or a call, divides by another number than its window's size."""
+    if pool is not None:
+        return pool.ceil_mode or pool.divisor_override is not None
+    return bool(argument(node, 4, "ceil_mode")) or argument(node, 6, "divisor_override") is not None
 
 
 def argument(node: fx.Node, position: int, name: str) -> Any:
@@ -116,18 +138,19 @@ def _lower_transposed(
         and conv.dilation == (1, 1)
         and conv.groups == 1
     )
-    if not plain or len(node.args) != 1 or node.kwargs:
+    if not plain or any(len(call.args) != 1 or call.kwargs for call in calls_of(module, conv)):
         skip_layer(
             str(node.target), "transposed convolution whose windows overlap; engines compute it in float"
         )
         return
     if size > 1:
-        name = f"{node.target}_shuffle"
+        name = unused_name(module, f"{node.target}_shuffle")
         module.add_submodule(name, DepthToSpace(size))
-        with module.graph.inserting_after(node):
-            shuffle = module.graph.call_module(name)
-        node.replace_all_uses_with(shuffle)
-        shuffle.args = (node,)
+        for call in calls_of(module, conv):
+            with module.graph.inserting_after(call):
+                shuffle = module.graph.call_module(name)
+            call.replace_all_uses_with(shuffle)
+            shuffle.args = (call,)
     replace_named(module, str(node.target), as_pointwise(conv))
 
 
@@ -154,7 +177,7 @@ def _lower_shuffle(module: fx.GraphModule, node: fx.Node, shuffle: nn.PixelShuff
         return  # nothing is int8 there, and channels lie outermost
     before = cast(fx.Node, node.args[0])
     conv = module.get_submodule(str(before.target)) if before.op == "call_module" else None
-    calls = sum(other.target == before.target for other in module.graph.nodes)
+    calls = len(calls_of(module, conv)) if conv is not None else 0
     if type(conv) is not nn.Conv2d or conv.groups != 1 or len(before.users) != 1 or calls != 1:
         return
     size = shuffle.upscale_factor
@@ -162,16 +185,21 @@ def _lower_shuffle(module: fx.GraphModule, node: fx.Node, shuffle: nn.PixelShuff
         for parameter in conv.parameters():
             rows = parameter.view(-1, size * size, *parameter.shape[1:]).transpose(0, 1)
             parameter.copy_(rows.reshape(parameter.shape).clone())
-    replace_named(module, str(node.target), DepthToSpace(size))
+    if len(calls_of(module, shuffle)) == 1:
+        replace_named(module, str(node.target), DepthToSpace(size))
+    else:  # other calls of the shuffle may follow layers whose channels keep their order
+        node.target = unused_name(module, f"{node.target}_{node.name}")
+        module.add_submodule(node.target, DepthToSpace(size))
 
 
 def _lower_padding(module: fx.GraphModule, node: fx.Node, conv: nn.Conv2d) -> None:
     amounts = tuple(conv._reversed_padding_repeated_twice)
-    name = f"{node.target}_pad"
+    name = unused_name(module, f"{node.target}_pad")
     module.add_submodule(name, Pad(amounts, conv.padding_mode))
-    with module.graph.inserting_before(node):
-        pad = module.graph.call_module(name, (node.args[0],))
-    node.args = (pad,)
+    for call in calls_of(module, conv):
+        with module.graph.inserting_before(call):
+            pad = module.graph.call_module(name, (call.args[0],))
+        call.args = (pad,)
     conv.padding, conv.padding_mode = (0, 0), "zeros"
 
 
@@ -198,7 +226,7 @@ def _is_global_mean(node: fx.Node) -> bool:
 
 def _lower_mean(module: fx.GraphModule, node: fx.Node) -> None:
     keeps = node.target is F.adaptive_avg_pool2d or bool(argument(node, 2, "keepdim"))
-    name = f"{node.name}_pool"
+    name = unused_name(module, f"{node.name}_pool")
     module.add_submodule(name, GlobalAveragePool())
     with module.graph.inserting_before(node):
         result = module.graph.call_module(name, (node.args[0],))

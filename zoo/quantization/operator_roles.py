@@ -12,7 +12,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fold import ShiftedRelu
-from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument
+from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument, divides_unevenly
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 
 
@@ -81,7 +81,7 @@ def role_of(node: fx.Node, module: fx.GraphModule) -> OperatorRole:
     if node.op in ("placeholder", "get_attr"):
         return OperatorRole.SOURCE
     if node.op == "call_module":
-        return _kind_of_module(module.get_submodule(str(node.target)))
+        return _kind_of_module(module.get_submodule(str(node.target)), node)
     if node.op == "call_method":
         if node.target in _PASS_METHODS:
             return OperatorRole.PASS
@@ -89,13 +89,15 @@ def role_of(node: fx.Node, module: fx.GraphModule) -> OperatorRole:
     return _kind_of_function(node.target, node, module)
 
 
-def _kind_of_module(child: nn.Module) -> OperatorRole:
+def _kind_of_module(child: nn.Module, node: fx.Node) -> OperatorRole:
     if isinstance(child, (QuantConv2d, QuantLinear)):
         return OperatorRole.WEIGHTED
     if isinstance(child, nn.ReLU) or (isinstance(child, nn.Hardtanh) and child.min_val == 0):
         return OperatorRole.RECTIFY  # ReLU6 is a Hardtanh
     if isinstance(child, ShiftedRelu):
         return OperatorRole.RECTIFY
+    if isinstance(child, nn.AvgPool2d) and divides_unevenly(node, child):
+        return OperatorRole.FLOAT
     if isinstance(child, _INTEGER_MODULES):
         return OperatorRole.INTEGER
     if isinstance(child, _PASS_MODULES) or (isinstance(child, nn.Upsample) and child.mode == "nearest"):
@@ -125,6 +127,8 @@ def _kind_of_function(
             a for a in node.args if isinstance(a, fx.Node) and is_float_tensor(a) and a.op != "get_attr"
         ]
         return OperatorRole.INTEGER if len(tensors) == 2 and not node.kwargs else OperatorRole.FLOAT
+    if target is F.avg_pool2d and divides_unevenly(node):
+        return OperatorRole.FLOAT
     if target in _INTEGER_FUNCTIONS or target == "sigmoid":
         return OperatorRole.INTEGER
     if target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest":

@@ -82,7 +82,7 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
     owners: dict[fx.Node, tuple[str, FakeQuantize]] = {}
     for node, root, rounds in sites:
         if root not in owners:
-            owners[root] = node.name, make(nonnegative=root not in signed)
+            owners[root] = _attribute_name(node), make(nonnegative=root not in signed)
             quantizers.add_module(*owners[root])
             if root in limits:
                 owners[root][1].set_limit(limits[root])
@@ -95,9 +95,19 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
     return len(owners)
 
 
+def _attribute_name(node: fx.Node) -> str:
+    """A node's name, changed where it would hide a method of modules, such as that of ``x.to(device)``."""
+    return f"{node.name}_value" if hasattr(nn.Module, node.name) else str(node.name)
+
+
 def _plan(module: fx.GraphModule) -> _Plan:
     nodes = list(module.graph.nodes)
     kinds = {node: role_of(node, module) for node in nodes}
+    for node in nodes:
+        # A part of something that is not quantized as a whole (attention's (output, weights)) begins a scale.
+        known = [source for source in node.all_input_nodes if kinds[source] is not OperatorRole.NOTHING]
+        if kinds[node] in _SHARING and not known:
+            kinds[node] = OperatorRole.SOURCE
     plan = _Plan(kinds, set(), set(), {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING})
     for node in reversed(nodes):
         ends = plan.tail | {module.graph.output_node()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -16,9 +17,11 @@ from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer, fold_batch_norms, is_plain
 from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
-from zoo.quantization.placement import place_quantizers
+from zoo.quantization.placement import QUANTIZERS, place_quantizers
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.quantization.separate_uses import separate_uses
 from zoo.surgery import propagate_shapes, replace_named, trace
+from zoo.surgery.agreement import Reference
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
 
@@ -99,7 +102,11 @@ def prepare(
     skip_layer = partial(context.skip_layer, technique)
     module = quantize_weights(model, context, scheme, skip_layer)
     if not scheme.weights_only:
+        with rounding_off(module):
+            reference = Reference(module, context.example_input)
         place_quantizers(module, scheme.activation, skip_layer)
+        with rounding_off(module):
+            reference.check(module, "Placing quantizers, all of them switched off,")
     parameter = next(module.parameters())
     return module.to(parameter.device)
 
@@ -109,14 +116,34 @@ def quantize_weights(
 ) -> fx.GraphModule:
     """Return the result of the first half of :func:`prepare`: everything except the quantizers of activations."""
     module = trace(model, context.example_input)
+    for remark in separate_uses(module):
+        context.report.note(f"Quantization: {remark}.")
+    reference = Reference(module, context.example_input)
     fold_batch_norms(module, skip_layer)
+    reference.check(module, "Folding batch norms")
     propagate_shapes(module, context.example_input)
     lower_operators(module, skip_layer)
+    reference.check(module, "Lowering operators to those that engines compute in int8")
     if not _quantize_weights(module, scheme, skip_layer):
         kept = "; every layer stays in float, as the options say" if weighted_layers(module) else ""
         raise ZooError(f"{type(model).__name__} has no convolution or linear layer to quantize{kept}.")
+    with rounding_off(module):
+        reference.check(module, "Giving layers quantized weights, all of them switched off,")
     propagate_shapes(module, context.example_input)
     return module
+
+
+@contextmanager
+def rounding_off(module: nn.Module) -> Iterator[None]:
+    """Let values pass all quantizers of a network as they are while the body runs."""
+    modes = {each: each.mode for each in module.modules() if isinstance(each, FakeQuantize)}
+    for quantizer in modes:
+        quantizer.mode = "off"
+    try:
+        yield
+    finally:
+        for quantizer, mode in modes.items():
+            quantizer.mode = mode
 
 
 def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -175,13 +202,16 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
         quantizer.mode = "off"
     for quantizer in activations:
         quantizer.start_observing()
-    count = 0
+    count, unseen = 0, []
     try:
         with torch.no_grad():
             for batch in batches:
                 module(batch.to(parameter.device))
                 count += 1
     finally:
+        unseen = [
+            path for path, each in module.named_modules() if each in activations and not each.has_observed
+        ]
         for quantizer in quantizers:
             quantizer.mode = "quantize"
         for quantizer in activations:
@@ -189,6 +219,12 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
         module.train(was_training)
     if not count:
         raise ZooError("There are no calibration batches to set the ranges of the activations from.")
+    if unseen:
+        tensor = unseen[0].removeprefix(f"{QUANTIZERS}.")
+        raise ZooError(
+            f"No calibration data reached the quantizer of '{tensor}', so its range is unknown.",
+            hint="This is a mistake in zoo; report it with the network's code around that tensor.",
+        )
     return count
 
 

@@ -82,6 +82,20 @@ def _evaluating(compute: Compute) -> Iterator[None]:
             module.training = mode
 
 
+class _Recorder(fx.Interpreter):
+    """Runs a traced network and keeps every tensor it computes, by the name of its node."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.values: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.values[n.name] = value.detach().clone()
+        return value
+
+
 class Reference:
     """What a network computes on an example before it is rewritten.
 
@@ -94,26 +108,37 @@ class Reference:
         parameter = next(network.parameters(), None)
         self.example = example if parameter is None else example.to(parameter.device)
         self.name = type(network).__name__
-        self.outputs: dict[str, Tensor] = {}
+        #: tensors inside the network: of a graph by node, else by the path of the module that returned them
+        self._inside: dict[str, Tensor] = {}
         with _evaluating(network):
-            handles = [
-                module.register_forward_hook(self._recorder(path))
-                for path, module in network.named_modules()
-                if path and not isinstance(module, torch.jit.ScriptModule)
-            ]
-            try:
-                self.output = network(self.example.clone())
-            finally:
-                for handle in handles:
-                    handle.remove()
+            self.output = self._recorded(network)
             self.steadiness = self._steadiness(network)
 
-    def _recorder(self, path: str) -> Callable[..., None]:
-        def record(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor):
-                self.outputs.setdefault(path, output.detach().clone())
+    def _recorded(self, network: nn.Module) -> Any:
+        if isinstance(network, fx.GraphModule):
+            recorder = _Recorder(network)
+            output = recorder.run(self.example.clone())
+            self._inside = recorder.values
+            return output
 
-        return record
+        def record(path: str) -> Callable[..., None]:
+            def note(module: nn.Module, inputs: Any, output: Any) -> None:
+                if isinstance(output, Tensor):
+                    self._inside.setdefault(path, output.detach().clone())
+
+            return note
+
+        named = [(path, each) for path, each in network.named_modules() if path]
+        handles = [
+            module.register_forward_hook(record(path))
+            for path, module in named
+            if not isinstance(module, torch.jit.ScriptModule)
+        ]
+        try:
+            return network(self.example.clone())
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _steadiness(self, network: nn.Module) -> float:
         """Signal to error, in dB, of the network with itself when its input changes by rounding alone."""
@@ -140,28 +165,34 @@ class Reference:
         # A network that amplifies rounding to more than that says nothing about the rewrite.
         if found >= min(EXACT_DB, self.steadiness - _MARGIN_DB):
             return
-        where = self._first_difference(rewritten)
+        where = self._first_difference(rewritten) if isinstance(rewritten, fx.GraphModule) else ""
         report_disagreement(
             f"{what} changed what {self.name} computes: signal to error {found:.1f} dB on the example input"
             f"{f', first at {where!r}' if where else ''}.",
             "Write that module differently, or accept the difference:  --accept-disagreement",
         )
 
-    def _first_difference(self, rewritten: nn.Module) -> str:
-        """The path of the first module of a traced network whose output differs; "" if none shows."""
-        if not isinstance(rewritten, fx.GraphModule):
-            return ""
-        expected, found = self.outputs, [""]
+    def _first_difference(self, rewritten: fx.GraphModule) -> str:
+        """The first place whose value differs: a module's path, or the name of a node; "" if none shows.
 
-        class Comparing(fx.Interpreter):
-            def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-                output = super().call_module(target, args, kwargs)
-                wanted = expected.pop(str(target), None)
-                if not found[0] and wanted is not None and isinstance(output, Tensor):
-                    same = wanted.shape == output.shape
-                    found[0] = str(target) if same and signal_to_error(wanted, output) < EXACT_DB else ""
-                return output
-
+        Layers with weights are passed over, since a fold legitimately changes what they return by themselves.
+        """
+        recorder = _Recorder(rewritten)
         with contextlib.suppress(Exception), _evaluating(rewritten):
-            Comparing(rewritten).run(self.example.clone())
-        return found[0]
+            recorder.run(self.example.clone())
+        layer = ""
+        for node in rewritten.graph.nodes:
+            if node.op == "call_module":
+                layer = str(node.target)
+                if (
+                    next(rewritten.get_submodule(layer).parameters(), None) is not None
+                    and node.name in self._inside
+                ):
+                    continue
+            wanted = self._inside.get(node.name, self._inside.get(str(node.target)))
+            value = recorder.values.get(node.name)
+            if wanted is None or value is None or wanted.shape != value.shape:
+                continue
+            if signal_to_error(wanted, value) < EXACT_DB:
+                return layer or str(node.name)
+        return layer

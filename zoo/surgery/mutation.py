@@ -72,7 +72,8 @@ def remove_mutation(module: fx.GraphModule) -> None:
 
 def _carry(module: fx.GraphModule, changed: fx.Node, result: fx.Node) -> None:
     """After `result`, everything that shared memory with `changed` is what it is after the change."""
-    others = [each for each in _aliases(changed) if each is not changed and _used_after(each, result)]
+    aliases = [each for each in _aliases(changed) if each is not changed and not _comes_after(each, result)]
+    others = [each for each in aliases if _used_after(each, result)]
     chain = list(_sliced_from(changed))
     bases = {base for base, _ in chain}
     siblings = {each for each in others if _is_sibling(each, changed)}
@@ -140,6 +141,15 @@ def _is_sibling(one: fx.Node, other: fx.Node) -> bool:
     if one is parts[1]:
         return True
     return parts[0] is not None and parts[0] is parts[1] and one.args[1] != other.args[1]
+
+
+def _comes_after(node: fx.Node, place: fx.Node) -> bool:
+    following = place.next
+    while following.op != "root":
+        if following is node:
+            return True
+        following = following.next
+    return False
 
 
 def _used_after(node: fx.Node, place: fx.Node) -> bool:

@@ -101,6 +101,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             hint="torch.fx must be able to trace the network: no `if` or loop on a tensor's values or shape.",
         ) from error
     _drop_checks(graph)
+    _put_first_arguments_first(module)
     reference = _reference(model, example)
     remove_mutation(module)
     graph.eliminate_dead_code()
@@ -163,6 +164,22 @@ def propagate_shapes(module: fx.GraphModule, example: torch.Tensor) -> None:
         raise ZooError(
             f"{type(module).__name__} does not run on an example input of {shape}: {error}"
         ) from error
+
+
+def _put_first_arguments_first(module: fx.GraphModule) -> None:
+    """Give the value that a layer or function works on by position, where the network gives it by name."""
+    for node in module.graph.nodes:
+        if node.args or not node.kwargs or node.op not in ("call_module", "call_function"):
+            continue
+        if node.op == "call_module":
+            first = next(
+                iter(inspect.signature(module.get_submodule(str(node.target)).forward).parameters), ""
+            )
+        else:
+            first = next((name for name in ("input", "tensors", "x") if name in node.kwargs), "")
+        if first in node.kwargs:
+            node.args = (node.kwargs[first],)
+            node.kwargs = {name: value for name, value in node.kwargs.items() if name != first}
 
 
 def _drop_checks(graph: fx.Graph) -> None:

@@ -1,0 +1,233 @@
+"""Networks written in ordinary but awkward ways are quantized as what they compute."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
+
+from support.exported import run as run_file
+from support.functions import Function
+from zoo.contracts import Architecture, Context, InputSpec, OutputSpec
+from zoo.errors import DisagreementError, ZooError
+from zoo.export.exporter import export_onnx
+from zoo.quantization.prepare import calibrate, freeze, prepare
+from zoo.surgery.agreement import Reference, accept_disagreement, signal_to_error
+from zoo.surgery.plain_weights import make_weights_plain
+from zoo.surgery.tracing import trace
+
+SIDE = 32
+
+
+class Own(Architecture):
+    """Whatever network a test makes: RGB in, ten numbers out."""
+
+    id, summary, task = "own", "a network of a test", "classification"
+    input = InputSpec("rgb", 3, example=(SIDE, SIDE), fixed_size=True)
+    output = OutputSpec("logits", 10)
+
+
+def inputs(seed: int = 0, count: int = 4) -> Tensor:
+    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return F.interpolate(coarse, size=SIDE, mode="bilinear")
+
+
+def head(x: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(x, 2).flatten(1)[:, :10]
+
+
+def conv(*sizes: int, **options: Any) -> nn.Conv2d:
+    return nn.Conv2d(*sizes, 3, padding=1, **options)
+
+
+def quantized(net: nn.Module) -> nn.Module:
+    batches = [inputs(1), inputs(2)]
+    context = Context(Own(), batches[0][:1], lambda: batches)
+    module = prepare(net, context, technique="ptq")
+    calibrate(module, batches)
+    return freeze(module).eval()
+
+
+def agreement(net: nn.Module) -> float:
+    """Signal to error, in dB, of the network's int8 file in ONNX Runtime."""
+    net = net.eval()
+    with torch.no_grad():
+        expected = net(inputs(3))
+    file = export_onnx(quantized(copy.deepcopy(net)), Own())
+    return signal_to_error(expected, run_file(file, inputs(3)))
+
+
+def writes_through_slices(net: Any, x: Tensor) -> Tensor:
+    x = net.a(x)
+    x[:, :8].mul_(-4.0)
+    x[:, 8:, 1:][:, :, 2:] += 1
+    x[:, 0] = x[:, 1] * 2
+    return head(F.relu(net.b(x)))
+
+
+def writes_into_a_chunk(net: Any, x: Tensor) -> Tensor:
+    first, second = net.a(x).chunk(2, 1)
+    first.mul_(3)
+    return head(F.relu(net.b(torch.cat([second, first], 1))))
+
+
+def moves_to_a_device(net: Any, x: Tensor) -> Tensor:
+    return head(F.relu(net.b(F.relu(net.a(x.to(net.a.weight.device).float())))))
+
+
+def calls_by_keyword(net: Any, x: Tensor) -> Tensor:
+    return head(F.relu(input=net.b(input=net.a(input=x))))
+
+
+def reads_a_bias_elsewhere(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.norm(net.a(x)))
+    return head(F.relu(net.b(y + net.a.bias.view(1, -1, 1, 1))))
+
+
+def reads_a_weight_elsewhere(net: Any, x: Tensor) -> Tensor:
+    return head(net.b(F.relu(net.a(x)) * net.a.weight.abs().mean() * 10))
+
+
+def pools_with_indices(net: Any, x: Tensor) -> Tensor:
+    y, _ = F.max_pool2d(3 * net.a(x), 2, return_indices=True)
+    values, _ = net.b(y).sort(dim=1)
+    return head(net.c(values.max(dim=3, keepdim=True)[0] + values))
+
+
+def pools_beyond_the_border(net: Any, x: Tensor) -> Tensor:
+    y = F.avg_pool2d(net.a(x)[:, :, :31, :31], 2, ceil_mode=True)
+    return head(F.relu(net.b(y)))
+
+
+def uses_a_shuffle_twice(net: Any, x: Tensor) -> Tensor:
+    y = F.relu(net.shuffle(net.up(F.relu(net.a(x)))))
+    return head(net.c(F.relu(net.shuffle(net.again(F.avg_pool2d(y, 2))))))
+
+
+def calls_a_layer_three_times(net: Any, x: Tensor) -> Tensor:
+    x = F.relu(net.a(x))
+    for _ in range(3):
+        x = x + F.relu(net.b(x))
+    return head(x)
+
+
+COMPUTED = [
+    writes_through_slices, writes_into_a_chunk, moves_to_a_device, calls_by_keyword, reads_a_bias_elsewhere,
+    reads_a_weight_elsewhere, pools_with_indices, pools_beyond_the_border, uses_a_shuffle_twice,
+    calls_a_layer_three_times,
+]  # fmt: skip
+
+
+def layers() -> dict[str, nn.Module]:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(16)
+    with torch.no_grad():
+        for values in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+            values.uniform_(0.5, 2)
+    up, again = conv(16, 64), conv(16, 64)
+    again.weight = up.weight
+    return {
+        "a": conv(3, 16), "b": conv(16, 16, padding_mode="reflect"), "c": conv(16, 16), "norm": norm, "up": up,
+        "again": again, "shuffle": nn.PixelShuffle(2),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("compute", COMPUTED, ids=lambda compute: compute.__name__)
+def test_the_file_computes_what_the_network_does(compute: Callable[..., Tensor]) -> None:
+    assert agreement(Function(compute, **layers())) > 25
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = conv(3, 16), conv(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return head(F.relu(self.b(F.relu(self.a(x)))))
+
+
+def test_hooks_of_the_network_itself_belong_to_it() -> None:
+    net = Plain()
+    net.register_forward_pre_hook(lambda module, args: ((args[0] - 0.5) * 4,))
+    net.register_forward_hook(lambda module, args, output: output * 3)
+    assert agreement(net) > 25
+
+
+def test_hooks_and_methods_set_on_a_layer_belong_to_it() -> None:
+    net = Plain()
+    net.a.register_forward_hook(lambda module, args, output: output.clamp(-0.1, 0.1) * 5)
+    net = nn.Sequential(conv(3, 3), net)
+    net[1].b._conv_forward = lambda x, weight, bias: F.conv2d(x.flip(1), weight, bias, padding=1)
+    assert agreement(net) > 25
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, parametrizations.weight_norm, parametrizations.spectral_norm,
+     parametrizations.orthogonal, lambda layer: prune.l1_unstructured(layer, "weight", 0.3)],
+    ids=["weight norm", "spectral norm", "weight norm, parametrized", "spectral norm, parametrized", "orthogonal",
+         "pruned"],
+)  # fmt: skip
+def test_computed_weights_become_plain_exactly(computed: Callable[[nn.Module], nn.Module]) -> None:
+    net = Plain()
+    net.b = computed(net.b)
+    net.train()(inputs())  # spectral norms move on
+    net.eval()
+    with torch.no_grad():
+        expected = net(inputs())
+        assert make_weights_plain(net) == ["b.weight"]
+        assert torch.equal(net(inputs()), expected)
+    assert set(net.state_dict()) == {"a.weight", "a.bias", "b.weight", "b.bias"}
+    assert make_weights_plain(net) == []
+    assert copy.deepcopy(net) is not net
+
+
+def test_tied_layers_are_separated_and_that_is_said() -> None:
+    net = Plain()
+    net.a = conv(16, 16)
+    net.b.weight = net.a.weight
+    whole = nn.Sequential(conv(3, 16), net)
+    context = Context(Own(), inputs(count=1))
+    prepare(whole, context, technique="ptq")
+    assert "Quantization: 1.b.weight was tied to 1.a.weight" in context.report.notes[0]
+
+
+def test_a_graph_that_computes_something_else_is_refused_by_the_name_of_the_module() -> None:
+    def compute(net: Any, x: Tensor) -> Tensor:
+        return head(net.b(F.relu(net.a(x)) * (2 if isinstance(x, torch.fx.Proxy) else 3)))
+
+    net = Function(compute, a=conv(3, 16), b=conv(16, 16)).eval()
+    with pytest.raises(DisagreementError, match=r"Tracing changed what Function computes.*first at 'b'"):
+        trace(net, inputs())
+    with accept_disagreement() as accepted:
+        trace(net, inputs())
+    assert len(accepted) == 1
+
+
+def test_writes_that_cannot_be_followed_are_refused_by_name() -> None:
+    def compute(net: Any, x: Tensor) -> Tensor:
+        y = net.a(x)
+        turned = y.transpose(2, 3)
+        turned.mul_(2)
+        return head(net.b(y + turned))
+
+    with pytest.raises(ZooError, match="changes a tensor in place") as caught:
+        trace(Function(compute, a=conv(3, 16), b=conv(16, 16)), inputs())
+    assert "y = x * 2" in str(caught.value.hint)
+
+
+def test_a_reference_names_the_first_layer_behind_which_a_graph_differs() -> None:
+    module = trace(nn.Sequential(conv(3, 8), nn.ReLU(), conv(8, 8), nn.ReLU(), nn.Flatten()), inputs())
+    reference = Reference(module, inputs())
+    with torch.no_grad():
+        module.get_submodule("2").weight[0] *= 2
+    with pytest.raises(DisagreementError, match=r"Breaking it changed .* first at '3'"):
+        reference.check(module, "Breaking it")
