@@ -25,6 +25,7 @@ INTERNAL = {
     "dependency.layer_checks",
     "dependency.shape_arithmetic",
     "capture",
+    "mutation",
     "walk",
 }
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def state_digest(state: Mapping[str, torch.Tensor]) -> str:
-    """Return the sha256 over names, types, shapes and values of a state dict, in hexadecimal."""
+    """Return the sha256, in hexadecimal, over names, types, shapes and values of a state dict of tensors (N, ...)."""
     digest = hashlib.sha256()
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()

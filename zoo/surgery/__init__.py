@@ -4,6 +4,7 @@ Its page is ``docs/toolbox.md``. Fitting layers is in :mod:`zoo.surgery.reconstr
 :mod:`zoo.surgery.dependency`. Importing it imports torch, so do that inside a technique's functions.
 """
 
+from zoo.surgery.agreement import Reference, accept_disagreement, report_disagreement, signal_to_error
 from zoo.surgery.candidates import (
     Which,
     find_candidates,
@@ -35,6 +36,7 @@ from zoo.surgery.hooks import (
     watch,
 )
 from zoo.surgery.module_tree import ModuleSlot, module_slots, names_of, replace_module, replace_named
+from zoo.surgery.plain_weights import make_weights_plain
 from zoo.surgery.resize import (
     WEIGHTED_LAYERS,
     identity_conv,
@@ -47,7 +49,7 @@ from zoo.surgery.resize import (
     output_channels,
     reset_inputs,
 )
-from zoo.surgery.tracing import propagate_shapes, trace
+from zoo.surgery.tracing import has_own_call, propagate_shapes, trace
 
 __all__ = [
     "CONCAT_OPERATORS",
@@ -55,8 +57,10 @@ __all__ = [
     "WEIGHTED_LAYERS",
     "DataFlow",
     "ModuleSlot",
+    "Reference",
     "Watcher",
     "Which",
+    "accept_disagreement",
     "area_of",
     "as_images",
     "calls_of",
@@ -66,6 +70,7 @@ __all__ = [
     "evaluating",
     "find_candidates",
     "group_by_block",
+    "has_own_call",
     "identity_conv",
     "input_channels",
     "insert_after",
@@ -75,6 +80,7 @@ __all__ = [
     "keep_inputs",
     "keep_outputs",
     "layer_of",
+    "make_weights_plain",
     "module_slots",
     "names_of",
     "on_device_of",
@@ -83,9 +89,11 @@ __all__ = [
     "record_inputs",
     "replace_module",
     "replace_named",
+    "report_disagreement",
     "reset_inputs",
     "select_candidates",
     "shape_of",
+    "signal_to_error",
     "summed_inputs",
     "trace",
     "unusable_weight_reason",

@@ -52,8 +52,8 @@ def signal_to_error(expected: Tensor, actual: Tensor) -> float:
     """Return the ratio of signal to error in dB: infinity for equal tensors, minus infinity for unequal shapes.
 
     Args:
-        expected: The signal, any shape. Values that are not finite must be the same in both.
-        actual: The signal with errors, of the same shape.
+        expected: The signal, (N, ...). Values that are not finite must be the same in both.
+        actual: The signal with errors, (N, ...) of the same shape.
     """
     if expected.shape != actual.shape:
         return -math.inf
@@ -108,7 +108,7 @@ class Reference:
         parameter = next(network.parameters(), None)
         self.example = example if parameter is None else example.to(parameter.device)
         self.name = type(network).__name__
-        #: tensors inside the network: of a graph by node, else by the path of the module that returned them
+        #: Tensors inside the network: of a graph by node, else by the path of the module that returned them.
         self._inside: dict[str, Tensor] = {}
         with _evaluating(network):
             self.output = self._recorded(network)

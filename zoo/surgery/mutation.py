@@ -36,7 +36,7 @@ _PARTS = frozenset({"chunk", "split", "tensor_split", "unbind"})
 
 
 def write_slice(base: Tensor, part: Tensor, index: Any) -> Tensor:
-    """Return a copy of `base`, any shape, with `part` in place of ``base[index]``."""
+    """Return a copy of `base` (N, ...) with `part` in place of ``base[index]``."""
     result = base.clone()
     result[index] = part
     return result
@@ -140,7 +140,7 @@ def _is_sibling(one: fx.Node, other: fx.Node) -> bool:
     ]
     if one is parts[1]:
         return True
-    return parts[0] is not None and parts[0] is parts[1] and one.args[1] != other.args[1]
+    return parts[0] is not None and parts[0] is parts[1] and bool(one.args[1] != other.args[1])
 
 
 def _comes_after(node: fx.Node, place: fx.Node) -> bool:

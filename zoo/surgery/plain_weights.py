@@ -48,6 +48,6 @@ def _remove_hooks(module: nn.Module) -> list[str]:
             remove_spectral_norm(module, hook.name)
             names.append(hook.name)
         elif isinstance(hook, prune.BasePruningMethod):
-            prune.remove(module, hook._tensor_name)
+            prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
             names.append(hook._tensor_name)
     return names
