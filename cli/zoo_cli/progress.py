@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work on standard error: a bar on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE_INTERVAL = 10.0
 
 @contextlib.contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Reporter]:
-    """A reporter for the time of one command; with `quiet` it shows notes only."""
+    """Yield a reporter for the duration of one command; with `quiet` it shows only notes."""
     if quiet:
         yield NoteReporter()
     elif sys.stderr.isatty():
@@ -107,19 +107,19 @@ class LineReporter(NoteReporter):
 
 
 def amount_of(amount: float, unit: str) -> str:
-    """``120 steps``, ``17 images``; a duration for the unit "s", a size for "B"."""
+    """Format an amount: ``120 steps``, ``17 images``; a duration for the unit "s", a size for "B"."""
     if unit == "s":
         return seconds(amount)
     return scaled(amount, unit) if unit == "B" else f"{amount:,.0f} {unit}"
 
 
 def rate_of(rate: float, unit: str) -> str:
-    """``3.21/s``, ``12.5 MB/s``."""
+    """Format a rate: ``3.21/s``, ``12.5 MB/s``."""
     return f"{scaled(rate, 'B')}/s" if unit == "B" else f"{rate:.3g}/s"
 
 
 def progress_of(done: float, total: float | None, unit: str) -> str:
-    """``12 of 120 steps``, ``1:20 of 38:00``; without a total, how much is done."""
+    """Format progress: ``12 of 120 steps``, ``1:20 of 38:00``; without a total, only the amount done."""
     if total is None:
         return amount_of(done, unit)
     shown = amount_of(done, unit) if unit in ("s", "B") else f"{done:,.0f}"
@@ -127,7 +127,7 @@ def progress_of(done: float, total: float | None, unit: str) -> str:
 
 
 def format_figures(figures: Mapping[str, float | str]) -> str:
-    """``loss 0.0312  psnr 24.1``."""
+    """Format figures: ``loss 0.0312  psnr 24.1``."""
     return "  ".join(
         f"{name} {value}" if isinstance(value, str) else f"{name} {value:.4g}"
         for name, value in figures.items()

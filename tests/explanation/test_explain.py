@@ -343,7 +343,7 @@ def test_the_reason_says_what_outliers_cost() -> None:
     assert "these make 100 % of its error; percentile reaches to 3.9" in explain_difference(
         narrow, good, 8, spread
     )
-    assert explain_difference(good, good, 8, spread).startswith("no difference")
+    assert explain_difference(good, good, 8, spread).startswith("no significant difference")
     (note,) = describe_problems(wide, 8, spread, signed=True)
     assert note.startswith("spends 3.6 of 8 bits on 0.1 % of the values: range 41, 99.9 % of them within 3.")
     assert describe_problems(good, 8, spread, signed=True) == ()

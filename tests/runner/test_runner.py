@@ -105,7 +105,7 @@ def test_an_xtrans_file_is_run_by_a_network_for_it_and_by_no_other(
     assert pixels(tmp_path / "out" / "x.png").shape == (62, 85, 3)
     assert np.abs(pixels(tmp_path / "out" / "x.png") - whole(artifact, of, 3)).max() <= 1
     assert zoo("run", bayer.path, tmp_path / "x.dng", "-o", tmp_path / "out2") == 5
-    assert "takes Bayer RAW files; the file is from an X-Trans sensor" in capfd.readouterr().err
+    assert "expects Bayer RAW files; the file is from an X-Trans sensor" in capfd.readouterr().err
     assert zoo("run", artifact.path, shot, "-o", tmp_path / "out2") == 5
     assert list((tmp_path / "out2").iterdir()) == []
 

@@ -51,7 +51,7 @@ class DynamicLinear(QuantLinear):
 
 
 def make_dynamic(module: fx.GraphModule) -> fx.GraphModule:
-    """Have every layer of quantized weights round its input, in place."""
+    """Make every layer with quantized weights round its input, in place."""
     for path, layer in list(module.named_modules()):
         dynamic: DynamicConv2d | DynamicLinear
         if type(layer) is QuantConv2d:

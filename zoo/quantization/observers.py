@@ -117,13 +117,13 @@ class Magnitudes:
         return best
 
     def least_divergence(self, levels: int) -> float:
-        """The range of least Kullback-Leibler divergence, as TensorRT's entropy calibration chooses it.
+        """Return the range of minimum Kullback-Leibler divergence, as TensorRT's entropy calibration chooses it.
 
-        The reference is the histogram cut at the range, all that lies beyond it added to its last bin; what
-        quantization leaves of it has the bins of each level levelled out. Magnitudes of 0 are left out.
+        The reference is the histogram cut at the range, with everything beyond it added to its last bin; its quantized
+        form spreads the count of each level evenly over the bins of the level. Magnitudes of 0 are ignored.
 
-        The divergence ignores how much was moved to the last bin: a range that holds a few values at its end agrees
-        perfectly with itself, and everything beyond it is lost. So only outliers may lie beyond.
+        The divergence ignores how much was moved to the last bin: a range that holds only a few values at its end
+        agrees perfectly with itself, although everything beyond it is lost. So only outliers may be beyond.
         """
         counts = self._without_zeros()
         used = int(np.flatnonzero(counts)[-1]) + 1

@@ -16,9 +16,10 @@ _LARGEST_BLOCK = 3
 
 
 def matching(pattern: str, layers: Iterable[str], owner: str) -> list[str]:
-    """The layers that `pattern` (``down1``, ``*.conv2``) names, or that lie in modules it names.
+    """Return the layers that `pattern` (``down1``, ``*.conv2``) names, or that are in modules it names.
 
-    Raises UnknownIdError, which names `owner` and the pattern, if there is none.
+    Raises:
+        UnknownIdError: There is none; the error names `owner` and the pattern.
     """
     layers = list(layers)
     found = [layer for layer in layers if any(fnmatchcase(name, pattern) for name in _with_parents(layer))]
@@ -37,10 +38,10 @@ def _with_parents(layer: str) -> list[str]:
 
 
 def first_block(layers: Iterable[str], architecture: Architecture | None) -> list[str]:
-    """The layers of the network's first block, of `layers` in the order in which it runs them.
+    """Return the layers of the network's first block, of `layers` in execution order.
 
-    The outermost stage of the architecture, if it tells; else the module that holds the first layer, if it
-    holds no more than two others; else that layer.
+    The block is the outermost stage of the architecture, if it states its stages; otherwise the module that holds the
+    first layer, if it holds no more than two others; otherwise that layer.
     """
     layers = list(layers)
     first = layers[0]
@@ -57,7 +58,7 @@ def _inside(block: str, layers: list[str]) -> list[str]:
 
 
 def last_layers(module: fx.GraphModule, layers: Mapping[str, nn.Module]) -> list[str]:
-    """The layers between which and the network's output there is no other."""
+    """Return the layers with no other layer between them and the network's output."""
     found: list[str] = []
     seen: set[fx.Node] = set()
     left = [module.graph.output_node()]

@@ -32,7 +32,7 @@ def command(check: bool, as_json: bool) -> None:
 
 
 def as_record(standing: PluginStatus) -> dict[str, object]:
-    """A standing as JSON and tables show it."""
+    """Return a plugin's status as JSON and tables show it."""
     plugin = standing.plugin
     return {
         "id": plugin.id,

@@ -54,13 +54,13 @@ class OpenVinoEngine(Engine):
     summary = "OpenVINO on the CPU, float32 and int8"
 
     def available(self) -> str | None:
-        """None if the package is installed."""
+        """Return None if the package is installed, otherwise the reason."""
         if importlib.util.find_spec("openvino") is None:
             return "The package 'openvino' is not installed."
         return None
 
     def version(self) -> str:
-        """Version of the package, without importing it."""
+        """Return the version of the package, without importing it."""
         return importlib.metadata.version("openvino")
 
     def open(
