@@ -35,7 +35,7 @@ class CUNetArchitecture(Architecture):
 
 
 class CUNetPlusArchitecture(CUNetArchitecture):
-    """C-UNet++, 8,433 parameters: one convolution a stage, separable but for the first and the last."""
+    """C-UNet++, 8,433 parameters: one convolution per stage, separable except the first and the last."""
 
     id = "c-unet-plus"
     summary = "C-UNet++: c-unet with one convolution per stage, 8,433 parameters"

@@ -269,7 +269,7 @@ def _content(path: Path) -> bytes:
 
 
 def _executed(path: Path, content: bytes, sha256: str) -> ModuleType:
-    """The module, executed once a process for one content; it may import what lies beside it."""
+    """Return the module, executed once per process for one content; it may import files in its folder."""
     name = f"zoo_own_{sha256[:16]}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]

@@ -115,7 +115,7 @@ def open_artifact(path: str | os.PathLike[str], *, subset: bool = False) -> Arti
     """Read the manifest and compare the list of files; the files themselves are verified when they are read.
 
     With `subset`, files that no device needs (:func:`zoo.artifacts.manifest.needed_by_runner`) may be missing,
-    as after ``zoo pull --device``. Raises UnknownIdError if `path` is no artifact folder, IntegrityError if it
+    as after ``zoo pull --device``. Raises UnknownIdError if `path` is not an artifact folder, IntegrityError if it
     is one with a missing, surplus or linked file, a damaged manifest or a newer format.
     """
     path = Path(path)

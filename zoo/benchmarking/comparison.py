@@ -1,4 +1,4 @@
-"""Artifacts on engines, timed in turns on one machine."""
+"""Artifacts on engines, timed interleaved on one machine."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def run_bench(
     threads: int = 0,
     report: Reporter | None = None,
 ) -> BenchReport:
-    """Measure: first each in a process of its own, then all in turns in this one, then whole files in turns.
+    """Measure: first each in a process of its own, then all interleaved in this one, then whole files, interleaved.
 
     An engine's `run` gives its result as an array of this process, so that work on a GPU is done when it returns.
     Raises UsageError for a side or frame a network does not take, IntegrityError if an engine fails the golden check,
@@ -220,7 +220,7 @@ def run_bench(
         bandwidth = bandwidth_gbs(profile, threads)
         latencies, joules, sensor = _timed(runners, inputs, rounds, profile, report)
         few = min(rounds, _FILE_ROUNDS)
-        report.start("run files in turns", few + 1, "rounds")
+        report.start("run files, interleaved", few + 1, "rounds")
         steps = measure_steps(runners, files, rounds=few, after_round=report.advance)
         report.finish()
     first = latencies[candidates[0].name]
@@ -291,7 +291,7 @@ def _timed(
     profile: DeviceProfile,
     report: Reporter,
 ) -> tuple[dict[str, Latency], dict[str, float | None], str]:
-    report.start("measure in turns", rounds + WARM_UP, "rounds")
+    report.start("measure, interleaved", rounds + WARM_UP, "rounds")
     meter = EnergyMeter(profile.power_sensors)
     try:
         sessions = {name: _Metered(each.loaded.session, meter) for name, each in runners.items()}

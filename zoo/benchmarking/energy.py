@@ -50,7 +50,7 @@ class EnergyMeter:
             self._thread.join()
 
     def _since(self, path: Path, start: float) -> float:
-        """Joules on one counter, which begins anew when it is full."""
+        """Joules on one counter, which restarts when it is full."""
         now = _number(path / "energy_uj")
         if now is None:
             return 0.0

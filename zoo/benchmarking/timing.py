@@ -1,4 +1,4 @@
-"""Latency of several sessions, measured in turns so that a noisy machine is unfair to none."""
+"""Latency of several sessions, measured interleaved so that a noisy machine affects all alike."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _abandoned(root: Path) -> Iterator[Path]:
-    """Temporary names that nobody holds, beside installed checkpoints and records; locks of killed pulls."""
+    """Temporary names that nobody holds, next to installed checkpoints and records; locks of killed pulls."""
     places = [root / "records", *(path.parent for path in _installed())]
     for place in sorted(set(places)):
         for path in _entries(place):

@@ -1,4 +1,4 @@
-"""Limits of a field, stated beside its type: ``channels: Annotated[int, Limits(1, 1024)]``.
+"""Limits of a field, stated with its type: ``channels: Annotated[int, Limits(1, 1024)]``.
 
 :func:`zoo.schema.read` derives from them how a file is read.
 """

@@ -172,7 +172,7 @@ class _Graph:
         self._counted: set[str] = set()
         # What a scale found at run time is multiplied by is a scale too.
         self._scales = {node.output[1] for node in self.nodes if node.op_type == "DynamicQuantizeLinear"}
-        # Tensors that no layer with weights has touched: what prepares the input is no trained number.
+        # Tensors that no layer with weights has touched: what prepares the input is not a trained number.
         self._raw = {value.name for value in graph.input} - set(self._numbers)
 
     def _unpack(self, stored: Mapping[str, TensorProto]) -> None:

@@ -18,7 +18,7 @@ def fold_sizes(model: ModelProto) -> bool:
 
     Shapes must have been inferred. Shape inference knows sums and products of sizes by itself, but not, for instance,
     remainders, which padding to a multiple takes. Fractions on the way to a size are computed, but stay in the graph:
-    there a number that is no integer may be a trained one.
+    there a number that is not an integer may be a trained one.
     """
     import numpy as np
     from onnx.reference import ReferenceEvaluator

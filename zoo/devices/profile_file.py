@@ -21,7 +21,7 @@ _FIGURES = (
 def read_profile(path: Path) -> DeviceProfile:
     """The profile that a TOML file describes; docs/devices.md has the format.
 
-    A plugin's entry point names a function that calls this for the file beside it. Every figure needs a source.
+    A plugin's entry point names a function that calls this for the file next to it. Every figure needs a source.
     Raises PluginError, naming the file and the place, for anything that is not exactly as it should be.
     """
     content = parse_toml(read_bytes(path, _LARGEST, error=PluginError), str(path), error=PluginError)

@@ -30,7 +30,7 @@ def examine(
     """Look at the machine whose files are below `root`.
 
     device: the profile to hold it against; "" for that of the board found, else `host`. artifact: one whose memory for
-    a frame of so many megapixels is held against the profile's. Raises UnknownIdError for a profile that does not
+    a frame of that many megapixels is compared with the profile's. Raises UnknownIdError for a profile that does not
     exist, IntegrityError for a model that no engine may be given.
     """
     profile = plugins.device(device or board_of(root) or "host")

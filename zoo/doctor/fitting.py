@@ -17,7 +17,7 @@ _RATIO = 1.5
 
 
 def fit_findings(artifact: Artifact, profile: DeviceProfile, megapixels: float) -> Iterator[Finding]:
-    """Memory for a frame of so many pixels: in tiles, as `zoo run` computes it, and in one piece.
+    """Memory for a frame of that many pixels: in tiles, as `zoo run` computes it, and in one piece.
 
     Raises IntegrityError for a model that no engine may be given.
     """

@@ -49,7 +49,7 @@ _PATTERNS = (
 def endpoint() -> str:
     """Return the address of the Hub without a slash at its end: $HF_ENDPOINT, else https://huggingface.co.
 
-    Raises UsageError if it is no http or https address, or holds a password.
+    Raises UsageError if it is not an http or https address, or holds a password.
     """
     given = os.environ.get("HF_ENDPOINT", "").strip() or PUBLIC
     try:

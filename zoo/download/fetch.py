@@ -121,7 +121,7 @@ class _Sources:
         )
 
     def _from_cache(self, name: str, partial: Partial, report: Reporter) -> bool:
-        """Return whether the file was still whole in the cache: from a pull for a device, or beside a damaged one."""
+        """Return whether the file was still whole in the cache: from a pull for a device, or next to a damaged one."""
         folder = cached_path(self._wanted)
         if partial.size or not os.path.isfile(folder / name):
             return False

@@ -37,7 +37,7 @@ class Partial:
         self._start()
 
     def _start(self) -> None:
-        """Take over what is there; start anew if it cannot be the beginning of this file."""
+        """Take over what is there; start again if it cannot be the beginning of this file."""
         self._descriptor = acquire(self.path, self._waiting)
         self.size, self._digest = 0, hashlib.sha256()
         with writing(self.path):

@@ -72,7 +72,7 @@ def _ask(
     check: CheckHeaders,
     ranges: bool,
 ) -> None:
-    """Fetch what is missing, all of it anew without `ranges`."""
+    """Fetch what is missing; all of it again without `ranges`."""
     if not ranges and partial.size:
         _clear(partial, report)
     headers = {"Range": f"bytes={partial.size}-"} if partial.size else {}

@@ -152,7 +152,7 @@ class Client:
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
                 del self._connections[origin]
-                # A connection kept open may have been closed by the server meanwhile: that is no failure.
+                # A connection kept open may have been closed by the server in the meantime: that is not a failure.
                 if known and isinstance(error, (ConnectionError, http.client.BadStatusLine)):
                     continue
                 raise _failure(shown, error) from error

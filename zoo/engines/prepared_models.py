@@ -1,4 +1,4 @@
-"""Networks in the form that ONNX Runtime makes of them, kept in the cache: what is loaded need not be made anew.
+"""Networks in the form that ONNX Runtime makes of them, kept in the cache: what is loaded need not be made again.
 
 Rewriting a file for this processor and optimizing its graph takes longer than all else about loading a small one. The
 optimized graph is the same for any number of threads, and fits one kind of processor and one build of ONNX Runtime,

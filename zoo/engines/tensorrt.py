@@ -70,7 +70,7 @@ class TensorRtEngine(Engine):
         if ONNX Runtime refuses it or the GPU does not start.
         """
         data = read_model_bytes(model)
-        # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 beside them.
+        # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 with them.
         data = unpack_int4(data) if has_int8(profile) else to_float(data)
         options = tensorrt_options(data, profile, spec)
         varies = "trt_profile_max_shapes" in options

@@ -1,7 +1,7 @@
 """Engines that TensorRT built, in the cache: a folder for each model, GPU, versions and options.
 
-ONNX Runtime names the files in such a folder by the structure of a network alone, and writes them where they shall
-stay. So each network has a folder of its own, which an engine is built beside and moved to when it is whole; another
+ONNX Runtime names the files in such a folder by the structure of a network alone, and writes them where they are to
+stay. So each network has a folder of its own; an engine is built next to it and moved there when complete; another
 process waits meanwhile, and one that was killed leaves nothing that would be taken for an engine.
 """
 
@@ -36,7 +36,7 @@ def open_or_build_engine(
 ) -> T:
     """Return the result of `build` for the folder of a model's engine, an earlier call's or a new one.
 
-    options, version: of TensorRT. An engine that does not load is built anew. Raises what `build` raises, and
+    options, version: of TensorRT. An engine that does not load is built again. Raises what `build` raises, and
     OutputError if the cache cannot be written.
     """
     subject = {"version": version, "gpu": gpu_identity(root), "options": dict(options)}

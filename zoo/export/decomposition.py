@@ -1,6 +1,6 @@
 """Lower a captured network to operators that have a translation to ONNX, without capturing it a second time.
 
-Before it translates a graph, `torch.onnx` captures the graph anew to take composite and in-place operators apart, which
+Before it translates a graph, `torch.onnx` recaptures the graph to take composite and in-place operators apart, which
 is two fifths of the time of an export. The graph of a network in eval mode rarely holds one that is more than another
 name for an operator of ONNX; where all of them are, their nodes are renamed and that second capture is left out.
 """
@@ -26,7 +26,7 @@ _ONE_OPERATOR = (aten.flatten.using_ints, aten.reshape.default)
 
 
 def rename_composite_operators(graph: ExportedProgram) -> None:
-    """Rename what can be renamed in `graph`, and keep its `run_decompositions` from capturing anew if that was all.
+    """Rename what can be renamed in `graph`, and keep its `run_decompositions` from capturing it again if that was all.
 
     Where any operator remains that needs more, `run_decompositions` does what it always does. The graph computes the
     same either way.

@@ -1,4 +1,4 @@
-"""The form that dynamically quantized layers take in an exported file: integer operators with scales beside them."""
+"""The form that dynamically quantized layers take in an exported file: integer operators with separate scales."""
 
 from __future__ import annotations
 

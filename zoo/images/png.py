@@ -75,7 +75,7 @@ def write_png(stream: BinaryIO, width: int, height: int, channels: int, parts: I
 
 
 def _blocks(parts: Iterable[Rows], most: int) -> Iterator[tuple[Rows | None, Rows]]:
-    """At most so many rows at once as (rows, bytes), each with a copy of the row above, None for the first."""
+    """Yield at most that many rows at once as (rows, bytes), each with a copy of the row above, None for the first."""
     import numpy as np
 
     above: Rows | None = None

@@ -16,7 +16,7 @@ from zoo.onnx.fields import INT8, INT64
 from zoo.onnx.protobuf import Field, Reader
 
 _STANDARD = ("", "ai.onnx")
-#: Graphs inside graphs (the branches of an If): deeper than this is no network.
+#: Graphs inside graphs (the branches of an If): no network is nested deeper.
 _MAX_DEPTH = 8
 _MOST_PARTS = 50_000
 _MOST_AXES = 64

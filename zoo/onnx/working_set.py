@@ -76,7 +76,7 @@ def artifact_working_set(artifact: Artifact) -> WorkingSet:
 
 
 def measure_working_set(data: bytes, channels: int) -> WorkingSet:
-    """Of a network whose input has so many channels.
+    """Of a network whose input has that many channels.
 
     Raises IntegrityError for a file that :func:`zoo.onnx.graph.read_model` refuses.
     """

@@ -156,7 +156,7 @@ def _remove_others(container: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def _update(old: Any, new: Any) -> None:
-    """Set what a table lacks or says otherwise; a comment beside a value, or among those of a list, stays."""
+    """Set what a table lacks or says otherwise; a comment next to a value, or among those of a list, stays."""
     import tomlkit
     from tomlkit.items import AbstractTable, Table
 
@@ -177,6 +177,6 @@ def _update(old: Any, new: Any) -> None:
 
 
 def _comments(item: Any) -> list[str]:
-    """Return the comment beside a tomlkit item and those in it."""
+    """Return the comment next to a tomlkit item and those in it."""
     inside = [match[1] for match in _COMMENT.finditer(item.as_string())]
     return [comment for comment in (item.trivia.comment, *inside) if comment]

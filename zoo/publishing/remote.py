@@ -56,7 +56,7 @@ class RemoteRepository:
 
     @property
     def foreign(self) -> bool:
-        """Whether it holds something, and that is no artifact."""
+        """Whether it holds something other than an artifact."""
         return MANIFEST_NAME not in self.files and bool(self.files.keys() - _INITIAL)
 
 

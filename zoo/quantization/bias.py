@@ -1,4 +1,4 @@
-"""Biases that make good the mean error of rounding, layer after layer.
+"""Biases that correct the mean error of rounding, layer after layer.
 
 Paper: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019; the
 empirical form of its appendix.

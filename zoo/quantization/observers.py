@@ -20,7 +20,7 @@ Observer = Literal["lsq", "mse", "minmax", "moving-average", "percentile", "entr
 
 #: Bins of the histogram of magnitudes. 127 levels need several bins each.
 BINS = 2048
-#: A scale below this is no scale: it stands for "nothing but zeros was seen".
+#: A scale below this is not a scale: it stands for "nothing but zeros was seen".
 TINY = 1e-12
 #: Share of values, in per cent, that the observer `percentile` covers unless told otherwise.
 PERCENTILE = 99.99

@@ -11,7 +11,7 @@ from zoo.contracts import Architecture
 from zoo.errors import UnknownIdError
 from zoo.suggest import did_you_mean
 
-#: A module that holds more layers than this is no block but a large part of a network.
+#: A module that holds more layers than this is not a block but a large part of a network.
 _LARGEST_BLOCK = 3
 
 

@@ -70,7 +70,7 @@ def decode(source: Path | bytes) -> RawFrame:
 
     For files that this machine made or that belong to a data set; what a user names goes through
     :class:`zoo.raw.subprocess_decoder.SubprocessDecoder`, which a file that crashes LibRaw does not end.
-    Raises InputError, saying what was found and what is needed, when the file cannot be read, is no RAW file,
+    Raises InputError, saying what was found and what is needed, when the file cannot be read, is not a RAW file,
     is truncated or damaged, has no colour-filter mosaic, or has levels that leave no signal.
     """
     if isinstance(source, bytes):

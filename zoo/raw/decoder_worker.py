@@ -31,7 +31,7 @@ Open = Callable[[str, str], AbstractContextManager[RawFrame]]
 
 
 def main(open_: Open = open_frame) -> None:
-    """Answer until the parent closes the socket, of which the number and the parent's id are the arguments."""
+    """Answer until the parent closes the socket, whose number and the parent's id are the arguments."""
     import rawpy  # noqa: F401 - it takes a while, which must not count as time of the first file
 
     descriptor, parent = (int(argument) for argument in sys.argv[-2:])

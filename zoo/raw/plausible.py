@@ -82,7 +82,7 @@ def _empty_blocks(mosaic: Mosaic) -> float:
 
 
 def _ends_in_noise(mosaic: Mosaic, period: int, range_: float) -> bool:
-    """Return whether the last quarter varies strongly, and no pixel has anything to do with those beside and below it.
+    """Return whether the last quarter varies strongly, and no pixel is correlated with those next to and below it.
 
     A decoder that goes astray does not find back, so that its garbage reaches the end.
     """

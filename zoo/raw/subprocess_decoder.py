@@ -3,7 +3,7 @@
 LibRaw is C++ with a history of overflows. One child serves a whole batch; after a crash the next file gets a new
 one. The pixels come back through a socket, from LibRaw's memory into the array that they stay in: for 24 megapixels
 that takes half the time of memory that both processes map, whose pages the kernel clears and maps one by one.
-The child is no sandbox against code that runs in it: see docs/security.md.
+The child is not a sandbox against code that runs in it: see docs/security.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The registry and the checkpoints of this installation: inside the package (wheel) or beside it (source tree)."""
+"""The registry and the checkpoints of this installation: inside the package (wheel) or next to it (source tree)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def shipped_folder(name: str) -> Path:
 
 
 def _part(name: str) -> Path:
-    """Inside the package of a wheel; in a source tree, beside the packages."""
+    """Inside the package of a wheel; in a source tree, next to the packages."""
     inside = PACKAGE / name
     return inside if inside.exists() else PACKAGE.parents[1] / name

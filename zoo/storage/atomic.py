@@ -1,6 +1,6 @@
 """Files and folders that appear whole or not at all.
 
-Everything is written under a temporary name beside the target, synced, and renamed. A process that is killed
+Everything is written under a temporary name next to the target, synced, and renamed. A process that is killed
 leaves a temporary name behind, and the next write to the same target removes it: a writer holds a lock on
 what it writes, which tells an abandoned file from one in use.
 """
@@ -196,7 +196,7 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """An empty folder beside a path, which goes when the body ends; what a killed process left goes with the next.
+    """An empty folder next to a path, removed when the body ends; the next one removes what a killed process left.
 
     Missing parent folders are made. Raises OutputError if it cannot be made.
     """
@@ -251,7 +251,7 @@ def _create_folder(path: Path) -> int:
 
 
 def _claim(target: Path, create: Callable[[Path], int]) -> tuple[Path, int, int]:
-    """Create and lock a temporary name beside `target`: its path, a descriptor, another that holds the lock.
+    """Create and lock a temporary name next to `target`: its path, a descriptor, another that holds the lock.
 
     The names are numbered, so that what a killed process left is met again and removed.
     """
@@ -291,7 +291,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file or folder reach the disk. Some file systems cannot sync a folder; that is no error."""
+    """Have a file or folder reach the disk. Some file systems cannot sync a folder; that is not an error."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

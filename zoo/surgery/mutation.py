@@ -31,7 +31,7 @@ _VIEWS = frozenset(
         "unbind", "t", "contiguous", "diagonal", "unfold", "real",
     }
 )  # fmt: skip
-#: Those of them whose parts lie beside each other.
+#: Those of them whose parts are adjacent.
 _PARTS = frozenset({"chunk", "split", "tensor_split", "unbind"})
 
 

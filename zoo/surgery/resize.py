@@ -138,7 +138,7 @@ def identity_conv(channels: int, *, like: Tensor) -> nn.Conv2d:
 
     Args:
         channels: input and output channels.
-        like: a tensor with the device and type that the convolution shall have.
+        like: a tensor with the device and type that the convolution is to have.
     """
     conv = nn.Conv2d(channels, channels, 1)
     with torch.no_grad():

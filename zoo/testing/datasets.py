@@ -186,7 +186,7 @@ class DatasetChecks(OptionChecks):
         for task in get_args(Task):
             if task in self.dataset.tasks:
                 continue
-            # Giving samples all the same is no fault; raising anything but a ZooError is.
+            # Returning samples all the same is allowed; raising anything but a ZooError is not.
             refusal_of(lambda task=task: next(self.made().crops(network_for(task), _SIZE, 0)))  # type: ignore[misc]
 
 

@@ -224,7 +224,7 @@ def _placed(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _average_gradients(parts: nn.Module, accelerator: Any) -> None:
-    """What is trained beside the net is not wrapped, so its gradients are shared here."""
+    """Share the gradients of what is trained in addition to the network, which is not wrapped."""
     for parameter in parts.parameters():
         if parameter.grad is not None:
             parameter.grad = accelerator.reduce(parameter.grad, "mean")

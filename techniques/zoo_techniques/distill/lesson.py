@@ -64,7 +64,7 @@ class Lesson:
         self._answer: Tensor | None = None
 
     def terms(self) -> list[LossTerm]:
-        """The addends of the objective; none of which the weight is zero."""
+        """Return the terms of the objective, without those whose weight is zero."""
         config, task = self._config, task_loss(self._output)
         terms = []
         if config.output:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FORMAT = re.compile(r"([0-9])\.([0-9])", re.ASCII)
 _LEAST_BITS, _MOST_BITS = 2, 8
-#: What int8 holds with a sign beside the bits, and the fraction that may round up to 1.
+#: What int8 holds with a sign in addition to the bits, and the fraction that may round up to 1.
 _MOST_PAPER_BITS = 6
 
 
@@ -71,7 +71,7 @@ class FixedPointConfig:
         a: format of activations; `none` leaves them in float.
         mode: `saturate` rounds to the nearest number there is, in two's complement, the sign being one of
             the i + f bits (activations that cannot be negative have none); `paper` computes the published
-            formula, sign beside the bits, in which numbers beyond the range wrap or lose their fraction.
+            formula, with the sign in addition to the bits, where numbers beyond the range wrap or lose their fraction.
         scale: what multiplies the numbers: `free`, one learned for each output channel of weights and each
             group of activations (as the paper's batch norms do); `shift`, a power of two for each layer;
             `one`, nothing.

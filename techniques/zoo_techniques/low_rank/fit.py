@@ -193,7 +193,7 @@ class LowRankReplacement:
         return module, relative_error(found.error, moments.target_power())
 
     def _problem(self, moments: ActivationStatistics) -> LeastSquares:
-        # Fewer positions than features tell nothing of some directions: there the weights shall decide.
+        # Fewer positions than features say nothing about some directions: there the weights decide.
         width = self._weight.shape[2]
         return moments.problem(_RIDGE * max(1.0, width / max(moments.count, 1)))
 

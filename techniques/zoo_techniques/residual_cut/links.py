@@ -1,7 +1,7 @@
 """Residual links and skip connections of a traced network, what cutting one costs, and cutting it.
 
 Where the branch ends in a linear convolution, which may be followed by a batch norm, the convolution can learn to
-make good the link: exactly if it takes what the link carries, conv(x) + x being a convolution (Ding et al., "RepVGG",
+replace the link: exactly if it takes what the link carries, conv(x) + x being a convolution (Ding et al., "RepVGG",
 CVPR 2021; Zagoruyko and Komodakis, "DiracNets", 2017), else by least squares from what it takes.
 """
 

@@ -1,4 +1,4 @@
-"""Residual links are cut where the layers beside them can do without."""
+"""Cutting residual links where the neighbouring layers can do without them."""
 
 from __future__ import annotations
 

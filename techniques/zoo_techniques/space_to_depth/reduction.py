@@ -174,7 +174,7 @@ class ResolutionReduction:
             if _growable(layer) and len(calls_of(self._module, cast(nn.Module, layer))) == 1:
                 grow_kernel(cast(nn.Conv2d, layer), factor)
                 continue
-            if average is None:  # what is no convolution, or asks for the size, gets the smaller picture
+            if average is None:  # what is not a convolution, or asks for the size, gets the smaller image
                 with graph.inserting_after(self._source):
                     average = graph.call_function(functional.avg_pool2d, (self._source, factor))
             user.replace_input_with(self._source, average)
@@ -249,7 +249,7 @@ def space_to_depth(channels: int, factor: int, *, like: Tensor) -> nn.Conv2d:
     Args:
         channels: C.
         factor: side of a cell in pixels.
-        like: a tensor with the device and type that the convolution shall have.
+        like: a tensor with the device and type that the convolution is to have.
     """
     conv = nn.Conv2d(channels, channels * factor**2, factor, stride=factor, bias=False)
     picked = torch.eye(factor**2).view(factor**2, 1, factor, factor)

@@ -17,7 +17,7 @@ from zoo.surgery.dependency.axes import AXIS_OPERATORS, channel_axis, follow_res
 from zoo.surgery.dependency.union_find import ChannelMap
 from zoo.surgery.fx_graph import shape_of
 
-#: Questions to a tensor of which the answer is no tensor.
+#: Questions to a tensor whose answer is not a tensor.
 QUESTIONS: frozenset[Any] = frozenset({getattr, "size", "dim", "numel"})
 
 
@@ -58,7 +58,7 @@ class CountedChannels:
             self._counted[node] = (channel_map,)
 
     def _pick(self, node: fx.Node, tensor: fx.Node, channel_map: ChannelMap, index: Any) -> None:
-        """One side of a tensor, or several: what is no constant may be that of the channels."""
+        """One side of a tensor, or several: what is not a constant may be that of the channels."""
         axes = range(len(cast(torch.Size, shape_of(tensor))))
         if isinstance(index, int):
             wanted = axes[index] == channel_map.axis

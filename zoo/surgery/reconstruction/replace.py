@@ -24,9 +24,9 @@ from zoo.surgery.hooks import detect_external_reads, evaluating, record_inputs, 
 from zoo.surgery.module_tree import replace_module
 from zoo.surgery.reconstruction.patches import Layer, channels_of, draw_positions, pixels_at
 
-#: A layer is fitted on at most so many output positions ...
+#: A layer is fitted on at most this many output positions ...
 _MAX_POSITIONS = 8192
-#: ... and of the original network's outputs there at most so many bytes are kept, for all layers together.
+#: ... and of the original network's outputs there at most this many bytes are kept, for all layers together.
 _MAX_TARGET_BYTES = 256 * 2**20
 
 
