@@ -22,7 +22,7 @@ import pytest
 import zoo
 import zoo_cli.commands
 from support.fake_distributions import Result, python
-from zoo import errors, registry
+from zoo import errors, formatting, registry
 from zoo.registry import installed
 from zoo_cli import output
 from zoo_cli import progress as progress_module
@@ -403,7 +403,7 @@ def test_a_table_on_a_terminal_shows_brackets_as_they_are() -> None:
     [(0.0412, "41.2 ms"), (3.214, "3.21 s"), (155, "2:35"), (3755, "1:02:35"), (59.99, "60 s"), (None, "")],
 )
 def test_durations_are_readable(value: float | None, text: str) -> None:
-    assert output.seconds(value) == text
+    assert formatting.seconds(value) == text
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_durations_are_readable(value: float | None, text: str) -> None:
     [(1.999e9, "MACs", "1.999 GMACs"), (6_055_248, "B", "6.055 MB"), (12, "", "12"), (0, "B", "0 B")],
 )
 def test_large_numbers_are_readable(value: float, unit: str, text: str) -> None:
-    assert output.scaled(value, unit) == text
+    assert formatting.scaled(value, unit) == text
 
 
 # --------------------------------------------------------------------------------------------------- progress
@@ -443,12 +443,12 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     assert lines[-1].startswith("evaluate: 1 steps, ")
 
 
-def test_quiet_progress_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_progress_prints_notes_only(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(quiet=True) as report:
         report.start("train", 1)
         report.advance(loss=1)
         report.note("saved")
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr() == ("", "saved\n")
 
 
 def test_progress_on_a_terminal_shows_rate_figures_and_notes() -> None:
