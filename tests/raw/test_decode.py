@@ -55,7 +55,9 @@ def test_pixels_outside_the_visible_area_are_left_out_and_the_phase_kept(area: t
             assert marked.mosaic[row, column] == expected[int(marked.pattern[row, column])]
 
 
-@pytest.mark.parametrize(("orientation", "flip"), [(1, 0), (3, 3), (6, 6), (8, 5)])
+@pytest.mark.parametrize(
+    ("orientation", "flip"), [(1, 0), (2, 1), (3, 3), (4, 2), (5, 4), (6, 6), (7, 7), (8, 5)]
+)
 def test_the_orientation_is_read(orientation: int, flip: int) -> None:
     assert decode(odd_dng(PIXELS, tags=((274, 3, 1, orientation, True),))).flip == flip
 

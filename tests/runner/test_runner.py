@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from support import fake_distributions, tiny
-from support.dngs import COLORCHART, PHASES, XTRANS, dng, frame
+from support.dngs import COLORCHART, PHASES, XTRANS, dng, frame, odd_dng
 from support.installation import install
 from zoo import engines, onnx, plugins, registry
 from zoo.artifacts import Artifact, write_artifact
@@ -119,17 +119,21 @@ def test_a_tiff_has_sixteen_bits_of_the_same_picture(bayer: Artifact, shot: Path
     assert np.abs(deep / 257 - pixels(tmp_path / "shot.png")).max() <= 0.51
 
 
-@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 3), (8, 1)])
-def test_the_picture_is_turned_upright(bayer: Artifact, tmp_path: Path, orientation: int, turns: int) -> None:
-    plain = dng(frame((64, 96)))
-    (tmp_path / "plain.dng").write_bytes(plain)
-    # tifffile wrote no orientation tag: take the place of a tag that nobody reads (Software, 305)
-    entry = plain.index((305).to_bytes(2, "little") + (2).to_bytes(2, "little"))
-    tag = np.array([274, 3], "<u2").tobytes() + np.array([1, orientation], "<u4").tobytes()
-    (tmp_path / "turned.dng").write_bytes(plain[:entry] + tag + plain[entry + 12 :])
-    files = tmp_path / "plain.dng", tmp_path / "turned.dng"
-    assert zoo("run", bayer.path, *files, "-o", tmp_path, "--ratio", 4) == 0
-    assert np.array_equal(np.rot90(pixels(tmp_path / "plain.png"), turns), pixels(tmp_path / "turned.png"))
+@pytest.mark.parametrize("tile", [None, 28])
+def test_the_picture_is_upright_whatever_the_orientation(
+    bayer: Artifact, tmp_path: Path, tile: int | None
+) -> None:
+    mosaic = frame((64, 96)).mosaic
+    files = [tmp_path / f"{orientation}.dng" for orientation in range(1, 9)]
+    for orientation, file in enumerate(files, 1):
+        file.write_bytes(odd_dng(mosaic, tags=((274, 3, 1, orientation, True),)))
+    options = ["--tile", tile] if tile else []
+    assert zoo("run", bayer.path, *files, "-o", tmp_path, "--ratio", 4, *options) == 0
+    plain = Image.open(tmp_path / "1.png")
+    for orientation in range(1, 9):
+        plain.getexif()[274] = orientation
+        upright = np.asarray(ImageOps.exif_transpose(plain)).astype(int)
+        assert np.array_equal(pixels(tmp_path / f"{orientation}.png"), upright)
 
 
 def test_json_tells_the_steps_the_ratio_and_the_peak_memory(

@@ -53,16 +53,25 @@ def dng(of: RawFrame) -> bytes:
 
 
 def odd_dng(
-    samples: np.ndarray[Any, Any],
+    samples: Any,
     cell: tuple[tuple[int, ...], ...] | None = ((0, 1), (1, 2)),
     tags: tuple[tuple[int, int, int, Any, bool], ...] = (),
+    white: int = 16383,
     **options: Any,
 ) -> bytes:
-    """A DNG file with any colour cell (None: a linear one) and any further tags."""
+    """A DNG file with any colour cell (None: a linear one) and any further tags.
+
+    Args:
+        samples: (H, W) of uint16, or the encoded strips.
+        cell: Colours of the colour-filter array.
+        tags: As tifffile takes them.
+        white: The white level.
+        options: Of `tifffile.imwrite`.
+    """
     common: list[tuple[int, int, int, Any, bool]] = [
         (50706, 1, 4, bytes((1, 4, 0, 0)), True),
         (50708, 2, 0, "test", True),
-        (50717, 4, 1, 16383, True),
+        (50717, 4, 1, white, True),
         (50721, 10, 9, (6461, 10000, -1164, 10000, -857, 10000, -3825, 10000, 11597, 10000, 2534, 10000, -416, 10000,
                         1540, 10000, 6000, 10000), True),
         (50778, 3, 1, 21, True),

@@ -46,11 +46,10 @@ class BlackLevels:
     rows: tuple[float, ...] = ()
     columns: tuple[float, ...] = ()
 
-    @property
-    def per_color(self) -> bool:
-        """Whether one level for each position of a 2 x 2 cell says all of it, as LibRaw reports it."""
+    def per_color(self, pattern: npt.NDArray[np.int64]) -> bool:
+        """Return whether one level for each color of a colour-filter cell says all of it, as LibRaw reports it."""
         values = {level for row in self.cell for level in row}
-        small = 2 % len(self.cell) == 0 and 2 % len(self.cell[0]) == 0
+        small = pattern.shape == (2, 2) and 2 % len(self.cell) == 0 and 2 % len(self.cell[0]) == 0
         return (len(values) == 1 or small) and len({*self.rows}) <= 1 and len({*self.columns}) <= 1
 
     def flatten(self, mosaic: npt.NDArray[np.uint16], name: str) -> float:

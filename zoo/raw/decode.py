@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 #: Of white balance, and what its inverse may be at least.
 LARGEST_GAIN = 64.0
-#: Rotations as LibRaw numbers them.
-FLIPS = (0, 3, 5, 6)
+#: The bits of LibRaw's orientations. A picture is mirrored first and transposed last to make it upright.
+MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED = 1, 2, 4
+FLIPS = range(8)
 #: What LibRaw and the decoders in it print of data they could not read, and then pass over.
 _DAMAGE = re.compile(r"unexpected end of file|data corrupted|corrupt JPEG|decoder error", re.IGNORECASE)
 _NEED = "Use the camera's original file (.dng .arw .nef .cr2 .cr3 .raf ...)."
@@ -49,7 +50,9 @@ class RawFrame:
     black:   black level of each of the four colour indices, in sensor units.
     white:   saturation level of each of the four colour indices, in sensor units.
     gains:   white-balance gain of red, green, blue; green is 1.
-    flip:    rotation LibRaw reports: 0 none, 3 by 180 degrees, 5 by 90 counter-clockwise, 6 by 90 clockwise.
+    flip:    orientation LibRaw reports, the sum of MIRRORED_COLUMNS, MIRRORED_ROWS and TRANSPOSED that makes the
+             picture upright: 0 as it is, 3 turned by 180 degrees, 5 by 90 counter-clockwise, 6 by 90 clockwise,
+             1, 2, 4 and 7 mirrored.
     """
 
     mosaic: npt.NDArray[np.uint16]
@@ -160,18 +163,18 @@ def _explained(name: str) -> Iterator[None]:
 
 
 def _black_levels(source: str | BinaryIO, name: str) -> BlackLevels | None:
-    """Return what the file states itself, where LibRaw does not report all of it."""
+    """Return what the file states itself."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(source, "rb")) if isinstance(source, str) else source
-        levels = read_black_levels(stream, name)
-    return None if levels is None or levels.per_color else levels
+        return read_black_levels(stream, name)
 
 
 def _frame(raw: Any, name: str, stated: BlackLevels | None) -> RawFrame:
     pattern = _pattern(raw, name)
     mosaic = raw.raw_image_visible
     black, white = _levels(raw)
-    if stated is not None:
+    if stated is not None and not stated.per_color(pattern):
+        # LibRaw does not report all of it.
         black = [stated.flatten(mosaic, name)] * 4
     check_picture(mosaic, pattern, black, white, name)
     return RawFrame(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from zoo.errors import IntegrityError
+from zoo.raw.decode import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from zoo.contracts import Session
     from zoo.runner.tiles import Plan, Span
 
-#: Quarter turns counter-clockwise for each of LibRaw's orientations.
-_TURNS = {0: 0, 3: 2, 5: 1, 6: 3}
 #: Samples that are rounded at once: few enough for a processor's cache.
 _AT_ONCE = 1 << 17
 _ROWS_AT_ONCE = 64
@@ -88,7 +87,7 @@ class Canvas:
     @property
     def rotated(self) -> bool:
         """Whether its columns become its rows."""
-        return _TURNS[self.flip] % 2 == 1
+        return bool(self.flip & TRANSPOSED)
 
 
 def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[Any]]:
@@ -98,8 +97,7 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
     picture is held; a tile as wide as the picture is yielded some rows at a time. Raises IntegrityError if the network
     returns numbers that are not finite.
     """
-    turns = _TURNS[canvas.flip]
-    backwards = turns in (1, 2)
+    backwards = canvas.flip & (MIRRORED_COLUMNS if canvas.rotated else MIRRORED_ROWS)
     outer, inner = (plan.columns, plan.rows) if canvas.rotated else (plan.rows, plan.columns)
     place = _places(canvas)
     for span in reversed(outer) if backwards else outer:
@@ -109,7 +107,7 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
         first_row, first_column = (min(at[side].start for at, _ in whole) for side in (0, 1))
         if rows <= first_row or columns <= first_column:
             continue  # only what was added to reach the stride
-        if turns == 0 and len(tiles) == 1:
+        if canvas.flip == 0 and len(tiles) == 1:
             ((row, column),), ((_, cut),) = tiles, whole
             yield from _integers(
                 session.run(window(canvas.source, row, column))[0][:, cut[0], cut[1]], canvas.largest
@@ -125,8 +123,17 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
             )
             _fill(part[at], outputs[:, cut[0], cut[1]], canvas.largest)
             del outputs
-        yield np.rot90(part, turns)
+        yield upright(part, canvas.flip)
         del part
+
+
+def upright(picture: npt.NDArray[Any], flip: int) -> npt.NDArray[Any]:
+    """Return a view of (rows, columns, channels) with LibRaw's orientation `flip` undone."""
+    if flip & MIRRORED_ROWS:
+        picture = picture[::-1]
+    if flip & MIRRORED_COLUMNS:
+        picture = picture[:, ::-1]
+    return picture.transpose(1, 0, 2) if flip & TRANSPOSED else picture
 
 
 Sides = tuple[slice, slice]
