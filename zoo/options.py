@@ -56,12 +56,12 @@ class Option:
 
     @property
     def type_name(self) -> str:
-        """The type as the help shows it: ``int``, ``float or none``, ``list of int``, ``all | second``."""
+        """Return the type as the help shows it: ``int``, ``float or none``, ``list of int``, ``all | second``."""
         return _type_name(self.type)
 
     @property
     def range(self) -> str:
-        """``2 to 8``, ``at least 0``, ``at most 1``, ``one of a, b``; "" if any value is allowed."""
+        """Return the range in words: ``2 to 8``, ``at least 0``, ``one of a, b``; "" if any value is allowed."""
         if self.choices:
             return "one of " + ", ".join(str(format_value(choice)) for choice in self.choices)
         if self.minimum is not None and self.maximum is not None:

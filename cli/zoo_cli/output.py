@@ -39,7 +39,11 @@ def registry_option(command: Command) -> Command:
 
 @contextlib.contextmanager
 def quiet_stdout(as_json: bool) -> Iterator[None]:
-    """With `as_json`, redirect everything that plugins and libraries print to standard error."""
+    """Redirect everything that plugins and libraries print to standard error, if the output is JSON.
+
+    Args:
+        as_json: Whether the command writes JSON to standard output.
+    """
     from zoo.plugins.stdio import stdout_to_stderr
 
     with stdout_to_stderr() if as_json else contextlib.nullcontext():

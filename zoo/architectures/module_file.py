@@ -60,7 +60,16 @@ class ModuleConfig:
 
 
 def with_specs(name: str, takes: str, gives: str) -> str:
-    """`name` with what ``--input`` and ``--output`` say of it, "" for nothing. Raises UsageError."""
+    """Return `name` with the values of ``--input`` and ``--output`` added to its options.
+
+    Args:
+        name: A network, such as ``path/to/module.py:factory``.
+        takes: The value of ``--input``, "" for none.
+        gives: The value of ``--output``, "" for none.
+
+    Raises:
+        UsageError: The network defines its own input and output, or one is stated twice.
+    """
     said = {key: text for key, text in (("input", takes), ("output", gives)) if text}
     if not said:
         return name
@@ -81,12 +90,16 @@ def with_specs(name: str, takes: str, gives: str) -> str:
 
 
 class ModuleArchitecture(Architecture):
-    """``path/to/module.py:factory``: what the factory, called without arguments, gives.
+    """The network that a Python file defines, ``path/to/module.py:factory``.
 
-    That is an `nn.Module` or an :class:`zoo.contracts.Architecture`. What the net takes and gives is said by the
-    options, or by the file in its variables INPUT, OUTPUT (the same texts, or InputSpec and OutputSpec), STAGES
-    and TRAINED. The net is run once on an example to see that it is so. Raises InputError for a file that cannot
-    be executed or a net that does something else, UsageError where something is left unsaid.
+    The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
+    The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
+    (the same texts, or InputSpec and OutputSpec), STAGES and TRAINED. The net is run once on an example to
+    check them.
+
+    Raises:
+        InputError: The file cannot be executed, or the net does something else than stated.
+        UsageError: Something is not stated.
     """
 
     family: ClassVar[bool] = True

@@ -24,8 +24,11 @@ class TimmArchitecture(Architecture):
     """A network of timm by its name there (``timm:resnet18``, ``timm:resnet18.a1_in1k``), with random weights.
 
     Input size, normalisation and classes are those the network was published with; nothing is downloaded and
-    nothing is built before :meth:`build`. Raises UnknownIdError for a name that timm does not have,
-    MissingDependencyError without timm.
+    nothing is built before :meth:`build`.
+
+    Raises:
+        UnknownIdError: timm has no such network.
+        MissingDependencyError: timm is not installed.
     """
 
     family: ClassVar[bool] = True

@@ -58,9 +58,10 @@ class Artifact:
         return content
 
     def verify(self) -> None:
-        """Check every file that is there, a piece at a time.
+        """Check every file that is there, reading it in pieces.
 
-        Raises IntegrityError naming the first altered one.
+        Raises:
+            IntegrityError: A file was altered; the message names the first.
         """
         for name, entry in self.manifest.files.items():
             if name in self.absent:
@@ -114,9 +115,14 @@ class Artifact:
 def open_artifact(path: str | os.PathLike[str], *, subset: bool = False) -> Artifact:
     """Read the manifest and compare the list of files; the files themselves are verified when they are read.
 
-    With `subset`, files that no device needs (:func:`zoo.artifacts.manifest.needed_by_runner`) may be missing,
-    as after ``zoo pull --device``. Raises UnknownIdError if `path` is not an artifact folder, IntegrityError if it
-    is one with a missing, surplus or linked file, a damaged manifest or a newer format.
+    Args:
+        path: The artifact's folder.
+        subset: Whether files that no device needs (:func:`zoo.artifacts.manifest.needed_by_runner`) may be
+            missing, as after ``zoo pull --device``.
+
+    Raises:
+        UnknownIdError: `path` is not an artifact folder.
+        IntegrityError: A file is missing, surplus or a link, the manifest is damaged, or its format is newer.
     """
     path = Path(path)
     if not path.is_dir():
@@ -145,10 +151,16 @@ def open_artifact(path: str | os.PathLike[str], *, subset: bool = False) -> Arti
 def write_artifact(
     target: Path, manifest: Manifest, contents: Mapping[str, bytes], *, replace: bool = False
 ) -> Artifact:
-    """Write an artifact folder that appears whole or not at all; the manifest's list of files is made here.
+    """Write an artifact folder that appears whole or not at all.
 
-    With `replace` an existing artifact gives way in one step; anything else that exists is refused. Raises
-    OutputError.
+    Args:
+        target: The folder to make.
+        manifest: The manifest; its list of files is made here.
+        contents: The bytes of each file, by name.
+        replace: Whether an existing artifact is replaced, in one step. Anything else that exists is refused.
+
+    Raises:
+        OutputError: The folder exists or cannot be written.
     """
     check_artifact_target(target, replace=replace)
     entries = {
@@ -169,7 +181,11 @@ def write_artifact(
 
 
 def check_artifact_target(target: Path, *, replace: bool = False) -> None:
-    """Raise OutputError if :func:`write_artifact` would refuse `target`; to be called before long work."""
+    """Check that :func:`write_artifact` would accept `target`; call it before long work.
+
+    Raises:
+        OutputError: The target would be refused.
+    """
     check_folder_target(target, replace=replace)
     if replace and target.is_dir() and any(target.iterdir()) and not (target / MANIFEST_NAME).is_file():
         raise OutputError(

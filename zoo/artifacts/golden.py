@@ -63,10 +63,20 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
 
 
 def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
-    """Run the golden inputs and compare: the lowest PSNR in dB over the pairs, None if the artifact has none.
+    """Run the golden inputs and compare the outputs with the golden ones.
 
-    The peak is 1 for pictures and masks, and the largest magnitude of the expected output for logits. Raises
-    IntegrityError, naming `engine`, if an output has another shape or lies below the manifest's threshold.
+    The peak is 1 for pictures and masks, and the largest magnitude of the expected output for logits.
+
+    Args:
+        session: The loaded network.
+        artifact: The artifact it belongs to.
+        engine: Name of the engine, for messages.
+
+    Returns:
+        The lowest PSNR in dB over the pairs; None if the artifact has none.
+
+    Raises:
+        IntegrityError: An output has another shape, or lies below the manifest's threshold.
     """
     import numpy as np
 
@@ -93,7 +103,13 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
 
 
 def output_psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:
-    """Return the PSNR in dB, at most PSNR_CEILING; -inf if an output is not finite."""
+    """Return the PSNR in dB, at most PSNR_CEILING; -inf if an output is not finite.
+
+    Args:
+        outputs: Outputs of the network, (N, C, H, W) or (N, classes).
+        expected: What they should be, of the same shape.
+        peak: The largest value that counts as full scale.
+    """
     import numpy as np
 
     error = float(np.mean(np.square(outputs - expected, dtype=np.float64)))

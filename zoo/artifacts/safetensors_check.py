@@ -25,7 +25,15 @@ _METADATA = "__metadata__"
 
 
 def checked_tensors(content: bytes, source: str) -> bytes:
-    """`content`, which is a well-formed safetensors file. Raises IntegrityError, naming `source`, if it is not."""
+    """Return `content` after checking that it is a well-formed safetensors file.
+
+    Args:
+        content: Bytes of the file.
+        source: Name of the file, for messages.
+
+    Raises:
+        IntegrityError: It is not well formed.
+    """
 
     def refuse(reason: str) -> NoReturn:
         raise IntegrityError(f"{source} is not a safetensors file: {reason}.")

@@ -19,7 +19,13 @@ _LIMIT_SECONDS = 600
 
 @dataclass(frozen=True)
 class ColdStart:
-    """load_ms: import of the engine and loading; first_ms: the first run; peak_rss_mb: of the whole process."""
+    """What the first run of a fresh process costs.
+
+    Attributes:
+        load_ms: Milliseconds to import the engine and load the model.
+        first_ms: Milliseconds of the first run.
+        peak_rss_mb: Peak resident memory of the whole process, in MB.
+    """
 
     load_ms: float
     first_ms: float
@@ -29,9 +35,17 @@ class ColdStart:
 def measure_cold_start(
     artifact: Path, engine: str, device: str, threads: int, shape: tuple[int, int, int]
 ) -> ColdStart:
-    """Measure in a fresh process. device: id of the profile; shape: (channels, height, width) of the input.
+    """Measure the first run in a fresh process.
 
-    Raises ZooError if it fails there.
+    Args:
+        artifact: Folder of the artifact.
+        engine: Id of the engine.
+        device: Id of the device profile.
+        threads: Threads of the engine; 0 for those of the profile.
+        shape: (channels, height, width) of the input.
+
+    Raises:
+        ZooError: The fresh process fails.
     """
     numbers = (str(number) for number in (threads, *shape))
     command = [sys.executable, "-m", "zoo.benchmarking.cold_start", str(artifact), engine, device, *numbers]

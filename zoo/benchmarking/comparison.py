@@ -41,7 +41,7 @@ class Candidate:
 
     @property
     def arithmetic(self) -> Arithmetic:
-        """What it multiplies in, for the peak it is held against: narrower integers are computed as int8."""
+        """Return the arithmetic whose peak it is held against; narrower integers are computed as int8."""
         return "int8" if self.artifact.manifest.precision.startswith("int") else "float32"
 
 
@@ -75,12 +75,12 @@ class BenchResult:
 
     @property
     def gmacs_per_s(self) -> float | None:
-        """10^9 multiply-accumulates a second."""
+        """Return the rate in 10^9 multiply-accumulates a second."""
         return self.counts.macs / self.latency.median / 1e6 if self.counts else None
 
     @property
     def share_of_peak(self) -> float | None:
-        """The rate as a share of the peak, 0 to 1."""
+        """Return the rate as a share of the peak, 0 to 1."""
         return self.gmacs_per_s / self.peak if self.gmacs_per_s and self.peak else None
 
     def to_json(self) -> dict[str, Any]:
@@ -111,8 +111,11 @@ class BenchResult:
 class BenchReport:
     """All results of one bench, and the machine's limits.
 
-    peaks: 10^9 multiply-accumulates a second by arithmetic and engine. bandwidth: of memory, 10^9 bytes a second.
-    file: what the steps were measured on. sensor: of energy, or why there is none.
+    Attributes:
+        peaks: 10^9 multiply-accumulates a second by arithmetic and engine.
+        bandwidth: Of memory, 10^9 bytes a second.
+        file: What the steps were measured on.
+        sensor: Of energy, or why there is none.
     """
 
     results: tuple[BenchResult, ...]
@@ -139,8 +142,10 @@ class BenchReport:
 class Workload:
     """What to measure on.
 
-    side: of a square input, in input-tensor pixels; 0 for each network's example size. file: for the steps of `zoo
-    run`; None for a made one of `frame`, (width, height) in pixels.
+    Attributes:
+        side: Of a square input, in input-tensor pixels; 0 for each network's example size.
+        file: For the steps of `zoo run`; None for a synthetic one.
+        frame: Size of the synthetic file, (width, height) in pixels.
     """
 
     side: int = 0
@@ -157,8 +162,11 @@ def list_candidates(
 ) -> list[Candidate]:
     """Return each artifact on each engine; without engines, on the one that `zoo run` takes.
 
-    Raises UnknownIdError for an engine that does not exist, UsageError for one that cannot run here, PluginError or
-    IntegrityError if there is none.
+    Raises:
+        UnknownIdError: An engine does not exist.
+        UsageError: A named engine cannot run here.
+        PluginError: No engine can run here.
+        IntegrityError: No engine computes the artifact rightly.
     """
     for name in engines:
         obstacle = plugins.engine(name).available()
@@ -182,11 +190,14 @@ def run_bench(
     threads: int = 0,
     report: Reporter | None = None,
 ) -> BenchReport:
-    """Measure: first each in a process of its own, then all interleaved in this one, then whole files, interleaved.
+    """Measure each candidate in a process of its own, then all interleaved in this one, then whole files.
 
-    An engine's `run` gives its result as an array of this process, so that work on a GPU is done when it returns.
-    Raises UsageError for a side or frame a network does not take, IntegrityError if an engine fails the golden check,
-    InputError or another error of a file that cannot be run.
+    An engine's `run` returns its result as an array of this process, so work on a GPU is done when it returns.
+
+    Raises:
+        UsageError: A network does not take such a side or frame.
+        IntegrityError: An engine fails the golden check.
+        ZooError: A file cannot be run.
     """
     import numpy as np
 
@@ -318,7 +329,11 @@ def _shape(spec: InputSpec, side: int) -> tuple[int, int, int]:
 
 
 def open_artifacts(names: Sequence[str], locate: Any) -> dict[str, Artifact]:
-    """Return the artifacts called `names` by the last part of their names. Raises UsageError for one named twice."""
+    """Return the artifacts called `names`, by the last part of their names.
+
+    Raises:
+        UsageError: One is named twice.
+    """
     found: dict[str, Artifact] = {}
     for name in names:
         shown = Path(name).name

@@ -12,10 +12,14 @@ _SAMPLE_SECONDS = 0.02
 
 
 class EnergyMeter:
-    """Counts joules from its making until :meth:`close`.
+    """Counts joules from its creation until :meth:`close`.
 
-    patterns: of a profile's power sensors: a file that tells mW, or "file of mV * file of mA"; all that match
-    are added. sensor: what is read, or why nothing is.
+    Args:
+        patterns: Of a profile's power sensors: a file in mW, or "file of mV * file of mA"; all that match are
+            added.
+
+    Attributes:
+        sensor: What is read, or why nothing is.
     """
 
     def __init__(self, patterns: Sequence[str] = (), root: Path = Path("/")) -> None:

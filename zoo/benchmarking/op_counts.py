@@ -33,9 +33,13 @@ _PRODUCTS = frozenset(
 
 @dataclass(frozen=True)
 class OpCounts:
-    """macs: multiply-accumulates of convolutions and matrix products; bytes: read and written by all operators.
+    """The work of one run.
 
-    Every operator of the fused graph reads its inputs, weights included, and writes its outputs once.
+    Each operator of the fused graph reads its inputs, weights included, and writes its outputs once.
+
+    Attributes:
+        macs: Multiply-accumulates of convolutions and matrix products.
+        bytes: Read and written by all operators.
     """
 
     macs: int
@@ -43,14 +47,20 @@ class OpCounts:
 
     @property
     def intensity(self) -> float:
-        """Multiply-accumulates for each byte moved."""
+        """Return the multiply-accumulates for each byte moved."""
         return self.macs / self.bytes
 
 
 def count_operations(model: bytes, shape: Sequence[int]) -> OpCounts:
-    """Count the work of one run on an input of `shape`, (N, C, H, W).
+    """Count the work of one run.
 
-    Raises MissingDependencyError without ONNX Runtime, IntegrityError if it refuses the file or the shape.
+    Args:
+        model: Bytes of the ONNX file.
+        shape: (N, C, H, W) of the input.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime is not installed.
+        IntegrityError: ONNX Runtime refuses the file or the shape.
     """
     macs = moved = 0
     for node in _executed(model, shape):

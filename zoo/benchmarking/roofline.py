@@ -39,8 +39,14 @@ def draw_roofline(
 ) -> None:
     """Draw the roof, min(peak, bandwidth * intensity) for each peak, and the points below it; both axes logarithmic.
 
-    peaks: 10^9 multiply-accumulates a second by what they are of; bandwidth: 10^9 bytes a second. Raises OutputError
-    if `path` cannot be written.
+    Args:
+        points: One for each measured candidate.
+        peaks: 10^9 multiply-accumulates a second, by the name of the arithmetic.
+        bandwidth: 10^9 bytes a second.
+        path: The PNG file to write.
+
+    Raises:
+        OutputError: `path` cannot be written.
     """
     from PIL import Image, ImageDraw
 

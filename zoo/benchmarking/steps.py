@@ -34,20 +34,23 @@ _BLACK, _WHITE = 512, 16383
 class Steps:
     """Medians over rounds.
 
-    milliseconds: of each step. The first round, which fills caches, does not count. Decoding starts a process of its
-    own, which is included.
+    The first round, which fills caches, does not count. Decoding starts a process of its own, which is
+    included.
+
+    Attributes:
+        milliseconds: Of each step.
     """
 
     milliseconds: Mapping[str, float]
 
     @property
     def total(self) -> float:
-        """Milliseconds of all steps together."""
+        """Return the milliseconds of all steps together."""
         return sum(self.milliseconds.values())
 
     @property
     def beside_inference(self) -> float:
-        """The share of the time that is not inference, 0 to 1."""
+        """Return the share of the time that is not inference, 0 to 1."""
         return 1 - self.milliseconds["infer"] / self.total
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +74,17 @@ def measure_steps(
     rounds: int = 5,
     after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Steps]:
-    """Run each runner on its file, interleaved, as `zoo run` does. Raises the error of a file that fails."""
+    """Run each runner on its file, interleaved, as `zoo run` does.
+
+    Args:
+        runners: By name.
+        files: The file of each runner, by the same names.
+        rounds: How often each is run.
+        after_round: Called when each runner has run once more.
+
+    Raises:
+        ZooError: A file fails.
+    """
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds + 1):
@@ -88,9 +101,18 @@ def measure_steps(
 
 
 def frame_file(spec: InputSpec, width: int, height: int, folder: Path) -> Path:
-    """Return a file such as `spec` describes of width x height pixels: soft shades with noise, in `folder`.
+    """Write a file such as `spec` describes, with soft shades and noise, and return its path.
 
-    A dark DNG file for networks that take RAW, else a PNG picture. Raises UsageError for sides that are too small.
+    It is a dark DNG file for networks that take RAW, else a PNG picture.
+
+    Args:
+        spec: Input of the network.
+        width: In pixels.
+        height: In pixels.
+        folder: Where the file is written.
+
+    Raises:
+        UsageError: The sides are too small.
     """
     import numpy as np
 

@@ -48,7 +48,12 @@ def measure_latency(
 ) -> dict[str, Latency]:
     """Time the sessions, interleaved, after a warm-up.
 
-    inputs: one for all, or one for each by name. after_round: called when each session has run once more.
+    Args:
+        sessions: By name.
+        inputs: (N, C, H, W); one for all, or one for each by name.
+        rounds: How often each is timed.
+        warm_up: How often each runs before.
+        after_round: Called when each session has run once more.
     """
     times: dict[str, list[float]] = {name: [] for name in sessions}
     for turn in range(warm_up + rounds):

@@ -40,7 +40,7 @@ class CachedCheckpoint:
 
     @property
     def pinned(self) -> bool:
-        """Whether a registry said what its bytes must be."""
+        """Return whether a registry says what its bytes must be."""
         return bool(self.registry)
 
 
@@ -59,7 +59,11 @@ class Leftover:
 
 
 def cached_checkpoints() -> list[CachedCheckpoint]:
-    """Return the checkpoints in the cache, by id. Raises OutputError if there is no place for a cache."""
+    """Return the checkpoints in the cache, by id.
+
+    Raises:
+        OutputError: There is no place for a cache.
+    """
     listed = {cached_path(each): each for each in checkpoints().values()}
     return sorted(
         (_described(folder, listed) for folder in _installed()), key=lambda each: (each.id, str(each.path))

@@ -41,7 +41,11 @@ class CheckedCheckpoint:
 def verify(advance: Callable[[int], None] = lambda size: None) -> list[CheckedCheckpoint]:
     """Read every file of every checkpoint in the cache; a damaged one is moved to the quarantine.
 
-    advance: called with the bytes of each checkpoint that was read. Raises OutputError if one cannot be moved.
+    Args:
+        advance: Called with the bytes of each checkpoint that was read.
+
+    Raises:
+        OutputError: A damaged checkpoint cannot be moved.
     """
     listed = {cached_path(each): each for each in checkpoints().values()}
     result = []
@@ -77,7 +81,11 @@ def prunable(unused_days: float | None = None) -> list[CachedCheckpoint | Leftov
 
 
 def remove(item: CachedCheckpoint | Leftover) -> bool:
-    """Remove something from the cache in one step; False if a pull is at work on it. Raises OutputError."""
+    """Remove something from the cache in one step; return False if a pull is at work on it.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
     if isinstance(item, CachedCheckpoint):
         lock = _lock_of(item.path)
     elif item.path.is_dir():

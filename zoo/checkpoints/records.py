@@ -59,7 +59,7 @@ class Record:
 
     @property
     def size(self) -> int:
-        """Total bytes of the installed files."""
+        """Return the total bytes of the installed files."""
         return sum(entry.size for entry in self.files.values())
 
     def holds(self, names: frozenset[str]) -> bool:

@@ -47,7 +47,7 @@ class Location:
 
     @property
     def remark(self) -> str:
-        """One line that says where the artifact is from; "" for a folder of the user's."""
+        """Return a line that says where the artifact is from; "" for a folder of the user's."""
         if self.origin == "folder":
             return ""
         which = "the pulled checkpoint" if self.origin == "pulled" else "the checkpoint of this installation"
@@ -78,10 +78,14 @@ def locate_artifact(name: str, *, subset: bool = True, reporter: Reporter | None
 
 
 def find_location(name: str) -> Location | None:
-    """Look for `name` in the order that the module states; None if nothing is called so.
+    """Look for `name` in the order that the module states, and note the use of a pulled checkpoint.
 
-    The use of a pulled checkpoint is noted. Raises UnknownIdError for an id that a registry lists and that is not
-    here yet, IntegrityError if a manifest is not the pinned one.
+    Returns:
+        The location; None if nothing is called so.
+
+    Raises:
+        UnknownIdError: A registry lists the id, but it has not been pulled.
+        IntegrityError: A manifest is not the pinned one.
     """
     if os.path.lexists(os.path.join(name, MANIFEST_NAME)):
         return Location(name, Path(name), "folder")
@@ -104,7 +108,8 @@ def find_location(name: str) -> Location | None:
 def find_shipped(name: str) -> Path | None:
     """Return the folder of the checkpoint `name` if it is part of this installation, else None.
 
-    Raises IntegrityError if the folder is missing, or its manifest is not the one that the registry pins.
+    Raises:
+        IntegrityError: The folder is missing, or its manifest is not the one that the registry pins.
     """
     from zoo.registry import PACKAGE_SOURCE, checkpoints, shipped_folder
     from zoo.registry.installed import REINSTALL

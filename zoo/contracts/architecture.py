@@ -107,5 +107,5 @@ class Architecture:
         return ()
 
     def feature_blocks(self) -> tuple[str, ...]:
-        """Names of the modules of :meth:`stages` that end in a feature: on the way down, and up after the skip."""
+        """Return the modules of :meth:`stages` that end in a feature: on the way down, and up after the skip."""
         return tuple(stage[side] for stage in self.stages() for side in ("down", "join") if side in stage)

@@ -42,7 +42,7 @@ class KernelGap:
 
     @property
     def readable(self) -> bool:
-        """Whether a program can decide which networks it affects."""
+        """Return whether a program can decide which networks it affects."""
         return bool(self.precision or self.operators or self.multiple)
 
 

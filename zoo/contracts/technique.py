@@ -186,7 +186,7 @@ class Technique:
 
     @property
     def precision(self) -> str:
-        """The arithmetic afterwards, for the manifest ("int4"); "" if the file shows it."""
+        """Return the arithmetic afterwards, for the manifest ("int4"); "" if the file shows it."""
         return ""
 
     def adapt_input(self, spec: InputSpec) -> InputSpec:

@@ -51,16 +51,21 @@ _PRODUCTS = {"Gemm": (0, 1), "MatMul": (0, 1), "MatMulInteger": (0, 1), "QLinear
 
 
 def onnx_cost(model: str | Path | bytes, input_shape: Sequence[int]) -> Cost:
-    """Cost of an ONNX file for an input of `input_shape`.
-
-    model: path, or the file's bytes. input_shape: (N, C, H, W) of the first input, in place of dynamic sizes.
+    """Return the cost of an ONNX file for an input of a given shape.
 
     Weights behind DequantizeLinear or Cast count as parameters, whatever they are stored in, packed or not;
     scales and zero points, running statistics and the normalisation of the input do not. An initializer used
     twice is counted once. Layers are named after their nodes. `bytes` leaves out external data files.
 
-    Raises InputError if the file cannot be read, IntegrityError if it is not an ONNX model or sizes in it
-    cannot be derived, UsageError if it does not take such an input, MissingDependencyError without `onnx`.
+    Args:
+        model: Path, or the file's bytes.
+        input_shape: (N, C, H, W) of the first input, in place of dynamic sizes.
+
+    Raises:
+        InputError: The file cannot be read.
+        IntegrityError: It is not an ONNX model, or sizes in it cannot be derived.
+        UsageError: It does not take such an input.
+        MissingDependencyError: `onnx` is not installed.
     """
     require("onnx", "Counting the cost of an exported file")
     proto, size = _load(model)

@@ -21,13 +21,16 @@ _aten = torch.ops.aten
 
 
 def model_cost(module: nn.Module, example_input: Tensor) -> Cost:
-    """Cost of one forward pass in eval mode, without gradients.
+    """Return the cost of one forward pass in eval mode, without gradients.
 
     Operators are counted as torch dispatches them, so that it does not matter whether a convolution is a
     module, a call of `torch.nn.functional`, a node of an fx graph, or computes with fake-quantized weights.
-    A meta tensor as input makes the count instant, whatever its size, for networks whose operators all know
-    meta tensors (fake quantization does not). The module is left as it was: what the pass writes into buffers
-    is dropped.
+    The module is left as it was: what the pass writes into buffers is dropped.
+
+    Args:
+        module: The network.
+        example_input: (N, C, H, W). A meta tensor makes the count instant, whatever its size, for networks
+            whose operators all know meta tensors (fake quantization does not).
     """
     names = {each: name for name, each in module.named_modules()}
     counter = _MacCounter()

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 class LayerCost:
     """One layer, or one operator of a file.
 
-    kind:        "conv", "transposed conv", "linear", "matmul"; "" for a layer with parameters but no MACs.
-    parameters:  weights and biases it owns; those it shares with an earlier layer are counted there.
-    macs:        multiply-accumulates for the whole input given.
+    Attributes:
+        kind: "conv", "transposed conv", "linear", "matmul"; "" for a layer with parameters but no MACs.
+        parameters: Weights and biases it owns; those it shares with an earlier layer are counted there.
+        macs: Multiply-accumulates for the whole input.
     """
 
     name: str
@@ -24,11 +25,12 @@ class LayerCost:
 class Cost:
     """What a network costs for one input.
 
-    parameters:  weights and biases, each counted once, batch-norm weights included; no quantization scales.
-    macs:        multiply-accumulates of convolutions, transposed convolutions and linear layers.
-    matmul_macs: those of products of two activations (attention), which `macs` leaves out.
-    layers:      in order of definition (a module) or of execution (a file).
-    bytes:       size of the file; None for a module.
+    Attributes:
+        parameters: Weights and biases, each counted once, batch-norm weights included; no quantization scales.
+        macs: Multiply-accumulates of convolutions, transposed convolutions and linear layers.
+        matmul_macs: Those of products of two activations (attention), which `macs` leaves out.
+        layers: In order of definition (a module) or of execution (a file).
+        bytes: Size of the file; None for a module.
     """
 
     parameters: int

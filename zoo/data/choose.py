@@ -24,10 +24,16 @@ _REMEDY = {
 
 
 def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture) -> tuple[str, Dataset]:
-    """Return the dataset that a text such as ``darkroom(min_ratio=200)`` names, "" for the task's default.
+    """Return the dataset that a text such as ``darkroom(min_ratio=200)`` names, with its full text.
 
-    photos: folders added to its option `photos`. Returns the full text too. Raises UsageError if there is no data
-    for the task unless named, or the data is for another task, and what :func:`zoo.plugins.dataset` raises.
+    Args:
+        text: Id and options; "" for the task's default.
+        photos: Folders added to its option `photos`.
+        architecture: The network the data is for.
+
+    Raises:
+        UsageError: The task has no default, or the data is for another task.
+        ZooError: What :func:`zoo.plugins.dataset` raises.
     """
     if not text and architecture.task not in _DEFAULT:
         raise UsageError(

@@ -31,8 +31,11 @@ RGGB = np.array([[0, 1], [3, 2]], dtype=np.int64)
 class Shot:
     """How an exposure is made.
 
-    ratio: how many times too dark it is. gain: system gain K, sensor units per electron.
-    red, blue: white-balance gains of the scene's light.
+    Attributes:
+        ratio: How many times too dark it is.
+        gain: System gain K, sensor units per electron.
+        red: White-balance gain of the scene's light.
+        blue: White-balance gain of the scene's light.
     """
 
     camera: Camera
@@ -55,28 +58,45 @@ def draw_shot(rng: np.random.Generator, cameras: tuple[Camera, ...], ratios: tup
 
 
 def srgb_to_linear(values: npt.NDArray[np.uint8]) -> FloatArray:
-    """Inverse of the sRGB transfer curve for 8-bit values; any shape, result in [0, 1]."""
+    """Invert the sRGB transfer curve.
+
+    Args:
+        values: 8-bit values, (...,) of any shape.
+
+    Returns:
+        Linear values in [0, 1], of the same shape.
+    """
     x = np.arange(256, dtype=np.float64) / 255
     table = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
     return table[values]
 
 
 def linear_to_srgb(values: FloatArray) -> FloatArray:
-    """Return the sRGB transfer curve; any shape, values in [0, 1]."""
+    """Apply the sRGB transfer curve.
+
+    Args:
+        values: In [0, 1], (...,) of any shape.
+
+    Returns:
+        Values in [0, 1], of the same shape.
+    """
     low = values * np.float32(12.92)
     high = np.float32(1.055) * np.power(values, np.float32(1 / 2.4)) - np.float32(0.055)
     return np.where(values <= np.float32(0.0031308), low, high).astype(np.float32)
 
 
 def colour_matrix(camera: Camera) -> npt.NDArray[np.float64]:
-    """XYZ -> camera for D65, (3, 3)."""
+    """Return the matrix from XYZ to the camera's colours for D65, (3, 3)."""
     return np.array(camera.xyz_to_camera, dtype=np.float64).reshape(3, 3) / 10_000
 
 
 def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator) -> RawFrame:
     """Return the dark RAW exposure of a scene.
 
-    linear: (H, W, 3) linear sRGB in [0, 1], the scene as a correct exposure shows it; H and W even.
+    Args:
+        linear: (H, W, 3) linear sRGB in [0, 1], the scene as a correct exposure shows it; H and W even.
+        shot: How it is exposed.
+        rng: Draws the noise.
     """
     camera = shot.camera
     from_srgb = colour_matrix(camera) @ _SRGB_TO_XYZ

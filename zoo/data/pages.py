@@ -20,8 +20,9 @@ _DIGITS = re.compile(r"(\d+)")
 class Page:
     """A page of a picture file; the first one for files that have only one.
 
-    indices: whether a picture with a palette is read as the numbers it holds, which is what label pictures mean,
-    and not as the colours they stand for.
+    Attributes:
+        indices: Whether a picture with a palette is read as the numbers it holds, which is what label
+            pictures mean, and not as the colours they stand for.
     """
 
     path: Path
@@ -35,8 +36,14 @@ class Page:
 def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
     """Return the pictures in a folder (and below it), or the pages of a file, by name and in natural order.
 
-    A file is called after its path in the folder without the suffix, a page of a stack ``stack-007``. Raises
-    InputError if there are none, or two of one name. indices: see :class:`Page`.
+    A file is called after its path in the folder without the suffix, a page of a stack ``stack-007``.
+
+    Args:
+        source: Folder or file.
+        indices: See :class:`Page`.
+
+    Raises:
+        InputError: There are none, or two have one name.
     """
     if source.is_file():
         return _stack(source, source.stem, indices)

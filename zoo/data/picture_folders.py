@@ -58,7 +58,11 @@ def packaged_pictures() -> list[Picture]:
 
 
 def folder_pictures(folder: Path) -> list[Picture]:
-    """Return all photographs below `folder`, in order of their names. Raises InputError if there are none."""
+    """Return all photographs below `folder`, in order of their names.
+
+    Raises:
+        InputError: There are none.
+    """
     if not folder.is_dir():
         raise InputError(f"The photograph folder {folder} does not exist or is not a folder.")
     found = [
@@ -81,7 +85,11 @@ def split_of(scene: str) -> Split:
 
 
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
-    """Return an 8-bit sRGB picture, (H, W, 3), cropped to even sides. Raises InputError naming the file."""
+    """Return an 8-bit sRGB picture, (H, W, 3), cropped to even sides.
+
+    Raises:
+        InputError: The file cannot be read; the message names it.
+    """
     import numpy as np
 
     with open_image(path) as image:
@@ -97,8 +105,12 @@ def read_picture(path: Path) -> npt.NDArray[np.uint8]:
 class ImageSet:
     """Photographs by split, with the last ones read kept in memory.
 
-    folders: of the user's own photographs. packaged: whether those of installed packages join in. Raises InputError
-    if two share a name, or if there are none.
+    Args:
+        folders: Of the user's own photographs.
+        packaged: Whether those of installed packages join in.
+
+    Raises:
+        InputError: Two share a name, or there are none.
     """
 
     def __init__(self, folders: Iterable[str], *, packaged: bool) -> None:
@@ -126,7 +138,11 @@ class ImageSet:
         return [picture for picture in self._pictures if split_of(picture.scene) == split]
 
     def draw(self, rng: np.random.Generator) -> Picture:
-        """Return a random photograph for training. Raises InputError if the training split is empty."""
+        """Return a random photograph for training.
+
+        Raises:
+            InputError: The training split is empty.
+        """
         pictures = self.of("train")
         if not pictures:
             raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")

@@ -19,10 +19,13 @@ _FIGURES = (
 
 
 def read_profile(path: Path) -> DeviceProfile:
-    """The profile that a TOML file describes; docs/devices.md has the format.
+    """Return the profile that a TOML file describes; docs/devices.md has the format.
 
-    A plugin's entry point names a function that calls this for the file next to it. Every figure needs a source.
-    Raises PluginError, naming the file and the place, for anything that is not exactly as it should be.
+    A plugin's entry point names a function that calls this for the file next to it. Every figure needs a
+    source.
+
+    Raises:
+        PluginError: Something is not exactly as it should be; the message names the file and the place.
     """
     content = parse_toml(read_bytes(path, _LARGEST, error=PluginError), str(path), error=PluginError)
     table = StrictTable(content, str(path), error=PluginError)

@@ -29,9 +29,15 @@ def examine(
 ) -> list[Finding]:
     """Look at the machine whose files are below `root`.
 
-    device: the profile to hold it against; "" for that of the board found, else `host`. artifact: one whose memory for
-    a frame of that many megapixels is compared with the profile's. Raises UnknownIdError for a profile that does not
-    exist, IntegrityError for a model that no engine may be given.
+    Args:
+        device: Profile to compare it with; "" for that of the board found, else `host`.
+        root: Root of the machine's files.
+        artifact: One whose memory for a frame is compared with the profile's.
+        megapixels: Size of that frame.
+
+    Raises:
+        UnknownIdError: The profile does not exist.
+        IntegrityError: The model may not be handed to an engine.
     """
     profile = plugins.device(device or board_of(root) or "host")
     return [

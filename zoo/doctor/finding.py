@@ -17,7 +17,13 @@ class Severity(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """subject: what was looked at; found: what it is like; remedy: the command or step that helps, or ""."""
+    """One thing that was looked at.
+
+    Attributes:
+        subject: What was looked at.
+        found: What it is like.
+        remedy: The command or step that helps, or "".
+    """
 
     subject: str
     state: Severity

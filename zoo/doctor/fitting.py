@@ -17,9 +17,10 @@ _RATIO = 1.5
 
 
 def fit_findings(artifact: Artifact, profile: DeviceProfile, megapixels: float) -> Iterator[Finding]:
-    """Memory for a frame of that many pixels: in tiles, as `zoo run` computes it, and in one piece.
+    """Yield the memory for a frame of `megapixels`: in tiles, as `zoo run` computes it, and in one piece.
 
-    Raises IntegrityError for a model that no engine may be given.
+    Raises:
+        IntegrityError: The model may not be handed to an engine.
     """
     height = round((megapixels * 1e6 / _RATIO) ** 0.5)
     need = footprint(artifact)

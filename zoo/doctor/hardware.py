@@ -18,7 +18,7 @@ _DOT_PRODUCT = ("asimddp",)
 
 
 def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:
-    """Board and processors."""
+    """Yield what there is to say about the board and its processors."""
     model = _read(root / "proc/device-tree/model").replace("\0", "").strip()
     profile = board_of(root)
     release = _release(root)
@@ -39,7 +39,7 @@ def machine_findings(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def memory_findings(root: Path = Path("/")) -> Iterator[Finding]:
-    """Memory and swap."""
+    """Yield what there is to say about memory and swap."""
     figures = memory_figures(root)
     usable = usable_memory(root) >> 20
     free = figures.get("MemAvailable", 0) >> 10
@@ -57,14 +57,14 @@ def memory_findings(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def memory_figures(root: Path = Path("/")) -> dict[str, int]:
-    """/proc/meminfo in kB; empty where there is none."""
+    """Return the figures of /proc/meminfo in kB; empty where there is none."""
     lines = _read(root / "proc/meminfo").splitlines()
     pairs = (re.fullmatch(r"(\w+):\s+(\d+) kB", line) for line in lines)
     return {match[1]: int(match[2]) for match in pairs if match}
 
 
 def power_findings(root: Path = Path("/")) -> Iterator[Finding]:
-    """Power mode and clocks."""
+    """Yield what there is to say about power mode and clocks."""
     mode = _power_mode()
     if mode:
         yield Finding("power mode", Severity.OK, mode, "Change it:  sudo nvpmodel -m MODE")

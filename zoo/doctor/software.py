@@ -20,7 +20,7 @@ _NEEDED = ("numpy", "rawpy", "pillow", "safetensors", "tifffile")
 
 
 def software_findings(profile: DeviceProfile, root: Path = Path("/")) -> Iterator[Finding]:
-    """Python, packages, engines."""
+    """Yield what there is to say about Python, packages and engines."""
     yield Finding(
         "python", Severity.OK, f"{platform.python_version()} ({platform.libc_ver()[1] or sys.platform})"
     )

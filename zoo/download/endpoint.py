@@ -49,7 +49,8 @@ _PATTERNS = (
 def endpoint() -> str:
     """Return the address of the Hub without a slash at its end: $HF_ENDPOINT, else https://huggingface.co.
 
-    Raises UsageError if it is not an http or https address, or holds a password.
+    Raises:
+        UsageError: It is not an http or https address, or it holds a password.
     """
     given = os.environ.get("HF_ENDPOINT", "").strip() or PUBLIC
     try:
@@ -78,7 +79,10 @@ def is_public(address: str) -> bool:
 def token() -> str | None:
     """Return the user's token: $HF_TOKEN, else the file that ``hf auth login`` writes; None if there is none.
 
-    To be sent to :func:`endpoint` only. Raises UsageError if it cannot be the value of an HTTP header.
+    It must be sent to :func:`endpoint` only.
+
+    Raises:
+        UsageError: It cannot be the value of an HTTP header.
     """
     for source, value in _kept_tokens():
         if not all("!" <= each <= "~" for each in value):
@@ -127,7 +131,7 @@ def contains_token(text: str) -> bool:
 
 
 def redact(text: object) -> str:
-    """`text` without tokens, passwords and signed links. Everything that leaves zoo.publishing goes through it."""
+    """Return `text` without tokens, passwords and signed links; everything that leaves zoo.publishing passes here."""
     shown = str(text)
     for secret in _secrets():
         shown = shown.replace(secret, HIDDEN)

@@ -35,8 +35,20 @@ def fetch(
 ) -> tuple[frozenset[str], str]:
     """Make `target` a folder of the files of `wanted`, or of those that `device` needs.
 
-    keep: further files to have, because they were there before. replace: whether an existing folder gives way.
-    Gives the names of the files, and the source they came from. Raises ZooError, with nothing installed.
+    Args:
+        wanted: The checkpoint.
+        target: The folder to make.
+        device: Limits the files to those it needs; None for all.
+        keep: Further files to fetch, because they were there before.
+        replace: Whether an existing folder is replaced.
+        limits: How often and how long to try.
+        report: Shows progress.
+
+    Returns:
+        The names of the files, and the source they came from.
+
+    Raises:
+        ZooError: The checkpoint cannot be fetched; nothing is installed.
     """
     with contextlib.ExitStack() as stack:
         sources = _Sources(wanted, stack.enter_context(Client(limits, report)))

@@ -22,7 +22,9 @@ _LARGEST_ANSWER = 16 << 20
 def read_unpinned_checkpoint(address: HubAddress, limits: RetryLimits, report: Reporter) -> Checkpoint:
     """Return a checkpoint that no registry lists, with the files that its own manifest at that commit lists.
 
-    Raises NetworkError, IntegrityError.
+    Raises:
+        NetworkError: The manifest cannot be read.
+        IntegrityError: The manifest is damaged.
     """
     check_online(f"{address.repository}@{address.commit}")
     with Client(limits, report) as client:
@@ -32,7 +34,11 @@ def read_unpinned_checkpoint(address: HubAddress, limits: RetryLimits, report: R
 
 
 def resolve_commit(moving: MutableRevision, limits: RetryLimits, report: Reporter) -> str:
-    """Return the commit that a branch or a tag names now. Raises NetworkError."""
+    """Return the commit that a branch or a tag names now.
+
+    Raises:
+        NetworkError: The Hub cannot be asked, or knows no such name.
+    """
     url = revision_url(endpoint(), moving)
     check_online(f"The commit of {moving.repository}@{moving.revision}")
     with Client(limits, report) as client:

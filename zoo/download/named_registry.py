@@ -18,8 +18,11 @@ from zoo.storage.atomic import read_bytes
 def load_registries(registry: str | None, report: Reporter | None = None) -> Mapping[str, Checkpoint]:
     """Return the checkpoints of the installed registry, the user's own, and the one at a path or an https address.
 
-    Raises UsageError if it is neither or means something else by a known id, IntegrityError if it is damaged,
-    InputError or NetworkError if it cannot be read.
+    Raises:
+        UsageError: `registry` is neither, or means something else by a known id.
+        IntegrityError: A registry is damaged.
+        InputError: A registry file cannot be read.
+        NetworkError: A registry cannot be fetched.
     """
     if registry is None:
         return checkpoints()

@@ -42,7 +42,7 @@ def authorization(proxy: SplitResult) -> dict[str, str]:
 
 @functools.cache
 def tls() -> ssl.SSLContext:
-    """Certificates are checked against those of the system or $SSL_CERT_FILE, else those that came with certifi."""
+    """Return the TLS settings: certificates of the system or $SSL_CERT_FILE, else those that came with certifi."""
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
     if not context.cert_store_stats()["x509_ca"] and not paths.capath:

@@ -22,7 +22,11 @@ class CheckpointSource(Protocol):
     """A place that holds the files of one checkpoint."""
 
     def fetch(self, name: str, partial: Partial, report: Reporter) -> None:
-        """Complete `partial`, which is the file `name`. Raises ZooError."""
+        """Complete `partial`, which is the file `name`.
+
+        Raises:
+            ZooError: The file cannot be completed.
+        """
 
 
 class FolderSource:
@@ -64,7 +68,12 @@ class WebSource:
         download(self._client, url, partial, report, token=self.token(), check=self.check)
 
     def read(self, name: str, most: int) -> bytes:
-        """Return the file `name`, of at most `most` bytes, unverified. Raises NetworkError, IntegrityError."""
+        """Return the file `name`, of at most `most` bytes, unverified.
+
+        Raises:
+            NetworkError: The file cannot be fetched.
+            IntegrityError: The file is larger, or another one than was asked for.
+        """
         return self._client.read(self._address + quote(name), most, self.token(), self.check)
 
     def token(self) -> str | None:
@@ -72,7 +81,11 @@ class WebSource:
         return None
 
     def check(self, headers: Message) -> None:
-        """Raise IntegrityError if the headers of an answer tell that something else is given."""
+        """Check that the headers of an answer do not announce something else.
+
+        Raises:
+            IntegrityError: They do.
+        """
 
 
 class HubSource(WebSource):
@@ -106,7 +119,14 @@ def open_source(address: str, wanted: Checkpoint, client: Client) -> CheckpointS
 
 
 def check_online(what: str) -> None:
-    """Raise NetworkError if the user forbids connections."""
+    """Check that the user does not forbid connections.
+
+    Args:
+        what: What needs the connection, for the message.
+
+    Raises:
+        NetworkError: Connections are forbidden.
+    """
     if offline():
         raise NetworkError(
             f"{what} is not available locally, and HF_HUB_OFFLINE forbids connections.",

@@ -22,8 +22,14 @@ _NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EMLINK
 class Partial:
     """The bytes so far of the file with a given sha256 and size, held by this process alone.
 
-    What an earlier process left is read again, so that the sha256 is always that of all bytes. size: how many
-    there are. keep: whether it is kept for the next pull if this one fails. Raises OutputError.
+    What an earlier process left is read again, so that the sha256 is always that of all bytes.
+
+    Attributes:
+        size: How many bytes there are.
+        keep: Whether it is kept for the next pull if this one fails.
+
+    Raises:
+        OutputError: The file cannot be made.
     """
 
     size: int
@@ -68,7 +74,7 @@ class Partial:
 
     @property
     def missing(self) -> int:
-        """How many bytes are missing."""
+        """Return how many bytes are missing."""
         return self.entry.size - self.size
 
     def append(self, piece: bytes) -> None:
@@ -95,7 +101,12 @@ class Partial:
         return None if self._digest.hexdigest() == self.entry.sha256 else "altered"
 
     def install(self, target: Path) -> None:
-        """Make `target` this very file, which must be verified. Raises OutputError; OSErrors of writing pass."""
+        """Make `target` this very file, which must be verified.
+
+        Raises:
+            OutputError: The target cannot be made.
+            OSError: The file cannot be written.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(self.path, target)

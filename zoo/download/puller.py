@@ -33,9 +33,11 @@ from zoo.storage.file_lock import file_lock
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull gave.
+    """The result of a pull.
 
-    files: the names of those that are there. fresh: False if the very same bytes were there already.
+    Attributes:
+        files: Names of the files that are there.
+        fresh: False if the very same bytes were there already.
     """
 
     checkpoint: Checkpoint
@@ -45,7 +47,7 @@ class Pulled:
 
     @property
     def size(self) -> int:
-        """Bytes of the files that are there."""
+        """Return the bytes of the files that are there."""
         return sum(self.checkpoint.files[name].size for name in self.files)
 
 

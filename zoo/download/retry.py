@@ -15,12 +15,14 @@ from zoo.errors import NetworkError
 class RetryLimits:
     """Bounds of a pull; times in seconds.
 
-    timeout:      for connecting, and without a single byte.
-    slowest:      bytes per second; a server slower than this for `window` counts as one that stalled.
-    attempts:     failures in a row that brought nothing new.
-    most:         failures in all for one file.
-    backoff:      wait after the first failure, doubled after each further one up to `longest_wait`.
-    longest_wait: a server that asks for more patience (Retry-After) is given up.
+    Attributes:
+        timeout: For connecting, and without a single byte.
+        slowest: Bytes per second; a slower server counts as one that stalled.
+        window: Over which that rate is measured.
+        attempts: Failures in a row that brought nothing new.
+        most: Failures in all for one file.
+        backoff: Wait after the first failure, doubled after each further one.
+        longest_wait: The most that is waited; a server that asks for more patience (Retry-After) is given up.
     """
 
     timeout: float = 10.0

@@ -28,9 +28,11 @@ class MutableRevision:
 
 
 def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | HubAddress | MutableRevision:
-    """Return what `name` stands for: an entry of a registry, or something on the Hub that none lists.
+    """Return what `name` stands for: an entry of a registry, or something on the Hub that no registry lists.
 
-    Raises UnknownIdError for unknown names, UsageError if the registry pins another revision.
+    Raises:
+        UnknownIdError: The name is unknown.
+        UsageError: The registry pins another revision.
     """
     plain, at, revision = name.partition("@")
     if "/" in plain:
@@ -53,7 +55,11 @@ def resolve_request(name: str, known: Mapping[str, Checkpoint]) -> Checkpoint | 
 
 
 def checkpoint_at(address: HubAddress, content: bytes) -> Checkpoint:
-    """Return the checkpoint at `address` whose zoo.json is `content`. Raises IntegrityError."""
+    """Return the checkpoint at `address` whose zoo.json is `content`.
+
+    Raises:
+        IntegrityError: The manifest is damaged.
+    """
     shown = f"{address.repository}@{address.commit}"
     manifest = parse_manifest(content, f"{shown}/{MANIFEST_NAME}")
     own = FileEntry(hashlib.sha256(content).hexdigest(), len(content))

@@ -26,8 +26,17 @@ def download(
 ) -> None:
     """Complete `partial` from `url`; it is exactly the wanted file afterwards.
 
-    token, check: see :meth:`Client.get`. Raises NetworkError if the
-    server gives no whole file however often it is asked, IntegrityError if it gives another one than the wanted.
+    Args:
+        client: Makes the requests.
+        url: Address of the file.
+        partial: What has arrived so far.
+        report: Shows progress.
+        token: See :meth:`Client.get`.
+        check: See :meth:`Client.get`.
+
+    Raises:
+        NetworkError: The server does not send the whole file, however often it is asked.
+        IntegrityError: The server sends another file.
     """
     patience = RetryPolicy(client.limits, report)
     ranges, restarted = True, False
@@ -53,7 +62,11 @@ def download(
 
 
 def raise_for_mismatch(shown: str, problem: str) -> NoReturn:
-    """Raise IntegrityError for a file that is "longer", "shorter" or "altered"."""
+    """Report a file that is "longer", "shorter" or "altered".
+
+    Raises:
+        IntegrityError: Always.
+    """
     raise IntegrityError(
         f"{shown} is not the file that is pinned (it is {problem}); nothing was installed.",
         hint="If this happens again, do not use the files there, and inform their publisher.",

@@ -65,7 +65,11 @@ class Response:
         self._response.close()
 
     def read(self, most: int) -> bytes:
-        """Return the next bytes, at most `most`; none at the end. Raises TransientError."""
+        """Return the next bytes, at most `most`; none at the end.
+
+        Raises:
+            TransientError: The connection fails.
+        """
         try:
             return self._response.read1(most)
         except (OSError, http.client.HTTPException) as error:
@@ -101,9 +105,16 @@ class Client:
     ) -> Response:
         """Return the answer to a GET, after redirects; its status is 2xx or 416.
 
-        token: sent to the server of `url` and to no other, and not over an unencrypted connection that leaves
-        this machine. check: looks at the headers of each answer, those of redirects too. Raises TransientError
-        for what may pass, NetworkError for a refusal.
+        Args:
+            url: The address.
+            headers: Further headers of the request.
+            token: Sent to the server of `url` and to no other, and not over an unencrypted connection that
+                leaves this machine.
+            check: Looks at the headers of each answer, those of redirects too.
+
+        Raises:
+            TransientError: The request failed in a way that may pass.
+            NetworkError: The server refuses.
         """
         shown = shown_address(url)
         for _ in range(_MOST_REDIRECTS + 1):
@@ -129,7 +140,12 @@ class Client:
     def read(
         self, url: str, most: int, token: str | None = None, check: CheckHeaders = lambda headers: None
     ) -> bytes:
-        """Return a small file, trying several times. Raises NetworkError, or IntegrityError above `most` bytes."""
+        """Return a small file, trying several times.
+
+        Raises:
+            NetworkError: The file cannot be fetched.
+            IntegrityError: It has more than `most` bytes.
+        """
         patience = RetryPolicy(self.limits, self.report)
         while True:
             try:

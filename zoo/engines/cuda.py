@@ -29,7 +29,7 @@ class CudaEngine(Engine):
     summary = "ONNX Runtime on an NVIDIA GPU, float32 (not run on a GPU by zoo's authors)"
 
     def available(self) -> str | None:
-        """None if a driver is loaded and this build of ONNX Runtime has the provider."""
+        """Return None if a driver is loaded and this build of ONNX Runtime has the provider, else the reason."""
         return gpu_problem() or provider_problem(CUDA)
 
     def version(self) -> str:
@@ -39,10 +39,17 @@ class CudaEngine(Engine):
     def open(
         self, model: Path | bytes, *, threads: int = 0, profile: DeviceProfile | None = None
     ) -> OnnxRuntimeSession:
-        """Load a model. `threads` are those of operators that the GPU does not compute.
+        """Load a model.
 
-        Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself, or
-        holds operators that are not standard; PluginError if ONNX Runtime refuses it or the GPU does not start.
+        Args:
+            model: Path, or the file's bytes.
+            threads: Of operators that the GPU does not compute.
+            profile: Of the device.
+
+        Raises:
+            InputError: The file cannot be read.
+            IntegrityError: It is damaged, refers to other files, or holds operators that are not standard.
+            PluginError: ONNX Runtime refuses it, or the GPU does not start.
         """
         data = to_float(read_model_bytes(model))
         return open_session(data, [cuda_provider(profile), (CPU, {})], threads=threads, profile=profile)

@@ -26,7 +26,7 @@ class OnnxRuntimeEngine(Engine):
     summary = "ONNX Runtime on the CPU, float32 and int8"
 
     def available(self) -> str | None:
-        """None if the package is installed."""
+        """Return None if the package is installed, else the reason."""
         return provider_problem()
 
     def version(self) -> str:
@@ -41,13 +41,20 @@ class OnnxRuntimeEngine(Engine):
         profile: DeviceProfile | None = None,
         digest: str | None = None,
     ) -> OnnxRuntimeSession:
-        """Load a model; threads, memory arena and execution mode are the profile's, `threads` overrides.
+        """Load a model; an int8 network is rewritten into the form that runs fastest, with bit-identical results.
 
-        An int8 network is rewritten into the form that runs fastest, with bit-identical results. It stays int8 where
-        the profile's GPU has none: the processor has. With a `digest`, the model's sha256, what was made of it is
-        kept in the cache for the next time.
-        Raises InputError if the file cannot be read, IntegrityError if it is damaged, reaches outside itself,
-        holds operators that are not standard, or if ONNX Runtime refuses it.
+        It stays int8 where the profile's GPU has no int8: the processor has.
+
+        Args:
+            model: Path, or the file's bytes.
+            threads: Overrides the profile's.
+            profile: Says threads, memory arena and execution mode.
+            digest: The model's sha256. With it, the rewritten model is kept in the cache for the next time.
+
+        Raises:
+            InputError: The file cannot be read.
+            IntegrityError: It is damaged, refers to other files, holds operators that are not standard, or
+                ONNX Runtime refuses it.
         """
         data, unsigned = read_model_bytes(model), multiplies_unsigned()
 

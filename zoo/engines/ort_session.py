@@ -73,9 +73,19 @@ def open_session(
 ) -> OnnxRuntimeSession:
     """Return a session of `data` on these providers, best first; what the first cannot compute, the next do.
 
-    most_side: see :class:`OnnxRuntimeSession`. optimized: `data` is what :func:`optimize` wrote.
-    Raises IntegrityError if ONNX Runtime refuses the model, PluginError if the first provider is another than the
-    processor's and does so, or is not there: ONNX Runtime itself would take the next one without an error.
+    ONNX Runtime itself would go on to the next provider without an error where the first does not start.
+
+    Args:
+        data: Bytes of the model.
+        providers: Best first.
+        threads: Of operators on the processor; 0 for those of the profile.
+        profile: Of the device.
+        most_side: See :class:`OnnxRuntimeSession`.
+        optimized: Whether `data` is what :func:`optimize` wrote.
+
+    Raises:
+        IntegrityError: ONNX Runtime refuses the model.
+        PluginError: The first provider is not the processor's, and it refuses the model or is missing.
     """
     runtime = _runtime()
     wanted = providers[0][0]
@@ -108,7 +118,8 @@ def open_session(
 def optimize(data: bytes, path: Path) -> None:
     """Write the graph that ONNX Runtime computes on this processor to `path`, for :func:`open_session`.
 
-    Raises IntegrityError if ONNX Runtime refuses the model.
+    Raises:
+        IntegrityError: ONNX Runtime refuses the model.
     """
     runtime = _runtime()
     settings = _options(runtime, 1, None)
@@ -122,7 +133,11 @@ def optimize(data: bytes, path: Path) -> None:
 
 
 def check_provider_used(wanted: str, used: Sequence[str]) -> None:
-    """Raise PluginError unless the provider that was wanted is among those that a session uses."""
+    """Check that the wanted provider is among those that a session uses.
+
+    Raises:
+        PluginError: It is not.
+    """
     if wanted not in used:
         raise PluginError(
             f"ONNX Runtime could not start {wanted} and used {', '.join(used)} instead: "
@@ -134,7 +149,8 @@ def check_provider_used(wanted: str, used: Sequence[str]) -> None:
 class OnnxRuntimeSession:
     """A model loaded in ONNX Runtime: float32 (N, C, H, W) in, float32 out.
 
-    most_side: the longest side of an input that it was built for, None for any.
+    Args:
+        most_side: The longest side of an input that it was built for, None for any.
     """
 
     def __init__(self, session: Any, most_side: int | None = None) -> None:
@@ -149,7 +165,18 @@ class OnnxRuntimeSession:
         self._input, self._output = inputs[0], outputs[0].name
 
     def run(self, inputs: FloatArray) -> FloatArray:
-        """Run one batch. Raises InputError if its shape does not fit, ZooError if the engine fails."""
+        """Run one batch.
+
+        Args:
+            inputs: (N, C, H, W).
+
+        Returns:
+            (N, C, H, W) or (N, classes).
+
+        Raises:
+            InputError: The network does not take the shape.
+            ZooError: The engine fails.
+        """
         import numpy as np
 
         expected = self._input.shape

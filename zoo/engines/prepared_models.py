@@ -26,10 +26,14 @@ LARGEST = 64 << 20
 def load_or_prepare(
     digest: str, version: str, unsigned: bool, make: Callable[[Path], None], size: int
 ) -> bytes | None:
-    """Return the optimized form of the network with this digest, from the cache or made now; None if it cannot be kept.
+    """Return the optimized form of a network, from the cache or made now; None if it cannot be kept.
 
-    version: of ONNX Runtime. unsigned: what the network was rewritten for. make: is given a path, and writes the
-    optimized network there. size: bytes of the network as it is.
+    Args:
+        digest: The network's sha256.
+        version: Of ONNX Runtime.
+        unsigned: What the network was rewritten for.
+        make: Writes the optimized network to a path.
+        size: Bytes of the network as it is.
     """
     if size > LARGEST:
         return None
@@ -48,7 +52,7 @@ def load_or_prepare(
 
 
 def outdated_models(version: str) -> Iterator[Path]:
-    """Networks that were kept for another ONNX Runtime than this, another processor or another version of zoo."""
+    """Yield networks kept for another ONNX Runtime, another processor or another version of zoo."""
     return outdated(_KIND, _here(version), *_CODE)
 
 

@@ -47,7 +47,7 @@ class TensorRtEngine(Engine):
     summary = "TensorRT on an NVIDIA GPU, int8 and float16 (not run on a GPU by zoo's authors)"
 
     def available(self) -> str | None:
-        """None if a driver is loaded, this build of ONNX Runtime has the provider and TensorRT is installed."""
+        """Return None if a driver, the provider in this ONNX Runtime and TensorRT are there, else the reason."""
         missing = "The library of TensorRT (libnvinfer) is not installed."
         return gpu_problem() or provider_problem(TENSORRT) or (None if tensorrt_version() else missing)
 
@@ -63,11 +63,18 @@ class TensorRtEngine(Engine):
         profile: DeviceProfile | None = None,
         spec: InputSpec | None = None,
     ) -> OnnxRuntimeSession:
-        """Load a model, building its engine if the cache has none; `spec` says what sizes of inputs it takes.
+        """Load a model, building its engine if the cache has none.
 
-        `threads` are those of operators that the GPU does not compute. Raises InputError if the file cannot be read,
-        IntegrityError if it is damaged, reaches outside itself, or holds operators that are not standard; PluginError
-        if ONNX Runtime refuses it or the GPU does not start.
+        Args:
+            model: Path, or the file's bytes.
+            threads: Of operators that the GPU does not compute.
+            profile: Of the device.
+            spec: Says what sizes of inputs the network takes.
+
+        Raises:
+            InputError: The file cannot be read.
+            IntegrityError: It is damaged, refers to other files, or holds operators that are not standard.
+            PluginError: ONNX Runtime refuses it, or the GPU does not start.
         """
         data = read_model_bytes(model)
         # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 with them.
@@ -114,7 +121,12 @@ def tensorrt_options(
 
 
 def cache_options(folder: Path, runtime: str) -> dict[str, str]:
-    """Options that keep the engine and the timings of its kernels in a folder; `runtime` is ONNX Runtime's version."""
+    """Return the options that keep the engine and the timings of its kernels in a folder.
+
+    Args:
+        folder: The folder.
+        runtime: ONNX Runtime's version.
+    """
     options = {
         "trt_engine_cache_enable": _flag(True),
         "trt_engine_cache_path": str(folder),

@@ -36,8 +36,18 @@ def open_or_build_engine(
 ) -> T:
     """Return the result of `build` for the folder of a model's engine, an earlier call's or a new one.
 
-    options, version: of TensorRT. An engine that does not load is built again. Raises what `build` raises, and
-    OutputError if the cache cannot be written.
+    An engine that does not load is built again.
+
+    Args:
+        data: Bytes of the model.
+        options: Of TensorRT.
+        version: Of TensorRT.
+        build: Loads or builds the engine in a folder.
+        root: Root of the machine's files.
+
+    Raises:
+        OutputError: The cache cannot be written.
+        Exception: What `build` raises.
     """
     subject = {"version": version, "gpu": gpu_identity(root), "options": dict(options)}
     folder = engines_folder() / _key(data, subject)
@@ -76,7 +86,9 @@ def lock_of(folder: Path) -> Path:
 def outdated_engines(version: Callable[[], str], *, root: Path = Path("/")) -> Iterator[Path]:
     """Yield folders to remove: engines built with another version or for another GPU, and leftovers of killed builds.
 
-    version: gives that of TensorRT; only called if there is an engine.
+    Args:
+        version: Returns the version of TensorRT; only called if there is an engine.
+        root: Root of the machine's files.
     """
     try:
         paths = sorted(engines_folder().iterdir())

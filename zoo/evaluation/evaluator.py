@@ -23,7 +23,11 @@ _ALL: tuple[Split, ...] = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """seen: scenes evaluated on that the artifact was trained on."""
+    """The result of measuring an artifact on a dataset.
+
+    Attributes:
+        seen: Scenes evaluated on that the artifact was trained on.
+    """
 
     artifact: str
     fingerprint: str
@@ -55,9 +59,14 @@ def evaluate_artifact(
     threads: int = 0,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure the artifact called `name`, a folder or a checkpoint, on a dataset (see `choose_dataset`).
+    """Measure an artifact on a dataset (see :func:`zoo.data.choose.choose_dataset`).
 
-    A classifier is compared with the artifact called `against`. Raises ZooError subclasses.
+    Args:
+        name: A folder or a checkpoint.
+        against: For a classifier: the artifact it is compared with.
+
+    Raises:
+        ZooError: The artifact, the data or the engine cannot be used.
     """
     artifact = locate_artifact(name, reporter=reporter)
     architecture = deployed_architecture(artifact)

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 class Metric:
     """One figure of an image. Higher is better, except for an error.
 
-    key:   in metrics.json and `--json`. unit: shown after the number, "" for none. decimals: shown.
-    steps, budget: `--max-loss` is counted in 1/steps of the figure, and `budget` says so: "dB of PSNR".
+    Attributes:
+        key: In metrics.json and `--json`.
+        unit: Shown after the number, "" for none.
+        decimals: Shown.
+        steps: `--max-loss` is counted in 1/steps of the figure.
+        budget: What `--max-loss` is counted in: "dB of PSNR".
     """
 
     key: str
@@ -40,8 +44,10 @@ class Metric:
 class MetricSet:
     """How the outputs of one kind are measured.
 
-    metrics: the first one is what `--max-loss` limits. compare: called with what the network gave and what was
-    wanted, (C, H, W) in [0, 1] each; a value for each metric by its key.
+    Attributes:
+        metrics: The first one is what `--max-loss` limits.
+        compare: Called with the output and the target, (C, H, W) in [0, 1] each; returns a value for each
+            metric by its key.
     """
 
     metrics: tuple[Metric, ...]
@@ -49,7 +55,12 @@ class MetricSet:
 
 
 def compare_images(picture: FloatArray, target: FloatArray) -> dict[str, float]:
-    """PSNR in dB, SSIM and MSE of (3, H, W) in [0, 1] each; the picture is rounded to 8 bits first."""
+    """Return PSNR in dB, SSIM and MSE; the picture is rounded to 8 bits first.
+
+    Args:
+        picture: (3, H, W) in [0, 1].
+        target: (3, H, W) in [0, 1].
+    """
     import numpy as np
 
     metrics = require("skimage.metrics", "SSIM")
@@ -60,10 +71,14 @@ def compare_images(picture: FloatArray, target: FloatArray) -> dict[str, float]:
 
 
 def compare_masks(mask: FloatArray, target: FloatArray) -> dict[str, float]:
-    """Dice coefficient and intersection over union, means over the channels of (C, H, W) each.
+    """Return the Dice coefficient and the intersection over union, as means over the channels.
 
     What is above one half belongs to the class. A class that is neither there nor found counts as found.
     Dice, "Measures of the amount of ecologic association between species", Ecology 1945; Jaccard 1901.
+
+    Args:
+        mask: (C, H, W) in [0, 1].
+        target: (C, H, W) in [0, 1].
     """
     found, wanted = mask > 0.5, target > 0.5
     both = (found & wanted).sum(axis=(1, 2), dtype="float64")

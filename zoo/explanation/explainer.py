@@ -38,9 +38,15 @@ def explain_artifact(
 ) -> Explanation:
     """Measure each quantized tensor of the artifact `name` on test images, in ONNX Runtime.
 
-    pattern: which tensors, by name with * and ?, or a part of the name. compare: two observers, whose ranges are
-    chosen on calibration crops and judged on the test images. against: another artifact, whose rounding of the
-    tensors of the same names is measured on the same images. Raises ZooError subclasses.
+    Args:
+        name: A folder or a checkpoint.
+        pattern: Which tensors, by name with * and ?, or a part of the name.
+        compare: Two observers, whose ranges are chosen on calibration crops and judged on the test images.
+        against: Another artifact, whose rounding of the tensors of the same names is measured on the same
+            images.
+
+    Raises:
+        ZooError: The artifact or the data cannot be used, or no tensor is meant.
     """
     if compare and against:
         raise UsageError("--compare and --against cannot be combined: not both.")

@@ -73,7 +73,8 @@ def evaluation_inputs(
 ) -> Iterator[Values]:
     """Yield the middle of each of the first test frames, (1, C, H, W), no larger than the architecture's example.
 
-    Raises InputError if there is no test frame, or none is large enough.
+    Raises:
+        InputError: There is no test frame, or none is large enough.
     """
     count = 0
     for sample in islice(dataset.frames(architecture, "test", seed), images):
@@ -90,7 +91,7 @@ def evaluation_inputs(
 
 
 def calibration_inputs(dataset: Dataset, architecture: Architecture, seed: int) -> Iterator[Values]:
-    """Training crops as recipes calibrate with, (1, C, H, W)."""
+    """Yield training crops as recipes calibrate with, (1, C, H, W)."""
     spec = architecture.input
     side = min(_CALIBRATION_SIDE, *spec.example)
     side = spec.example[0] if spec.fixed_size else max(side - side % spec.multiple_of, spec.multiple_of)

@@ -30,7 +30,11 @@ class ObserverRule:
 
     @classmethod
     def parse(cls, text: str) -> ObserverRule:
-        """Raises UsageError for an observer that does not exist, or a percentile that is none."""
+        """Parse an observer such as ``mse`` or a percentile.
+
+        Raises:
+            UsageError: The observer does not exist, or the percentile is out of range.
+        """
         name, _, value = text.strip().partition("=")
         if name not in OBSERVERS:
             raise UsageError(
@@ -54,13 +58,20 @@ class ObserverRule:
         return self.observer if self.percentile == PERCENTILE else f"{self.observer}={self.percentile:g}"
 
     def of_activation(self, magnitudes: Magnitudes, rounding: RoundingRule) -> RoundingRule:
-        """Rounding with the range chosen for values that were counted; not all of them may be zeros."""
+        """Return the rounding whose range is chosen for counted values; not all of them may be zeros."""
         return rounding.symmetric(
             np.array([magnitudes.range(self.observer, rounding.steps, self.percentile)])
         )
 
     def of_weight(self, weight: npt.NDArray[np.float32], rounding: RoundingRule) -> RoundingRule:
-        """Rounding with the range chosen for each channel, or the whole weight: by squared error or the largest."""
+        """Return the rounding whose range is chosen for each channel, or for the whole weight.
+
+        The range is chosen by squared error, or is the largest magnitude.
+
+        Args:
+            weight: (outputs, ...).
+            rounding: The rule whose range is replaced.
+        """
         axis = rounding.axis
         rows = weight.reshape(1, -1)
         if axis is not None:
@@ -78,12 +89,16 @@ class ObserverRule:
 
     @property
     def by_error(self) -> bool:
-        """Whether it chooses ranges of weights too; the others take the largest of a weight."""
+        """Return whether it chooses ranges of weights too; the others take the largest magnitude of a weight."""
         return self.observer == "mse"
 
 
 def parse_observer_rules(text: str) -> tuple[ObserverRule, ObserverRule]:
-    """Two observers from ``minmax,mse``. Raises UsageError if there are not two different ones."""
+    """Return two observers from ``minmax,mse``.
+
+    Raises:
+        UsageError: There are not two different ones.
+    """
     rules = [ObserverRule.parse(part) for part in text.split(",")]
     if len(rules) != 2 or rules[0] == rules[1]:
         raise UsageError(

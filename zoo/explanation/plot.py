@@ -42,8 +42,11 @@ class _Panel:
 def draw_histograms(explanation: Explanation, path: Path) -> None:
     """Draw the tensors that differ most, or, without a comparison, those of the largest error; at most MOST.
 
-    Counts are on a logarithmic scale. Raises ZooError if nothing was measured, OutputError if `path` cannot be
-    written.
+    Counts are on a logarithmic scale.
+
+    Raises:
+        ZooError: Nothing was measured.
+        OutputError: `path` cannot be written.
     """
     from PIL import Image, ImageDraw
 

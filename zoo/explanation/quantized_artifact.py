@@ -78,7 +78,10 @@ class QuantizedArtifact:
     """The quantized tensors of an artifact whose names match `pattern`.
 
     With `rules`, ranges are judged on values that were not rounded before, as observers see them; without, on
-    those that the file computes. Raises UsageError if there is no such tensor.
+    those that the file computes.
+
+    Raises:
+        UsageError: There is no such tensor.
     """
 
     def __init__(

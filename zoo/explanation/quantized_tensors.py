@@ -40,7 +40,10 @@ def quantized_tensors(data: bytes) -> list[RoundingRule]:
     """Return the quantized tensors of an ONNX file, in the order of its nodes; empty for a float network.
 
     A tensor that takes over the levels of another (behind a pooling, a concatenation) is among them.
-    Raises IntegrityError if the file is damaged, MissingDependencyError without `onnx`.
+
+    Raises:
+        IntegrityError: The file is damaged.
+        MissingDependencyError: `onnx` is not installed.
     """
     return _Reader(parse_onnx(data)).roundings()
 

@@ -20,9 +20,13 @@ TIE_DB = 0.1
 class Choice:
     """One way to round a tensor, and what it costs.
 
-    label: the observer, or the artifact. low, high: the least and the largest value that a level stands for.
-    clipped: share of values beyond. sqnr_db: signal to error; infinite if nothing is lost. clipping: share of the
-    squared error that clipped values make.
+    Attributes:
+        label: The observer, or the artifact.
+        low: The least value that a level stands for.
+        high: The largest value that a level stands for.
+        clipped: Share of values beyond.
+        sqnr_db: Signal to error; infinite if nothing is lost.
+        clipping: Share of the squared error that clipped values make.
     """
 
     label: str
@@ -39,7 +43,7 @@ class Choice:
 
     @property
     def range(self) -> float:
-        """The largest magnitude covered."""
+        """Return the largest magnitude covered."""
         return max(-self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:
@@ -57,8 +61,11 @@ class Choice:
 class TensorReport:
     """A tensor as the file rounds it.
 
-    scale: the least and the largest one (of channels, or of run time). seen: the least and the largest value that
-    came; None for a weight whose float values are not in the artifact. distribution: of those values.
+    Attributes:
+        scale: The least and the largest one (of channels, or of run time).
+        seen: The least and the largest value that came; None for a weight whose float values are not in the
+            artifact.
+        distribution: Of those values.
     """
 
     name: str
@@ -106,7 +113,7 @@ class Comparison:
 
     @property
     def gain_db(self) -> float:
-        """By how much the second is better; negative if the first is."""
+        """Return by how many dB the second is better; negative if the first is."""
         if self.first.sqnr_db == self.second.sqnr_db:
             return 0.0
         return self.second.sqnr_db - self.first.sqnr_db
@@ -172,12 +179,12 @@ class Explanation:
 
 
 def finite_or_none(value: float) -> float | None:
-    """None for what JSON has no number for."""
+    """Return `value`, or None for what JSON has no number for."""
     return value if math.isfinite(value) else None
 
 
 def extremes(numbers: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Return the least and the largest of some numbers."""
+    """Return the least and the largest of some numbers, (...,) of any shape."""
     return float(np.min(numbers)), float(np.max(numbers))
 
 

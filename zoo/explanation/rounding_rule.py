@@ -19,12 +19,15 @@ Kind = Literal["activation", "dynamic", "weight"]
 class RoundingRule:
     """How one tensor is rounded: ``(clip(round(x / scale) + zero_point, low, high) - zero_point) * scale``.
 
-    name:  of the layer that gives the tensor, and the operators since; of a weight, its own.
-    value: what the tensor is called in the file.
-    scale, zero_point: (1,), or (C,) along `axis`; NaN for dynamic ones, which the values themselves decide.
-    levels: of a weight, the integers stored. passed_on: whether the values lie on these levels already, those of
-    the tensors before it: a pooling, a concatenation. rectified: whether all that uses them is a ReLU, to which
-    negative values are zeros.
+    Attributes:
+        name: Of the layer that makes the tensor, and the operators since; of a weight, its own.
+        value: What the tensor is called in the file.
+        scale: (1,), or (C,) along `axis`; NaN for a dynamic one, which the values themselves decide.
+        zero_point: As `scale`.
+        levels: Of a weight, the integers stored.
+        passed_on: Whether the values lie on these levels already, those of the tensors before it: a pooling,
+            a concatenation.
+        rectified: Whether all that uses them is a ReLU, to which negative values are zeros.
     """
 
     name: str
@@ -41,18 +44,18 @@ class RoundingRule:
 
     @property
     def bits(self) -> int:
-        """Bits that the levels take; one for binary weights."""
+        """Return the bits that the levels take; one for binary weights."""
         binary = self.levels is not None and np.unique(self.levels).tolist() == [-1, 1]
         return 1 if binary else int(self.high - self.low).bit_length()
 
     @property
     def steps(self) -> int:
-        """Levels from zero to the end of a symmetric range of as many bits."""
+        """Return the levels from zero to the end of a symmetric range of that many bits."""
         return self.high if self.low == 0 else (self.high - self.low) // 2
 
     @property
     def reach(self) -> tuple[float, float]:
-        """The least and the largest value that a level stands for."""
+        """Return the least and the largest value that a level stands for."""
         ends = np.stack(
             [(self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale]
         )
@@ -74,13 +77,20 @@ class RoundingRule:
         )  # fmt: skip
 
     def counted(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """`values` as far as they matter to what comes after."""
+        """Return `values`, (...,) of any shape, as far as they matter to what comes after."""
         return np.maximum(values, np.float32(0)) if self.rectified else values
 
     def rounded(
         self, values: npt.NDArray[np.float32]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Return what rounding makes of `values`, and which of them it clips; of a weight, what is stored."""
+        """Return the rounded values, and which of them are clipped; for a weight, the values that are stored.
+
+        Args:
+            values: (...,), of the tensor's shape.
+
+        Returns:
+            The rounded values and a mask, both of the same shape.
+        """
         scale, zero_point = self._along(self.scale, values.ndim), self._along(self.zero_point, values.ndim)
         if self.kind == "dynamic":
             scale, zero_point = dynamic_range(values)
@@ -98,7 +108,7 @@ class RoundingRule:
 
 
 def dynamic_range(values: npt.NDArray[np.float32]) -> tuple[Array, Array]:
-    """Scale and zero point, (1,) each, that DynamicQuantizeLinear gives a tensor."""
+    """Return the scale and zero point, (1,) each, that DynamicQuantizeLinear computes for a tensor."""
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     scale = (high - low) / 255 or 1.0
     return np.array([scale]), np.array([np.rint(-low / scale)])

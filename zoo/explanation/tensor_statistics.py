@@ -66,8 +66,10 @@ class Distribution:
 class RoundingError:
     """What one way of rounding does to the values of one tensor.
 
-    clipped: share of values beyond the levels. sqnr_db: signal-to-noise ratio; infinite if nothing is lost.
-    clipping: share of the squared error that clipped values make.
+    Attributes:
+        clipped: Share of values beyond the levels.
+        sqnr_db: Signal-to-noise ratio; infinite if nothing is lost.
+        clipping: Share of the squared error that clipped values make.
     """
 
     def __init__(self, rounding: RoundingRule) -> None:

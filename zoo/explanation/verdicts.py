@@ -75,7 +75,7 @@ def explain_difference(first: Choice, second: Choice, bits: int, distribution: D
 
 
 def three_digits(value: float) -> str:
-    """Three digits."""
+    """Return `value` with three significant digits."""
     return f"{value:.3g}"
 
 

@@ -38,7 +38,8 @@ class Int8Report:
 def int8_report(data: bytes) -> Int8Report:
     """Load the file as zoo's ONNX Runtime engine does, and look at the graph that it optimised for this CPU.
 
-    Raises IntegrityError if ONNX Runtime refuses the file.
+    Raises:
+        IntegrityError: ONNX Runtime refuses the file.
     """
     onnx = require("onnx", "Inspecting a file")
     runtime = require("onnxruntime", "Inspecting a file", extra="cpu")

@@ -10,11 +10,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def narrowed_rewrite_rules() -> Iterator[None]:
-    """Within the context, try rules with several last nodes only at nodes of the first one's operator.
+    """Try, within the context, rules with several last nodes only at nodes of the first one's operator.
 
-    Elsewhere such a rule walks the whole graph before it finds that it does not match: once for each node, which in a
-    quantized network of some thousand nodes is a fifth of an export. The rules' results are the same. This reaches
-    into onnxscript, and does nothing if onnxscript is built differently.
+    Elsewhere such a rule walks the whole graph before it finds that it does not match: once for each node,
+    which in a quantized network of some thousand nodes is a fifth of an export. The rules' results are the
+    same. This reaches into onnxscript, and does nothing if onnxscript is built differently.
     """
     from onnxscript import rewriter
 

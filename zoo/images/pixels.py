@@ -27,7 +27,8 @@ _LUMA = (0.299, 0.587, 0.114)
 def open_image(path: Path) -> Iterator[Pillow.Image]:
     """Open an image file; its pixels are decoded when the body asks for them.
 
-    Raises InputError naming the file, also for what decoding finds wrong.
+    Raises:
+        InputError: The file cannot be opened or decoded; the message names it.
     """
     from PIL import Image
 
@@ -72,10 +73,17 @@ def read_pixels(
 
 
 def as_input(pixels: npt.NDArray[Any], spec: InputSpec, name: object) -> FloatArray:
-    """Return pixels, (H, W) or (H, W, 3) of any unsigned type or floats in [0, 1], as (channels, H, W) in [0, 1].
+    """Return pixels as the input of a network, (channels, H, W) in [0, 1].
 
-    A network for gray is given the brightness of colours, one for RGB is given gray three times. Raises InputError
-    naming `name` for values beyond 0 to 1.
+    A network for gray gets the brightness of colours; one for RGB gets gray three times.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), of any unsigned type or floats in [0, 1].
+        spec: Input of the network.
+        name: Of the picture, for messages.
+
+    Raises:
+        InputError: A value lies beyond 0 to 1.
     """
     import numpy as np
 

@@ -24,7 +24,7 @@ def memory_limit(root: Path = _ROOT) -> int | None:
 
 
 def processor_quota(root: Path = _ROOT) -> float | None:
-    """Processors' worth of time that the tightest group grants, None if none limits it."""
+    """Return how many processors' worth of time the tightest group grants, None if none limits it."""
     shares = []
     for folder in _groups("cpu", root):
         stated = _read(folder / "cpu.max").split()

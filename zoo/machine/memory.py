@@ -56,7 +56,11 @@ def return_freed_memory() -> None:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of "512MB", "1.5 GiB" or "400000000". Raises UsageError for anything else."""
+    """Return the bytes of "512MB", "1.5 GiB" or "400000000".
+
+    Raises:
+        UsageError: The text is anything else.
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?i?B?)\s*", text, re.IGNORECASE)
     unit = (match[2].upper() or "B") if match else ""
     unit = unit if unit.endswith("B") else unit + "B"

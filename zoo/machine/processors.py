@@ -19,7 +19,7 @@ _ABILITIES = (b"flags", b"features", b"model name", b"cpu part")
 
 
 def usable_processors(root: Path = Path("/")) -> int:
-    """Processors this process may run on: its affinity, cut down to a container's quota; at least 1."""
+    """Return how many processors this process may use: its affinity, cut down to a container's quota; at least 1."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
@@ -29,7 +29,7 @@ def usable_processors(root: Path = Path("/")) -> int:
 
 
 def thread_count(asked: int = 0, profile: DeviceProfile | None = None) -> int:
-    """Threads an engine on the processor starts: as `asked`, else as the profile says, else all it may use.
+    """Return the threads an engine on the processor starts: `asked`, else the profile's, else all it may use.
 
     Never more than :func:`usable_processors`: threads beyond a quota only take turns.
     """
@@ -43,7 +43,7 @@ def multiplies_unsigned() -> bool:
 
 
 def machine_fingerprint() -> str:
-    """This machine's name and what its processor can do: results for one hold for no other."""
+    """Return this machine's name and what its processor can do: results for one hold for no other."""
     return f"{os.uname().nodename} {os.uname().machine} {_abilities()}"
 
 

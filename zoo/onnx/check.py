@@ -42,7 +42,11 @@ _PASSED = b"passed"
 
 
 def load_checked_model(artifact: Artifact) -> bytes:
-    """Return the verified model.onnx of an artifact, which an engine may be given. Raises IntegrityError."""
+    """Return the verified model.onnx of an artifact, which may be handed to an engine.
+
+    Raises:
+        IntegrityError: The file is altered, or no engine may run it.
+    """
     data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
     manifest = artifact.manifest
     # Reading compared the digest: what passed for these specs before passes again.
@@ -58,12 +62,26 @@ def load_checked_model(artifact: Artifact) -> bytes:
 
 
 def read_model_bytes(model: Path | bytes) -> bytes:
-    """Return a model as bytes, unchecked. Raises InputError if it cannot be read, IntegrityError if it is too large."""
+    """Return a model as bytes, unchecked.
+
+    Raises:
+        InputError: It cannot be read.
+        IntegrityError: It is too large.
+    """
     return model if isinstance(model, bytes) else read_bytes(model, LARGEST_MODEL, error=IntegrityError)
 
 
 def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | None = None) -> None:
-    """Raise IntegrityError unless `data` is a model that an engine may be given, for a network of these specs."""
+    """Check that a model may be handed to an engine.
+
+    Args:
+        data: Bytes of the model.
+        takes: Input that it must have.
+        gives: Output that it must have.
+
+    Raises:
+        IntegrityError: It may not.
+    """
     if len(data) >= LARGEST_MODEL:
         raise IntegrityError(f"The model file is larger than the {LARGEST_MODEL:,} bytes ONNX allows.")
     graph = read_model(data)

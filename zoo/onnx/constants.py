@@ -50,7 +50,8 @@ class Constants:
     def value(self, name: str) -> Array | None:
         """Return the array; None if it is unknown or of a type that numpy lacks; INT4 comes as int8.
 
-        Raises IntegrityError if it does not have the size that it states.
+        Raises:
+            IntegrityError: It does not have the size that it states.
         """
         if name in self._computed:
             return self._computed[name]
@@ -60,7 +61,8 @@ class Constants:
     def follow(self, node: Node) -> None:
         """Compute the node's result if its inputs are known and it is one that unpacks weights.
 
-        Raises IntegrityError for inputs that do not fit each other.
+        Raises:
+            IntegrityError: Its inputs do not fit each other.
         """
         if (
             node.operator in _OPERATORS

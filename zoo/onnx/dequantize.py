@@ -39,8 +39,11 @@ _UNIT = 128.0
 def to_float(data: bytes) -> bytes:
     """Return the same network without quantization; a float network is returned unchanged.
 
-    What is quantized in a way that zoo does not write stays so. Raises IntegrityError if the file is damaged,
-    keeps data outside itself, or holds operators that are not standard.
+    What is quantized in a way that zoo does not write stays so.
+
+    Raises:
+        IntegrityError: The file is damaged, keeps data outside itself, or holds operators that are not
+            standard.
     """
     graph = read_model(data)
     if graph.nested or not any(node.operator in _QUANTIZING for node in graph.nodes):

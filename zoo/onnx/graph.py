@@ -32,8 +32,13 @@ Attribute: TypeAlias = "int | str | list[int] | None"
 class Tensor:
     """An initializer or the constant in an attribute.
 
-    dims: not negative. content: where its bytes lie, None if numbers are listed instead; listed: how many are.
-    raw: the bytes, and int32, int64: the numbers, of small tensors only.
+    Attributes:
+        dims: Not negative.
+        content: Where its bytes lie, None if numbers are listed instead.
+        listed: How many numbers are listed.
+        raw: The bytes, of small tensors only.
+        int32: The numbers, of small tensors only.
+        int64: The numbers, of small tensors only.
     """
 
     place: Field
@@ -71,7 +76,9 @@ class Tensor:
 class ValueInfo:
     """An input or output of a graph.
 
-    kind: of its elements, None unless it is a tensor. dims: sides, None where they may vary; None if not stated.
+    Attributes:
+        kind: Of its elements, None unless it is a tensor.
+        dims: Sides, None where they may vary; None if not stated.
     """
 
     name: str = ""
@@ -115,20 +122,21 @@ class Graph:
 
     @property
     def outputs(self) -> list[str]:
-        """Names of the results."""
+        """Return the names of the results."""
         return [value.name for value in self.results]
 
     @property
     def nested(self) -> bool:
-        """Whether a node holds graphs of its own."""
+        """Return whether a node holds graphs of its own."""
         return any(node.graphs for node in self.nodes)
 
 
 def read_model(data: bytes) -> Graph:
     """Return the main graph of a model.
 
-    Raises IntegrityError for what is not well formed, for data outside the file or in sparse form, operators of
-    domains other than ONNX's own, functions, and training graphs.
+    Raises:
+        IntegrityError: The model is not well formed, keeps data outside the file or in sparse form, or holds
+            operators of other domains than ONNX's own, functions, or training graphs.
     """
     reader = Reader(data)
     graph: Graph | None = None

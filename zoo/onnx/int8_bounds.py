@@ -41,7 +41,7 @@ class IntegerBounds:
         self._added: list[bytes] = []
 
     def edits(self) -> dict[Field, bytes]:
-        """New bytes for the places of nodes; those whose work is done by others get none."""
+        """Return new bytes for the places of nodes; empty for those whose work is done by others."""
         edits: dict[Field, bytes] = {}
         for node in self._graph.nodes:
             if len(node.inputs) in _BOUNDING.get(node.operator, ()) and len(node.outputs) == 1:
@@ -54,7 +54,7 @@ class IntegerBounds:
         return edits
 
     def added_constants(self) -> bytes:
-        """Initializers that the new nodes use."""
+        """Return the initializers that the new nodes use."""
         return b"".join(self._added)
 
     def _quantizing(self, node: Node) -> Node | None:

@@ -14,8 +14,9 @@ from zoo.onnx.protobuf import Field
 def unpack_int4(data: bytes) -> bytes:
     """Return the same network with every INT4 weight as int8: the numbers are the same, and so is every result.
 
-    Raises IntegrityError if the file is damaged, keeps data outside itself, or holds operators that are not
-    standard.
+    Raises:
+        IntegrityError: The file is damaged, keeps data outside itself, or holds operators that are not
+            standard.
     """
     graph = read_model(data)
     edits = unpacked_initializers(data, graph)
@@ -40,7 +41,15 @@ def unpacked_initializers(data: bytes, graph: Graph) -> dict[Field, bytes]:
 
 
 def as_int8(data: bytes, tensor: Tensor) -> bytes:
-    """Return the numbers of an INT4 tensor, one byte each. Raises IntegrityError if its data has the wrong size."""
+    """Return the numbers of an INT4 tensor, one byte each.
+
+    Args:
+        data: Bytes of the model, in which the tensor lies.
+        tensor: The tensor, (...,) of any shape.
+
+    Raises:
+        IntegrityError: Its data has the wrong size.
+    """
     import numpy as np
 
     place, count = tensor.content, prod(tensor.dims)

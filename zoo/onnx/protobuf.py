@@ -21,8 +21,11 @@ _CONTINUED = bytes(range(128, 256))
 class Field(NamedTuple):
     """One field of a message. Offsets count from the start of the whole file.
 
-    start:  where the field's key begins; begin, end: where its value lies (after the length, if it has one).
-    number: the value of a varint field; 0 for the others.
+    Attributes:
+        start: Where the field's key begins.
+        begin: Where its value begins (after the length, if it has one).
+        end: Where its value ends.
+        number: The value of a varint field; 0 for the others.
     """
 
     key: int

@@ -26,10 +26,15 @@ from zoo.onnx.protobuf import Field
 
 
 def prepare_for_onnxruntime(data: bytes, *, unsigned: bool) -> bytes:
-    """Return the same network in the form described above; `unsigned` says whether activations become uint8.
+    """Return the same network in the form described above; one without int8 activations is returned as it is.
 
-    A network without int8 activations is given back as it is. Raises IntegrityError if the file is damaged,
-    keeps data outside itself, or holds operators that are not standard.
+    Args:
+        data: Bytes of the model.
+        unsigned: Whether activations become uint8.
+
+    Raises:
+        IntegrityError: The file is damaged, keeps data outside itself, or holds operators that are not
+            standard.
     """
     graph = read_model(data)
     if graph.nested or not any(node.operator == "QuantizeLinear" for node in graph.nodes):
@@ -49,8 +54,10 @@ def to_unsigned(data: bytes) -> bytes:
 
     Each quantized value moves by 128 and its zero point with it, so that what they stand for, and every
     integer product, stays the same. Weights are not touched. A network in which int8 activations meet
-    anything but QuantizeLinear and DequantizeLinear is given back as it is. Raises IntegrityError as
-    :func:`prepare_for_onnxruntime` does.
+    anything but QuantizeLinear and DequantizeLinear is returned as it is.
+
+    Raises:
+        IntegrityError: As :func:`prepare_for_onnxruntime`.
     """
     graph = read_model(data)
     edits = {} if graph.nested else _unsigned(graph)

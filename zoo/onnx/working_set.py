@@ -52,9 +52,11 @@ _LARGEST_RECORD = 1000
 
 @dataclass(frozen=True)
 class WorkingSet:
-    """live: the most that is held at once, in bytes for each pixel of the input, the input itself included.
+    """The memory that a run of a network holds.
 
-    integer: whether convolutions are computed in integers.
+    Attributes:
+        live: The most that is held at once, in bytes for each pixel of the input, the input itself included.
+        integer: Whether convolutions are computed in integers.
     """
 
     live: float
@@ -62,7 +64,11 @@ class WorkingSet:
 
 
 def artifact_working_set(artifact: Artifact) -> WorkingSet:
-    """Of an artifact's network, derived once and kept. Raises IntegrityError for a file that no engine may be given."""
+    """Return the working set of an artifact's network, derived once and kept.
+
+    Raises:
+        IntegrityError: The file may not be handed to an engine.
+    """
     channels = artifact.manifest.input.channels
     subject = {"model": artifact.manifest.files[MODEL_NAME].sha256, "channels": channels}
     cache = ResultCache("working-set", subject, Path(__file__))
@@ -76,9 +82,14 @@ def artifact_working_set(artifact: Artifact) -> WorkingSet:
 
 
 def measure_working_set(data: bytes, channels: int) -> WorkingSet:
-    """Of a network whose input has that many channels.
+    """Return the working set of a network.
 
-    Raises IntegrityError for a file that :func:`zoo.onnx.graph.read_model` refuses.
+    Args:
+        data: Bytes of the model.
+        channels: Of its input.
+
+    Raises:
+        IntegrityError: :func:`zoo.onnx.graph.read_model` refuses the file.
     """
     liveness = _Liveness(read_model(data), channels)
     return WorkingSet(liveness.most(), liveness.integer)

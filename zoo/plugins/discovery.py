@@ -54,8 +54,11 @@ _Statement: TypeAlias = tuple[PluginKind, str, str]  # kind, name, target
 class Plugin:
     """An installed plugin, not loaded.
 
-    kind:    key of :data:`GROUPS`; target: ``module:object``; distribution: normalised name (``zoo-fancy``).
-    problem: why its statement in the metadata is unusable, or empty.
+    Attributes:
+        kind: Key of :data:`GROUPS`.
+        distribution: Normalised name (``zoo-fancy``).
+        target: ``module:object``.
+        problem: Why its statement in the metadata is unusable, or empty.
     """
 
     kind: PluginKind
@@ -71,18 +74,18 @@ class Plugin:
 
     @property
     def full_id(self) -> str:
-        """``distribution:id``, which is unambiguous."""
+        """Return ``distribution:id``, which is unambiguous."""
         return f"{self.distribution}:{self.id}"
 
     @property
     def label(self) -> str:
-        """Its name in messages: ``Technique 'fancy' of zoo-fancy 1.2``."""
+        """Return its name in messages: ``Technique 'fancy' of zoo-fancy 1.2``."""
         noun = NOUNS[self.kind].partition(" ")[2].capitalize()
         return f"{noun} '{self.id}' of {self.distribution} {self.version}".rstrip()
 
     @property
     def off(self) -> bool:
-        """Whether the environment variable ZOO_PLUGINS switches it off."""
+        """Return whether the environment variable ZOO_PLUGINS switches it off."""
         wanted = os.environ.get("ZOO_PLUGINS")
         if wanted is None or self.builtin:
             return False

@@ -35,7 +35,8 @@ def load(kind: Literal["devices"], name: str) -> DeviceProfile: ...
 def load(kind: PluginKind, name: str) -> Any:
     """Return the class that `name` means; for a device, its profile.
 
-    Raises as :func:`resolve_plugin` and :func:`load_plugin` do.
+    Raises:
+        ZooError: As :func:`resolve_plugin` and :func:`load_plugin`.
     """
     return load_plugin(resolve_plugin(kind, name))
 
@@ -90,19 +91,31 @@ def architecture(name: str, *, own_files: bool = False) -> Architecture:
 
 
 def technique(name: str, options: Mapping[str, Text] | None = None) -> Technique:
-    """Return a technique with its options, given as text. Raises UsageError for options that do not fit."""
+    """Return a technique with its options, given as text.
+
+    Raises:
+        UsageError: The options do not fit.
+    """
     made: Technique = _configured("techniques", name, options)
     return made
 
 
 def make_technique(plugin: Plugin, cls: type[Technique], options: Mapping[str, Text]) -> Technique:
-    """Return a technique whose class is loaded already. Raises UsageError for options that do not fit."""
+    """Return a technique whose class is loaded already.
+
+    Raises:
+        UsageError: The options do not fit.
+    """
     made: Technique = _made(plugin, cls, options)
     return made
 
 
 def dataset(name: str, options: Mapping[str, Text] | None = None) -> Dataset:
-    """Return a dataset with its options, given as text. Raises UsageError for options that do not fit."""
+    """Return a dataset with its options, given as text.
+
+    Raises:
+        UsageError: The options do not fit.
+    """
     made: Dataset = _configured("datasets", name, options)
     return made
 

@@ -51,8 +51,12 @@ def resolve_plugin(kind: PluginKind, name: str) -> Plugin:
 def resolve_architecture(name: str) -> tuple[Plugin, str | None]:
     """Return the plugin that `name` means, and the member of its family that it names, if any.
 
-    The name is ``unet``, ``dist:unet``, ``timm:resnet18`` or ``dist:timm:resnet18``; what is installed decides which
-    part is which. Raises UnknownIdError and PluginError as :func:`resolve_plugin` does.
+    The name is ``unet``, ``dist:unet``, ``timm:resnet18`` or ``dist:timm:resnet18``; what is installed
+    decides which part is which.
+
+    Raises:
+        UnknownIdError: As :func:`resolve_plugin`.
+        PluginError: As :func:`resolve_plugin`.
     """
     parts = name.split(":")
     distributions = {

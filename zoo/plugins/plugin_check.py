@@ -115,7 +115,7 @@ def _loaded(plugin: Plugin) -> PluginStatus | None:
 
 
 def load_in_child(plugins: str) -> None:
-    """In the child: import each plugin of a JSON list, and write its state and the reason on a line of its own."""
+    """Import, in the child, each plugin of a JSON list, and write its state and the reason on a line of its own."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for described in json.loads(plugins):

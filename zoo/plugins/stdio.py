@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Within it, whatever is written to standard output, child processes included, goes to standard error.
+    """Send what is written to standard output within the context, by child processes too, to standard error.
 
     The file descriptor is redirected too, because native code and child processes do not ask Python.
     """

@@ -43,7 +43,7 @@ class UploadFile:
 
     @functools.cached_property
     def git_id(self) -> str:
-        """Git's id of the content, which the Hub lists for files that are not large objects."""
+        """Return Git's id of the content, which the Hub lists for files that are not large objects."""
         digest = hashlib.sha1(b"blob %d\0" % self.entry.size)
         if isinstance(self.source, bytes):
             digest.update(self.source)
@@ -63,7 +63,7 @@ class Bundle:
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Return the bytes of all files together."""
         return sum(file.entry.size for file in self.files.values())
 
 

@@ -35,10 +35,14 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 @contextlib.contextmanager
 def open_client(report: Reporter) -> Iterator[HfApi]:
-    """A client with the user's token. Its warnings become notes, its log and they lose all secrets.
+    """Open a client with the user's token; its warnings become notes, and secrets are kept out of its log.
 
-    Xet is switched off for other Hubs than the public one unless HF_HUB_DISABLE_XET says otherwise: they do not
-    speak it. Raises UsageError without a token or if it would travel unencrypted, NetworkError offline.
+    Xet is switched off for Hubs other than the public one unless HF_HUB_DISABLE_XET says otherwise: they do
+    not speak it.
+
+    Raises:
+        UsageError: There is no token, or it would travel unencrypted.
+        NetworkError: The user forbids connections.
     """
     address = endpoint.endpoint()
     host = urlsplit(address).hostname or ""

@@ -23,10 +23,16 @@ _LONGEST_MESSAGE = 500
 class PublishRequest:
     """What ``zoo publish`` was asked for.
 
-    repository: NAMESPACE/NAME. identifier: id of its entry in registry.toml, "" to make it from NAME. tag: name of
-    this revision, "" for none. message: title of the commit, "" for the usual one. license, base_model (NAMESPACE/
-    NAME), datasets: for the card, as the Hub names them; None keeps what the card there says, "" and () say nothing.
-    register: file to put the entry into, None to leave that.
+    For the card, `license`, `base_model` and `datasets` are named as on the Hub: None keeps what the card
+    there says, "" and () remove it.
+
+    Attributes:
+        repository: NAMESPACE/NAME.
+        identifier: Id of its entry in registry.toml, "" to make it from NAME.
+        tag: Name of this revision, "" for none.
+        message: Title of the commit, "" for the usual one.
+        base_model: NAMESPACE/NAME.
+        register: File to put the entry into, None to leave that.
     """
 
     artifact: Path
@@ -75,7 +81,7 @@ class PublishRequest:
 
     @property
     def id(self) -> str:
-        """The id of its entry in registry.toml."""
+        """Return the id of its entry in registry.toml."""
         return self.identifier or re.sub(r"[^a-z0-9-]", "-", self.repository.partition("/")[2].lower())
 
     def publication(self, artifact: Artifact, card: Mapping[str, object]) -> Publication:

@@ -42,9 +42,13 @@ if TYPE_CHECKING:
 class Published:
     """What was done, or with a dry run would be.
 
-    commit: sha that holds the files; "" if a dry run would make one. created: the repository is new. uploaded,
-    removed: files that changed with the commit. entry: the text for registry.toml; "" for a dry run. license: what
-    the card names, "" if none.
+    Attributes:
+        commit: Sha that holds the files; "" if a dry run would make one.
+        created: Whether the repository is new.
+        uploaded: Files that the commit added or changed.
+        removed: Files that the commit removed.
+        entry: The text for registry.toml; "" for a dry run.
+        license: What the card names, "" if none.
     """
 
     repository: str
@@ -64,9 +68,13 @@ class Published:
 def publish(request: PublishRequest, report: Reporter | None = None) -> Published:
     """Publish an artifact as `request` says; do only what is still to be done.
 
-    With `dry_run` nothing is written, here or there. Raises IntegrityError if the artifact is damaged or comes back
-    otherwise than it was sent, NetworkError if the Hub fails, refuses, or somebody else commits meanwhile,
-    UsageError if the repository, the tag or the registry means something else already, OutputError.
+    With `dry_run` nothing is written, here or there.
+
+    Raises:
+        IntegrityError: The artifact is damaged, or comes back otherwise than it was sent.
+        NetworkError: The Hub fails, refuses, or somebody else commits meanwhile.
+        UsageError: The repository, the tag or the registry means something else already.
+        OutputError: The registry cannot be written.
     """
     for package in ("huggingface_hub", "tomlkit"):
         require(package, "Publishing", extra="hub")

@@ -34,10 +34,11 @@ def registered(path: Path) -> Mapping[str, Checkpoint]:
 
 
 def check_registry(path: Path, identifier: str) -> None:
-    """Raise what :func:`register` would raise; to be called before anything is published.
+    """Check that :func:`register` would succeed; call it before anything is published.
 
     Raises:
         UsageError: The id belongs to a checkpoint of this installation: it would mean two things.
+        ZooError: What :func:`register` would raise.
     """
     registered(path)
     installed = registry_file()

@@ -56,7 +56,7 @@ class RemoteRepository:
 
     @property
     def foreign(self) -> bool:
-        """Whether it holds something other than an artifact."""
+        """Return whether it holds something other than an artifact."""
         return MANIFEST_NAME not in self.files and bool(self.files.keys() - _INITIAL)
 
 
@@ -162,7 +162,8 @@ def read_back(
 ) -> Path:
     """Return a folder with every file as the Hub serves it at `commit`, each compared with what was published.
 
-    Raises IntegrityError for a file that differs twice or is not there.
+    Raises:
+        IntegrityError: A file differs twice, or is missing.
     """
     report.start("read back", bundle.size, "B")
     folder = scratch / "artifact"

@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 def upload(
     api: HfApi, repository: str, files: Iterable[UploadFile], report: Reporter, opened: contextlib.ExitStack
 ) -> list[Any]:
-    """Send what is large, and give the operations for the commit; small files go with that.
+    """Send the large files, and return the operations for the commit; small files travel with that.
 
-    opened: closes, after the commit, the files that it still reads. Raises NetworkError, InputError.
+    Args:
+        api: Client of the Hub.
+        repository: Its name.
+        files: What is published.
+        report: Shows progress.
+        opened: Closes, after the commit, the files that it still reads.
+
+    Raises:
+        NetworkError: The Hub fails or refuses.
+        InputError: A file cannot be read.
     """
     from huggingface_hub import CommitOperationAdd
 

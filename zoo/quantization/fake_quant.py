@@ -41,12 +41,13 @@ def levels_of(bits: int, *, weight: bool = False, nonnegative: bool = False) -> 
 class FakeQuantize(nn.Module):
     """Fake quantization to multiples of one step, per tensor or per output channel (dimension 0).
 
-    Levels are symmetric around 0, or start there where `nonnegative` says that values do and `bits` are
-    fewer than 8. The forward pass computes in float32 whatever the input's type and gives the input's type back.
-    `log_scale`, (1,) or (C,), is a parameter when the scale is learned and a buffer otherwise, of the same
-    name and shape, so that a checkpoint loads into a module that was never calibrated.
+    Levels are symmetric around 0, or start there where `nonnegative` says that values do and `bits` are fewer
+    than 8. The forward pass computes in float32 whatever the input's type, and returns the input's type.
 
-    mode: "off" passes values through, "observe" does so and records them, "quantize" rounds.
+    Attributes:
+        log_scale: (1,) or (C,); a parameter when the scale is learned and a buffer otherwise, of the same
+            name and shape, so that a checkpoint loads into a module that was never calibrated.
+        mode: "off" passes values through, "observe" does so and records them, "quantize" rounds.
     """
 
     log_scale: Tensor
@@ -89,7 +90,7 @@ class FakeQuantize(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The step between two levels, always positive. (1,) or (C,), float32."""
+        """Return the step between two levels, always positive. (1,) or (C,), float32."""
         lowest, highest = _LOG_SCALE_LIMITS
         if self.limit is not None:
             highest = math.log(self.limit / self.high)
@@ -112,7 +113,7 @@ class FakeQuantize(nn.Module):
         self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.reach))
 
     def make_room(self, bias: Tensor | None, input_scale: Tensor) -> None:
-        """Raise a weight's scale where the bias, in steps of input scale * weight scale, would overflow int32.
+        """Enlarge a weight's scale where the bias, in steps of input scale * weight scale, would overflow int32.
 
         Args:
             bias: (C,), or None.
@@ -128,7 +129,7 @@ class FakeQuantize(nn.Module):
 
     @property
     def has_observed(self) -> bool:
-        """Whether anything passed since :meth:`start_observing`."""
+        """Return whether anything passed since :meth:`start_observing`."""
         return self._histogram is not None and self._passed
 
     def start_observing(self) -> None:
@@ -192,7 +193,7 @@ class Requantize(nn.Module):
 
     @property
     def owner(self) -> FakeQuantize:
-        """The quantizer whose scale is used."""
+        """Return the quantizer whose scale is used."""
         return self._owner[0]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,21 +31,31 @@ class Scheme(Protocol):
 
     @property
     def weights_only(self) -> bool:
-        """Whether all activations stay in float."""
+        """Return whether all activations stay in float."""
 
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
-        """A quantizer for the activations that share one scale; `nonnegative` if none of them can be less than 0."""
+        """Return a quantizer for the activations that share one scale.
+
+        Args:
+            nonnegative: Whether none of them can be less than 0.
+        """
 
     def weights(self, module: fx.GraphModule, layers: Layers) -> Mapping[str, FakeQuantize | None]:
-        """The quantizers of the weights of `layers`, by path; None for a layer that stays in float."""
+        """Return the quantizers of the weights of `layers`, by path; None for a layer that stays in float."""
 
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """bits: of activations; weight_bits: of weights (2 to 8 each); observer: how scales are found, those of
-    weights by `weight_observer` if it is given; per_channel: whether each output channel's weights have their
-    own scale; percentile: for the observer of that name, in per cent; assign: gives the widths of the weights
-    of single layers, by path, that differ from `weight_bits`.
+    """How weights and activations are rounded to integers.
+
+    Attributes:
+        bits: Of activations, 2 to 8.
+        weight_bits: Of weights, 2 to 8.
+        observer: How scales are found.
+        per_channel: Whether each output channel's weights have their own scale.
+        weight_observer: How scales of weights are found, if otherwise.
+        percentile: For the observer of that name, in per cent.
+        assign: Returns the widths of the weights of single layers, by path, that differ from `weight_bits`.
     """
 
     bits: int = 8
@@ -58,17 +68,17 @@ class QuantizationConfig:
 
     @property
     def weights_only(self) -> bool:
-        """False: activations are rounded too."""
+        """Return False: activations are rounded too."""
         return False
 
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
-        """A quantizer of `bits`."""
+        """Return a quantizer of `bits`."""
         quantizer = FakeQuantize(self.bits, self.observer, nonnegative=nonnegative)
         quantizer.percentile = self.percentile
         return quantizer
 
     def weights(self, module: fx.GraphModule, layers: Layers) -> dict[str, FakeQuantize]:
-        """Quantizers of the widths that the layers have."""
+        """Return quantizers of the widths that the layers have."""
         bits = self.assign(module, layers) if self.assign is not None else {}
         return {
             path: FakeQuantize(

@@ -61,10 +61,13 @@ _LAYOUTS = {"bayer": _BAYER, "xtrans": _XTRANS}
 class Packed:
     """A packed frame.
 
-    data: float32 (C, h, w) in [0, 1].
-    top, left: mosaic rows and columns that were added before the first one to reach the network's phase.
-    height, width: size of the mosaic in pixels; the picture is cropped to it.
-    cell: mosaic pixels per packed pixel along each side.
+    Attributes:
+        data: float32 (C, h, w) in [0, 1].
+        top: Mosaic rows that were added before the first one to reach the network's phase.
+        left: Mosaic columns that were added for the same reason.
+        height: Of the mosaic in pixels; the picture is cropped to it.
+        width: Of the mosaic in pixels.
+        cell: Mosaic pixels per packed pixel along each side.
     """
 
     data: npt.NDArray[np.float32]
@@ -76,18 +79,19 @@ class Packed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Packed rows and columns."""
+        """Return the packed rows and columns."""
         return self.data.shape[1], self.data.shape[2]
 
     def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
-        """(C, rows, columns) of the packed frame."""
+        """Return (C, rows, columns) of the packed frame."""
         return self.data[:, rows, columns]
 
 
 class Packer:
     """A frame that is packed a part at a time; its sizes mean what those of :class:`Packed` do.
 
-    Raises InputError if the network is for another kind of sensor.
+    Raises:
+        InputError: The network is for another kind of sensor.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Packer:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Packed rows and columns."""
+        """Return the packed rows and columns."""
         rows, columns = (
             -(-(self.height + self.top) // self._period),
             -(-(self.width + self.left) // self._period),
@@ -135,7 +139,7 @@ class Packer:
         return Packed(data, self.top, self.left, self.height, self.width, self.cell)
 
     def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
-        """(C, rows, columns) of the packed frame, without packing the rest."""
+        """Return (C, rows, columns) of the packed frame, without packing the rest."""
         # Packed pixels come in whole cells of the mosaic.
         first = rows.start // self._side, columns.start // self._side
         last = -(-rows.stop // self._side), -(-columns.stop // self._side)
@@ -166,12 +170,20 @@ class Packer:
 
 
 def make_packer(frame: RawFrame, spec: InputSpec, ratio: float) -> Packer:
-    """Packs a mosaic for a network. Raises InputError if the network is for another kind of sensor."""
+    """Return what packs a mosaic for a network.
+
+    Raises:
+        InputError: The network is for another kind of sensor.
+    """
     return Packer(frame, spec.mosaic or "bayer", ratio, white_balance=spec.white_balance)
 
 
 def pack_mosaic(frame: RawFrame, spec: InputSpec, ratio: float) -> Packed:
-    """Pack a whole mosaic for a network. Raises InputError if the network is for another kind of sensor."""
+    """Pack a whole mosaic for a network.
+
+    Raises:
+        InputError: The network is for another kind of sensor.
+    """
     return make_packer(frame, spec, ratio).packed()
 
 

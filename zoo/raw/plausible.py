@@ -30,9 +30,17 @@ _PROBE, _ROWS_BACK, _FEWEST_VALUES = 64, 16, 16
 def check_picture(
     mosaic: Mosaic, pattern: npt.NDArray[np.int64], black: Sequence[float], white: Sequence[float], name: str
 ) -> None:
-    """Raise InputError, naming the file as `name`, for levels that leave no signal and for pixels of no sensor.
+    """Check the levels and the pixels of a mosaic.
 
-    mosaic: (H, W); pattern: (2, 2) or (6, 6); black, white: levels of the four colours.
+    Args:
+        mosaic: (H, W).
+        pattern: (2, 2) or (6, 6), indices of colours.
+        black: Levels of the four colours.
+        white: Levels of the four colours.
+        name: Of the file, for messages.
+
+    Raises:
+        InputError: The levels leave no signal, or no sensor makes such pixels.
     """
     import numpy as np
 

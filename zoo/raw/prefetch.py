@@ -47,7 +47,11 @@ class PrefetchingDecoder:
         self._next = path, self._thread.submit(self._decoder.decode, path, last=last)
 
     def take(self, path: Path, *, last: bool = False) -> RawFrame:
-        """Return the frame of a file, decoding it now unless that was begun. Raises what decoding raises."""
+        """Return the frame of a file, decoding it now unless that was begun.
+
+        Raises:
+            ZooError: What decoding raises.
+        """
         if self._next is None or self._next[0] != path:
             self.begin(path, last=last)
         assert self._next is not None

@@ -60,7 +60,7 @@ class DecodeLimits:
     most_memory_mb: int = 3072
 
     def seconds_for(self, size: int) -> float:
-        """Seconds, of the clock and of the processor, for a file of `size` bytes."""
+        """Return the seconds, of the clock and of the processor, that a file of `size` bytes may take."""
         return self.seconds + self.seconds_per_mb * size / 2**20
 
     def memory_for(self, size: int) -> int:
@@ -90,7 +90,7 @@ class SubprocessDecoder:
 
     @property
     def process_id(self) -> int | None:
-        """Of the child, None if there is none."""
+        """Return the id of the child's process, None if there is none."""
         return None if self._process is None else self._process.pid
 
     def close(self) -> None:
@@ -104,14 +104,24 @@ class SubprocessDecoder:
             process.kill()
 
     def start(self) -> None:
-        """Start the child before its first file. Raises ZooError if that cannot be done."""
+        """Start the child before its first file.
+
+        Raises:
+            ZooError: That cannot be done.
+        """
         self._running()
 
     def decode(self, path: Path, *, last: bool = False) -> RawFrame:
-        """Read a RAW file as :func:`zoo.raw.decode.decode` does; the child ends afterwards if it is the `last`.
+        """Read a RAW file as :func:`zoo.raw.decode.decode` does.
 
-        Raises InputError also for a file that crashes the decoder, or takes more time or memory than a file
-        of its size may; ZooError if the child cannot be started.
+        Args:
+            path: The file.
+            last: Whether the child ends afterwards.
+
+        Raises:
+            InputError: As :func:`zoo.raw.decode.decode`; also for a file that crashes the decoder, or takes
+                more time or memory than a file of its size may.
+            ZooError: The child cannot be started.
         """
         with open_raw(path) as stream:
             size = os.fstat(stream.fileno()).st_size

@@ -28,7 +28,7 @@ class LoadedRecipe:
 
     @property
     def options(self) -> tuple[dict[str, Text], ...]:
-        """The options of each stage, as written."""
+        """Return the options of each stage, as written."""
         return tuple(stage.option_map for stage in self.recipe)
 
 
@@ -52,14 +52,18 @@ class ResolvedRecipe:
 
     @property
     def versions(self) -> dict[str, str]:
-        """Version of each distribution that a technique of the recipe comes from."""
+        """Return the version of each distribution that a technique of the recipe comes from."""
         return {plugin.distribution: plugin.version for plugin in self.plugins}
 
 
 def load(recipe: str | Recipe) -> LoadedRecipe:
     """Parse a recipe, load its techniques and check that it is legal; torch is not imported for it.
 
-    Raises RecipeError, UnknownIdError, PluginError or LegalityError.
+    Raises:
+        RecipeError: The text is not a recipe.
+        UnknownIdError: A technique does not exist.
+        PluginError: A technique cannot be loaded.
+        LegalityError: The order is illegal.
     """
     written = parse(recipe) if isinstance(recipe, str) else recipe
     found = tuple(plugins.resolve_plugin("techniques", stage.technique) for stage in written)
@@ -69,16 +73,25 @@ def load(recipe: str | Recipe) -> LoadedRecipe:
 
 
 def configure(loaded: LoadedRecipe) -> ResolvedRecipe:
-    """Make the techniques of a loaded recipe with their options. Raises UsageError for options that do not fit."""
+    """Make the techniques of a loaded recipe with their options.
+
+    Raises:
+        UsageError: The options do not fit.
+    """
     techniques = tuple(map(plugins.make_technique, loaded.plugins, loaded.classes, loaded.options))
     stages = tuple(map(canonical_stage, loaded.plugins, techniques))
     return ResolvedRecipe(Recipe(stages), techniques, loaded.plugins, loaded.recipe)
 
 
 def resolve(recipe: str | Recipe) -> ResolvedRecipe:
-    """Parse, load, check the legality and type the options of a recipe.
+    """Parse a recipe, load its techniques, check that it is legal, and type its options.
 
-    Raises RecipeError, UnknownIdError, PluginError, LegalityError or UsageError; no work is done before.
+    Raises:
+        RecipeError: The text is not a recipe.
+        UnknownIdError: A technique does not exist.
+        PluginError: A technique cannot be loaded.
+        LegalityError: The order is illegal.
+        UsageError: The options do not fit.
     """
     return configure(load(recipe))
 

@@ -39,9 +39,13 @@ _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True)
 class Stage:
-    """One technique with its options as written. `technique` is an id or ``distribution:id``.
+    """One technique with its options as written.
 
-    Raises RecipeError if a name is not one that the grammar can hold.
+    Attributes:
+        technique: An id or ``distribution:id``.
+
+    Raises:
+        RecipeError: A name is not one that the grammar can hold.
     """
 
     technique: str
@@ -67,7 +71,7 @@ class Stage:
 
     @property
     def option_map(self) -> dict[str, Text]:
-        """The options by name, as :func:`zoo.options.parse_options` takes them."""
+        """Return the options by name, as :func:`zoo.options.parse_options` takes them."""
         return dict(self.options)
 
     def __str__(self) -> str:
@@ -92,7 +96,11 @@ class Recipe:
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
-        """Parse a recipe such as ``depthwise+qat(bits=8)``. Raises RecipeError pointing at the column that is wrong."""
+        """Parse a recipe such as ``depthwise+qat(bits=8)``.
+
+        Raises:
+            RecipeError: It is wrong; the message points at the column.
+        """
         return parse(text)
 
     def __iter__(self) -> Iterator[Stage]:
@@ -106,7 +114,11 @@ class Recipe:
 
 
 def parse(text: str) -> Recipe:
-    """Parse a recipe of one or more stages. Raises RecipeError pointing at the column that is wrong."""
+    """Parse a recipe of one or more stages.
+
+    Raises:
+        RecipeError: It is wrong; the message points at the column.
+    """
     parser = _Parser(text, "recipe")
     stages = [parser.stage("technique")]
     while not parser.at_end():

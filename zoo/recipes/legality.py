@@ -28,9 +28,14 @@ class Relation(str, Enum):
 
 
 def check(techniques: Sequence[TechniqueClass], recipe: Recipe | None = None) -> None:
-    """Raise LegalityError unless the techniques may be composed in this order.
+    """Check that the techniques may be composed in this order.
 
-    `recipe` is the recipe they come from; with it the suggested order keeps the options as written.
+    Args:
+        techniques: In order.
+        recipe: The recipe they come from; with it the suggested order keeps the options as written.
+
+    Raises:
+        LegalityError: They may not; the message suggests a legal order.
     """
     for later, second in enumerate(techniques):
         for earlier, first in enumerate(techniques[:later]):

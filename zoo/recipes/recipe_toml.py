@@ -65,7 +65,15 @@ class RecipeFile:
 
 
 def loads(content: bytes | str, source: str = "the recipe file") -> RecipeFile:
-    """Read the TOML form. Raises RecipeError naming `source` and the place in it."""
+    """Read the TOML form.
+
+    Args:
+        content: Of the file.
+        source: Name of the file, for messages.
+
+    Raises:
+        RecipeError: It is wrong; the message names the place.
+    """
     raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if len(raw) > MAX_SIZE:
         raise RecipeError(f"{source} has {len(raw)} bytes; the limit is {MAX_SIZE}.")
@@ -112,12 +120,21 @@ def dumps(form: RecipeFile) -> str:
 
 
 def read(path: Path) -> RecipeFile:
-    """Read a recipe file. Raises InputError if it cannot be read, RecipeError if its content is wrong."""
+    """Read a recipe file.
+
+    Raises:
+        InputError: It cannot be read.
+        RecipeError: Its content is wrong.
+    """
     return loads(read_bytes(path, MAX_SIZE), str(path))
 
 
 def write(path: Path, form: RecipeFile) -> None:
-    """Write a recipe file atomically. Raises OutputError if it cannot be written."""
+    """Write a recipe file atomically.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     write_bytes_atomic(path, dumps(form).encode("utf-8"))
 
 

@@ -11,6 +11,7 @@ from zoo.registry.entry import entry_for
 
 
 def main(arguments: list[str]) -> int:
+    """Print the entry of an artifact and return the exit code."""
     if len(arguments) not in (2, 3):
         sys.stderr.write("usage: python -m zoo.registry ARTIFACT ID [SUMMARY]\n")
         return 2

@@ -11,7 +11,11 @@ REINSTALL = "Install it again:  pip install --force-reinstall compression-zoo"
 
 
 def registry_file() -> Path:
-    """Return the registry.toml of this installation. Raises IntegrityError if it is missing."""
+    """Return the registry.toml of this installation.
+
+    Raises:
+        IntegrityError: It is missing.
+    """
     path = _part("registry.toml")
     if not path.is_file():
         raise IntegrityError(
@@ -22,7 +26,11 @@ def registry_file() -> Path:
 
 
 def shipped_folder(name: str) -> Path:
-    """Return the folder of a checkpoint that is part of this installation. Raises IntegrityError if it is missing."""
+    """Return the folder of a checkpoint that is part of this installation.
+
+    Raises:
+        IntegrityError: It is missing.
+    """
     folder = _part("checkpoints") / name
     if not folder.is_dir():
         raise IntegrityError(

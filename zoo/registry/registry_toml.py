@@ -59,17 +59,17 @@ class Checkpoint:
 
     @property
     def pinned(self) -> bool:
-        """Whether a registry says what its bytes must be."""
+        """Return whether a registry says what its bytes must be."""
         return bool(self.registry)
 
     @property
     def size(self) -> int:
-        """Bytes of all files together."""
+        """Return the bytes of all files together."""
         return sum(entry.size for entry in self.files.values())
 
     @property
     def digest(self) -> str:
-        """A sha256 over names and contents of the files: equal for equal checkpoints only."""
+        """Return a sha256 over names and contents of the files: equal for equal checkpoints only."""
         lines = [f"{entry.sha256} {name}\n" for name, entry in sorted(self.files.items())]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 

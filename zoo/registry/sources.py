@@ -36,7 +36,9 @@ def hub_address(source: str) -> HubAddress | None:
 def check_source(source: str, *, remote: bool = False) -> str | None:
     """Return why files cannot be taken from `source`; None if they can.
 
-    remote: whether the registry itself came over the network.
+    Args:
+        source: Where a registry says the files are.
+        remote: Whether the registry itself came over the network.
     """
     kind = source.partition(":")[0]
     if source == PACKAGE_SOURCE:

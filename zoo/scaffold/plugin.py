@@ -104,7 +104,11 @@ KINDS: Mapping[str, _Kind] = {
 class Package:
     """What was written.
 
-    kind, id: of the plugin. files: relative to the folder. source: the one of them that its author changes first.
+    Attributes:
+        kind: Of the plugin.
+        id: Of the plugin.
+        files: Relative to the folder.
+        source: The one of them that its author changes first.
     """
 
     folder: Path

@@ -28,7 +28,7 @@ _QUOTED_PART = re.compile(r"[\"'][ \t]*\.|\.[ \t]*[\"']")
 
 
 def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
-    """The value of a JSON document; repeated keys, NaN, infinities and absurd nesting are refused."""
+    """Return the value of a JSON document; repeated keys, NaN, infinities and absurd nesting are refused."""
     try:
         value = json.loads(
             content.decode("utf-8"),
@@ -45,7 +45,7 @@ def parse_json(content: bytes, source: str, *, error: type[ZooError]) -> Any:
 def parse_toml(
     content: bytes, source: str, *, error: type[ZooError], parse_float: Callable[[str], Any] = float
 ) -> dict[str, Any]:
-    """The table of a TOML document; absurd nesting, keys and numbers are refused."""
+    """Return the table of a TOML document; absurd nesting, keys and numbers are refused."""
     try:
         text = content.decode("utf-8")
         _check_tokens(text)

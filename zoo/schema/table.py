@@ -40,7 +40,11 @@ class StrictTable:
         return iter(self._members)
 
     def refuse(self, reason: str, key: str = "", hint: str | None = None) -> NoReturn:
-        """Raise the error, naming the file and the place."""
+        """Refuse a value, naming the file and the place.
+
+        Raises:
+            ZooError: Always; of the table's kind of error.
+        """
         place = self._place_of(key)
         at = f": '{place if place.isprintable() else ascii(place)[1:-1]}' " if place else " "
         raise self._error(f"{self._source}{at}{reason}.", hint=hint)

@@ -91,7 +91,10 @@ def reading(path: Path) -> Iterator[None]:
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading; a symbolic link, a folder, a pipe or a device is refused.
 
-    Raises InputError. The check is made on the opened file, so nothing can be swapped in between.
+    The check is made on the opened file, so nothing can be swapped in between.
+
+    Raises:
+        InputError: The file cannot be opened, or is not regular.
     """
     flags = (
         os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -106,7 +109,16 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) -> bytes:
-    """Return the content of a regular file. Raises InputError, or `error` if it has more than `limit` bytes."""
+    """Return the content of a regular file.
+
+    Args:
+        path: The file.
+        limit: The most bytes it may have.
+        error: What is raised if it has more.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     with open_regular(path) as stream, reading(path):
         # A buffer of the limit's size would be set aside whatever the file holds.
         content = stream.read(min(limit, os.fstat(stream.fileno()).st_size) + 1)
@@ -116,7 +128,11 @@ def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) ->
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a regular file in hexadecimal, read in pieces. Raises InputError."""
+    """Return the sha256 of a regular file in hexadecimal, read in pieces.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     digest = hashlib.sha256()
     with open_regular(path) as stream, reading(path):
         for chunk in chunks(stream):
@@ -136,10 +152,12 @@ def chunks(stream: BinaryIO) -> Iterator[memoryview]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream whose content becomes `path` (replacing it) when the body ends without an exception.
+    """Open a binary stream whose content replaces `path` when the body ends without an exception.
 
-    Until then, and after any exception or a kill, `path` is what it was before. Raises OutputError; OSErrors
-    of the body count as failures to write.
+    Until then, and after any exception or a kill, `path` is what it was before.
+
+    Raises:
+        OutputError: It cannot be written; OSErrors of the body count as failures to write.
     """
     with writing(path):
         _check_replaceable(path)
@@ -162,18 +180,27 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, replacing it in one step. Raises OutputError."""
+    """Write `content` to `path`, replacing it in one step.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     with atomic_write(path) as stream:
         stream.write(content)
 
 
 @contextlib.contextmanager
 def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
-    """An empty folder to fill, which becomes `target` when the body ends without an exception.
+    """Make an empty folder to fill, which becomes `target` when the body ends without an exception.
 
-    An existing target is refused with OutputError (an empty folder is not), unless `replace` is set: then the
-    old folder is exchanged for the new one and removed. Missing parent folders are made. OSErrors of the body
-    count as failures to write.
+    Missing parent folders are made.
+
+    Args:
+        target: The folder; an empty one may exist.
+        replace: Whether an existing folder is exchanged for the new one, and removed.
+
+    Raises:
+        OutputError: The target exists, or cannot be made; OSErrors of the body count as failures to write.
     """
     with writing(target):
         _restore(target)
@@ -196,9 +223,12 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """An empty folder next to a path, removed when the body ends; the next one removes what a killed process left.
+    """Make an empty folder next to a path, which is removed when the body ends.
 
-    Missing parent folders are made. Raises OutputError if it cannot be made.
+    What a killed process left is removed with the next. Missing parent folders are made.
+
+    Raises:
+        OutputError: It cannot be made.
     """
     with writing(beside):
         beside.parent.mkdir(parents=True, exist_ok=True)
@@ -213,7 +243,11 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def check_png_target(path: Path, example: str) -> None:
-    """Raise UsageError, before any work, for a plot that is not to be a PNG file."""
+    """Check, before any work, that a plot is to be a PNG file.
+
+    Raises:
+        UsageError: The path does not end in .png.
+    """
     if path.suffix.lower() != ".png":
         raise UsageError(
             f"Plots are PNG files, not '{path.name[:60]}'.", hint=f"Name it, for example, {example}"
@@ -221,7 +255,11 @@ def check_png_target(path: Path, example: str) -> None:
 
 
 def check_folder_target(target: Path, *, replace: bool = False) -> None:
-    """Raise OutputError if :func:`atomic_folder` could not make `target`; called before long work."""
+    """Check that :func:`atomic_folder` could make `target`; call it before long work.
+
+    Raises:
+        OutputError: It could not.
+    """
     with writing(target):
         if target.is_symlink() or (target.exists() and not target.is_dir()):
             raise OutputError(f"{target} exists and is not a folder.", hint="Name another place.")

@@ -69,7 +69,7 @@ class ResultCache:
 
     @property
     def writable(self) -> bool:
-        """Whether a result can be kept, as far as the folder's permissions show; makes the folder."""
+        """Return whether a result can be kept, as far as the folder's permissions show; make the folder."""
         if self.path is None:
             return False
         with contextlib.suppress(OSError):

@@ -31,7 +31,7 @@ def unsafe_name(name: str) -> str | None:
 
 
 def clashing_names(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that some file systems take for one (case, Unicode form), or one inside the other."""
+    """Return two names that some file systems take for one (case, Unicode form), or one inside the other."""
     seen: dict[str, str] = {}
     for name in names:
         key = _folded(name)

@@ -41,7 +41,11 @@ def accept_disagreement() -> Iterator[list[str]]:
 
 
 def report_disagreement(message: str, hint: str) -> None:
-    """Raise DisagreementError, or note the message where disagreement is accepted."""
+    """Report a rewrite that changed the results, or note it where disagreement is accepted.
+
+    Raises:
+        DisagreementError: Disagreement is not accepted.
+    """
     accepted = _accepted.get()
     if accepted is None:
         raise DisagreementError(message, hint=hint)
@@ -151,11 +155,14 @@ class Reference:
         return signal_to_error(self.output, again) if isinstance(again, Tensor) else math.inf
 
     def check(self, rewritten: nn.Module, what: str) -> None:
-        """Raise DisagreementError unless a rewritten network computes the same, or it is accepted.
+        """Check that a rewritten network computes the same as before.
 
         Args:
             rewritten: The network after the rewrite.
             what: The rewrite, as the subject of a sentence ("Folding batch norms").
+
+        Raises:
+            DisagreementError: It does not, and disagreement is not accepted.
         """
         if not isinstance(self.output, Tensor):
             return

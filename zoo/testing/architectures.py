@@ -145,7 +145,7 @@ class ArchitectureChecks(PluginChecks):
         )
 
     def test_nothing_beyond_the_halo_matters(self) -> None:
-        """What lies beyond it is not a number, which every sum that it enters is from then on."""
+        """Put NaN beyond the halo: every sum that it enters becomes NaN too."""
         made = self.made()
         halo, step, scale = made.input.halo, made.input.multiple_of, made.output.scale
         if halo is None or made.input.fixed_size or not scale:

@@ -84,12 +84,16 @@ def attempt(
     seed: int = 0,
     report: Reporter | None = None,
 ) -> Trial:
-    """Apply a recipe as `zoo apply` does: rewrite, train `steps` steps per stage, finish, export, run the file.
+    """Apply a recipe as `zoo apply` does: rewrite, train, finish, export, run the file.
 
-    Without techniques the net is trained as it is, and exported.
+    Args:
+        techniques: The recipe; without any the net is trained as it is, and exported.
+        steps: Training steps of each stage.
 
-    Raises LegalityError for an illegal order, NoEffectError for a technique that changes nothing, and
-    whatever ZooError a technique, the training or the exporter raises.
+    Raises:
+        LegalityError: The order is illegal.
+        NoEffectError: A technique changes nothing.
+        ZooError: What a technique, the training or the exporter raises.
     """
     legality.check([type(technique) for technique in techniques])
     plan = _plan(techniques, architecture or Workbench(), dataset or Patterns(), steps, seed)

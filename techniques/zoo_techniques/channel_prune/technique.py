@@ -72,7 +72,11 @@ class ChannelPrune(Technique):
     config: ChannelPruneConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """Return the network with fewer channels. Raises ZooError if none can be removed."""
+        """Return the network with fewer channels.
+
+        Raises:
+            ZooError: No channel can be removed.
+        """
         from zoo.cost import model_cost
         from zoo.surgery import trace
         from zoo.surgery.dependency import ChannelDependencies, remove_groups

@@ -10,14 +10,17 @@ from zoo.options import option
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """teacher:     whom to learn from; "" for the net as it was before the recipe.
-    output:      weight of the difference between the outputs.
-    features:    weight of the difference between intermediate features, all together.
-    task:        weight of the task's own loss against the data's targets.
-    loss:        between the outputs: "l1" and "l2" mean absolute and mean squared difference; "soft" for logits
-                 the divergence of the softened distributions, for masks the cross-entropy; "auto" is "soft" for
-                 these two and "l1" for pictures.
-    temperature: by which logits are divided before the softmax.
+    """Options of `distill`.
+
+    Attributes:
+        teacher: Whom to learn from; "" for the net as it was before the recipe.
+        output: Weight of the difference between the outputs.
+        features: Weight of the difference between intermediate features, all together.
+        task: Weight of the task's own loss against the data's targets.
+        loss: Between the outputs: "l1" and "l2" mean absolute and mean squared difference; "soft" for logits
+            the divergence of the softened distributions, for masks the cross-entropy; "auto" is "soft" for
+            these two and "l1" for pictures.
+        temperature: By which logits are divided before the softmax.
     """
 
     teacher: str = option(

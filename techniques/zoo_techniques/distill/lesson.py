@@ -146,7 +146,11 @@ class Lesson:
 
 
 def difference(config: DistillConfig, output: OutputSpec) -> Difference:
-    """How outputs (ours, the teacher's) are compared, as a function to a scalar. Raises UsageError."""
+    """Return the function that compares our outputs with the teacher's and returns a scalar.
+
+    Raises:
+        UsageError: Soft targets are asked for a network that makes images.
+    """
     kind = config.loss
     if kind == "auto":
         kind = "l1" if output.kind == "rgb" else "soft"
@@ -162,7 +166,16 @@ def difference(config: DistillConfig, output: OutputSpec) -> Difference:
 
 
 def soft_targets(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:
-    """Kullback-Leibler divergence of softened logits (N, classes), times the temperature squared (Hinton et al.)."""
+    """Return the Kullback-Leibler divergence of softened logits, times the temperature squared (Hinton et al.).
+
+    Args:
+        ours: Logits, (N, classes).
+        theirs: The teacher's logits, (N, classes).
+        temperature: What both are divided by.
+
+    Returns:
+        A scalar.
+    """
     divergence = functional.kl_div(
         (ours / temperature).log_softmax(dim=-1),
         (theirs / temperature).log_softmax(dim=-1),

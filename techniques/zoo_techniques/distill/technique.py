@@ -43,13 +43,13 @@ class Distill(Technique):
         return (self.config.teacher,) if self.config.teacher else ()
 
     def identity(self) -> str:
-        """The weights of a teacher that was handed over; of one by name the recipe knows them."""
+        """Return the digest of a teacher that was handed over; the recipe already names any other."""
         from zoo.modules.state_digest import state_digest
 
         return "" if self._module is None else state_digest(self._module.state_dict())
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """Leaves the net as it is; finds out which of its features can be compared with which of the teacher's."""
+        """Return the network as it is, having found which of its features match which of the teacher's."""
         from zoo_techniques.distill.lesson import Lesson
 
         self._lesson = Lesson(self.config, self._teacher(context), model, context)

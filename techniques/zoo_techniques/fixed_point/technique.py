@@ -25,7 +25,11 @@ _MOST_PAPER_BITS = 6
 
 @dataclass(frozen=True)
 class FixedFormat(CustomOption):
-    """`ibits` bits before the point and `fbits` after it, written ``0.4``. Raises UsageError outside 2 to 8 bits."""
+    """`ibits` bits before the point and `fbits` after it, written ``0.4``.
+
+    Raises:
+        UsageError: They are not 2 to 8 bits.
+    """
 
     form = "i.f"
     expected = "bits before and after the point, 2 to 8 in all, such as 0.4"
@@ -41,7 +45,7 @@ class FixedFormat(CustomOption):
 
     @property
     def bits(self) -> int:
-        """All bits together."""
+        """Return the total number of bits."""
         return self.ibits + self.fbits
 
     @classmethod
@@ -124,7 +128,7 @@ class FixedPoint(Technique):
 
     @property
     def precision(self) -> str:
-        """The name of the number format in the artifact's manifest: ``fixed-point w0.4 a6.0``."""
+        """Return the name of the number format for the manifest: ``fixed-point w0.4 a6.0``."""
         return f"fixed-point w{self.config.w} a{self.config.a or 'float'}"
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:

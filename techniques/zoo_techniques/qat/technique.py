@@ -29,7 +29,7 @@ class LayerBits(CustomOption):
 
     @classmethod
     def read(cls, text: str) -> LayerBits:
-        """Names of modules hold no colon, so the last one is meant."""
+        """Parse ``pattern:bits``; the last colon separates them, because names of modules hold none."""
         pattern, _, bits = text.rpartition(":")
         if not pattern or not bits.isascii() or not bits.isdigit():
             raise ValueError(f"{text} does not name a layer and a width")
@@ -102,7 +102,7 @@ class Qat(Technique):
 
     @property
     def precision(self) -> str:
-        """The widths of activations and weights: ``int8``, ``int8 w4``, ``int8 w4 mixed``."""
+        """Return the widths of activations and weights: ``int8``, ``int8 w4``, ``int8 w4 mixed``."""
         config: QatConfig = self.config
         weights = config.mixed or config.weight_bits or config.bits
         mixed = " mixed" if config.mixed is not None or config.layers else ""

@@ -37,7 +37,11 @@ _FINAL_FUNCTIONS = frozenset(
 
 
 def check_output(module: fx.GraphModule) -> None:
-    """Raise ZooError unless the output has the size of the input, or a multiple of it."""
+    """Check that the output has the size of the input, or a multiple of it.
+
+    Raises:
+        ZooError: It has another size.
+    """
     source = next(node for node in module.graph.nodes if node.op == "placeholder")
     result = module.graph.output_node().args[0]
     before, after = shape_of(source), shape_of(result) if isinstance(result, fx.Node) else None
@@ -130,7 +134,7 @@ class ResolutionReduction:
 
     @property
     def wanted(self) -> RefitTarget:
-        """The target of the last convolution: what is recorded of it through :meth:`view`."""
+        """Return the target of the last convolution: what is recorded of it through :meth:`view`."""
         return RefitTarget("the last convolution", self.last)
 
     def view(self, layer: nn.Module, output: Tensor) -> Tensor:

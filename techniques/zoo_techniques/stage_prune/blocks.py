@@ -34,12 +34,12 @@ class Chain:
 
     @property
     def trailing(self) -> bool:
-        """Whether the last block is removable."""
+        """Return whether the last block is removable."""
         return self.removable[-1:] == self.blocks[-1:]
 
     @property
     def spare(self) -> int:
-        """How many blocks may be removed; one always stays."""
+        """Return how many blocks may be removed; one always stays."""
         return min(len(self.removable), len(self.blocks) - 1)
 
 

@@ -53,7 +53,11 @@ class StagePrune(Technique):
     config: StagePruneConfig
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
-        """Return the network without the stages. Raises ZooError if it has none to spare."""
+        """Return the network without the stages.
+
+        Raises:
+            ZooError: The network has no stage to spare.
+        """
         from zoo.surgery.reconstruction import fitting_batches
 
         batches = fitting_batches(context, True, self.config.images)

@@ -105,7 +105,7 @@ class ActivationStatistics:
 
     @property
     def count(self) -> int:
-        """The number of positions added so far."""
+        """Return the number of positions added so far."""
         return self._count + sum(x.shape[1] for x, _ in self._gathered)
 
     def target_power(self) -> float:
