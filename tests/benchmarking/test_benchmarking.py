@@ -127,7 +127,7 @@ def test_a_side_the_network_does_not_take_is_refused_with_one_it_does(tmp_path: 
         run_bench(candidates, profile, Workload(33))
     assert refusal.value.hint == "Try --side 32"
     fixed = list_candidates({"net": classifier_artifact(tmp_path / "fixed")}, ["onnxruntime"], profile)
-    with pytest.raises(UsageError, match="64x64 only"):
+    with pytest.raises(UsageError, match="only inputs of 64x64"):
         run_bench(fixed, profile, Workload(32))
 
 

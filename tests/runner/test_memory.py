@@ -161,7 +161,7 @@ def test_a_limit_that_cannot_be_met_is_refused_with_the_least_that_would_do(
     refused = capfd.readouterr().err
     assert f"{large} does not fit" in refused
     assert list(tmp_path.iterdir()) == []
-    least = refused.partition("--memory ")[2].split(",")[0]
+    least = refused.partition("--memory ")[2].split()[0].rstrip(".")
     report, _ = in_process_of_its_own("run", bayer.path, large, "-o", tmp_path, "--json", "--memory", least)
     assert report["peak_rss_mb"] * MB <= parse_size(least)
     assert report["files"][0]["planned_mb"] <= report["memory_mb"]

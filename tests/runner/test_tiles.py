@@ -91,7 +91,7 @@ def test_a_frame_that_fits_is_one_tile() -> None:
 def test_the_asked_side_is_kept_or_refused_with_what_is_needed() -> None:
     plan = plan_tiles(1000, 1000, spec(), limit=1, most_side=300)
     assert all(span.last - span.first <= 300 for span in (*plan.rows, *plan.columns))
-    with pytest.raises(UsageError, match="looks 96 pixels around") as caught:
+    with pytest.raises(UsageError, match="a border of 96 pixels around") as caught:
         plan_tiles(1000, 1000, spec(), limit=1, most_side=100)
     assert "--tile 208" in (caught.value.hint or "")
     assert plan_tiles(1000, 1000, spec(), limit=1, most_side=208).tiles > 1
