@@ -12,6 +12,7 @@ from zoo.contracts import Reporter, SilentReporter
 from zoo.formatting import scaled, seconds
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
 #: Seconds between two lines where there is no terminal.
@@ -134,10 +135,41 @@ def format_figures(figures: Mapping[str, float | str]) -> str:
     )
 
 
-def _rich_progress() -> Progress:
+#: Below this many columns of the terminal, rates and figures make way for the bar, the amount and the time left.
+_WIDE_ENOUGH = 80
+#: The longest bar, in columns.
+_LONGEST_BAR = 24
+
+
+def _rich_progress(console: Console | None = None) -> Progress:
+    """Return bars that stay legible from 60 columns on: labels and figures are shortened, nothing else is."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.progress import BarColumn, Progress, ProgressBar, ProgressColumn, Task
+    from rich.table import Column
     from rich.text import Text
+
+    console = console or Console(stderr=True)
+
+    class ShortenedColumn(ProgressColumn):
+        """Takes the room that the other columns leave."""
+
+        def get_table_column(self) -> Column:
+            return Column(no_wrap=False)  # rich narrows only columns that may wrap; the text itself does not
+
+        def render(self, task: Task) -> Text:
+            return Text(self.text(task), no_wrap=True, overflow="ellipsis")
+
+        def text(self, task: Task) -> str:
+            return task.description
+
+    class FiguresColumn(ShortenedColumn):
+        def text(self, task: Task) -> str:
+            return str(task.fields["figures"]) if console.width >= _WIDE_ENOUGH else ""
+
+    class FittingBarColumn(BarColumn):
+        def render(self, task: Task) -> ProgressBar:
+            self.bar_width = min(console.width // 5, _LONGEST_BAR)
+            return super().render(task)
 
     class AmountColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -147,18 +179,20 @@ def _rich_progress() -> Progress:
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
             unit = task.fields["unit"]
-            return Text(rate_of(speed, unit) if speed and unit != "s" else "")
+            shown = speed and unit != "s" and console.width >= _WIDE_ENOUGH
+            return Text(rate_of(speed, unit) if speed and shown else "")
 
     class RemainingColumn(ProgressColumn):
         def render(self, task: Task) -> Text:
             return Text(f"{seconds(task.time_remaining)} left" if task.time_remaining else "")
 
+    rigid = Column(no_wrap=True)
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        AmountColumn(),
-        RateColumn(),
-        RemainingColumn(),
-        TextColumn("{task.fields[figures]}", markup=False),
-        console=Console(stderr=True),
+        ShortenedColumn(),
+        FittingBarColumn(table_column=rigid.copy()),
+        AmountColumn(table_column=rigid.copy()),
+        RateColumn(table_column=rigid.copy()),
+        RemainingColumn(table_column=rigid.copy()),
+        FiguresColumn(),
+        console=console,
     )

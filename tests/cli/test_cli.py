@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -467,10 +468,34 @@ def test_progress_on_a_terminal_shows_rate_figures_and_notes() -> None:
     assert "saved [y]" in shown
 
 
-def on_a_terminal(program: str) -> str:
-    """What a Python program shows when standard output and error are a terminal of 120 columns."""
+LONG_LABEL = "train depthwise(which=second,activation=relu)+channels(keep=0.5)+distill"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_long_label_leaves_room_for_bar_count_and_remaining_time(columns: int) -> None:
+    program = (
+        "import time\nfrom zoo_cli.progress import progress\n"
+        "with progress() as report:\n"
+        f"    report.start({LONG_LABEL!r}, 12_000)\n"
+        "    for _ in range(5):\n"
+        "        time.sleep(0.15); report.advance(1200, loss=0.03123456, rate='12.3 steps/s')\n"
+    )
+    shown = on_a_terminal(program, columns)
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+    line = next(line for line in reversed(lines) if "left" in line)
+    assert len(line.rstrip()) <= columns
+    assert line.startswith("train d")
+    assert "…" in line
+    assert line.count("━") + line.count("╸") + line.count("╺") >= 8
+    assert "of 12,000 steps" in line
+    assert re.search(r"\d+ s left", line)
+    assert ("loss" in line) == (columns >= 80)
+
+
+def on_a_terminal(program: str, columns: int = 120) -> str:
+    """Return what a Python program shows when standard output and error are a terminal."""
     ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
     process = subprocess.Popen([sys.executable, "-c", program], stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
