@@ -171,15 +171,48 @@ def test_a_damaged_state_is_refused_by_name(tmp_path: Path, cut: int) -> None:
         run(tiny(), settings(3), state=state, key="k")
 
 
-def test_minutes_end_the_run_near_the_time_asked_for() -> None:
-    started = time.monotonic()
-    _, result = run(tiny(), settings(None, minutes=0.05))
-    assert result.steps > 10
-    assert time.monotonic() - started < 60
+class Ticking(Tiny):
+    """Moves a clock of its own forward in each step, by a second, or by `later` seconds after 100 steps."""
+
+    def __init__(self, later: float = 1.0) -> None:
+        super().__init__()
+        self.now, self.calls, self.later = 0.0, 0, later
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.now += 1.0 if self.calls <= 100 else self.later
+        return super().forward(x)
+
+
+def ticking(later: float = 1.0) -> Ticking:
+    torch.manual_seed(1)
+    return Ticking(later)
+
+
+def test_minutes_are_used_and_not_exceeded() -> None:
+    model = ticking()
+    _, result = run(model, settings(None, minutes=2), clock=lambda: model.now)
+    assert 110 <= result.steps <= 120
+    assert result.seconds == result.steps
+
+
+@pytest.mark.parametrize("later", [3.0, 10.0, 1000.0])
+def test_minutes_are_a_limit_when_the_machine_becomes_slower(later: float) -> None:
+    model = ticking(later)
+    _, result = run(model, settings(None, minutes=3), clock=lambda: model.now)
+    assert 100 < result.steps < 175
+    assert result.seconds <= 180 + later, "at most the step under way exceeds the limit"
+
+
+def test_a_first_step_that_takes_all_the_time_is_the_only_one() -> None:
+    model = ticking()
+    _, result = run(model, settings(None, minutes=1 / 60), clock=lambda: model.now)
+    assert result.steps == 1
 
 
 def test_a_timed_run_is_reproduced_by_its_number_of_steps() -> None:
-    timed, result = run(tiny(), settings(None, minutes=0.03))
+    model = ticking()
+    timed, result = run(model, settings(None, minutes=2), clock=lambda: model.now)
     counted, _ = run(tiny(), settings(result.steps))
     assert equal(timed, counted)
 

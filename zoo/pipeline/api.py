@@ -56,7 +56,7 @@ def apply(
         recipe: ``depthwise+qat``, a parsed recipe, the path of a recipe file, or None to train the architecture as
             it is.
         out: The artifact folder; by default one in ``out/``, named after the architecture and the recipe.
-        minutes: How long to train, all stages together.
+        minutes: Limit of the training time, all stages together; measuring and exporting come on top.
         steps: Training steps instead of minutes, for all stages together or one number for each.
         max_loss: Quality a stage may lose, in dB of PSNR or points of Dice; None for any.
         reporter: Where progress is reported; by default nowhere.

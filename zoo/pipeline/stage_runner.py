@@ -18,6 +18,7 @@ from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.errors import PluginError, ZooError
 from zoo.modules.state_digest import state_digest
 from zoo.pipeline.effect import check_rewrite, snapshot
+from zoo.pipeline.shared_minutes import SharedMinutes
 from zoo.training.feed import collate
 from zoo.training.inputs import normalise
 from zoo.training.loop import TrainingResult, TrainingSettings, as_trained, modules_of, train
@@ -107,14 +108,15 @@ class StageRunner:
             after_rewrite: Called with the network of the first stage before it is trained.
         """
         model = copy.deepcopy(self.original)
-        budgets = iter(self.plan.budgets)
+        budgets = SharedMinutes(self.plan.budgets)
         for index, stage in enumerate(self.plan.stages):
             model = self.rewrite(model, stage)
             if index == 0 and after_rewrite is not None:
                 after_rewrite(model)
             training, reused = None, False
             if stage.trains:
-                model, training, reused = self._train(model, index, next(budgets))
+                model, training, reused = self._train(model, index, budgets.next())
+                budgets.spend(training.seconds)
             done = self.plan.stages[: index + 1]
             finished = self.finish(model, [each for stage in done for each in stage.techniques])
             recipe = "+".join(stage.name for stage in done)

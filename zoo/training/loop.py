@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,7 @@ def train(
     key: str = "",
     title: str = "train",
     freeze_norm: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[nn.Module, TrainingResult]:
     """Train `model` and return it on the CPU.
 
@@ -83,7 +85,10 @@ def train(
     for data without targets, plus `terms`.
     With `state`, progress is kept there: an interrupted run with the same `key` goes on where it was, and Ctrl-C
     saves before it stops. `freeze_norm` keeps the statistics of batch norms: right for fine-tuning, since a
-    few crops tell less than the data they were made from. Raises ZooError when the loss is no longer finite.
+    few crops tell less than the data they were made from. `clock` measures a budget in minutes, in seconds.
+
+    Raises:
+        ZooError: The loss is no longer finite.
     """
     from accelerate import Accelerator
 
@@ -109,7 +114,7 @@ def train(
     optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
     torch.manual_seed(settings.seed)
     progress = (load_state(state, key, whole, optimizer) if state else None) or Progress(key)
-    schedule = Schedule(settings.budget, progress.seconds, progress.total)
+    schedule = Schedule(settings.budget, progress.seconds, progress.total, clock)
     result = TrainingResult(progress.step, progress.seconds, precision, progress.losses)
     wrapped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
     if teacher is not None:
@@ -205,7 +210,7 @@ def _show(reporter: Reporter, schedule: Schedule, shown: float, steps: int, loss
 
 def _agree_on_total(schedule: Schedule, step: int, accelerator: Any) -> None:
     """Every process stops at the step the first one plans, or they would wait for each other for ever."""
-    if schedule.total is not None:
+    if not schedule.timed:
         return
     if accelerator.is_main_process:
         schedule.plan(step)

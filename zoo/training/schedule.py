@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,10 @@ _HOLD = 0.5
 _FLOOR = 0.01
 #: a run given minutes fixes its number of steps when this share of them has gone by
 _PLAN_AT = 0.45
+#: share of the minutes that a plan fills: what is left absorbs small changes of speed
+_FILL = 0.97
+#: the speed is measured over at least this share of the minutes
+_WINDOW = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,24 @@ class Budget:
 class Schedule:
     """Learning rate and end of a run.
 
-    With minutes, the number of steps is fixed once, before the learning rate starts to fall, from the rate seen
-    so far. The same run with that number of steps then learns at the same rates: it can be reproduced exactly.
+    With minutes, the number of steps is fixed before the learning rate starts to fall, from the rate seen so far.
+    The same run with that number of steps then learns at the same rates: it can be reproduced exactly. Minutes are a
+    limit, though: if the machine becomes so slow that the plan would exceed them, the number of steps is reduced.
     """
 
-    def __init__(self, budget: Budget, elapsed: float = 0.0, total: int | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget,
+        elapsed: float = 0.0,
+        total: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.total = budget.steps if budget.steps is not None else total
         self._seconds = None if budget.minutes is None else budget.minutes * 60
-        self._started = time.monotonic() - elapsed
+        self._clock = clock
+        self._started = clock() - elapsed
+        self._mark: tuple[int, float] | None = None
+        self._pace = 0.0
 
     @property
     def timed(self) -> bool:
@@ -71,17 +86,39 @@ class Schedule:
     @property
     def elapsed(self) -> float:
         """Seconds of training so far, those before a resume counted in."""
-        return time.monotonic() - self._started
+        return self._clock() - self._started
 
     def plan(self, step: int) -> None:
-        """Fix the number of steps once enough time has passed."""
-        if self.total is not None or self._seconds is None:
+        """Fix the number of steps once enough time has passed; reduce it if the machine became slower since."""
+        if self._seconds is None:
             return
         elapsed = self.elapsed
-        if elapsed >= _PLAN_AT * self._seconds:
-            rest = max(self._seconds - elapsed, 0.0)
-            # never fewer than makes the hold end here: the steps already done were made at the full rate
-            self.total = max(step + round(step * rest / max(elapsed, 1e-9)), math.ceil(step / _HOLD))
+        if self.total is None:
+            if elapsed < _PLAN_AT * self._seconds or (self._seconds and not step):
+                return
+            self._pace = elapsed / max(step, 1)
+            # at least twice the steps already done: those were made at the full rate, and half of the steps are
+            self.total = max(step + self._possible(elapsed), math.ceil(step / _HOLD))
+        self._measure_pace(step, elapsed)
+        if elapsed >= self._seconds:
+            self.total = min(self.total, step)
+        elif elapsed + (self.total - step) * self._pace > self._seconds:
+            self.total = min(self.total, step + self._possible(elapsed))
+
+    def _possible(self, elapsed: float) -> int:
+        """Return the number of steps that fit into the time left."""
+        assert self._seconds is not None
+        return max(round((_FILL * self._seconds - elapsed) / max(self._pace, 1e-9)), 0)
+
+    def _measure_pace(self, step: int, elapsed: float) -> None:
+        """Measure the seconds per step over the last window."""
+        assert self._seconds is not None
+        if self._mark is None:
+            self._mark = step, elapsed
+        since, started = self._mark
+        if step > since and elapsed - started >= _WINDOW * self._seconds:
+            self._pace = (elapsed - started) / (step - since)
+            self._mark = step, elapsed
 
     def done(self, step: int) -> bool:
         """Return whether `step` steps complete the training."""

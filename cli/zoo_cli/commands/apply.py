@@ -32,7 +32,12 @@ def training_options(command: Any) -> Any:
     """Add the options that `apply` and `train` share."""
     options = [
         click.option("--out", type=click.Path(path_type=Path), help="Artifact folder [out/ARCHITECTURE-RECIPE]."),
-        click.option("--minutes", type=float, help=f"Training time of all stages together [{DEFAULT_MINUTES:g}]."),
+        click.option(
+            "--minutes",
+            type=float,
+            help="Limit of the training time, all stages together; exporting and measuring come on top "
+            f"[{DEFAULT_MINUTES:g}].",
+        ),
         click.option("--steps", multiple=True, type=int, help="Steps instead of minutes; once, or once per stage."),
         click.option("--input", default="", help="Input of a network of your own, as in rgb:3x256x256."),
         click.option("--output", default="", help="Its output, as in mask:1, logits:10, rgb:3x2."),
