@@ -59,15 +59,23 @@ class _Deployed(nn.Module):
 def export_onnx(
     model: nn.Module, architecture: Architecture, path: Path | None = None, *, half_weights: bool = False
 ) -> bytes:
-    """Return the file's bytes, also written to `path` if one is given. `model` is not changed.
+    """Return the bytes of the ONNX file of a network, which is not changed; equal networks make equal bytes.
 
     Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
-    ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to
-    [0, 1]. A network that went through quantization-aware training gives QuantizeLinear/DequantizeLinear
-    pairs around int8 weights; of any other, the initializers are named like the state dict's keys.
-    `half_weights` stores weights of float layers in float16 and computes in float32.
-    The same network gives the same bytes. Raises ExportError if torch cannot export the network, ZooError if one
-    file cannot hold it, OutputError if `path` cannot be written.
+    ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to [0,
+    1]. A network that went through quantization-aware training becomes QuantizeLinear/DequantizeLinear pairs
+    around int8 weights; for any other, the initializers are named like the state dict's keys.
+
+    Args:
+        model: The network.
+        architecture: States its input and output.
+        path: Where the bytes are also written, if at all.
+        half_weights: Whether weights of float layers are stored in float16; float32 is computed all the same.
+
+    Raises:
+        ExportError: torch cannot export the network.
+        ZooError: One file cannot hold it.
+        OutputError: `path` cannot be written.
     """
     require("onnx", "Exporting")
     require("onnxscript", "Exporting")

@@ -107,12 +107,16 @@ def apply(
 
 
 def apply_request(request: ApplyRequest, reporter: Reporter) -> Result | None:
-    """Plan a request and carry it out. None in every process except the first of a distributed run.
+    """Plan a request and carry it out.
 
-    An interrupted run leaves its training state next to the output folder, in ``<out>.work``; the same request
-    continues from there. An illegal recipe is refused before torch is imported.
+    An interrupted run leaves its training state next to the output folder, in ``<out>.work``; the same
+    request continues from there. An illegal recipe is refused before torch is imported.
 
-    Raises ZooError subclasses; nothing is written to ``request.out`` before all is well.
+    Returns:
+        The result; None in every process except the first of a distributed run.
+
+    Raises:
+        ZooError: The request cannot be carried out; nothing is written to ``request.out`` before all is well.
     """
     started = time.monotonic()
     planned = plan(request, reporter)

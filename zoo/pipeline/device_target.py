@@ -56,7 +56,7 @@ class Target:
 
     @property
     def remarks(self) -> list[str]:
-        """The changes and the advice in words."""
+        """Return the changes and the advice in words."""
         return [*self.changes, *map(str, self.advice)]
 
     def to_json(self) -> dict[str, Any]:
@@ -77,8 +77,11 @@ class Specialized:
 def specialize_for_device(recipe: LoadedRecipe | None, device: str, *, half_weights: bool) -> Specialized:
     """Return what the device called `device` asks for and the user did not state; "" for no device.
 
-    Where a device computes float16 and the recipe leaves the numbers alone, weights are stored in 16 bits. Where its
-    kernels want channels in multiples, techniques that choose their number round to those. Raises UnknownIdError.
+    Where a device computes float16 and the recipe leaves the numbers alone, weights are stored in 16 bits.
+    Where its kernels want channels in multiples, techniques that choose their number round to those.
+
+    Raises:
+        UnknownIdError: The device does not exist.
     """
     if not device:
         return Specialized(recipe, half_weights)

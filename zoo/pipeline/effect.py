@@ -51,7 +51,11 @@ def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
 
 
 def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, adds_objective: bool) -> None:
-    """Raise NoEffectError if `technique` changed nothing, only wrote zeros, or broke the output."""
+    """Check that `technique` changed the network, did not only write zeros, and did not break the output.
+
+    Raises:
+        NoEffectError: It did otherwise.
+    """
     name = technique.id
     if before.outputs.shape != after.outputs.shape:
         raise NoEffectError(
@@ -83,9 +87,12 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
 def check_quality(
     stage: TrainingStage, before: Measured, after: Measured, start: StartWeights, max_loss: float | None
 ) -> None:
-    """Raise NoEffectError if the exported file lost more quality in a stage than `max_loss`; None allows any loss.
+    """Check that the exported file lost no more quality in a stage than `max_loss`; None allows any loss.
 
     A network that was never trained has no quality to lose.
+
+    Raises:
+        NoEffectError: It lost more.
     """
     if max_loss is None or not (start.trained and stage.techniques):
         return
@@ -103,7 +110,11 @@ def check_quality(
 
 
 def check_smaller(techniques: Iterable[Technique], first: Measured, last: Measured) -> None:
-    """Raise NoEffectError if techniques that shrink a network paid neither in bytes nor in multiplications."""
+    """Check that techniques that shrink a network paid in bytes or in multiplications.
+
+    Raises:
+        NoEffectError: They paid in neither.
+    """
     promised = [each.id for each in techniques if each.must_shrink and each.phase is not Phase.TRAINING]
     if promised and last.file_bytes >= first.file_bytes and last.macs >= first.macs:
         raise NoEffectError(

@@ -24,7 +24,8 @@ def technique_identities(
 ) -> dict[str, str]:
     """Return what the result of each technique depends on beyond its options; its teachers are loaded for it.
 
-    Raises what `load_teacher` and :meth:`zoo.contracts.Technique.identity` raise.
+    Raises:
+        ZooError: What `load_teacher` and :meth:`zoo.contracts.Technique.identity` raise.
     """
     return {
         f"{number}:{each.id}": " ".join(

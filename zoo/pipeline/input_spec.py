@@ -32,9 +32,14 @@ def restrict_input(architecture: Architecture, **changes: Any) -> Architecture:
 
 
 def choose_crop(architecture: Architecture, wanted: int) -> int:
-    """Return the side of the training crops in input-tensor pixels; `wanted` is 0 for the default.
+    """Return the side of the training crops in input-tensor pixels.
 
-    Raises UsageError if the network cannot be trained on such crops.
+    Args:
+        architecture: The network.
+        wanted: The side asked for; 0 for the default.
+
+    Raises:
+        UsageError: The network cannot be trained on such crops.
     """
     height, width = architecture.input.example
     if architecture.input.fixed_size:

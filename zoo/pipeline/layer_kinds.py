@@ -22,7 +22,12 @@ _ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Layers:
-    """kinds: of :data:`zoo.contracts.GAP_OPERATORS`. channels: (in, out) of each dense convolution, in order."""
+    """The layers of a network, as kernel gaps see them.
+
+    Attributes:
+        kinds: Of :data:`zoo.contracts.GAP_OPERATORS`.
+        channels: (in, out) of each dense convolution, in order.
+    """
 
     kinds: frozenset[str]
     channels: tuple[tuple[int, int], ...]

@@ -73,7 +73,11 @@ class Meter:
         self.files: list[Measured] = []
 
     def add(self, stage: str, model: bytes) -> Measured:
-        """Measure everything but latency. Raises IntegrityError for a file that no runner would take."""
+        """Measure everything but latency.
+
+        Raises:
+            IntegrityError: No runner would take the file.
+        """
         spec = self._plan.architecture.input
         check_onnx(model, spec, self._plan.architecture.output)
         cost = onnx_cost(model, (1, spec.channels, *spec.example))

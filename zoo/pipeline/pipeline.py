@@ -32,14 +32,20 @@ if TYPE_CHECKING:
 
 
 def carry_out(plan: ApplyPlan, reporter: Reporter, started: float) -> Result | None:
-    """Do what a plan says. None in every process except the first of a distributed run.
+    """Do what a plan says.
 
-    An interrupted run leaves its training state in :attr:`ApplyPlan.work`; the same request continues from there.
+    An interrupted run leaves its training state in :attr:`ApplyPlan.work`; the same request continues from
+    there.
 
     Args:
         started: When the request was made, in seconds of `time.monotonic`.
 
-    Raises ZooError subclasses; nothing is written to the artifact's folder before all is well.
+    Returns:
+        The result; None in every process except the first of a distributed run.
+
+    Raises:
+        ZooError: The plan cannot be carried out; nothing is written to the artifact's folder before all is
+            well.
     """
     request = plan.request
     with writing(plan.work):

@@ -60,42 +60,43 @@ class ApplyPlan:
 
     @property
     def architecture(self) -> Architecture:
-        """With the input that the exported file accepts."""
+        """Return the architecture with the input that the exported file accepts."""
         return self.stages.architecture
 
     @property
     def dataset(self) -> Dataset:
-        """What is trained and evaluated on."""
+        """Return what is trained and evaluated on."""
         return self.stages.dataset
 
     @property
     def crop(self) -> int:
-        """Side of the training crops in input-tensor pixels."""
+        """Return the side of the training crops in input-tensor pixels."""
         return self.stages.crop
 
     @property
     def techniques(self) -> tuple[Technique, ...]:
-        """The techniques of the recipe, in order."""
+        """Return the techniques of the recipe, in order."""
         return self.recipe.techniques if self.recipe else ()
 
     @property
     def name(self) -> str:
-        """What artifacts call the architecture."""
+        """Return what artifacts call the architecture."""
         return _name_of(self.architecture, self.request)
 
     @property
     def work(self) -> Path:
-        """The folder that keeps the state of an interrupted training."""
+        """Return the folder that keeps the state of an interrupted training."""
         return self.request.out.with_name(self.request.out.name + ".work")
 
 
 def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     """Find what a request names, refuse what cannot work, and decide all that is left open.
 
-    An illegal recipe is refused before torch is imported. The network is built and exported once, since its file may
-    accept fewer sizes of input than the architecture.
+    An illegal recipe is refused before torch is imported. The network is built and exported once, since its
+    file may accept fewer sizes of input than the architecture.
 
-    Raises ZooError subclasses: unknown ids, wrong options, an illegal order, data that does not suit the network.
+    Raises:
+        ZooError: An id is unknown, an option wrong, the order illegal, or the data does not suit the network.
     """
     loaded = canonical.load(request.recipe) if request.recipe is not None else None
     for module in ("torch", "onnx", "onnxscript", "skimage", "accelerate"):

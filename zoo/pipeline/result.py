@@ -48,12 +48,12 @@ class Result:
 
     @property
     def table_title(self) -> str:
-        """What :meth:`table` shows."""
+        """Return what :meth:`table` shows."""
         return "Measured on the exported files in ONNX Runtime"
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:
-        """The figures by key, such as "parameters", "gmacs", "latency_ms" and "psnr_db", before and after."""
+        """Return the figures by key, such as "parameters", "gmacs", "latency_ms" and "psnr_db", before and after."""
         return {figure.key: {"before": figure.before, "after": figure.after} for figure in self.figures}
 
     def to_json(self) -> dict[str, Any]:

@@ -35,7 +35,11 @@ _RANDOM = "random"
 
 
 class StageStore:
-    """A folder of stage results, which is made if it is not there. Raises OutputError if it cannot be made."""
+    """A folder of stage results, which is made if it is missing.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
 
     def __init__(self, folder: Path, reporter: Reporter) -> None:
         with writing(folder):
@@ -65,7 +69,11 @@ class StageStore:
         return result
 
     def save(self, stage: TrainingStage, key: str, network: nn.Module, result: TrainingResult) -> None:
-        """Keep the result of a stage. Raises OutputError if it cannot be written."""
+        """Keep the result of a stage.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
         tensors = {
             name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()
         }

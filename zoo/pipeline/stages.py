@@ -25,17 +25,17 @@ class TrainingStage:
 
     @property
     def name(self) -> str:
-        """Their ids, joined as in a recipe; "train" if there are none."""
+        """Return the ids of its techniques, joined as in a recipe; "train" if there are none."""
         return "+".join(technique.id for technique in self.techniques) or "train"
 
     @property
     def trains(self) -> bool:
-        """Whether training follows the rewrites: not if all of them are post-training methods."""
+        """Return whether training follows the rewrites: not if all of them are post-training methods."""
         return not self.techniques or any(technique.needs_training for technique in self.techniques)
 
     @property
     def numerics(self) -> bool:
-        """Whether the arithmetic is changed."""
+        """Return whether the arithmetic is changed."""
         return any(technique.phase is Phase.NUMERICS for technique in self.techniques)
 
 
@@ -52,7 +52,8 @@ def stages_of(techniques: Iterable[Technique]) -> tuple[TrainingStage, ...]:
 def share_budgets(given: Sequence[Budget], stages: Sequence[TrainingStage]) -> tuple[Budget, ...]:
     """Return the budget of each training; one budget for all is shared out, most of it to the first.
 
-    Raises UsageError if there are neither as many budgets as trainings nor one.
+    Raises:
+        UsageError: There are neither as many budgets as trainings nor one.
     """
     trainings = sum(stage.trains for stage in stages)
     if len(given) == trainings:

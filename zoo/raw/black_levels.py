@@ -47,7 +47,11 @@ class BlackLevels:
     columns: tuple[float, ...] = ()
 
     def per_color(self, pattern: npt.NDArray[np.int64]) -> bool:
-        """Return whether one level for each color of a colour-filter cell says all of it, as LibRaw reports it."""
+        """Return whether one level for each color of a colour-filter cell says all of it, as LibRaw reports it.
+
+        Args:
+            pattern: Colour indices of the cell, (2, 2) or (6, 6).
+        """
         values = {level for row in self.cell for level in row}
         small = pattern.shape == (2, 2) and 2 % len(self.cell) == 0 and 2 % len(self.cell[0]) == 0
         return (len(values) == 1 or small) and len({*self.rows}) <= 1 and len({*self.columns}) <= 1

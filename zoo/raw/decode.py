@@ -44,15 +44,16 @@ _NEED_MOSAIC = "Use a file with the sensor's mosaic: one value per pixel, red, g
 class RawFrame:
     """One exposure.
 
-    mosaic:  uint16 (H, W), visible pixels only.
-    pattern: colour index of each position of the repeating cell, (2, 2) for Bayer, (6, 6) for X-Trans;
-             0 red, 1 green, 2 blue, 3 the second green of a Bayer cell.
-    black:   black level of each of the four colour indices, in sensor units.
-    white:   saturation level of each of the four colour indices, in sensor units.
-    gains:   white-balance gain of red, green, blue; green is 1.
-    flip:    orientation LibRaw reports, the sum of MIRRORED_COLUMNS, MIRRORED_ROWS and TRANSPOSED that makes the
-             picture upright: 0 as it is, 3 turned by 180 degrees, 5 by 90 counter-clockwise, 6 by 90 clockwise,
-             1, 2, 4 and 7 mirrored.
+    Attributes:
+        mosaic: uint16 (H, W), visible pixels only.
+        pattern: Colour index of each position of the repeating cell, (2, 2) for Bayer, (6, 6) for X-Trans; 0
+            red, 1 green, 2 blue, 3 the second green of a Bayer cell.
+        black: Black level of each of the four colour indices, in sensor units.
+        white: Saturation level of each of the four colour indices, in sensor units.
+        gains: White-balance gain of red, green, blue; green is 1.
+        flip: Orientation LibRaw reports, the sum of MIRRORED_COLUMNS, MIRRORED_ROWS and TRANSPOSED that makes
+            the picture upright: 0 as it is, 3 turned by 180 degrees, 5 by 90 counter-clockwise, 6 by 90
+            clockwise, 1, 2, 4 and 7 mirrored.
     """
 
     mosaic: npt.NDArray[np.uint16]
@@ -64,7 +65,7 @@ class RawFrame:
 
     @property
     def kind(self) -> Literal["bayer", "xtrans"]:
-        """The sensor's colour-filter array."""
+        """Return the kind of the sensor's colour-filter array."""
         return "bayer" if self.pattern.shape == (2, 2) else "xtrans"
 
 
@@ -73,8 +74,10 @@ def decode(source: Path | bytes) -> RawFrame:
 
     For files that this machine made or that belong to a data set; what a user names goes through
     :class:`zoo.raw.subprocess_decoder.SubprocessDecoder`, which a file that crashes LibRaw does not end.
-    Raises InputError, saying what was found and what is needed, when the file cannot be read, is not a RAW file,
-    is truncated or damaged, has no colour-filter mosaic, or has levels that leave no signal.
+
+    Raises:
+        InputError: The file cannot be read, is not a RAW file, is truncated or damaged, has no colour-filter
+            mosaic, or has levels that leave no signal; the message says what was found and what is needed.
     """
     if isinstance(source, bytes):
         _check_head(source[:HEAD], "the RAW data")
@@ -95,7 +98,11 @@ def _copy(frame: RawFrame) -> RawFrame:
 
 
 def open_raw(path: Path) -> BinaryIO:
-    """Open a file that says of itself that it may be a RAW file. Raises InputError."""
+    """Open a file that says of itself that it may be a RAW file.
+
+    Raises:
+        InputError: It cannot be opened, or says otherwise.
+    """
     with reading(path):
         # A link is followed; what it leads to must be a regular file.
         real = Path(os.path.realpath(path, strict=True))
@@ -113,9 +120,10 @@ def open_raw(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_frame(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
-    """The frame of a path or stream, called `name` in messages; its mosaic is gone after the body.
+    """Open the frame of a path or stream, called `name` in messages; its mosaic is gone after the body.
 
-    Raises InputError as :func:`decode` does.
+    Raises:
+        InputError: As :func:`decode`.
     """
     import rawpy
 

@@ -80,7 +80,7 @@ class Need:
 
     @property
     def most(self) -> int:
-        """The higher of the two."""
+        """Return the higher of the two."""
         return max(self.planned, self.decoding)
 
 
@@ -184,7 +184,11 @@ class Footprint:
 
 
 def footprint(artifact: Artifact, *, engine: str = FITTED, arena: bool = True) -> Footprint:
-    """Return the footprint of an artifact. Raises IntegrityError for a model that no engine may be given."""
+    """Return the footprint of an artifact.
+
+    Raises:
+        IntegrityError: The model may not be handed to an engine.
+    """
     return Footprint(artifact.manifest, artifact_working_set(artifact), engine=engine, arena=arena)
 
 

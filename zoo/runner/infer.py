@@ -27,27 +27,27 @@ class InputSource(Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns as the network sees them."""
+        """Return rows and columns as the network sees them."""
 
     @property
     def top(self) -> int:
-        """Rows that packing added above the picture."""
+        """Return the rows that packing added above the picture."""
 
     @property
     def left(self) -> int:
-        """Columns that packing added to the left of the picture."""
+        """Return the columns that packing added to the left of the picture."""
 
     @property
     def height(self) -> int:
-        """Rows of the picture."""
+        """Return the rows of the picture."""
 
     @property
     def width(self) -> int:
-        """Columns of the picture."""
+        """Return the columns of the picture."""
 
     @property
     def cell(self) -> int:
-        """Rows (and columns) of the picture for each row (and column) of `shape`."""
+        """Return the rows (and columns) of the picture for each row (and column) of `shape`."""
 
     def crop(self, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
         """Return a window of the input, (C, rows, columns)."""
@@ -73,29 +73,34 @@ class Canvas:
 
     @property
     def sides(self) -> tuple[int, int]:
-        """Rows and columns before it is turned upright."""
+        """Return rows and columns before it is turned upright."""
         return tuple(
             side * self.scale // self.source.cell for side in (self.source.height, self.source.width)
         )  # type: ignore[return-value]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height when it is upright."""
+        """Return width and height when it is upright."""
         height, width = self.sides
         return (height, width) if self.rotated else (width, height)
 
     @property
     def rotated(self) -> bool:
-        """Whether its columns become its rows."""
+        """Return whether its columns become its rows."""
         return bool(self.flip & TRANSPOSED)
 
 
 def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[Any]]:
-    """Yield the parts of the upright picture, (rows, width, channels) of an unsigned integer type, from the top down.
+    """Yield the parts of the upright picture, from the top down.
 
-    Each part is at most one row of tiles, or one column of them if the picture is turned, so that no more of the
-    picture is held; a tile as wide as the picture is yielded some rows at a time. Raises IntegrityError if the network
-    returns numbers that are not finite.
+    Each part is at most one row of tiles, or one column of them if the picture is turned, so that no more of
+    the picture is held; a tile as wide as the picture is yielded some rows at a time.
+
+    Yields:
+        (rows, width, channels) of an unsigned integer type.
+
+    Raises:
+        IntegrityError: The network returns numbers that are not finite.
     """
     backwards = canvas.flip & (MIRRORED_COLUMNS if canvas.rotated else MIRRORED_ROWS)
     outer, inner = (plan.columns, plan.rows) if canvas.rotated else (plan.rows, plan.columns)

@@ -36,7 +36,7 @@ class Refused:
         return f"The engine {self.engine} is passed over: {self.reason}"
 
     def to_json(self) -> dict[str, str]:
-        """A plain dictionary for `--json`."""
+        """Return a plain dictionary for `--json`."""
         return dataclasses.asdict(self)
 
 

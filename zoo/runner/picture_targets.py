@@ -52,7 +52,11 @@ def picture_targets(files: Sequence[Path], settings: Settings) -> list[Path]:
 
 
 def check_format(output: OutputSpec, format: Format) -> None:  # noqa: A002
-    """Raise UsageError if a picture of the network cannot be written in the format."""
+    """Check that a picture of the network can be written in the format.
+
+    Raises:
+        UsageError: It cannot.
+    """
     if format == "png" and needs_whole(output.channels):
         raise UsageError(
             f"This network produces {output.channels} masks, which PNG cannot hold.", hint="Use --format tiff"

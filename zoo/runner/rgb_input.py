@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def read_rgb(path: Path, spec: InputSpec) -> npt.NDArray[np.float32]:
     """Return a photograph as (1, 3, H, W) in [0, 1], H and W those of the spec's example.
 
-    It is turned upright, scaled until its shorter side fits, and cut to the middle. Raises InputError.
+    It is turned upright, scaled until its shorter side fits, and cut to the middle.
+
+    Raises:
+        InputError: The file cannot be read.
     """
     import numpy as np
     from PIL import Image, ImageOps

@@ -145,7 +145,7 @@ class Runner:
 
     @property
     def artifact(self) -> Artifact:
-        """The artifact that runs."""
+        """Return the artifact that runs."""
         return self.loaded.artifact
 
     def run(

@@ -52,17 +52,17 @@ class Plan:
 
     @property
     def tiles(self) -> int:
-        """Number of tiles."""
+        """Return the number of tiles."""
         return len(self.rows) * len(self.columns)
 
     @property
     def largest(self) -> int:
-        """Input pixels of the largest tile, halo included."""
+        """Return the input pixels of the largest tile, halo included."""
         return _longest(self.rows) * _longest(self.columns)
 
     @property
     def computed(self) -> int:
-        """Input pixels of all tiles, halos included."""
+        """Return the input pixels of all tiles, halos included."""
         return _total(self.rows) * _total(self.columns)
 
     def __iter__(self) -> Iterator[tuple[Span, Span]]:

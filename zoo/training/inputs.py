@@ -18,7 +18,15 @@ def normalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
 
 
 def denormalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    """Undo :func:`normalise`."""
+    """Undo :func:`normalise`.
+
+    Args:
+        inputs: (N, C, H, W), normalised.
+        spec: Input of the network.
+
+    Returns:
+        (N, C, H, W) in [0, 1].
+    """
     if not spec.mean:
         return inputs
     return inputs * _per_channel(spec.std, inputs) + _per_channel(spec.mean, inputs)

@@ -81,11 +81,16 @@ def train(
 ) -> tuple[nn.Module, TrainingResult]:
     """Train `model` and return it on the CPU.
 
-    The loss is that of the task (:mod:`zoo.training.losses`) between output and target, or the teacher's output
-    for data without targets, plus `terms`.
-    With `state`, progress is kept there: an interrupted run with the same `key` goes on where it was, and Ctrl-C
-    saves before it stops. `freeze_norm` keeps the statistics of batch norms: right for fine-tuning, since a
-    few crops tell less than the data they were made from. `clock` measures a budget in minutes, in seconds.
+    The loss is that of the task (:mod:`zoo.training.losses`) between output and target, or the teacher's
+    output for data without targets, plus `terms`.
+
+    Args:
+        state: Where progress is kept: an interrupted run with the same `key` goes on where it was, and Ctrl-C
+            saves before it stops.
+        key: Identifies the run.
+        freeze_norm: Whether the statistics of batch norms are kept: right for fine-tuning, since a few crops
+            tell less than the data they were made from.
+        clock: Measures a budget in minutes; returns seconds.
 
     Raises:
         ZooError: The loss is no longer finite.

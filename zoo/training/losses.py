@@ -25,9 +25,13 @@ def task_loss(output: OutputSpec) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of probabilities in [0, 1] against targets in [0, 1].
+    """Return the mean cross-entropy of probabilities against targets.
 
     Unlike torch's function it works under autocast, and its gradient stays finite at 0 and 1.
+
+    Args:
+        outputs: Probabilities in [0, 1], (N, C, H, W).
+        targets: In [0, 1], of the same shape.
     """
     p = outputs.float().clamp(_LEAST, 1 - _LEAST)
     return -(targets * p.log() + (1 - targets) * (-p).log1p()).mean()
@@ -35,7 +39,7 @@ def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @contextmanager
 def exact_sigmoids(model: nn.Module, output: OutputSpec) -> Iterator[None]:
-    """Let the sigmoids of a net that gives masks compute in float32 under autocast.
+    """Let the sigmoids of a net for masks compute in float32 under autocast.
 
     In bfloat16 a probability above 0.998 is 1 and its gradient 0: pixels that are surely wrong would stay so.
     """

@@ -75,17 +75,17 @@ class Schedule:
 
     @property
     def timed(self) -> bool:
-        """Whether the budget was given as time."""
+        """Return whether the budget was given as time."""
         return self._seconds is not None
 
     @property
     def length(self) -> float | None:
-        """The length of the run: seconds if it was given as time, else steps."""
+        """Return the length of the run: seconds if it was given as time, else steps."""
         return self._seconds if self._seconds is not None else self.total
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training so far, those before a resume counted in."""
+        """Return the seconds of training so far, those before a resume included."""
         return self._clock() - self._started
 
     def plan(self, step: int) -> None:

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 def load_teacher(name: str) -> Teacher:
     """Return the teacher called `name`: an artifact, or else an architecture that brings trained weights.
 
-    The artifact is looked up as :mod:`zoo.checkpoints.resolver` says. One whose weights do not fit its architecture,
-    because a recipe changed the structure or the arithmetic, is run by the engine instead. Raises UnknownIdError if
-    nothing is called so, UsageError for an architecture without trained weights.
+    The artifact is looked up as :mod:`zoo.checkpoints.resolver` says. One whose weights do not fit its
+    architecture, because a recipe changed the structure or the arithmetic, is run by the engine instead.
+
+    Raises:
+        UnknownIdError: Nothing is called so.
+        UsageError: It is an architecture without trained weights.
     """
     found = find_location(name)
     if found is not None:

@@ -27,7 +27,13 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class StartWeights:
-    """label: for reports. sha256: of the weights, "" if random. trained: whether they were trained."""
+    """The weights that training starts from.
+
+    Attributes:
+        label: For reports.
+        sha256: Of the weights, "" if random.
+        trained: Whether they were trained.
+    """
 
     label: str
     sha256: str
@@ -37,9 +43,15 @@ class StartWeights:
 def load_start(model: nn.Module, architecture: Architecture, name: str) -> StartWeights:
     """Put the weights called `name` into `model`.
 
-    "auto" takes those that the architecture brings itself, or the checkpoint of its id that is part of this
-    installation, if there is one; "none" keeps what `model` has; any other name is looked up as
-    :mod:`zoo.checkpoints.resolver` says. Raises UsageError if the layers differ.
+    Args:
+        model: Changed in place.
+        architecture: Of `model`.
+        name: "auto" takes those that the architecture brings itself, or the checkpoint of its id that is part
+            of this installation, if there is one; "none" keeps what `model` has; any other name is looked up
+            as :mod:`zoo.checkpoints.resolver` says.
+
+    Raises:
+        UsageError: The layers differ.
     """
     if name == "none":
         return StartWeights("random", "", trained=False)
@@ -64,7 +76,12 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
 
 
 def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
-    """Return why `state` does not fit `model`, "" if it does. The counters of batch norms are optional."""
+    """Return why `state` does not fit `model`, "" if it does. The counters of batch norms are optional.
+
+    Args:
+        model: The network.
+        state: Weights (...,) of any shape, by their keys in the state dict.
+    """
     wanted = model.state_dict()
     missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTER))
     wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
@@ -77,7 +94,12 @@ def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
 
 
 def put_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put a state that fits into `model`."""
+    """Put a state that fits into `model`.
+
+    Args:
+        model: Changed in place.
+        state: Weights (...,) of any shape, by their keys in the state dict.
+    """
     wanted = model.state_dict()
     model.load_state_dict(
         {key: state[key].to(old.dtype) if key in state else old for key, old in wanted.items()}
