@@ -20,7 +20,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it() -> None:
         MissingDependencyError, match="needs the package 'absent_one', which is not installed"
     ) as caught:
         require("absent_one", "This", extra="hub")
-    assert "pip install 'compression-zoo[hub]'" in str(caught.value.hint)
+    assert "pip install '.[hub]'" in str(caught.value.hint)
 
 
 def test_a_package_that_is_there_but_does_not_load_says_why(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from types import ModuleType
 
 from zoo.errors import MissingDependencyError
 
-#: What `pip install 'compression-zoo[compress]'` adds, by import name.
+#: What the extra `compress` adds, by import name.
 COMPRESS_PACKAGES = ("torch", "timm", "skimage", "sklearn", "onnx", "onnxscript", "accelerate")
+
+#: Where the commands of this module are typed.
+IN_THE_CLONE = "in your clone of compression-zoo"
 
 
 def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:
@@ -48,6 +51,14 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def install_hint(extra: str) -> str:
-    """Return the pip command that installs an extra; with "cpu", also what to do on a board that ships an engine."""
+    """Return how an extra is installed; with "cpu", also what to do on a board that ships an engine."""
     board = "" if extra != "cpu" else "  (on a Jetson take NVIDIA's own onnxruntime-gpu instead)"
-    return f"Install it with:  pip install 'compression-zoo[{extra}]'{board}"
+    return f"Install it with, {IN_THE_CLONE}:  {install_command(extra)}{board}"
+
+
+def install_command(extra: str = "") -> str:
+    """Return the pip command that installs zoo with an extra.
+
+    It is typed in the folder of the clone, since no distribution is published.
+    """
+    return f"pip install '.[{extra}]'" if extra else "pip install ."

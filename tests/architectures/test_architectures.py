@@ -148,5 +148,5 @@ def test_absent_timm_ends_with_the_command_that_installs_it() -> None:
         "print('torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'compression-zoo[compress]'" in done.stdout
+    assert "pip install '.[compress]'" in done.stdout
     assert done.stdout.splitlines()[-1] == "False"

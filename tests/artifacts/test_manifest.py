@@ -60,7 +60,7 @@ def test_a_newer_format_names_both_versions_and_the_upgrade() -> None:
         parse({"format": 2, "whatever": []})
     assert "format 2" in caught.value.message
     assert f"compression-zoo {__version__} reads formats up to 1" in caught.value.message
-    assert caught.value.hint == "Upgrade with:  pip install --upgrade compression-zoo"
+    assert caught.value.hint == "Upgrade with, in your clone of compression-zoo:  git pull && pip install ."
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_info_without_torch_tells_what_is_known_and_how_to_get_the_rest(
     assert done.code == 0
     assert done.json["parameters"] is None
     assert done.json["paper"]
-    assert "pip install 'compression-zoo[compress]'" in done.err
+    assert "pip install '.[compress]'" in done.err
 
 
 def test_info_without_torch_quotes_the_published_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_what_is_missing_comes_with_the_command_that_brings_it_to_this_board(tmp
     assert "has no onnxruntime-gpu for JetPack 4.6" in engine_remedy("cuda", nano, root)
     assert engine_remedy("cuda", plugins.device("x86-cpu"), root).endswith("pip install onnxruntime-gpu")
     assert engine_remedy("tensorrt", orin, tmp_path / "without-a-gpu") == ""
-    assert engine_remedy("onnxruntime", nano) == "pip install 'compression-zoo[cpu]'"
+    assert engine_remedy("onnxruntime", nano) == "in your clone of compression-zoo:  pip install '.[cpu]'"
 
 
 def test_an_engine_that_would_be_preferred_is_named_with_its_package(
@@ -102,12 +103,32 @@ def test_an_engine_that_would_be_preferred_is_named_with_its_package(
     monkeypatch.setenv("ZOO_PLUGINS", "")
     finding = by_subject(examine("x86-cpu"))["engine openvino"]
     assert finding.state is Severity.NOTE
-    assert finding.remedy == "pip install zoo-openvino" or "ZOO_PLUGINS" in finding.found
+    assert finding.remedy.endswith("pip install ./plugins/zoo-openvino") or "ZOO_PLUGINS" in finding.found
 
 
 def test_memory_and_processors_are_those_of_the_machine_that_is_looked_at(tmp_path: Path) -> None:
     found = by_subject(examine(root=board(tmp_path, "NVIDIA Jetson Nano Developer Kit")))
     assert found["memory"].found.startswith("3,964 MB for this process")
+
+
+def test_a_cuda_build_of_torch_without_a_gpu_is_noted_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, root = tmp_path / "site", board(tmp_path / "board", "NVIDIA Jetson Nano Developer Kit")
+    site.mkdir()
+    info = fake_distributions.install(site, "torch", {}, version="2.14.1")
+    records = ("torch/lib/libtorch_cuda.so,,500000000", "torch/lib/libtorch_cpu.so,,400000000")
+    (info / "RECORD").write_text("\n".join(records))
+    info = fake_distributions.install(site, "nvidia-of-a-test", {})
+    (info / "RECORD").write_text("nvidia/lib/libcublas.so,,90000000000")
+    monkeypatch.syspath_prepend(str(site))
+    torch = by_subject(examine(root=root))["torch"]
+    assert torch.state is Severity.NOTE
+    assert float(re.search(r"([\d.]+) GB", torch.found)[1]) >= 90.5
+    assert "--index-url https://download.pytorch.org/whl/cpu" in torch.remedy
+    (root / "dev").mkdir()
+    (root / "dev/nvidia0").touch()
+    assert "torch" not in by_subject(examine(root=root))
 
 
 def test_two_distributions_of_onnx_runtime_are_a_problem(

@@ -162,7 +162,7 @@ def test_a_plugin_that_lacks_a_package_of_the_extra_names_the_pip_command(tmp_pa
     assert standings(here)["zoo-heavy:heavy"]["state"] == "unavailable"
     done = here("info", "heavy")
     assert done.code == 6
-    assert "pip install 'compression-zoo[compress]'" in done.err
+    assert "pip install '.[compress]'" in done.err
 
 
 def test_an_error_while_a_plugin_is_constructed_names_it(tmp_path: Path, here: Run) -> None:

@@ -209,7 +209,7 @@ def test_without_an_engine_running_ends_with_the_pip_command(built: Built, tmp_p
     assert bare.zoo("pull", "lighter-unet-int8").code == 0
     run = bare.zoo("run", "lighter-unet-int8", str(tmp_path / "shot.dng"), "-o", str(tmp_path / "out"))
     assert run.code != 0
-    assert "pip install 'compression-zoo[cpu]'" in run.err
+    assert "pip install '.[cpu]'" in run.err
 
 
 def test_pulling_needs_no_hub_client_and_publishing_names_the_extra(installed: Installed) -> None:
@@ -217,7 +217,7 @@ def test_pulling_needs_no_hub_client_and_publishing_names_the_extra(installed: I
     assert installed.zoo("pull", "lighter-unet", "--out", str(installed.home / "mine")).code == 0
     done = installed.zoo("publish", str(installed.home / "mine"), "me/mine")
     assert done.code == MissingDependencyError.exit_code
-    assert done.err.strip().endswith("pip install 'compression-zoo[hub]'")
+    assert done.err.strip().endswith("pip install '.[hub]'")
 
 
 def test_help_and_version(installed: Installed) -> None:
@@ -280,7 +280,7 @@ def test_compressing_without_the_extra_ends_with_the_pip_command(
 ) -> None:
     done = installed.zoo(*command)
     assert done.code == MissingDependencyError.exit_code == 6
-    assert done.err.strip().splitlines()[-1].endswith("pip install 'compression-zoo[compress]'")
+    assert done.err.strip().splitlines()[-1].endswith("pip install '.[compress]'")
     assert list(installed.home.glob("out")) == []
 
 

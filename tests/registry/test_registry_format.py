@@ -169,5 +169,5 @@ def test_the_extra_that_an_entry_needs_is_named(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == MissingDependencyError.exit_code
-    assert done.stderr.endswith("pip install 'compression-zoo[hub]'\n")
+    assert done.stderr.endswith("pip install '.[hub]'\n")
     assert "Traceback" not in done.stderr

@@ -21,9 +21,10 @@ from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.artifacts.manifest import Manifest
 from zoo.artifacts.metadata import Publication, front_matter
 from zoo.errors import RecipeError
+from zoo.extras import IN_THE_CLONE, install_command
 from zoo.recipes.grammar import parse_stage
 
-_INSTALL = "pip install 'compression-zoo[cpu]'"
+_INSTALL = f"{install_command('cpu')}  # {IN_THE_CLONE}"
 
 
 def card_text(
@@ -143,7 +144,7 @@ def _run_published(manifest: Manifest, publication: Publication) -> str:
     return f"""## How to run it on a board
 
 The runner needs neither torch nor a GPU, and cuts an image into tiles that fit the board's memory. A board that
-ships its own engine, such as a Jetson, needs only `pip install compression-zoo`. `COMMIT` stands for the
+ships its own engine, such as a Jetson, needs only `{install_command()}`. `COMMIT` stands for the
 forty digits of a commit of this repository; every file is compared with the sha256 in its zoo.json.
 
 ```

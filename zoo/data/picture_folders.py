@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zoo.errors import InputError
+from zoo.extras import IN_THE_CLONE, install_command
 from zoo.images.pixels import SUFFIXES, open_image
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class ImageSet:
         if not pictures:
             raise InputError(
                 "No photographs were found.",
-                hint="Name a folder: --photos DIR, or install scikit-image: pip install 'compression-zoo[compress]'",
+                hint=f"Name a folder: --photos DIR, or install scikit-image, {IN_THE_CLONE}:  "
+                f"{install_command('compress')}",
             )
         self._pictures = tuple(pictures)
         self._cache: ImageCache[Path] = ImageCache(read_picture)

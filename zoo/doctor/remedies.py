@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.engines.cuda import CUDA
 from zoo.engines.ort_session import provider_problem
 from zoo.engines.tensorrt import TENSORRT
+from zoo.extras import IN_THE_CLONE, install_command
 from zoo.machine.nvidia import has_gpu
 
 if TYPE_CHECKING:
@@ -15,15 +16,18 @@ if TYPE_CHECKING:
 
 #: Where NVIDIA keeps its wheels of onnxruntime-gpu, by the first number of JetPack, for its Python.
 _INDEX = {"6": "https://pypi.jetson-ai-lab.io/jp6/cu126"}
-_CPU = "pip install 'compression-zoo[cpu]'"
+#: Engines whose distribution lies in the clone.
+_IN_PLUGINS = ("openvino",)
 
 
 def engine_remedy(name: str, profile: DeviceProfile, root: Path = Path("/")) -> str:
     """Return the command that makes an engine run here; "" if no installation would help."""
     if name == "onnxruntime":
         return runtime_remedy(profile)
+    if name in _IN_PLUGINS:
+        return f"{IN_THE_CLONE}:  pip install ./plugins/zoo-{name}"
     if name not in ("cuda", "tensorrt"):
-        return f"pip install zoo-{name}"
+        return f"Install the plugin that provides the engine '{name}'."
     if not has_gpu(root):
         return ""
     if provider_problem(TENSORRT if name == "tensorrt" else CUDA) is not None:
@@ -33,7 +37,7 @@ def engine_remedy(name: str, profile: DeviceProfile, root: Path = Path("/")) -> 
 
 def runtime_remedy(profile: DeviceProfile) -> str:
     """Return how ONNX Runtime is installed: as NVIDIA built it where there is such a build, else for the processor."""
-    return gpu_runtime_remedy(profile) if _index(profile) else _CPU
+    return gpu_runtime_remedy(profile) if _index(profile) else f"{IN_THE_CLONE}:  {install_command('cpu')}"
 
 
 def gpu_runtime_remedy(profile: DeviceProfile) -> str:

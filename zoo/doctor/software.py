@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 from zoo import plugins
@@ -14,8 +15,13 @@ from zoo.doctor.remedies import engine_remedy, gpu_runtime_remedy, runtime_remed
 from zoo.engines.opening import name_engine_in_errors
 from zoo.engines.ort_session import DISTRIBUTIONS
 from zoo.errors import UnknownIdError, ZooError
-from zoo.plugins.discovery import version_of
+from zoo.machine.nvidia import has_gpu
+from zoo.plugins.discovery import distributions, version_of
 
+#: Installs torch without CUDA; it is not needed where there is no GPU.
+CPU_TORCH = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+#: How the names of the distributions begin that the CUDA build of torch brings.
+_CUDA_DISTRIBUTIONS = ("nvidia-", "cuda-", "triton")
 _NEEDED = ("numpy", "rawpy", "pillow", "safetensors", "tifffile")
 
 
@@ -28,8 +34,34 @@ def software_findings(profile: DeviceProfile, root: Path = Path("/")) -> Iterato
         version = version_of(name)
         if version is None:
             yield Finding(name, Severity.PROBLEM, "not installed", f"pip install {name}")
+    yield from _cuda_build(root)
     yield from _runtimes(profile)
     yield from _engines(profile, root)
+
+
+def _cuda_build(root: Path) -> Iterator[Finding]:
+    """Yield a note where torch was installed for GPUs that are not there, with the room that takes."""
+    torch = _files("torch")
+    if has_gpu(root) or not any(name == "libtorch_cuda.so" for name, _ in torch):
+        return
+    libraries = [name for name in distributions() if name.startswith(_CUDA_DISTRIBUTIONS)]
+    size = sum(size for name, size in torch if "cuda" in name)
+    size += sum(size for library in libraries for _, size in _files(library))
+    yield Finding(
+        "torch",
+        Severity.NOTE,
+        f"built for CUDA, but there is no NVIDIA GPU: {size / 1e9:.1f} GB are of no use here",
+        f"In a new environment, before anything else:  {CPU_TORCH}",
+    )
+
+
+def _files(distribution: str) -> list[tuple[str, int]]:
+    """Return name and bytes of each file of an installed distribution, as its record states them."""
+    try:
+        files = metadata.files(distribution)
+    except metadata.PackageNotFoundError:
+        return []
+    return [(file.name, file.size or 0) for file in files or []]
 
 
 def _runtimes(profile: DeviceProfile) -> Iterator[Finding]:

@@ -110,6 +110,11 @@ def version_of(distribution: str) -> str | None:
     return _installed()[1].get(normalize_name(distribution))
 
 
+def distributions() -> tuple[str, ...]:
+    """Return the normalized names of all installed distributions."""
+    return tuple(_installed()[1])
+
+
 def import_target(target: str) -> Any:
     """Import what ``module:object`` names. Whatever the import raises is let through."""
     module, _, name = target.partition(":")

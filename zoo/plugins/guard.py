@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from zoo.errors import MissingDependencyError, PluginError, ZooError
-from zoo.extras import COMPRESS_PACKAGES
+from zoo.extras import COMPRESS_PACKAGES, install_hint
 from zoo.plugins.discovery import Plugin
 from zoo.plugins.stdio import stdout_to_stderr
 
@@ -36,7 +36,7 @@ def guarded(plugin: Plugin, work: Callable[[], T]) -> T:
         if (error.name or "").partition(".")[0] in COMPRESS_PACKAGES:
             raise MissingDependencyError(
                 f"{plugin.label} needs the package '{error.name}', which is not installed here.",
-                hint="Install it with:  pip install 'compression-zoo[compress]'",
+                hint=install_hint("compress"),
             ) from error
         raise _broken(plugin, str(error)) from error
     except SystemExit as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from zoo.errors import PluginError, UnknownIdError, ZooError
+from zoo.extras import IN_THE_CLONE, install_command
 from zoo.plugins.discovery import NOUNS, Plugin, PluginKind, discover, normalize_name
 from zoo.suggest import did_you_mean
 
@@ -106,7 +107,7 @@ def _unknown(kind: PluginKind, name: str, installed: list[Plugin], named: list[P
     if not any(plugin.builtin for plugin in installed):
         return PluginError(
             f"{singular.capitalize()} '{name}' is not installed, and neither are the built-in {kind}.",
-            hint="Install zoo itself, which registers them:  pip install compression-zoo",
+            hint=f"Install zoo itself, which registers them, {IN_THE_CLONE}:  {install_command()}",
         )
     known = [plugin.id for plugin in installed if not plugin.off]
     known += [plugin.full_id for plugin in installed if ":" in name and not plugin.off]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.errors import IntegrityError
+from zoo.extras import IN_THE_CLONE
 
 PACKAGE = Path(__file__).resolve().parent
-REINSTALL = "Install it again:  pip install --force-reinstall compression-zoo"
+REINSTALL = f"Install it again, {IN_THE_CLONE}:  pip install --force-reinstall --no-deps ."
 
 
 def registry_file() -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 from zoo.errors import ZooError
+from zoo.extras import IN_THE_CLONE, install_command
 from zoo.suggest import did_you_mean
 from zoo.version import __version__
 
@@ -56,7 +57,7 @@ class StrictTable:
             raise self._error(
                 f"{self._source} is in {kind} format {found}; "
                 f"compression-zoo {__version__} reads formats up to {newest}.",
-                hint="Upgrade with:  pip install --upgrade compression-zoo",
+                hint=f"Upgrade with, {IN_THE_CLONE}:  git pull && {install_command()}",
             )
 
     def close(self) -> None:
