@@ -94,6 +94,11 @@ def reads_a_weight_elsewhere(net: Any, x: Tensor) -> Tensor:
     return head(net.b(F.relu(net.a(x)) * net.a.weight.abs().mean() * 10))
 
 
+def decodes_with_the_weight_of_its_encoder(net: Any, x: Tensor) -> Tensor:
+    y = F.conv_transpose2d(F.relu(net.a(x)), net.a.weight, padding=1)
+    return head(net.b(F.relu(F.conv2d(y, net.a.weight, padding=1))))
+
+
 def pools_with_indices(net: Any, x: Tensor) -> Tensor:
     y, _ = F.max_pool2d(3 * net.a(x), 2, return_indices=True)
     values, _ = net.b(y).sort(dim=1)
@@ -119,7 +124,8 @@ def calls_a_layer_three_times(net: Any, x: Tensor) -> Tensor:
 
 COMPUTED = [
     writes_through_slices, writes_into_a_chunk, moves_to_a_device, calls_by_keyword, reads_a_bias_elsewhere,
-    reads_a_weight_elsewhere, pools_with_indices, pools_beyond_the_border, uses_a_shuffle_twice,
+    reads_a_weight_elsewhere, decodes_with_the_weight_of_its_encoder,
+    pools_with_indices, pools_beyond_the_border, uses_a_shuffle_twice,
     calls_a_layer_three_times,
 ]  # fmt: skip
 

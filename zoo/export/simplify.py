@@ -141,9 +141,10 @@ def _name(graph: onnx.GraphProto, prefix: str) -> None:
             weight = source.input[0] if source is not None and source.input else weight
             weight = new.get(weight, weight)
             name = weight.removesuffix(".weight") if weight in initializers else ""
-        if not name or name in taken:
+        base = name or node.op_type
+        while not name or name in taken:
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
-            name = f"{name or node.op_type}_{counts[node.op_type]}"
+            name = f"{base}_{counts[node.op_type]}"
         taken.add(name)
         node.name = name
         for index, value in enumerate(node.output):
