@@ -1,9 +1,10 @@
-"""Make docs/images/before-after.png from a shipped checkpoint.
+"""Make the photographs of the documentation from a shipped checkpoint.
 
     python docs/images/make.py [CHECKPOINT] [SCENE]
 
-The scene is a photograph that no training saw, made into a dark DNG file by the darkroom. Left: what LibRaw develops
-from the file as it is. Middle: the same, amplified to the right brightness. Right: what the checkpoint gives.
+The scene is a photograph that no training saw, made into a dark DNG file by the darkroom. before-after.jpg shows it
+three times: as LibRaw develops the file, the same amplified to the right brightness, and as the checkpoint develops it.
+before.jpg and after.jpg are the last two, for the slider.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from PIL import Image
 import zoo
 from zoo.data.darkroom import Darkroom
 
+_HERE = Path(__file__).parent
 _SIDE = 400
+#: height and width of a picture of the slider
+_SLIDER = 400, 640
 
 
 def develop(data: bytes, amplification: float) -> np.ndarray:
@@ -32,17 +36,27 @@ def develop(data: bytes, amplification: float) -> np.ndarray:
     return np.rint(amplified ** (1 / 2.2) * 255).astype(np.uint8)
 
 
-def main(checkpoint: str = "lighter-unet-int8", scene: str = "rocket") -> None:
+def middle(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]
+
+
+def save(picture: np.ndarray, name: str) -> None:
+    Image.fromarray(picture).save(_HERE / name, quality=85, optimize=True)
+
+
+def main(checkpoint: str = "lighter-unet-int8", scene: str = "china") -> None:
     exposure = next(e for picture, e in Darkroom().exposures("test") if picture.scene == scene)
     with tempfile.TemporaryDirectory() as folder:
         dng = Path(folder, "dark.dng")
         dng.write_bytes(exposure.dng)
         with zoo.load(checkpoint, ratio=exposure.shot.ratio) as runner:
             picture = runner.develop(dng)
-    panels = [develop(exposure.dng, 1.0), develop(exposure.dng, exposure.shot.ratio), picture]
-    top, left = ((side - _SIDE) // 2 for side in picture.shape[:2])
-    strip = np.concatenate([panel[top : top + _SIDE, left : left + _SIDE] for panel in panels], axis=1)
-    Image.fromarray(strip).save(Path(__file__).with_name("before-after.png"), optimize=True)
+    dark, amplified = (develop(exposure.dng, ratio) for ratio in (1.0, exposure.shot.ratio))
+    panels = [middle(each, _SIDE, _SIDE) for each in (dark, amplified, picture)]
+    save(np.concatenate(panels, axis=1), "before-after.jpg")
+    save(middle(amplified, *_SLIDER), "before.jpg")
+    save(middle(picture, *_SLIDER), "after.jpg")
 
 
 if __name__ == "__main__":

@@ -313,6 +313,20 @@ def test_the_tables_of_checkpoints_are_those_of_their_metrics() -> None:
     assert stale == [], f"run: python {script.__file__} --write"
 
 
+def test_the_charts_are_those_of_the_numbers_in_the_repository() -> None:
+    script = load(ROOT / "docs" / "images" / "charts.py")
+    stale = [name for name, draw in script.CHARTS.items() if draw() != read(f"docs/images/{name}")]
+    assert stale == [], f"run: python {script.__file__}"
+
+
+@pytest.mark.parametrize(
+    "picture", sorted((ROOT / "docs" / "images").glob("*.[jps]*g")), ids=lambda path: path.name
+)
+def test_every_picture_is_small_and_shown(picture: Path) -> None:
+    assert picture.stat().st_size < 300_000
+    assert [page for page in PAGES if f"images/{picture.name}" in page.read_text()] != []
+
+
 def load(path: Path) -> ModuleType:
     """A script as a module."""
     spec = importlib.util.spec_from_file_location(f"docs_{path.stem}", path)
