@@ -165,6 +165,38 @@ def test_results_are_written_in_the_newer_form_too() -> None:
     assert eval_results(figures_of(METRICS), "") == {}
 
 
+def test_commands_that_measure_name_the_artifact_as_its_reader_calls_it() -> None:
+    told = Figure("psnr_db", "PSNR", "dB", 1.0, 2.0, "mean: zoo eval 'out/my net' --data darkroom")
+    metrics = {**METRICS, "figures": [told.to_json()]}
+    assert "zoo eval tiny-net --data" in card_text("tiny-net", tiny.manifest(), metrics, HOME)
+    here = card_text("net", tiny.manifest(), metrics, path=Path("elsewhere/net"))
+    assert "zoo eval elsewhere/net --data" in here
+    assert "out/my net" not in here
+
+
+def test_many_scenes_are_a_number_and_a_digest_and_few_are_named() -> None:
+    names = [f"IMG_{number:04}" for number in range(1234)]
+
+    def shown(trained: list[str]) -> str:
+        training = {
+            "data": "darkroom(photos=[photos])",
+            "trained_on": trained,
+            "evaluated_on": ["rocket", "china"],
+        }
+        return card_text("net", tiny.manifest(), {**METRICS, "training": training})
+
+    text = shown(names)
+    assert "IMG_0007" not in text
+    line = next(line for line in text.splitlines() if line.startswith("- trained on: 1,234 scenes (sha256"))
+    assert line in shown(names[::-1])
+    assert line not in shown([*names[1:], "other"])
+    assert "- evaluated on: rocket, china" in text
+
+
+def test_a_sample_picture_has_a_caption() -> None:
+    assert "](sample.png)\n\n*From left to right: the dark file, this network.*" in card().text
+
+
 def test_a_published_card_says_how_to_run_it_on_a_board() -> None:
     text = card(HOME).text
     for expected in (
@@ -173,7 +205,7 @@ def test_a_published_card_says_how_to_run_it_on_a_board() -> None:
         "zoo run tiny-net IMG_0001.DNG -o pictures",
         "![the dark file, this network](sample.png)",
         "| PSNR | 27.5 dB | 27.1 dB |",
-        "- PSNR: mean over 6 images: zoo eval x --data darkroom",
+        "- PSNR: mean over 6 images: zoo eval tiny-net --data darkroom",
         tiny.FINGERPRINT,
     ):
         assert expected in text

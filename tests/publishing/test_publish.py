@@ -203,6 +203,36 @@ def test_a_dry_run_touches_nothing(
     assert all(f"upload  {name}" in shown for name in done.uploaded)
 
 
+@pytest.mark.parametrize("lacking", ["token", "network"])
+def test_a_dry_run_needs_neither_token_nor_network_and_shows_the_card(
+    hub: LoopbackHub,
+    made: Artifact,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    lacking: str,
+) -> None:
+    if lacking == "token":
+        monkeypatch.delenv("HF_TOKEN")
+    else:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["publish", str(made.path), HOME, "--license", "mit", "--dry-run"]) == 0
+    shown = capfd.readouterr()
+    assert f"Would publish to {hub.url}/{HOME}" in shown.out
+    assert "upload  model.onnx" in shown.out
+    card = shown.out.partition("The card:\n\n")[2]
+    assert card.startswith("---\n")
+    assert "license: mit" in card
+    assert f"zoo pull {HOME}@COMMIT" in card
+    assert "Not compared with" in shown.err
+    assert hub.asked() == []
+
+
+def test_a_checkpoint_is_published_by_its_id(hub: LoopbackHub, tmp_path: Path) -> None:
+    pull("small")
+    done = publish(PublishRequest(Path("small"), HOME, license="mit"))
+    assert "model.onnx" in done.uploaded
+
+
 def test_the_document_says_what_was_done(
     hub: LoopbackHub, made: Artifact, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

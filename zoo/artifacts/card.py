@@ -12,6 +12,8 @@ notes:    list of sentences.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,11 @@ from zoo.extras import IN_THE_CLONE, install_command
 from zoo.recipes.grammar import parse_stage
 
 _INSTALL = f"{install_command('cpu')}  # {IN_THE_CLONE}"
+
+#: Lists of scenes in the table of what went into an artifact; of a few the names are shown.
+_SCENES = ("trained_on", "calibrated_on", "evaluated_on")
+_FEW_SCENES = 8
+_EVALUATED = re.compile(r"zoo eval ('[^']*'|[^\s'\x60]+)")
 
 
 def card_text(
@@ -50,13 +57,14 @@ def card_text(
         MissingDependencyError: huggingface-hub, of the extras `hub` and `compress`, is not installed.
     """
     figures = figures_of(metrics)
+    called = publication.identifier if publication else shlex.quote(str(path or name))
     parts = [
         front_matter(name, manifest, figures, evaluated_on(metrics), publication),
         f"# {name}",
         _what(manifest),
         _sample(metrics),
         _table(figures, str(metrics.get("baseline") or "before")),
-        _how_measured(figures),
+        _how_measured(figures, called),
         _made(manifest, metrics),
         _run(path or Path(name), manifest) if publication is None else _run_published(manifest, publication),
     ]
@@ -97,7 +105,9 @@ def _what(manifest: Manifest) -> str:
 def _sample(metrics: Mapping[str, Any]) -> str:
     if not isinstance(metrics.get("sample"), str):
         return ""
-    return f"![{_plain(metrics.get('sample_shows') or 'a sample')}]({metrics['sample']})"
+    shows = _plain(metrics.get("sample_shows") or "a sample")
+    caption = f"\n\n*From left to right: {shows}.*" if "," in shows else ""
+    return f"![{shows}]({metrics['sample']}){caption}"
 
 
 def _table(figures: Sequence[Figure], baseline: str) -> str:
@@ -112,8 +122,13 @@ def _table(figures: Sequence[Figure], baseline: str) -> str:
     return "\n".join(rows)
 
 
-def _how_measured(figures: Iterable[Figure]) -> str:
-    lines = [f"- {figure.name}: {figure.how}" for figure in figures if figure.how]
+def _how_measured(figures: Iterable[Figure], called: str) -> str:
+    """Return how each number was measured; commands name the artifact as the reader of this card calls it."""
+    lines = [
+        f"- {figure.name}: {_EVALUATED.sub(lambda _: f'zoo eval {called}', figure.how)}"
+        for figure in figures
+        if figure.how
+    ]
     return "\n".join(["## How each number was measured", "", *lines]) if lines else ""
 
 
@@ -123,7 +138,10 @@ def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
         lines += ["```", str(metrics["command"]), "```", ""]
     training = metrics.get("training")
     if isinstance(training, Mapping):
-        lines += [f"- {key.replace('_', ' ')}: {_plain(value)}" for key, value in training.items()]
+        lines += [
+            f"- {key.replace('_', ' ')}: {_scenes(value) if key in _SCENES else _plain(value)}"
+            for key, value in training.items()
+        ]
     if manifest.created_with:
         versions = ", ".join(f"{program} {version}" for program, version in manifest.created_with.items())
         lines.append(f"- made with: {versions}")
@@ -131,6 +149,14 @@ def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:
     if isinstance(notes, Sequence) and not isinstance(notes, str):
         lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(["## How it was made", "", *lines]) if lines else ""
+
+
+def _scenes(names: Any) -> str:
+    """Return the names of scenes; of more than a few the number and a digest, since they may be private."""
+    if not isinstance(names, list) or len(names) <= _FEW_SCENES:
+        return _plain(names)
+    digest = hashlib.sha256("\n".join(sorted(map(str, names))).encode()).hexdigest()
+    return f"{len(names):,} scenes (sha256 of their sorted names: {digest[:16]})"
 
 
 def _run(path: Path, manifest: Manifest) -> str:

@@ -39,7 +39,7 @@ def figures(plan: ApplyPlan, files: Sequence[Measured]) -> list[Figure]:
 
 def _eval_command(plan: ApplyPlan) -> str:
     limit = f" --images {plan.request.images}" if plan.request.images else ""
-    return f"zoo eval {plan.request.out.name} --data {shlex.quote(plan.data)}{limit}"
+    return f"zoo eval {shlex.quote(str(plan.request.out))} --data {shlex.quote(plan.data)}{limit}"
 
 
 def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]:

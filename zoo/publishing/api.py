@@ -31,10 +31,10 @@ def publish(
     dry_run: bool = False,
     reporter: Reporter | None = None,
 ) -> Published:
-    """Publish an artifact folder as a repository of the Hub, in one commit that is read back and verified.
+    """Publish an artifact as a repository of the Hub, in one commit that is read back and verified.
 
     Args:
-        artifact: The folder.
+        artifact: Its folder, or the id of a checkpoint.
         repository: NAMESPACE/NAME.
         identifier: Id of its entry in registry.toml; "" makes it from NAME.
         tag: Name of this revision, such as "v1"; "" for none.
@@ -45,7 +45,7 @@ def publish(
         base_model: NAMESPACE/NAME of what it was made from; None takes what is known.
         datasets: Of the Hub, that it was trained with; None keeps what the card there says.
         register: Registry file to put the entry into.
-        dry_run: Only find out what would be done.
+        dry_run: Only find out what would be done; needs neither token nor network.
         reporter: Is told of the progress.
 
     Raises:

@@ -66,6 +66,13 @@ class Bundle:
         """Return the bytes of all files together."""
         return sum(file.entry.size for file in self.files.values())
 
+    @property
+    def card(self) -> str:
+        """Return the text of the card."""
+        content = self.files[CARD_NAME].source
+        assert isinstance(content, bytes)
+        return content.decode()
+
 
 def make_bundle(artifact: Artifact, publication: Publication) -> Bundle:
     """Verify all files of an artifact and return its published form.

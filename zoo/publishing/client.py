@@ -33,6 +33,10 @@ _LOGGERS = ("huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "requ
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
+class MissingTokenError(UsageError):
+    """The user has not logged in."""
+
+
 @contextlib.contextmanager
 def open_client(report: Reporter) -> Iterator[HfApi]:
     """Open a client with the user's token; its warnings become notes, and secrets are kept out of its log.
@@ -41,7 +45,8 @@ def open_client(report: Reporter) -> Iterator[HfApi]:
     not speak it.
 
     Raises:
-        UsageError: There is no token, or it would travel unencrypted.
+        MissingTokenError: There is no token.
+        UsageError: It would travel unencrypted.
         NetworkError: The user forbids connections.
     """
     address = endpoint.endpoint()
@@ -61,7 +66,7 @@ def open_client(report: Reporter) -> Iterator[HfApi]:
 
         token = endpoint.token() or _exchanged_token()
         if token is None:
-            raise UsageError(
+            raise MissingTokenError(
                 "Publishing needs a token with write access, but none was found.",
                 hint="Log in with:  hf auth login",
             )

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.artifacts import open_artifact
+from zoo.checkpoints.resolver import locate_artifact
 from zoo.contracts import Reporter, SilentReporter
+from zoo.download import endpoint
 from zoo.errors import NetworkError, UsageError
 from zoo.extras import require
 from zoo.publishing.bundle import Bundle, UploadFile, bundle_verified, make_bundle
-from zoo.publishing.client import error_for, open_client, status_of, translate_errors
+from zoo.publishing.client import MissingTokenError, error_for, open_client, status_of, translate_errors
 from zoo.publishing.destination import PublishRequest
 from zoo.publishing.register import check_registry, register, registered, with_older_sources
 from zoo.publishing.remote import (
@@ -49,6 +51,7 @@ class Published:
         removed: Files that the commit removed.
         entry: The text for registry.toml; "" for a dry run.
         license: What the card names, "" if none.
+        card: The text of the card.
     """
 
     repository: str
@@ -63,12 +66,14 @@ class Published:
     bytes: int
     entry: str = ""
     license: str = ""
+    card: str = ""
 
 
 def publish(request: PublishRequest, report: Reporter | None = None) -> Published:
     """Publish an artifact as `request` says; do only what is still to be done.
 
-    With `dry_run` nothing is written, here or there.
+    With `dry_run` nothing is written, here or there. Without a token or a connection, a dry run does not know what the
+    repository holds: it lists every file, and a note says so.
 
     Raises:
         IntegrityError: The artifact is damaged, or comes back otherwise than it was sent.
@@ -79,19 +84,25 @@ def publish(request: PublishRequest, report: Reporter | None = None) -> Publishe
     for package in ("huggingface_hub", "tomlkit"):
         require(package, "Publishing", extra="hub")
     report = report or SilentReporter()
-    artifact = open_artifact(request.artifact)
+    artifact = locate_artifact(str(request.artifact), subset=False)
     if request.register is not None:
         check_registry(request.register, request.id)
     publication = request.publication(artifact, {})
     bundle = make_bundle(artifact, publication)
-    with open_client(report) as api, scratch_folder(cache_dir() / "published") as scratch:
-        remote = read_repository(api, request.repository)
-        if remote is not None:
-            kept = request.publication(artifact, card_metadata(api, request.repository, remote, scratch))
-            if kept != publication:
-                publication, bundle = kept, bundle_verified(artifact, kept)
-        done = _publish(api, request, remote, bundle, scratch, report)
-        return dataclasses.replace(done, license=publication.license)
+    try:
+        with open_client(report) as api, scratch_folder(cache_dir() / "published") as scratch:
+            remote = read_repository(api, request.repository)
+            if remote is not None:
+                kept = request.publication(artifact, card_metadata(api, request.repository, remote, scratch))
+                if kept != publication:
+                    publication, bundle = kept, bundle_verified(artifact, kept)
+            done = _publish(api, request, remote, bundle, scratch, report)
+    except (NetworkError, MissingTokenError) as error:
+        if not request.dry_run:
+            raise
+        report.note(f"Not compared with what {request.repository} may hold. {error.message}")
+        done = _summary(request, endpoint.redact(endpoint.endpoint()), bundle, list(bundle.files.values()))
+    return dataclasses.replace(done, license=publication.license, card=bundle.card)
 
 
 def _publish(
@@ -123,23 +134,28 @@ def _publish(
         entry = _entry(request, folder, commit)
         if request.register is not None:
             register(request.register, request.id, entry)
-    changed = tuple(file.name for file in changes)
-    return Published(
-        repository=repository,
-        url=f"{api.endpoint}/{repository}",
-        identifier=request.id,
-        commit=commit,
-        tag=request.tag,
-        created=created,
-        uploaded=changed,
-        removed=tuple(stale),
-        unchanged=tuple(name for name in bundle.files if name not in changed),
-        bytes=sum(file.entry.size for file in changes),
-        entry=entry,
-    )
+    done = _summary(request, api.endpoint, bundle, changes)
+    return dataclasses.replace(done, commit=commit, created=created, removed=tuple(stale), entry=entry)
 
 
 # --------------------------------------------------------------------------------------------------- details
+
+
+def _summary(request: PublishRequest, hub: str, bundle: Bundle, changes: list[UploadFile]) -> Published:
+    """Return what is uploaded; the rest is that of an existing repository before a commit."""
+    changed = tuple(file.name for file in changes)
+    return Published(
+        repository=request.repository,
+        url=f"{hub}/{request.repository}",
+        identifier=request.id,
+        commit="",
+        tag=request.tag,
+        created=False,
+        uploaded=changed,
+        removed=(),
+        unchanged=tuple(name for name in bundle.files if name not in changed),
+        bytes=sum(file.entry.size for file in changes),
+    )
 
 
 def _check_repository(request: PublishRequest, remote: RemoteRepository) -> None:

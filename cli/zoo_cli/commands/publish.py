@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Publish an artifact on the Hub, with its card and registry entry.")
-@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("artifact")
 @click.argument("repository", metavar="NAMESPACE/NAME")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--revision-tag", metavar="TAG", default="", help="Name this revision, such as v1.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing, locally or remotely.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be done, and the card; needs neither token nor network."
+)
 @click.option(
     "--register",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("-m", "--message", default="", help="Title of the commit.")
 @json_option
 def command(
-    artifact: Path,
+    artifact: str,
     repository: str,
     private: bool,
     revision_tag: str,
@@ -63,7 +65,7 @@ def command(
     message: str,
     as_json: bool,
 ) -> None:
-    """Publish the artifact in the folder ARTIFACT as the repository NAMESPACE/NAME.
+    """Publish ARTIFACT, a folder or the id of a checkpoint, as the repository NAMESPACE/NAME.
 
     One commit holds all of it, and is read back and verified byte by byte before it is tagged and registered.
     If it is interrupted, the same command resumes it. HF_ENDPOINT and HF_TOKEN are honoured.
@@ -72,7 +74,7 @@ def command(
     from zoo.publishing.publisher import publish
 
     request = PublishRequest(
-        artifact=artifact,
+        artifact=Path(artifact),
         repository=repository,
         identifier=identifier,
         tag=revision_tag,
@@ -107,6 +109,7 @@ def _print_plan(done: Published) -> None:
         print_text(f"Nothing to upload: {done.commit} holds these bytes already.")
     else:
         print_text(f"{len(rows)} changes, {scaled(done.bytes, 'B')}, in one commit. Nothing was written.")
+    print_text("", "The card:", "", done.card.rstrip())
 
 
 def _print_done(done: Published, register: Path | None) -> None:
