@@ -101,7 +101,8 @@ def _draw_points(pen: ImageDraw, across: _Axis, up: _Axis, points: Sequence[Roof
         x, y = across(point.intensity), up(point.gmacs_per_s)
         pen.ellipse((x - 5, y - 5, x + 5, y + 5), fill=colour)
         anchor = "rm" if x > (_BOX[0] + _BOX[2]) / 2 else "lm"
-        height = max(y, lowest[anchor] + 16)
+        # below the dot, because a roof may run through it
+        height = max(y + 12, lowest[anchor] + 16)
         lowest[anchor] = height
         beside = x - 10 if anchor == "rm" else x + 10
         pen.text((beside, height), point.name[-48:], fill=colour, font=_font(13), anchor=anchor)
