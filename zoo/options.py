@@ -39,7 +39,13 @@ _BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `default` is :data:`dataclasses.MISSING` if a value is required; limits are inclusive."""
+    """One option of a plugin.
+
+    Attributes:
+        default: :data:`dataclasses.MISSING` if a value is required.
+        minimum: The least value allowed.
+        maximum: The largest value allowed.
+    """
 
     name: str
     type: Any

@@ -46,6 +46,17 @@ def documented() -> Functions:
     ]
 
 
+@pytest.fixture(scope="module")
+def classes() -> list[tuple[str, ast.ClassDef, str]]:
+    return [
+        (f"{path.relative_to(ROOT)}: {node.name}", node, ast.get_docstring(node) or "")
+        for folder in ("zoo", "techniques", "cli")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+
+
 def is_imperative(summary: str) -> bool:
     verb = re.match(r"[A-Z][a-z]+(?=[\s,.:])", summary)
     if verb is None or _NOT_VERBS.fullmatch(verb[0]) or re.search(r"\bgives\b", summary):
@@ -99,4 +110,16 @@ def test_what_takes_arrays_or_tensors_names_their_shapes(documented: Functions) 
         if function.name != "forward"  # the class says it
         and takes_arrays(function)
         and not _SHAPE.search(text)
+    ] == []
+
+
+def test_fields_of_a_class_are_described_under_attributes(
+    classes: list[tuple[str, ast.ClassDef, str]],
+) -> None:
+    assert [
+        name
+        for name, node, text in classes
+        for part in node.body
+        if isinstance(part, ast.AnnAssign)
+        and re.search(rf"(?:^|[.;] |\n){ast.unparse(part.target)}(?:, \w+)*: ", text)
     ] == []

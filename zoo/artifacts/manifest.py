@@ -36,7 +36,12 @@ Fingerprint = Annotated[str, Limits(pattern=r"sha256:[0-9a-f]{64}")]
 
 @dataclass(frozen=True)
 class FileEntry:
-    """sha256 in hexadecimal and size in bytes of a file."""
+    """A file of an artifact.
+
+    Attributes:
+        sha256: In hexadecimal.
+        size: In bytes.
+    """
 
     sha256: Sha256
     size: Annotated[int, Limits(0, _LARGEST_FILE)]

@@ -33,7 +33,11 @@ _FILE_ROUNDS = 5
 
 @dataclass(frozen=True)
 class Candidate:
-    """An artifact on an engine. name: how tables call it."""
+    """An artifact on an engine.
+
+    Attributes:
+        name: What tables call it.
+    """
 
     name: str
     artifact: Artifact

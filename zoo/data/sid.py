@@ -38,7 +38,11 @@ class SidConfig:
 
 @dataclass(frozen=True)
 class Pair:
-    """A short and a long exposure of one scene. ratio: how many times longer, at most 300."""
+    """A short and a long exposure of one scene.
+
+    Attributes:
+        ratio: How many times longer the second is, at most 300.
+    """
 
     short: Path
     long: Path

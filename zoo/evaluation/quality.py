@@ -34,7 +34,11 @@ class Score:
 
 @dataclass
 class Quality:
-    """Scores of the images of a split, and their means. metrics: what they were scored by, the first foremost."""
+    """Scores of the images of a split, and their means.
+
+    Attributes:
+        metrics: What they were scored by, the most important first.
+    """
 
     dataset: str
     split: str

@@ -102,7 +102,11 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two choices for one tensor. better: a label, or None for a tie. reason: why, as a sentence."""
+    """Two choices for one tensor.
+
+    Attributes:
+        reason: Why the better one is better, as a sentence.
+    """
 
     name: str
     kind: Kind
@@ -139,7 +143,11 @@ class Comparison:
 
 @dataclass
 class Explanation:
-    """All that was measured. labels: what was compared, empty if nothing was."""
+    """All that was measured.
+
+    Attributes:
+        labels: What was compared, empty if nothing was.
+    """
 
     artifact: str
     fingerprint: str

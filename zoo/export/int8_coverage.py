@@ -28,7 +28,13 @@ _SUFFIX = re.compile(r"(_token_\d+|_nchwc)+$")
 
 @dataclass(frozen=True)
 class Int8Report:
-    """int8, float: names of the layers computed so; operators: how often each operator is in the graph."""
+    """Which layers ONNX Runtime computes in int8.
+
+    Attributes:
+        int8: Names of the layers computed in int8.
+        float: Names of the layers computed in float.
+        operators: How often each operator is in the graph.
+    """
 
     int8: tuple[str, ...]
     float: tuple[str, ...]

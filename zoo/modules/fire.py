@@ -18,16 +18,16 @@ class FireModule(nn.Module):
     Paper: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", arXiv:1602.07360.
 
     Args:
-        in_channels: input channels.
-        squeeze: channels between the two parts.
-        expand: channels (first, second) of the 1 x 1 and the k x k branch; one number for both.
+        in_channels: Input channels.
+        squeeze: Channels between the two parts.
+        expand: Channels (first, second) of the 1 x 1 and the k x k branch; one number for both.
         kernel_size: k, of the second branch.
-        stride: of both branches.
-        padding: of the second branch.
-        dilation: of the second branch.
-        bias: whether the convolutions have biases.
-        padding_mode: of the second branch.
-        activation: what follows the squeezing convolution; None for nothing.
+        stride: Of both branches.
+        padding: Of the second branch.
+        dilation: Of the second branch.
+        bias: Whether the convolutions have biases.
+        padding_mode: Of the second branch.
+        activation: What follows the squeezing convolution; None for nothing.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class TransposedFireModule(nn.Module):
     Workshops 2020.
 
     Args:
-        in_channels: input channels.
-        squeeze: channels between the two parts.
-        expand: channels (first, second) of the 1 x 1 and the k x k branch; one number for both.
+        in_channels: Input channels.
+        squeeze: Channels between the two parts.
+        expand: Channels (first, second) of the 1 x 1 and the k x k branch; one number for both.
         kernel_size: k, which is the stride too.
-        bias: whether the convolutions have biases.
-        activation: what follows the squeezing convolution; None for nothing.
+        bias: Whether the convolutions have biases.
+        activation: What follows the squeezing convolution; None for nothing.
     """
 
     def __init__(

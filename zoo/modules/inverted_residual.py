@@ -17,18 +17,18 @@ class InvertedResidualBlock(nn.Module):
     Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
 
     Args:
-        in_channels: input channels.
-        hidden: channels of the depthwise part.
-        out_channels: output channels.
+        in_channels: Input channels.
+        hidden: Channels of the depthwise part.
+        out_channels: Output channels.
         kernel_size: k.
-        stride: of the depthwise part.
-        padding: of the depthwise part.
-        dilation: of the depthwise part.
-        bias: whether the convolutions have biases.
-        padding_mode: of the padding.
-        activation: makes what follows the expanding and the depthwise part (nn.ReLU6 in the paper); None for nothing.
-        residual: add the input to the result; both must have the same shape.
-        pad_first: pad the input of the expanding part instead of that of the depthwise one. If activations have been
+        stride: Of the depthwise part.
+        padding: Of the depthwise part.
+        dilation: Of the depthwise part.
+        bias: Whether the convolutions have biases.
+        padding_mode: Of the padding.
+        activation: Makes what follows the expanding and the depthwise part (nn.ReLU6 in the paper); None for nothing.
+        residual: Add the input to the result; both must have the same shape.
+        pad_first: Pad the input of the expanding part instead of that of the depthwise one. If activations have been
             shifted away from zero, only this makes the border what it would be without the shift.
     """
 

@@ -17,15 +17,15 @@ class SeparableConv2d(nn.Sequential):
     Paper: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions", CVPR 2017.
 
     Args:
-        in_channels: input channels.
-        out_channels: output channels.
+        in_channels: Input channels.
+        out_channels: Output channels.
         kernel_size: k.
-        stride: of the depthwise part.
-        padding: of the depthwise part.
-        dilation: of the depthwise part.
-        depthwise_bias: whether the depthwise part has a bias.
-        bias: whether the pointwise part has a bias.
-        padding_mode: of the padding.
+        stride: Of the depthwise part.
+        padding: Of the depthwise part.
+        dilation: Of the depthwise part.
+        depthwise_bias: Whether the depthwise part has a bias.
+        bias: Whether the pointwise part has a bias.
+        padding_mode: Of the padding.
     """
 
     depthwise: nn.Conv2d

@@ -109,7 +109,12 @@ class Node:
 
 @dataclass
 class Graph:
-    """A graph. opset and version (of the format) are those of the file; 0 if it states none."""
+    """A graph.
+
+    Attributes:
+        opset: Of the file; 0 if it states none.
+        version: Of the file's format; 0 if it states none.
+    """
 
     place: Field
     nodes: list[Node] = field(default_factory=list)

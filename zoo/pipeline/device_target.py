@@ -25,7 +25,11 @@ _ROUNDING = "round_to"
 
 @dataclass(frozen=True)
 class Advice:
-    """Something that will not pay on a device. remedy: what to type instead, "" if nothing helps."""
+    """Something that will not pay on a device.
+
+    Attributes:
+        remedy: What to type instead, "" if nothing helps.
+    """
 
     device: str
     what: str
@@ -67,7 +71,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Specialized:
-    """The recipe and half_weights that suit a device. target: None for no device."""
+    """The recipe and half_weights that suit a device.
+
+    Attributes:
+        target: None for no device.
+    """
 
     recipe: LoadedRecipe | None
     half_weights: bool

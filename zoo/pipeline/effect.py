@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network at one point of a recipe. outputs: for the example input, in eval mode."""
+    """A network at one point of a recipe.
+
+    Attributes:
+        outputs: For the example input, in eval mode.
+    """
 
     parameters: int
     nonzero: int

@@ -25,7 +25,11 @@ _INITIAL = frozenset({".gitattributes", ".gitignore", "README.md", "LICENSE", "L
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the Hub lists it. sha256 is None for files that are no large objects."""
+    """A file as the Hub lists it.
+
+    Attributes:
+        sha256: None for files that are not large objects.
+    """
 
     size: int
     git_id: str
@@ -40,7 +44,11 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class RemoteRepository:
-    """A repository at a revision. commit: its sha; "" if there is none yet."""
+    """A repository at a revision.
+
+    Attributes:
+        commit: Its sha; "" if there is none yet.
+    """
 
     commit: str
     private: bool = False

@@ -28,9 +28,9 @@ def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], skip_layer
     error and the corrections so far. A layer without a bias gets one.
 
     Args:
-        module: the network, calibrated and in eval mode; changed in place.
+        module: The network, calibrated and in eval mode; changed in place.
         batches: (N, C, H, W) each.
-        skip_layer: called with (layer, reason) for each layer that is not corrected, being called more than once.
+        skip_layer: Called with (layer, reason) for each layer that is not corrected, being called more than once.
 
     Returns:
         The number of layers corrected.

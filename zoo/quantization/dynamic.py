@@ -17,7 +17,10 @@ class DynamicRound(nn.Module):
     """Rounding as ONNX's DynamicQuantizeLinear does it: 256 levels from the least to the largest value.
 
     Zero is always among them. The range is that of the whole tensor, so that a picture's result depends on
-    what else is in the batch. mode: "quantize", or "off" to pass values through.
+    what else is in the batch.
+
+    Attributes:
+        mode: "quantize", or "off" to pass values through.
     """
 
     mode: Literal["off", "observe", "quantize"] = "quantize"

@@ -137,10 +137,10 @@ def paper_round(x: Tensor, scale: Tensor, ibits: int, fbits: int) -> Tensor:
     The gradient of `scale` is that of learned step sizes.
 
     Args:
-        x: any shape; the result has its shape and type.
+        x: Any shape; the result has its shape and type.
         scale: (1,), or (C,) for slices along dimension 0.
-        ibits: bits before the point.
-        fbits: bits after the point.
+        ibits: Bits before the point.
+        fbits: Bits after the point.
     """
     unit = along_channels(scale, x) * 2.0**fbits
     u = x.float() / unit

@@ -73,8 +73,8 @@ def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
     without running statistics depends on its batch and stays.
 
     Args:
-        module: a traced network, changed in place.
-        skip_layer: called with (layer, reason) for each norm that stays.
+        module: A traced network, changed in place.
+        skip_layer: Called with (layer, reason) for each norm that stays.
 
     Returns:
         The number of norms folded.

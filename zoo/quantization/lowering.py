@@ -77,8 +77,8 @@ def lower_operators(module: fx.GraphModule, skip_layer: SkipLayer) -> None:
     - dropout and identities are removed.
 
     Args:
-        module: a traced network, changed in place.
-        skip_layer: called with (layer, reason) for transposed convolutions of other forms, which stay as they are.
+        module: A traced network, changed in place.
+        skip_layer: Called with (layer, reason) for transposed convolutions of other forms, which stay as they are.
     """
     for node in list(module.graph.nodes):
         if node.op == "call_module":

@@ -39,11 +39,11 @@ class Magnitudes:
 
     Attributes:
         counts: (BINS,).
-        limit: the upper end of the last bin.
-        largest: the largest magnitude.
-        average: the running mean of each image's largest magnitude.
-        zeros: how many values were exactly 0, which no scale rounds.
-        pictures: how many images were added.
+        limit: The upper end of the last bin.
+        largest: The largest magnitude.
+        average: The running mean of each image's largest magnitude.
+        zeros: How many values were exactly 0, which no scale rounds.
+        pictures: How many images were added.
     """
 
     def __init__(self) -> None:

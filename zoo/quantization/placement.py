@@ -56,9 +56,9 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
     dB.
 
     Args:
-        module: a graph with quantized weights, changed in place.
-        make: makes a quantizer for the tensors that share a scale.
-        skip_layer: called with (layer, reason) for what else stays in float.
+        module: A graph with quantized weights, changed in place.
+        make: Makes a quantizer for the tensors that share a scale.
+        skip_layer: Called with (layer, reason) for what else stays in float.
 
     Returns:
         The number of scales.

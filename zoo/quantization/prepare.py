@@ -100,9 +100,9 @@ def prepare(
     or load a state dict.
 
     Args:
-        model: the network.
-        context: gives the example input; receives the layers that stay in float.
-        scheme: which quantizers to insert; by default those of `qat`.
+        model: The network.
+        context: Provides the example input; receives the layers that stay in float.
+        scheme: Which quantizers to insert; by default those of `qat`.
         technique: id of the technique, for reports.
 
     Raises:
@@ -194,14 +194,14 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
     """Set the activations' scales from what the float network computes on some batches.
 
     Args:
-        module: from :func:`prepare`.
+        module: From :func:`prepare`.
         batches: (N, C, H, W) each.
 
     Returns:
         The number of batches.
 
     Raises:
-        ZooError: there are no batches.
+        ZooError: There are no batches.
     """
     quantizers = [m for m in module.modules() if isinstance(m, FakeQuantize)]
     activations = [q for q in quantizers if not q.weight]

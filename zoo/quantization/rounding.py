@@ -23,10 +23,10 @@ def fake_round(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
     epsilon.
 
     Args:
-        x: any shape.
+        x: Any shape.
         scale: (1,) for the whole tensor, or (C,) for slices along dimension 0.
-        low: the lowest level.
-        high: the highest level.
+        low: The lowest level.
+        high: The highest level.
     """
     return cast(Tensor, _FakeRound.apply(x, scale, low, high))
 

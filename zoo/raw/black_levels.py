@@ -38,8 +38,8 @@ class BlackLevels:
 
     Attributes:
         cell: (h, w), repeated from the top left visible pixel.
-        rows: one offset for each row of the frame; empty for none.
-        columns: one offset for each column of the frame; empty for none.
+        rows: One offset for each row of the frame; empty for none.
+        columns: One offset for each column of the frame; empty for none.
     """
 
     cell: tuple[tuple[float, ...], ...]

@@ -30,11 +30,11 @@ def find_candidates(
     has hooks, or if its weights are not finite real numbers.
 
     Args:
-        model: the network.
-        context: receives the layers that are left out.
+        model: The network.
+        context: Receives the layers that are left out.
         technique: id of the technique, for the report.
-        unsupported_reason: called with each layer; returns why it cannot or need not be replaced, or None.
-        linear: whether to consider linear layers.
+        unsupported_reason: Called with each layer; returns why it cannot or need not be replaced, or None.
+        linear: Whether to consider linear layers.
     """
     kinds = (_ConvNd, nn.Linear) if linear else (_ConvNd,)
     names = {module: all_names[0] for module, all_names in names_of(model).items()}
@@ -73,10 +73,10 @@ def select_candidates(
     """Select some of the candidates by their position in their block; report the others to `context`.
 
     Args:
-        able: the candidates by name, from :func:`find_candidates`.
+        able: The candidates by name, from :func:`find_candidates`.
         which: "all"; "first" for the 1st, 3rd, ... of each block; "second" for the 2nd, 4th, ...; see
             :func:`group_by_block`.
-        context: receives the layers that are not selected.
+        context: Receives the layers that are not selected.
         technique: id of the technique, for the report.
 
     Returns:

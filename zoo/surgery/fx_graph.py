@@ -70,7 +70,7 @@ class DataFlow:
     Nodes that do not depend on the network's input (weights, sizes) are not part of it.
 
     Attributes:
-        nodes: the nodes that hold data, in order of execution.
+        nodes: The nodes that hold data, in order of execution.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:
@@ -173,10 +173,10 @@ def insert_after(module: fx.GraphModule, node: fx.Node, name: str, layer: nn.Mod
     The new node takes over the node's shape: where the module changes it, run :func:`zoo.surgery.propagate_shapes`.
 
     Args:
-        module: the graph, changed in place; compile it with ``module.recompile()`` afterwards.
-        node: the node whose value is passed on.
-        name: the name for the new module; see :func:`unused_name`.
-        layer: the module to call.
+        module: The graph, changed in place; compile it with ``module.recompile()`` afterwards.
+        node: The node whose value is passed on.
+        name: The name for the new module; see :func:`unused_name`.
+        layer: The module to call.
 
     Returns:
         The node of the new call.

@@ -40,7 +40,7 @@ def as_images(module: nn.Module, value: Tensor) -> Tensor:
     """Return a layer's input or output as (N, C, H, W).
 
     Args:
-        module: the layer.
+        module: The layer.
         value: (N, C, H, W) or (C, H, W) for a convolution; (N, ..., C) or (C,) for a linear layer, whose positions
             become the height: (N, C, positions, 1).
     """
@@ -56,10 +56,10 @@ def watch(model: nn.Module, modules: Iterable[nn.Module], batch: Tensor, watcher
     The network runs in its present mode; use :func:`evaluating` around it.
 
     Args:
-        model: the network.
-        modules: the modules to watch.
+        model: The network.
+        modules: The modules to watch.
         batch: (N, C, H, W); it is moved to the network's device.
-        watcher: called with the module, its input and its output, both as (N, C, H, W): see :func:`as_images`.
+        watcher: Called with the module, its input and its output, both as (N, C, H, W): see :func:`as_images`.
     """
 
     def hook(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Tensor) -> None:
@@ -115,10 +115,10 @@ def record_inputs(model: nn.Module, module: nn.Module, batch: Tensor, calls: int
     """Return the inputs of a module at its first calls; the network is stopped after them.
 
     Args:
-        model: the network.
-        module: the module whose inputs are recorded.
-        batch: the network's input, (N, C, H, W).
-        calls: how many calls to record.
+        model: The network.
+        module: The module whose inputs are recorded.
+        batch: The network's input, (N, C, H, W).
+        calls: How many calls to record.
 
     Returns:
         Up to `calls` inputs, (N, C, H, W) each.

@@ -21,10 +21,10 @@ class ModuleSlot:
     """A place in a network where a module is registered: ``parent.attribute is module``.
 
     Attributes:
-        name: the dotted name; "" for the root.
-        module: the module registered there.
-        parent: the module that holds it; None for the root.
-        attribute: the last part of the name.
+        name: The dotted name; "" for the root.
+        module: The module registered there.
+        parent: The module that holds it; None for the root.
+        attribute: The last part of the name.
     """
 
     name: str
@@ -60,9 +60,9 @@ def replace_module(root: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module
     own: some networks read them.
 
     Args:
-        root: the network, changed in place.
-        old: the module to replace.
-        new: its replacement.
+        root: The network, changed in place.
+        old: The module to replace.
+        new: Its replacement.
 
     Returns:
         The network: `root`, or `new` if `old` was the root.
@@ -80,15 +80,15 @@ def replace_named(root: nn.Module, name: str, new: nn.Module) -> nn.Module:
     """Replace the module with a given name in all of its slots.
 
     Args:
-        root: the network, changed in place.
-        name: the dotted name; "" is the root.
-        new: the replacement.
+        root: The network, changed in place.
+        name: The dotted name; "" is the root.
+        new: The replacement.
 
     Returns:
         The network: `root`, or `new` if the root was replaced.
 
     Raises:
-        UnknownIdError: there is no such module; the nearest name is suggested.
+        UnknownIdError: There is no such module; the nearest name is suggested.
     """
     for place in module_slots(root):
         if place.name == name:

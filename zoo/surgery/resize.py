@@ -27,9 +27,9 @@ def keep_along(owner: nn.Module, name: str, axis: int, index: Tensor) -> None:
     """Keep some slices of a parameter or buffer along one axis, and drop the others.
 
     Args:
-        owner: the module that holds it, changed in place.
-        name: the attribute; nothing happens if it is None.
-        axis: the axis to cut.
+        owner: The module that holds it, changed in place.
+        name: The attribute; nothing happens if it is None.
+        axis: The axis to cut.
         index: (kept,) indices of the slices to keep, in their new order.
     """
     old = getattr(owner, name)
@@ -46,7 +46,7 @@ def keep_inputs(layer: nn.Module, index: Tensor) -> None:
     :func:`keep_depthwise`.
 
     Args:
-        layer: changed in place.
+        layer: Changed in place.
         index: (kept,) sorted indices of the channels to keep.
     """
     if isinstance(layer, nn.Linear):
@@ -66,7 +66,7 @@ def keep_outputs(layer: nn.Module, index: Tensor) -> None:
     """Keep some output channels of a convolution or linear layer; groups as in :func:`keep_inputs`.
 
     Args:
-        layer: changed in place.
+        layer: Changed in place.
         index: (kept,) sorted indices of the channels to keep.
     """
     keep_along(layer, "bias", 0, index)
@@ -87,7 +87,7 @@ def keep_depthwise(layer: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
     """Keep some channels of a depthwise convolution, which has one group for each input channel.
 
     Args:
-        layer: changed in place.
+        layer: Changed in place.
         inputs: (kept inputs,) sorted indices of the input channels to keep.
         outputs: (kept outputs,) sorted indices of the output channels to keep.
     """
@@ -102,7 +102,7 @@ def keep_features(layer: nn.Module, index: Tensor) -> None:
     """Keep some channels of a normalisation or PReLU, whose output has the channels of its input.
 
     Args:
-        layer: changed in place.
+        layer: Changed in place.
         index: (kept,) sorted indices of the channels to keep.
     """
     for name in ("weight", "bias", "running_mean", "running_var"):
@@ -122,8 +122,8 @@ def reset_inputs(layer: nn.Module, channels: int) -> None:
     """Give a layer without groups another number of input channels; its weights become zeros, to be fitted.
 
     Args:
-        layer: changed in place; its bias stays.
-        channels: the new number of input channels.
+        layer: Changed in place; its bias stays.
+        channels: The new number of input channels.
     """
     old = cast(Tensor, layer.weight)
     axis = 0 if isinstance(layer, _TRANSPOSED) else 1
@@ -137,8 +137,8 @@ def identity_conv(channels: int, *, like: Tensor) -> nn.Conv2d:
     """Return a 1 x 1 convolution that computes the identity: (N, channels, H, W) to the same.
 
     Args:
-        channels: input and output channels.
-        like: a tensor with the device and type that the convolution is to have.
+        channels: Input and output channels.
+        like: A tensor with the device and type that the convolution is to have.
     """
     conv = nn.Conv2d(channels, channels, 1)
     with torch.no_grad():

@@ -79,14 +79,14 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     `example`. In-place operators are replaced by their out-of-place forms.
 
     Args:
-        model: a network with one input and one output tensor.
-        example: an input, (N, C, H, W).
+        model: A network with one input and one output tensor.
+        example: An input, (N, C, H, W).
 
     Returns:
         The graph module. Convolutions and linear layers are leaves, whatever their subclass.
 
     Raises:
-        ZooError: the control flow depends on values (the module is named), or there is more than one input or output.
+        ZooError: The control flow depends on values (the module is named), or there is more than one input or output.
     """
     model.eval()
     make_weights_plain(model)
@@ -148,11 +148,11 @@ def propagate_shapes(module: fx.GraphModule, example: torch.Tensor) -> None:
     """Run an input through a traced network and store each node's shape in its ``meta["tensor_meta"]``.
 
     Args:
-        module: a graph from :func:`trace`, possibly changed since.
-        example: an input, (N, C, H, W).
+        module: A graph from :func:`trace`, possibly changed since.
+        example: An input, (N, C, H, W).
 
     Raises:
-        ZooError: the network does not run on the input.
+        ZooError: The network does not run on the input.
     """
     parameter = next(module.parameters(), None)
     example = example if parameter is None else example.to(parameter.device)

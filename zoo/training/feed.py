@@ -20,7 +20,12 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class Batch:
-    """inputs (N, C, H, W) and targets (N, 3, scale*H, scale*W), or None for unlabelled data."""
+    """A batch of samples.
+
+    Attributes:
+        inputs: (N, C, H, W).
+        targets: (N, 3, scale * H, scale * W), or None for unlabelled data.
+    """
 
     inputs: torch.Tensor
     targets: torch.Tensor | None

@@ -48,7 +48,11 @@ class TrainingSettings:
 
 @dataclass
 class TrainingResult:
-    """What a training did. `losses` are (step, mean loss since the one before)."""
+    """What a training did.
+
+    Attributes:
+        losses: (step, mean loss since the one before).
+    """
 
     steps: int
     seconds: float

@@ -17,7 +17,11 @@ from zoo.storage.atomic import write_bytes_atomic
 
 @dataclass
 class Progress:
-    """Where a training stands. `key` says which run it belongs to; a state of another run is not resumed."""
+    """Where a training stands.
+
+    Attributes:
+        key: The run it belongs to; a state of another run is not resumed.
+    """
 
     key: str
     step: int = 0

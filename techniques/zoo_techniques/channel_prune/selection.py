@@ -30,9 +30,9 @@ class Pool:
     """Groups that compete with each other: those whose channels are outputs of the same layers.
 
     Attributes:
-        name: the first of these layers.
-        groups: the groups.
-        channels: for each group, how many channels of a layer it has.
+        name: The first of these layers.
+        groups: The groups.
+        channels: For each group, how many channels of a layer it has.
     """
 
     name: str
@@ -73,7 +73,7 @@ def by_norm(dependencies: ChannelDependencies, order: int) -> dict[int, float]:
     Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017.
 
     Args:
-        dependencies: the network's channels.
+        dependencies: The network's channels.
         order: 1 or 2.
     """
     return _mean_over_layers(dependencies, "out", lambda part: _rows(part).flatten(1).norm(p=order, dim=1))
@@ -100,9 +100,9 @@ def by_contribution(
     This is the effect of removing a channel once the layers' biases compensate for its mean.
 
     Args:
-        dependencies: the network's channels.
-        model: the network that was traced.
-        batches: calibration images, (N, C, H, W) each.
+        dependencies: The network's channels.
+        model: The network that was traced.
+        batches: Calibration images, (N, C, H, W) each.
     """
     takers = {part.owner: part for part in dependencies.slices.values() if part.kind in ("in", "depthwise")}
     sums: dict[nn.Module, tuple[Tensor, Tensor, int]] = {}
@@ -139,10 +139,10 @@ def by_gradient(
     no labels are needed.
 
     Args:
-        dependencies: the network's channels.
-        model: the network that was traced.
-        batches: calibration images, (N, C, H, W) each.
-        seed: of the random signs.
+        dependencies: The network's channels.
+        model: The network that was traced.
+        batches: Calibration images, (N, C, H, W) each.
+        seed: Of the random signs.
     """
     generator = torch.Generator().manual_seed(seed)
     modes = {module: module.training for module in model.modules()}
@@ -208,11 +208,11 @@ def choose(
     """Return the groups to remove: the least important share of each pool, or of all pools together.
 
     Args:
-        pools: the pools to choose from; each keeps at least a tenth of its groups.
-        importance: of each group.
-        ratio: the share to remove, in [0, 1].
-        globally: whether all pools are ranked together, each group by its importance over its pool's mean.
-        round_to: pools keep a multiple of this number of channels, where they have that many.
+        pools: The pools to choose from; each keeps at least a tenth of its groups.
+        importance: Of each group.
+        ratio: The share to remove, in [0, 1].
+        globally: Whether all pools are ranked together, each group by its importance over its pool's mean.
+        round_to: Pools keep a multiple of this number of channels, where they have that many.
     """
     relative: dict[int, float] = {}
     for pool in pools:
@@ -244,10 +244,10 @@ def choose_within(
     last step get back what it removed.
 
     Args:
-        dependencies: the network's channels.
-        wanted: multiply-accumulates that may stay.
-        pools: the pools to choose from.
-        at: returns the groups removed at a ratio, more at a larger one.
+        dependencies: The network's channels.
+        wanted: Multiply-accumulates that may stay.
+        pools: The pools to choose from.
+        at: Returns the groups removed at a ratio, more at a larger one.
     """
     low, high = 0.0, 1.0
     while high - low > 1e-3:

@@ -21,16 +21,16 @@ class ChannelPruneConfig:
     """Options of `channel-prune`.
 
     Attributes:
-        ratio: share of the channels to remove; half of them if neither `ratio` nor `macs` is given.
-        macs: share of the multiply-accumulates that may stay; the ratio follows from it.
-        importance: what the channels are ranked by: "output", the variance they bring into the layers that
+        ratio: Share of the channels to remove; half of them if neither `ratio` nor `macs` is given.
+        macs: Share of the multiply-accumulates that may stay; the ratio follows from it.
+        importance: What the channels are ranked by: "output", the variance they bring into the layers that
             take them; "taylor", what they change in the network's output to first order; "l1" and "l2", the
             norm of their weights; "bn", the scale of the batch norm behind them.
         scope: "layer" takes the same share of every layer; "net" ranks all channels together, each by its
             importance over the mean of its layer.
-        round_to: layers keep a multiple of this number of channels, where they have that many.
-        refine: fit the layers that are left to calibration activations.
-        images: calibration images to rank and to fit on.
+        round_to: Layers keep a multiple of this number of channels, where they have that many.
+        refine: Fit the layers that are left to calibration activations.
+        images: Calibration images to rank and to fit on.
     """
 
     ratio: float | None = option(

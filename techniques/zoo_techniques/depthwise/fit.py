@@ -47,11 +47,11 @@ def separate(
     """Return the depthwise-separable convolution nearest to a dense one, and its relative error.
 
     Args:
-        conv: a convolution without groups; stride, padding, dilation, padding mode, bias, type and device are kept.
-        inputs: typical inputs, (N, in, H, W); None for the split of the weights alone.
-        targets: the outputs wanted, (N, out, H', W'); None for those of `conv`.
-        positions: at most this many output positions, drawn at random, are used.
-        seed: positions are drawn with it.
+        conv: A convolution without groups; stride, padding, dilation, padding mode, bias, type and device are kept.
+        inputs: Typical inputs, (N, in, H, W); None for the split of the weights alone.
+        targets: The outputs wanted, (N, out, H', W'); None for those of `conv`.
+        positions: At most this many output positions, drawn at random, are used.
+        seed: Positions are drawn with it.
 
     Returns:
         The convolution, and the root mean square of what is missed over that of what is wanted: outputs at the
@@ -130,16 +130,16 @@ def refine_split(
     If nothing better is found, only the bias is fitted.
 
     Args:
-        separable: the split, changed in place.
-        moments: the statistics.
-        ridge: lambda over the mean variance of a patch element.
-        rounds: at most this many alternations; they end when one lowers the error by less than a thousandth.
+        separable: The split, changed in place.
+        moments: The statistics.
+        ridge: lambda, relative to the mean variance of a patch element.
+        rounds: At most this many alternations; they end when one lowers the error by less than a thousandth.
 
     Returns:
         The relative error.
 
     Raises:
-        ZooError: the activations are not finite.
+        ZooError: The activations are not finite.
     """
     problem = moments.problem(ridge)
     kernels = moments.kernels.clone()
@@ -217,7 +217,7 @@ class SeparableStatistics:
         """Add the data of one image.
 
         Args:
-            image: an input, (1, in, H, W).
+            image: An input, (1, in, H, W).
             at: (positions,) flat indices into the output.
             targets: (positions, out) outputs wanted there; None for those of the dense convolution.
         """
@@ -236,7 +236,7 @@ class SeparableStatistics:
         """Return the least-squares problem that the data defines; nothing can be added afterwards.
 
         Raises:
-            ZooError: the activations are not finite.
+            ZooError: The activations are not finite.
         """
         return SeparableProblem(self._moments.problem(ridge), self.kernels.shape[1])
 

@@ -17,13 +17,13 @@ class DepthwiseConfig:
     """Options of `depthwise`.
 
     Attributes:
-        which: the convolutions to replace. Those that hang together in one block are paired in definition
+        which: The convolutions to replace. Those that hang together in one block are paired in definition
             order: "first" takes the 1st, 3rd, ... of each block, "second" the 2nd, 4th, ... A convolution's
             block is the innermost module that contains it and another candidate.
-        min_kernel: minimum of a kernel's longer side, in pixels, for it to be replaced.
-        refine: fit the replacements to calibration activations, if there are any.
-        images: calibration images to fit on.
-        bias: which parts have a bias, where the dense convolution has one. The depthwise part's can be
+        min_kernel: Minimum of a kernel's longer side, in pixels, for it to be replaced.
+        refine: Fit the replacements to calibration activations, if there are any.
+        images: Calibration images to fit on.
+        bias: Which parts have a bias, where the dense convolution has one. The depthwise part's can be
             moved into the pointwise part's without changing anything.
     """
 

@@ -18,12 +18,12 @@ class Feature:
     """The output of a layer at one of its calls.
 
     Attributes:
-        block: the block whose last convolution or activation it is; "" if the network names none.
-        layer: name of the leaf module.
-        call: how often it was called before in the same forward pass; one activation may serve many blocks.
-        channels: of its output, for the example input.
-        height: of its output.
-        width: of its output.
+        block: The block whose last convolution or activation it is; "" if the network names none.
+        layer: Name of the leaf module.
+        call: How often it was called before in the same forward pass; one activation may serve many blocks.
+        channels: Of its output, for the example input.
+        height: Of its output.
+        width: Of its output.
     """
 
     block: str
@@ -41,9 +41,9 @@ def features_of(model: nn.Module, example: Tensor, blocks: Iterable[str] = ()) -
     (N, C, H, W) count, and the network's own output is not one of its features.
 
     Args:
-        model: the network.
-        example: an input, (N, C, H, W).
-        blocks: names of modules.
+        model: The network.
+        example: An input, (N, C, H, W).
+        blocks: Names of modules.
     """
     calls = _calls(model, example)
     blocks = list(blocks)
@@ -80,7 +80,7 @@ class FeatureRecorder:
     """Hold the features of a network's last forward pass. Detach with :meth:`close`.
 
     Attributes:
-        missing: features whose layer the network does not have, or, being a graph, does not call.
+        missing: Features whose layer the network does not have, or, being a graph, does not call.
     """
 
     def __init__(self, model: nn.Module, features: Iterable[Feature]) -> None:

@@ -160,11 +160,11 @@ def fit_branches(
     """Return the best weights of a fire module with a linear squeeze.
 
     Args:
-        problem: the least-squares problem of the dense layer.
-        squeeze: channels s of the squeeze.
-        first: output channels of the 1 x 1 branch.
-        taps: positions in the kernel.
-        centre: the tap of the 1 x 1 branch.
+        problem: The least-squares problem of the dense layer.
+        squeeze: Channels s of the squeeze.
+        first: Output channels of the 1 x 1 branch.
+        taps: Positions in the kernel.
+        centre: The tap of the 1 x 1 branch.
 
     Returns:
         The squeeze (1, s, in), and the expanding weights (1, first, s) and (1, second, s, taps).

@@ -17,15 +17,15 @@ class FireConfig:
     """Options of `fire`.
 
     Attributes:
-        which: the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the
+        which: The convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the
             others.
-        squeeze: channels of the squeezing convolution over those of the output.
-        share: share of the outputs from the 1 x 1 branch; the rest come from the k x k one.
-        activation: what follows the squeezing convolution.
-        transposed: replace transposed convolutions whose kernel is their stride by transposed fire modules,
+        squeeze: Channels of the squeezing convolution over those of the output.
+        share: Share of the outputs from the 1 x 1 branch; the rest come from the k x k one.
+        activation: What follows the squeezing convolution.
+        transposed: Replace transposed convolutions whose kernel is their stride by transposed fire modules,
             too.
-        refine: fit the replacements to calibration activations, if there are any.
-        images: calibration images to fit on.
+        refine: Fit the replacements to calibration activations, if there are any.
+        images: Calibration images to fit on.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")

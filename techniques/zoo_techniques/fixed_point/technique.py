@@ -71,15 +71,15 @@ class FixedPointConfig:
     """Options of `fixed-point`.
 
     Attributes:
-        w: format of weights, i bits before the point and f after it; `binary` (a * sign(w)) or `ternary`.
-        a: format of activations; `none` leaves them in float.
+        w: Format of weights, i bits before the point and f after it; `binary` (a * sign(w)) or `ternary`.
+        a: Format of activations; `none` leaves them in float.
         mode: `saturate` rounds to the nearest number there is, in two's complement, the sign being one of
             the i + f bits (activations that cannot be negative have none); `paper` computes the published
             formula, with the sign in addition to the bits, where numbers beyond the range wrap or lose their fraction.
-        scale: what multiplies the numbers: `free`, one learned for each output channel of weights and each
+        scale: What multiplies the numbers: `free`, one learned for each output channel of weights and each
             group of activations (as the paper's batch norms do); `shift`, a power of two for each layer;
             `one`, nothing.
-        keep: what stays in float: `first` block, `last` layer, names of layers or modules, patterns of
+        keep: What stays in float: `first` block, `last` layer, names of layers or modules, patterns of
             them.
     """
 

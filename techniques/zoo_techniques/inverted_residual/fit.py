@@ -191,9 +191,9 @@ def decompose(problem: NormalEquations, hidden: int, taps: int) -> tuple[Tensor,
     """Return E (hidden, in) and d (hidden, taps) whose products with the best P approximate a problem's solution.
 
     Args:
-        problem: the normal equations for the dense weight, with one group.
-        hidden: channels of the depthwise part.
-        taps: positions in the kernel.
+        problem: The normal equations for the dense weight, with one group.
+        hidden: Channels of the depthwise part.
+        taps: Positions in the kernel.
     """
     inner, outer = split_metric(problem.second, taps)
     best = problem.solution()

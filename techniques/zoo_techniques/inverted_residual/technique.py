@@ -17,13 +17,13 @@ class InvertedResidualConfig:
     """Options of `inverted-residual`.
 
     Attributes:
-        which: the convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the
+        which: The convolutions to replace; "first" takes the 1st, 3rd, ... of each block, "second" the
             others.
-        expansion: hidden channels over input channels.
-        activation: what follows the expanding and the depthwise part.
-        residual: add the input to the result where the stride is one and the channels are equally many.
-        refine: fit the replacements to calibration activations, if there are any.
-        images: calibration images to fit on.
+        expansion: Hidden channels over input channels.
+        activation: What follows the expanding and the depthwise part.
+        residual: Add the input to the result where the stride is one and the channels are equally many.
+        refine: Fit the replacements to calibration activations, if there are any.
+        images: Calibration images to fit on.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")

@@ -83,10 +83,10 @@ class Fitted:
     """A fitted form.
 
     Attributes:
-        form: the form.
-        weights: of its layers, first to last, (groups, out, in * taps) each.
-        merged: their product, (groups, out, in * taps).
-        error: of the product, as the least-squares problem counts it.
+        form: The form.
+        weights: Of its layers, first to last, (groups, out, in * taps) each.
+        merged: Their product, (groups, out, in * taps).
+        error: Of the product, as the least-squares problem counts it.
     """
 
     form: Form
@@ -106,10 +106,10 @@ def fit_form(problem: LeastSquares, form: Form, rows: Tensor, left: int) -> Fitt
     """Return the best layers after a first one.
 
     Args:
-        problem: the least-squares problem of the layer.
-        form: the form to fit.
-        rows: what the first layer computes, (groups, r, a).
-        left: the number of indices b.
+        problem: The least-squares problem of the layer.
+        form: The form to fit.
+        rows: What the first layer computes, (groups, r, a).
+        left: The number of indices b.
     """
     reduced = problem.project(rows, left)
     best = reduced.solution()
@@ -236,9 +236,9 @@ def build_factors(layer: Layer, form: Form, weights: tuple[Tensor, ...], bias: T
     """Return the layers of a form that replace `layer`, their weights balanced.
 
     Args:
-        layer: the layer to replace.
-        form: the form.
-        weights: first to last, (groups, out, in * taps) each.
+        layer: The layer to replace.
+        form: The form.
+        weights: First to last, (groups, out, in * taps) each.
         bias: (out,) of the last layer, or None.
     """
     groups = groups_of(layer)

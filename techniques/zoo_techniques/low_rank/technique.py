@@ -17,16 +17,16 @@ class LowRankConfig:
     """Options of `low-rank`.
 
     Attributes:
-        kind: how a k x k layer is split, r being the rank: `output` k x k to r channels, then 1 x 1;
+        kind: How a k x k layer is split, r being the rank: `output` k x k to r channels, then 1 x 1;
             `spatial` k x 1, then 1 x k; `input` 1 x 1, then k x k; `tucker` 1 x 1, k x k, 1 x 1; `auto` the
             one of the first three that is nearest to the layer. Linear and 1 x 1 layers become two.
-        ratio: share of each layer's weights and multiplications that is kept.
-        energy: in place of `ratio`: share of the output's variance that the rank must keep.
-        rank: in place of `ratio`: the rank itself (for each group of channels).
-        linear: factorize linear layers too.
-        min_parameters: layers with fewer weights stay as they are.
-        refine: fit the factors to calibration activations, if there are any.
-        images: calibration images to fit on.
+        ratio: Share of each layer's weights and multiplications that is kept.
+        energy: In place of `ratio`: share of the output's variance that the rank must keep.
+        rank: In place of `ratio`: the rank itself (for each group of channels).
+        linear: Factorize linear layers too.
+        min_parameters: Layers with fewer weights stay as they are.
+        refine: Fit the factors to calibration activations, if there are any.
+        images: Calibration images to fit on.
     """
 
     kind: Literal["auto", "output", "spatial", "input", "tucker"] = option(

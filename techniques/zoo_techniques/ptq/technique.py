@@ -23,17 +23,17 @@ class PtqConfig:
     Attributes:
         mode: `static` fixes the ranges of activations on calibration data; `dynamic` takes those of each
             tensor when it comes, and of the options below knows those of weights and `bias_correction`.
-        bits: width of activations; 8 if dynamic.
-        weight_bits: width of weights; as `bits` if none.
-        observer: how the ranges of activations are found. `minmax`: the largest magnitude seen;
+        bits: Width of activations; 8 if dynamic.
+        weight_bits: Width of weights; as `bits` if none.
+        observer: How the ranges of activations are found. `minmax`: the largest magnitude seen;
             `moving-average`: the running mean of each image's largest; `percentile`: what holds
             `percentile` per cent of the values; `entropy`: least Kullback-Leibler divergence, as TensorRT's
             calibration; `mse`: least squared error.
-        percentile: of the observer `percentile`.
+        percentile: Of the observer `percentile`.
         weight_observer: `minmax` or `mse`, by channel; if none, `mse` with the observer `mse` and else
             `minmax`.
-        per_channel: whether each output channel's weights have a scale of their own.
-        bias_correction: whether biases compensate for the mean error of each channel.
+        per_channel: Whether each output channel's weights have a scale of their own.
+        bias_correction: Whether biases compensate for the mean error of each channel.
     """
 
     mode: Literal["static", "dynamic"] = option(

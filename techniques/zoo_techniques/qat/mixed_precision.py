@@ -26,11 +26,11 @@ def resolve_widths(
 
     Args:
         patterns: (pattern, bits) pairs.
-        layers: the layers by path.
-        owner: named in the error.
+        layers: The layers by path.
+        owner: Named in the error.
 
     Raises:
-        UnknownIdError: a pattern matches no layer.
+        UnknownIdError: A pattern matches no layer.
     """
     return {path: bits for pattern, bits in patterns for path in matching(pattern, layers, owner)}
 
@@ -50,12 +50,12 @@ def assign_widths(
     until the average is reached; errors of several layers are taken to add up.
 
     Args:
-        module: the network in float, in eval mode; left as it was.
-        layers: the layers by path.
+        module: The network in float, in eval mode; left as it was.
+        layers: The layers by path.
         batches: (N, C, H, W) each.
-        average: bits per weight.
-        fixed: widths that are given, by path.
-        per_channel: whether each output channel has a scale of its own.
+        average: Bits per weight.
+        fixed: Widths that are given, by path.
+        per_channel: Whether each output channel has a scale of its own.
     """
     free = [path for path in layers if path not in fixed]
     errors = _errors(module, {path: layers[path] for path in free}, batches, per_channel=per_channel)

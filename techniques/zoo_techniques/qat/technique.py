@@ -46,15 +46,15 @@ class QatConfig:
     """Options of `qat`.
 
     Attributes:
-        bits: width of activations.
-        weight_bits: width of weights; as `bits` if none.
-        observer: how ranges are found: `lsq` learns them in training, starting from those of `mse`; `mse`
+        bits: Width of activations.
+        weight_bits: Width of weights; as `bits` if none.
+        observer: How ranges are found: `lsq` learns them in training, starting from those of `mse`; `mse`
             minimises the squared error; `minmax` the largest values seen; `moving-average` lets them follow
             the batches of training.
-        per_channel: whether each output channel's weights have a scale of their own.
-        layers: widths of the weights of single layers, by name or pattern; of several that name one layer
+        per_channel: Whether each output channel's weights have a scale of their own.
+        layers: Widths of the weights of single layers, by name or pattern; of several that name one layer
             the last counts.
-        mixed: instead of `weight_bits`: the average width of all weights, for which each layer gets a width
+        mixed: Instead of `weight_bits`: the average width of all weights, for which each layer gets a width
             from 2 to 8 bits by what rounding it alone does to the output.
     """
 

@@ -56,10 +56,10 @@ class FoundActivations:
     """The activations of a network that run on an input.
 
     Attributes:
-        modules: those that a rectifier can replace, with their names, in definition order.
-        code: names of the modules whose own code calls such an activation.
-        gates: names of the activations that no rectifier can replace.
-        endings: those of `modules` whose output is the network's.
+        modules: Those that a rectifier can replace, with their names, in definition order.
+        code: Names of the modules whose own code calls such an activation.
+        gates: Names of the activations that no rectifier can replace.
+        endings: Those of `modules` whose output is the network's.
     """
 
     def __init__(self) -> None:
@@ -73,9 +73,9 @@ def find_activations(model: nn.Module, example: Tensor, *, relu6: bool) -> Found
     """Run an input through the network and return the activations that it uses.
 
     Args:
-        model: the network.
-        example: an input, (1, C, H, W).
-        relu6: whether ReLU6 counts as replaceable.
+        model: The network.
+        example: An input, (1, C, H, W).
+        relu6: Whether ReLU6 counts as replaceable.
     """
     found, names = FoundActivations(), {module: every[0] for module, every in names_of(model).items()}
     candidates = {module for module in names if is_replaceable(module, relu6=relu6)}

@@ -44,9 +44,9 @@ def absorb_leaky_relu(model: nn.Module, activation: nn.Module, graph: fx.GraphMo
     """Absorb a LeakyReLU, PReLU or RReLU into the layers around it, in place.
 
     Args:
-        model: the network.
-        activation: the module to absorb.
-        graph: a trace of the network as it is, with shapes.
+        model: The network.
+        activation: The module to absorb.
+        graph: A trace of the network as it is, with shapes.
 
     Returns:
         Why it cannot be absorbed, or None.

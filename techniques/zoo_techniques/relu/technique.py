@@ -18,12 +18,12 @@ class ReluConfig:
     """Options of `relu`.
 
     Attributes:
-        to: what replaces the activations.
-        absorb: how to compensate for the difference: `refit` fits the weights of every layer again, to
+        to: What replaces the activations.
+        absorb: How to compensate for the difference: `refit` fits the weights of every layer again, to
             calibration activations; `double` replaces only LeakyReLU and PReLU, and exactly: the layer
             before computes both signs, the layer after takes both; `none` does nothing.
-        relu6: replace ReLU6 by ReLU too.
-        images: calibration images to fit on.
+        relu6: Replace ReLU6 by ReLU too.
+        images: Calibration images to fit on.
     """
 
     to: Literal["relu", "relu6"] = option("relu", help="what replaces the activations")

@@ -39,13 +39,13 @@ class Link:
     """A link that can be cut.
 
     Attributes:
-        name: the block's name.
-        node: the sum or concatenation.
-        carried: what the link brings there.
-        kept: what is there without it; None for a concatenation.
-        ends: for a sum, the convolution that ends the branch and the batch norm behind it, if there are any; for a
+        name: The block's name.
+        node: The sum or concatenation.
+        carried: What the link brings there.
+        kept: What is there without it; None for a concatenation.
+        ends: For a sum, the convolution that ends the branch and the batch norm behind it, if there are any; for a
             concatenation, the convolutions that read it.
-        exact: whether the convolution can take over the link exactly.
+        exact: Whether the convolution can take over the link exactly.
     """
 
     name: str
@@ -214,10 +214,10 @@ def errors_without(
     """Return the relative error of the output without each of the links, nothing being fitted; 0 for exact links.
 
     Args:
-        module: the traced network.
-        links: the links to try.
-        batches: inputs, (N, C, H, W) each.
-        tried: called when a link was tried on one more batch.
+        module: The traced network.
+        links: The links to try.
+        batches: Inputs, (N, C, H, W) each.
+        tried: Called when a link was tried on one more batch.
     """
     missed, power = {link.name: 0.0 for link in links}, 0.0
     tries = [link for link in links if not link.exact]
@@ -250,7 +250,7 @@ class LinkCut:
     sum.
 
     Attributes:
-        layers: the layers to refit after :meth:`apply`, to what is recorded of their sources through :meth:`view`.
+        layers: The layers to refit after :meth:`apply`, to what is recorded of their sources through :meth:`view`.
     """
 
     def __init__(self, module: fx.GraphModule, link: Link) -> None:

@@ -25,12 +25,12 @@ class ResidualCutConfig:
     """Options of `residual-cut`.
 
     Attributes:
-        which: names of the blocks whose links are cut, or patterns with * and ?; none for the `count`
+        which: Names of the blocks whose links are cut, or patterns with * and ?; none for the `count`
             cheapest.
-        count: how many links to cut, those first whose cut changes the output least.
+        count: How many links to cut, those first whose cut changes the output least.
         links: "residual", sums around a block; "skip", concatenations from encoder to decoder; or both.
-        refine: fit the layers next to a link to calibration activations.
-        images: calibration images to fit on.
+        refine: Fit the layers next to a link to calibration activations.
+        images: Calibration images to fit on.
     """
 
     which: tuple[str, ...] = option((), help="names of blocks, or patterns; instead of count")
@@ -55,8 +55,8 @@ class ResidualCut(Technique):
         """Return the network without the links.
 
         Raises:
-            ZooError: the network has no links of this kind.
-            UnknownIdError: there is no block of a given name.
+            ZooError: The network has no links of this kind.
+            UnknownIdError: There is no block of a given name.
         """
         from zoo.surgery import clean_up_graph, propagate_shapes, trace
         from zoo.surgery.reconstruction import fitting_batches, record_outputs, refit_layers

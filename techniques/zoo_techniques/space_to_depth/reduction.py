@@ -56,12 +56,12 @@ def scaling_layers(module: fx.GraphModule, example: Tensor, factor: int) -> dict
     """Return the refittable layers whose outputs shrink with the image; those of an SE block do not.
 
     Args:
-        module: the traced network.
-        example: an input, (N, C, H, W).
-        factor: by which the sides shrink.
+        module: The traced network.
+        example: An input, (N, C, H, W).
+        factor: By which the sides shrink.
 
     Raises:
-        ZooError: the network does not run on an image of 1 / factor the size.
+        ZooError: The network does not run on an image of 1 / factor the size.
     """
     able = {
         layer: node
@@ -95,7 +95,7 @@ class ResolutionReduction:
     computes the identity is inserted.
 
     Attributes:
-        last: the convolution that makes the output.
+        last: The convolution that makes the output.
     """
 
     def __init__(self, module: fx.GraphModule, factor: int) -> None:
@@ -141,8 +141,8 @@ class ResolutionReduction:
         """Return what is wanted of a layer at the reduced resolution.
 
         Args:
-            layer: the layer.
-            output: its output at full resolution, (N, C, H, W).
+            layer: The layer.
+            output: Its output at full resolution, (N, C, H, W).
 
         Returns:
             (N, C, H / factor, W / factor); for the last convolution with factor^2 times the channels.
@@ -169,7 +169,7 @@ class ResolutionReduction:
         """Rewrite the graph so that it computes the network on the averaged image, and enlarges the result.
 
         Args:
-            detail: pass the input's pixels to the last convolution as well, with weights of zero.
+            detail: Pass the input's pixels to the last convolution as well, with weights of zero.
         """
         graph, factor = self._module.graph, self._factor
         average: fx.Node | None = None
@@ -252,8 +252,8 @@ def space_to_depth(channels: int, factor: int, *, like: Tensor) -> nn.Conv2d:
 
     Args:
         channels: C.
-        factor: side of a cell in pixels.
-        like: a tensor with the device and type that the convolution is to have.
+        factor: Side of a cell in pixels.
+        like: A tensor with the device and type that the convolution is to have.
     """
     conv = nn.Conv2d(channels, channels * factor**2, factor, stride=factor, bias=False)
     picked = torch.eye(factor**2).view(factor**2, 1, factor, factor)

@@ -19,12 +19,12 @@ class SpaceToDepthConfig:
     """Options of `space-to-depth`.
 
     Attributes:
-        factor: pixels along each side of the cells that become channels.
-        detail: pass the input's pixels to the last convolution too, so that it can place edges within a
+        factor: Pixels along each side of the cells that become channels.
+        detail: Pass the input's pixels to the last convolution too, so that it can place edges within a
             cell.
-        refine: fit the layers to calibration activations: the last one to its outputs at full resolution,
+        refine: Fit the layers to calibration activations: the last one to its outputs at full resolution,
             the others to the averages of theirs.
-        images: calibration images to fit on.
+        images: Calibration images to fit on.
     """
 
     factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
@@ -61,7 +61,7 @@ class SpaceToDepth(Technique):
         """Return the network at 1 / factor of its resolution.
 
         Raises:
-            ZooError: the network's output is not as large as its input, or a multiple of that.
+            ZooError: The network's output is not as large as its input, or a multiple of that.
         """
         from zoo.surgery import propagate_shapes, trace
         from zoo.surgery.reconstruction import fitting_batches, record_outputs, refit_layers

@@ -17,9 +17,9 @@ class Chain:
     """Blocks of one module that run one after the other, each on the output of the one before.
 
     Attributes:
-        parent: name of the module.
-        blocks: the blocks.
-        removable: the last of them that follow one another and whose outputs have the shape of their inputs.
+        parent: Name of the module.
+        blocks: The blocks.
+        removable: The last of them that follow one another and whose outputs have the shape of their inputs.
     """
 
     parent: str
@@ -57,8 +57,8 @@ def find_chains(model: nn.Module, example: Tensor) -> list[Chain]:
     spare one in the middle; if there are none, as in VGG, single convolutions count as blocks.
 
     Args:
-        model: the network.
-        example: an input, (N, C, H, W).
+        model: The network.
+        example: An input, (N, C, H, W).
     """
     calls = _calls(model, example)
     chains = _chains([call for call in calls if next(call.place.module.children(), None) is not None])

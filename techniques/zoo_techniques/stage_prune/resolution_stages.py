@@ -42,9 +42,9 @@ class EncoderStages:
     """The stages to remove.
 
     Attributes:
-        entry: the input of the first one (an encoder's output).
-        exit: the result that has the entry's height and width again.
-        end: the last result of that height and width before the decoder continues; None if it does not.
+        entry: The input of the first one (an encoder's output).
+        exit: The result that has the entry's height and width again.
+        end: The last result of that height and width before the decoder continues; None if it does not.
     """
 
     entry: fx.Node
@@ -56,8 +56,8 @@ def find_encoder_stages(module: fx.GraphModule, drop: int) -> EncoderStages:
     """Return the `drop` deepest stages of a traced network.
 
     Raises:
-        ZooError: it is not an encoder-decoder.
-        UsageError: it has fewer than `drop` stages.
+        ZooError: It is not an encoder-decoder.
+        UsageError: It has fewer than `drop` stages.
     """
     flow = DataFlow(module)
     shrinking = [node for node in flow.nodes if _shrinks(module, flow, node)]
@@ -124,7 +124,7 @@ class StageCut:
     computes the identity is inserted behind the stages.
 
     Attributes:
-        consumers: the layers that read the result, and which of their input channels it has.
+        consumers: The layers that read the result, and which of their input channels it has.
     """
 
     def __init__(self, module: fx.GraphModule, levels: EncoderStages, *, decoder: bool) -> None:

@@ -21,15 +21,15 @@ class StagePruneConfig:
     """Options of `stage-prune`.
 
     Attributes:
-        drop: encoder-decoder networks: how many stages to remove, the deepest first.
-        decoder: encoder-decoder networks: "drop" takes the last encoder stage and the first decoder stage
+        drop: Encoder-decoder networks: how many stages to remove, the deepest first.
+        decoder: Encoder-decoder networks: "drop" takes the last encoder stage and the first decoder stage
             out, so that the stage above becomes the bottom; "keep" takes out only what lies below that
             decoder stage.
-        stage: other networks: the module whose last blocks are removed, by its name; none for the deepest
+        stage: Other networks: the module whose last blocks are removed, by its name; none for the deepest
             that can spare them. Named for an encoder-decoder network, it is treated like the others.
-        blocks: other networks: how many blocks of the stage to remove.
-        refine: fit the layers after the hole to calibration activations.
-        images: calibration images to fit on.
+        blocks: Other networks: how many blocks of the stage to remove.
+        refine: Fit the layers after the hole to calibration activations.
+        images: Calibration images to fit on.
     """
 
     drop: int = option(1, help="stages of an encoder-decoder network to drop, the deepest first", minimum=1)

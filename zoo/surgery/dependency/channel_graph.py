@@ -35,13 +35,13 @@ class ChannelDependencies(UnionFind):
     """The labels of all channels of a traced network, united into the groups that can only be removed together.
 
     Args:
-        module: a graph from :func:`zoo.surgery.trace`.
+        module: A graph from :func:`zoo.surgery.trace`.
 
     Attributes:
-        slices: the sides of parameters that are cut, by (owner, kind).
-        positions: for each convolution and linear layer, how often its weights are used on the example input: its
+        slices: The sides of parameters that are cut, by (owner, kind).
+        positions: For each convolution and linear layer, how often its weights are used on the example input: its
             multiply-accumulates are positions * weights.
-        reasons: the names of layers that cannot lose channels, with the reason.
+        reasons: The names of layers that cannot lose channels, with the reason.
     """
 
     def __init__(self, module: fx.GraphModule) -> None:

@@ -16,8 +16,8 @@ def find_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module],
     """Return the ids of modules whose parameters other modules share, or the graph reads past a call.
 
     Args:
-        module: a traced network.
-        kinds: the classes for which reads past a call count.
+        module: A traced network.
+        kinds: The classes for which reads past a call count.
     """
     owners: dict[int, set[int]] = {}
     for each in module.modules():
@@ -37,7 +37,7 @@ def unsupported_reason(layer: nn.Module, shared: set[int]) -> str | None:
     """Return why a convolution or linear layer cannot lose channels, or None.
 
     Args:
-        layer: a layer with a weight.
+        layer: A layer with a weight.
         shared: ids of the modules that :func:`find_shared_parameters` found.
     """
     if id(layer) in shared:

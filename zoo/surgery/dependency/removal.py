@@ -18,9 +18,9 @@ def remove_groups(
     """Cut groups of channels out of all parameters of a network, in place.
 
     Args:
-        model: the network that was traced for `dependencies`.
-        dependencies: its channels.
-        removed: the groups to remove, as :meth:`ChannelDependencies.group_of` returns them; none may be frozen.
+        model: The network that was traced for `dependencies`.
+        dependencies: Its channels.
+        removed: The groups to remove, as :meth:`ChannelDependencies.group_of` returns them; none may be frozen.
 
     Returns:
         For each convolution and linear layer that lost outputs, the indices (kept,) of those it kept.

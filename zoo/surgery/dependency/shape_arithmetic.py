@@ -32,8 +32,8 @@ class CountedChannels:
         """Add a node that does not compute a tensor.
 
         Args:
-            node: the node.
-            channel_maps: the channels of the tensors before it.
+            node: The node.
+            channel_maps: The channels of the tensors before it.
         """
         source = node.args[0] if node.args else None
         channel_map = channel_maps.get(source) if isinstance(source, fx.Node) else None

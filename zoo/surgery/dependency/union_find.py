@@ -13,13 +13,13 @@ class ParameterSlice:
     """One side of a parameter, with the label of the channel at each index.
 
     Attributes:
-        owner: the module that holds the parameter.
-        name: the module's name; of a loose parameter, its own.
+        owner: The module that holds the parameter.
+        name: The module's name; of a loose parameter, its own.
         kind: "in" and "out" (sides of a convolution or linear layer's weight), "depthwise", "features" (of a norm or
             PReLU), or the attribute of a loose parameter.
-        labels: the label of each index.
-        axis: the axis of a loose parameter.
-        inputs: of a depthwise convolution, the label of each input channel; each may have several outputs.
+        labels: The label of each index.
+        axis: The axis of a loose parameter.
+        inputs: Of a depthwise convolution, the label of each input channel; each may have several outputs.
     """
 
     owner: nn.Module
@@ -36,8 +36,8 @@ class ChannelMap:
     """The channels of a tensor.
 
     Attributes:
-        axis: the axis they lie along.
-        labels: the label of each.
+        axis: The axis they lie along.
+        labels: The label of each.
     """
 
     axis: int

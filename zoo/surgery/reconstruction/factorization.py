@@ -48,7 +48,7 @@ def split_metric(second: Tensor | None, left: int) -> tuple[Tensor | None, Tenso
 
     Args:
         second: S, (groups, a * b, a * b), or None.
-        left: the number of indices b.
+        left: The number of indices b.
 
     Returns:
         S_a (groups, a, a) and S_b (groups, b, b), whose diagonal has the mean one; None for each that is the identity.
@@ -67,7 +67,7 @@ def unfold_weight(weight: Tensor, left: int, metric: Tensor | None) -> Tensor:
 
     Args:
         weight: (groups, out, a * b).
-        left: the number of indices b.
+        left: The number of indices b.
         metric: (groups, b, b), by whose root the indices b are weighted; None for no weighting.
     """
     groups, outputs = weight.shape[:2]
@@ -88,7 +88,7 @@ def balance_factors(weights: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Rescale the weights of consecutive layers so that those into and out of each inner channel have equal norms.
 
     Args:
-        weights: first to last, (groups, out, in * taps) each.
+        weights: First to last, (groups, out, in * taps) each.
 
     Returns:
         Weights of the same shapes and the same product.
@@ -110,7 +110,7 @@ def standard_deviation(rows: Tensor, second: Tensor | None) -> Tensor:
 
     Args:
         rows: (any, n).
-        second: the covariance of x, (n, n); None for the identity.
+        second: The covariance of x, (n, n); None for the identity.
     """
     seen = rows if second is None else rows @ second
     spread = (seen * rows).sum(1).clamp_min(0).sqrt()

@@ -32,8 +32,8 @@ class LayerRefit:
     """A :class:`~zoo.surgery.reconstruction.LayerReplacement` of the same kind; without data the layer stays as it is.
 
     Args:
-        layer: the layer to refit.
-        ridge: the pull towards the trained weight, over the mean variance of a patch element.
+        layer: The layer to refit.
+        ridge: The pull towards the trained weight, over the mean variance of a patch element.
     """
 
     def __init__(self, layer: Layer, ridge: float = _RIDGE) -> None:

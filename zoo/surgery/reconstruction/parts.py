@@ -27,11 +27,11 @@ def derive_layer(
     Groups are kept, and along the axes that are on, so are kernel size, stride, padding, dilation and padding mode.
 
     Args:
-        layer: the layer to follow.
-        inputs: input channels.
-        outputs: output channels.
-        axes: whether (height, width) are on; along an axis that is off, the kernel is one pixel wide, its stride one.
-        bias: whether it has a bias.
+        layer: The layer to follow.
+        inputs: Input channels.
+        outputs: Output channels.
+        axes: Whether (height, width) are on; along an axis that is off, the kernel is one pixel wide, its stride one.
+        bias: Whether it has a bias.
     """
     if isinstance(layer, nn.Linear):
         return match_layer(layer, nn.Linear(inputs, outputs, bias=bias))
@@ -59,10 +59,10 @@ def derive_pointwise(layer: Layer, inputs: int, outputs: int, *, bias: bool = Fa
     """Return a 1 x 1 convolution with the groups of `layer`; a linear layer if that is one.
 
     Args:
-        layer: the layer whose groups, device, type and mode to take over.
-        inputs: input channels.
-        outputs: output channels.
-        bias: whether it has a bias.
+        layer: The layer whose groups, device, type and mode to take over.
+        inputs: Input channels.
+        outputs: Output channels.
+        bias: Whether it has a bias.
     """
     if isinstance(layer, nn.Linear):
         return match_layer(layer, nn.Linear(inputs, outputs, bias=bias))

@@ -22,8 +22,8 @@ def draw_positions(size: torch.Size | tuple[int, int], count: int, generator: to
 
     Args:
         size: (H', W') of the output.
-        count: how many to draw; if there are no more than that, all are returned in order.
-        generator: the source of randomness.
+        count: How many to draw; if there are no more than that, all are returned in order.
+        generator: The source of randomness.
 
     Returns:
         (positions,) flat indices.
@@ -70,7 +70,7 @@ def store_dense_weight(layer: Layer, weight: Tensor) -> None:
     """Write a weight in the form of :func:`dense_weight` into a layer.
 
     Args:
-        layer: changed in place.
+        layer: Changed in place.
         weight: (groups, out / groups, in / groups * taps).
     """
     with torch.no_grad():
@@ -103,8 +103,8 @@ def extract_patches(layer: Layer, image: Tensor, at: Tensor) -> Tensor:
     zeros at the taps that do not reach a position.
 
     Args:
-        layer: the layer.
-        image: its input, (1, in, H, W).
+        layer: The layer.
+        image: Its input, (1, in, H, W).
         at: (positions,) flat indices into its output.
 
     Returns:

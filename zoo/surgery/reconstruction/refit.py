@@ -33,8 +33,8 @@ class RefitTarget:
     """What a layer is refitted to.
 
     Attributes:
-        name: the layer's name, for reports.
-        source: the layer of the original network whose recorded outputs are wanted.
+        name: The layer's name, for reports.
+        source: The layer of the original network whose recorded outputs are wanted.
         channels: (out,) indices of the source's output channels that are wanted, in the layer's order; None for all.
     """
 
@@ -61,11 +61,11 @@ def record_outputs(
     """Record outputs of layers of the original network, at positions drawn with the context's seed.
 
     Args:
-        model: the original network.
-        layers: the layers to record.
-        batches: inputs, (N, C, H, W) each; pass the same ones to :func:`refit_layers`.
-        context: gives the example input and the seed.
-        view: called with a layer and its output (N, C, H', W'); returns what is recorded instead, of the same form.
+        model: The original network.
+        layers: The layers to record.
+        batches: Inputs, (N, C, H, W) each; pass the same ones to :func:`refit_layers`.
+        context: Provides the example input and the seed.
+        view: Called with a layer and its output (N, C, H', W'); returns what is recorded instead, of the same form.
     """
     with evaluating(model):
         return RecordedOutputs(
@@ -84,18 +84,18 @@ def refit_layers(
     """Refit layers of the changed network, in order of execution.
 
     Args:
-        model: the changed network; the layers' weights change in place.
-        layers: the layers to refit, with their targets.
-        targets: what :func:`record_outputs` returned for the original network on the same batches.
-        batches: inputs, (N, C, H, W) each.
-        context: gives the example input; receives the progress.
+        model: The changed network; the layers' weights change in place.
+        layers: The layers to refit, with their targets.
+        targets: What :func:`record_outputs` returned for the original network on the same batches.
+        batches: Inputs, (N, C, H, W) each.
+        context: Provides the example input; receives the progress.
         technique: id of the technique, for reports.
 
     Returns:
         The relative error of the last layer; None without batches, or if the network calls none of the layers.
 
     Raises:
-        ZooError: the activations are not finite.
+        ZooError: The activations are not finite.
     """
     if not batches:
         return None
@@ -146,8 +146,8 @@ def targets_downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> d
     """Return the refittable layers of a traced network that depend on some layers, with themselves as targets.
 
     Args:
-        module: a graph from :func:`zoo.surgery.trace`.
-        starts: the layers whose outputs change; included if they can be refitted.
+        module: A graph from :func:`zoo.surgery.trace`.
+        starts: The layers whose outputs change; included if they can be refitted.
     """
     starts = set(starts)
     reached: set[fx.Node] = set()
@@ -165,9 +165,9 @@ def targets_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn
     """Return the refittable layers that first run after a module has run for the last time, with themselves as targets.
 
     Args:
-        model: the network.
-        last: the module.
-        example: an input, (N, C, H, W).
+        model: The network.
+        last: The module.
+        example: An input, (N, C, H, W).
     """
     layers = {m: RefitTarget(all_names[0], m) for m, all_names in names_of(model).items() if is_refittable(m)}
     order: list[nn.Module] = []

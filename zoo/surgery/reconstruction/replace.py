@@ -37,7 +37,7 @@ class LayerReplacement(Protocol):
         """Add the data of one input image.
 
         Args:
-            image: an input of the layer, (1, in, H, W).
+            image: An input of the layer, (1, in, H, W).
             at: (positions,) flat indices into the layer's output.
             targets: (positions, out) outputs wanted there; None for those of the layer itself on `image`.
         """
@@ -64,20 +64,20 @@ def replace_layers(
     weight, or if its replacement says why it should. Progress goes to ``context.report``.
 
     Args:
-        model: the network, changed in place.
-        layers: the layers to replace, with their names for reports.
-        make_replacement: called with a layer, returns what is to replace it.
-        batches: inputs to fit on, (N, C, H, W) each; without any, replacements are built without data.
-        context: gives the example input and the seed, and receives the layers that stay.
+        model: The network, changed in place.
+        layers: The layers to replace, with their names for reports.
+        make_replacement: Called with a layer, returns what is to replace it.
+        batches: Inputs to fit on, (N, C, H, W) each; without any, replacements are built without data.
+        context: Provides the example input and the seed, and receives the layers that stay.
         technique: id of the technique, for reports.
-        before_fitting: changes the network after its outputs were recorded and before any layer is fitted; it must
+        before_fitting: Changes the network after its outputs were recorded and before any layer is fitted; it must
             keep `layers`.
 
     Returns:
         The network.
 
     Raises:
-        ZooError: the network no longer runs afterwards.
+        ZooError: The network no longer runs afterwards.
     """
     calls: dict[nn.Module, int] = {}  # in order of execution
 
@@ -123,9 +123,9 @@ def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]
     """Return the first calibration images, in their batches, (N, C, H, W) each.
 
     Args:
-        context: gives the calibration data.
-        refine: the technique's option of this name; False returns no batches.
-        images: how many images to return at most.
+        context: Provides the calibration data.
+        refine: The technique's option of this name; False returns no batches.
+        images: How many images to return at most.
 
     Returns:
         The batches; none if there is no calibration data.
@@ -145,11 +145,11 @@ class RecordedOutputs:
     """Outputs of the original network's layers at random positions, recorded in one pass over some batches.
 
     Args:
-        model: the original network, in eval mode.
-        calls: the layers, with how often the network calls each.
+        model: The original network, in eval mode.
+        calls: The layers, with how often the network calls each.
         batches: (N, C, H, W) each.
-        seed: positions are drawn with it.
-        view: called with a layer and its output (N, C, H', W'); returns what is recorded instead, of the same form.
+        seed: Positions are drawn with it.
+        view: Called with a layer and its output (N, C, H', W'); returns what is recorded instead, of the same form.
     """
 
     def __init__(
@@ -189,8 +189,8 @@ class RecordedOutputs:
         """Return what was recorded of a layer on a batch.
 
         Args:
-            module: the layer.
-            batch: the number of the batch.
+            module: The layer.
+            batch: The number of the batch.
 
         Returns:
             For each call and each image: flat positions (positions,), and the outputs there, (positions, out).

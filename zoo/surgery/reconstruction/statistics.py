@@ -119,10 +119,10 @@ class ActivationStatistics:
         """Return the least-squares problem that the data defines; nothing can be added afterwards.
 
         Args:
-            ridge: lambda over the mean variance of a feature; tiny values are raised to a floor.
+            ridge: lambda, relative to the mean variance of a feature; tiny values are raised to a floor.
 
         Raises:
-            ZooError: the activations are not finite.
+            ZooError: The activations are not finite.
         """
         self._flush()
         count = max(self._count, 1)
@@ -185,8 +185,8 @@ class LeastSquares(NormalEquations):
         cross: E[r x'], (groups, out, features); None for zeros, without data.
         power: E|r|^2.
         mean: E[x], (groups, features).
-        shift: bias of W plus E[r], (groups, out); None without a bias. With one, all moments are centred.
-        ridge: lambda over the mean variance of a feature.
+        shift: Bias of W plus E[r], (groups, out); None without a bias. With one, all moments are centred.
+        ridge: lambda, relative to the mean variance of a feature.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class LeastSquares(NormalEquations):
 
         Args:
             rows: (groups, r, a).
-            left: the number of indices b; features are counted (a, b).
+            left: The number of indices b; features are counted (a, b).
 
         Returns:
             The normal equations for B, (groups, out, r * left).
