@@ -21,6 +21,7 @@ from zoo.pipeline.input_spec import adapt_input
 from zoo.pipeline.stage_runner import StageRunner
 from zoo.pipeline.stages import StagePlan, stages_of
 from zoo.recipes import legality
+from zoo.surgery.plain_weights import make_weights_plain
 from zoo.testing.export_speedup import keep_translations
 from zoo.testing.workbench import Patterns, Workbench
 from zoo.training.inputs import normalise
@@ -129,6 +130,7 @@ def _plan(
 def _runner(plan: StagePlan, report: Reporter | None, work: Path) -> StageRunner:
     torch.manual_seed(plan.seed)
     original = plan.architecture.build().eval()
+    make_weights_plain(original)
     return StageRunner(plan, original, report or SilentReporter(), work)
 
 

@@ -14,8 +14,9 @@ from zoo.contracts import Architecture, Teacher
 from zoo.errors import UnknownIdError, UsageError, ZooError
 from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
+from zoo.surgery.plain_weights import make_weights_plain
 from zoo.training.inputs import denormalise
-from zoo.training.weights import misfit, put_weights, read_weights
+from zoo.training.weights import fit_weights, read_weights
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -48,6 +49,7 @@ def load_teacher(name: str) -> Teacher:
             hint=f"Train it first, and name the artifact:  zoo train {name} --out DIR  then teacher=DIR",
         )
     net = _built(architecture)
+    make_weights_plain(net)
     return Teacher(
         net, architecture.input, architecture.output, architecture.feature_blocks(),
         state_digest(net.state_dict()),
@@ -64,8 +66,8 @@ def _of_artifact(artifact: Artifact, name: str) -> Teacher:
         except ZooError:
             continue  # a third party's that is not installed, a file of its maker's, a folder
         net = _built(architecture)
-        if not misfit(net, state):
-            put_weights(net, state)
+        if not fit_weights(net, state):
+            make_weights_plain(net)
             blocks = architecture.feature_blocks()
             return Teacher(net, manifest.input, manifest.output, blocks, state_digest(state))
     session = plugins.engine("onnxruntime").open(load_checked_model(artifact))

@@ -65,23 +65,33 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
     else:
         artifact = locate_artifact(name, subset=False)
     state = read_weights(artifact)
-    reason = misfit(model, state)
+    reason = fit_weights(model, state)
     if reason:
         raise UsageError(
             f"The weights of {name} do not fit {architecture.id}: {reason}.",
             hint="Name the architecture that they belong to, or train from scratch with --weights none.",
         )
-    put_weights(model, state)
     return StartWeights(name, state_digest(state), trained=True)
 
 
-def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
-    """Return why `state` does not fit `model`, "" if it does. The counters of batch norms are optional.
+def fit_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    """Put a state into `model` if it fits; return why it does not, "" if it did.
 
-    Args:
-        model: The network.
-        state: Weights (...,) of any shape, by their keys in the state dict.
+    Where a network computes weights when it uses them, as under weight norm, the state may hold what they are computed
+    from, or their values. In the latter case, or if the state fits neither, they are plain tensors of `model` afterwards.
     """
+    from zoo.surgery.plain_weights import make_weights_plain
+
+    reason = _misfit(model, state)
+    if reason and make_weights_plain(model):
+        reason = _misfit(model, state)
+    if not reason:
+        _put_weights(model, state)
+    return reason
+
+
+def _misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+    """Return why `state` does not fit `model`, "" if it does. The counters of batch norms are optional."""
     wanted = model.state_dict()
     missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTER))
     wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
@@ -93,13 +103,8 @@ def misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
     )
 
 
-def put_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Put a state that fits into `model`.
-
-    Args:
-        model: Changed in place.
-        state: Weights (...,) of any shape, by their keys in the state dict.
-    """
+def _put_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Put a state that fits into `model`."""
     wanted = model.state_dict()
     model.load_state_dict(
         {key: state[key].to(old.dtype) if key in state else old for key, old in wanted.items()}
