@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
 
@@ -46,8 +46,17 @@ def _remove_hooks(module: nn.Module) -> list[str]:
             names.append(hook.name)
         elif isinstance(hook, SpectralNorm):
             remove_spectral_norm(module, hook.name)
+            _forget_loading(module, hook.name)
             names.append(hook.name)
         elif isinstance(hook, prune.BasePruningMethod):
             prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
             names.append(hook._tensor_name)
     return names
+
+
+def _forget_loading(module: nn.Module, name: str) -> None:
+    """Let a module load a plain tensor again: torch leaves in place the hook that asks for the norm's own tensors."""
+    for key, wrapped in list(module._load_state_dict_pre_hooks.items()):
+        hook = getattr(wrapped, "hook", wrapped)
+        if isinstance(hook, SpectralNormLoadStateDictPreHook) and hook.fn.name == name:
+            del module._load_state_dict_pre_hooks[key]

@@ -78,7 +78,7 @@ def fit_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
     """Put a state into `model` if it fits; return why it does not, "" if it did.
 
     Where a network computes weights when it uses them, as under weight norm, the state may hold what they are computed
-    from, or their values. In the latter case, or if the state fits neither, they are plain tensors of `model` afterwards.
+    from, or their values. If it holds values, they are plain tensors of `model` afterwards.
     """
     from zoo.surgery.plain_weights import make_weights_plain
 
