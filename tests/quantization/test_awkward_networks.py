@@ -110,6 +110,15 @@ def pools_beyond_the_border(net: Any, x: Tensor) -> Tensor:
     return head(F.relu(net.b(y)))
 
 
+def divides_by_another_number(net: Any, x: Tensor) -> Tensor:
+    y = F.avg_pool2d(net.a(x), 2, divisor_override=3)
+    return head(F.relu(net.b(net.average(y))))
+
+
+def clamps_to_an_int_and_a_float(net: Any, x: Tensor) -> Tensor:
+    return head(F.relu(net.b(torch.clamp(net.a(x), 0, 0.5))))
+
+
 def uses_a_shuffle_twice(net: Any, x: Tensor) -> Tensor:
     y = F.relu(net.shuffle(net.up(F.relu(net.a(x)))))
     return head(net.c(F.relu(net.shuffle(net.again(F.avg_pool2d(y, 2))))))
@@ -124,9 +133,9 @@ def calls_a_layer_three_times(net: Any, x: Tensor) -> Tensor:
 
 COMPUTED = [
     writes_through_slices, writes_into_a_chunk, moves_to_a_device, calls_by_keyword, reads_a_bias_elsewhere,
-    reads_a_weight_elsewhere, decodes_with_the_weight_of_its_encoder,
-    pools_with_indices, pools_beyond_the_border, uses_a_shuffle_twice,
-    calls_a_layer_three_times,
+    reads_a_weight_elsewhere, decodes_with_the_weight_of_its_encoder, pools_with_indices, pools_beyond_the_border,
+    divides_by_another_number,
+    clamps_to_an_int_and_a_float, uses_a_shuffle_twice, calls_a_layer_three_times,
 ]  # fmt: skip
 
 
@@ -140,7 +149,7 @@ def layers() -> dict[str, nn.Module]:
     again.weight = up.weight
     return {
         "a": conv(3, 16), "b": conv(16, 16, padding_mode="reflect"), "c": conv(16, 16), "norm": norm, "up": up,
-        "again": again, "shuffle": nn.PixelShuffle(2),
+        "again": again, "shuffle": nn.PixelShuffle(2), "average": nn.AvgPool2d(2, divisor_override=2),
     }  # fmt: skip
 
 

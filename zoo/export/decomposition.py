@@ -33,6 +33,7 @@ def rename_composite_operators(graph: ExportedProgram) -> None:
     """
     module = graph.graph_module
     for node in list(module.graph.nodes):
+        _make_numbers_alike(node)
         rename = _RENAMES.get(node.target, _in_place if _mutates(node) else None)
         if rename is not None and (rename is _attention or not node.kwargs):
             rename(module, node)
@@ -69,6 +70,39 @@ def _mutates(node: Node) -> bool:
 def _rename(node: Node, target: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """The node keeps its own name, by which the graph's signature knows an output."""
     node.target, node.args = target, arguments
+
+
+def _make_numbers_alike(node: Node) -> None:
+    """Make all numbers given to an operator floats if one is: torch.onnx finds no overload for `clamp(x, 0, 0.5)`."""
+    if not isinstance(node.target, OpOverload):
+        return
+    numbers = [
+        argument.name for argument in node.target._schema.arguments if "number" in str(argument.real_type)
+    ]
+    names = [argument.name for argument in node.target._schema.arguments]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    if {type(given[name]) for name in numbers if name in given} >= {int, float}:
+        alike = {
+            name: float(value) if name in numbers and type(value) is int else value
+            for name, value in given.items()
+        }
+        node.args = tuple(alike.pop(name) for name in names[: len(node.args)])
+        node.kwargs = alike
+
+
+def _average_pool(module: GraphModule, node: Node) -> None:
+    """torch.onnx ignores the divisor: the mean is taken, and multiplied by what it should not have been divided by."""
+    x, kernel, *options = node.args
+    if (
+        len(options) < 5 or options[4] is None or options[2]
+    ):  # beyond the border (ceil_mode) the mean divides by less
+        return
+    sides = [int(side) for side in kernel]  # type: ignore[union-attr, arg-type]
+    stride, padding = options[0] or sides, options[1]
+    area = sides[0] * sides[-1] if len(sides) > 1 else sides[0] ** 2
+    with module.graph.inserting_before(node):
+        mean = _inserted(module, node.target, (x, sides, stride, padding, False, True))
+    _rename(node, aten.mul.Tensor, (mean, area / options[4]))  # type: ignore[operator]
 
 
 def _batch_norm(module: GraphModule, node: Node) -> None:
@@ -169,5 +203,6 @@ _RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
     aten.dropout.default: _dropout,
     aten.dropout_.default: _dropout,
     aten.adaptive_avg_pool2d.default: _adaptive_average,
+    aten.avg_pool2d.default: _average_pool,
     aten.scaled_dot_product_attention.default: _attention,
 }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-class _Deployed(nn.Module):
+class Deployed(nn.Module):
     """The network with what must happen before and after it."""
 
     mean: Tensor
@@ -82,7 +82,7 @@ def export_onnx(
     import onnx
 
     net = insert_qdq_nodes(insert_dynamic_qdq_nodes(copy.deepcopy(model).cpu().float().eval()))
-    deployed = _Deployed(net, architecture).eval()
+    deployed = Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
     simplify_model(proto, architecture, prefix="net.", half_weights=half_weights)
     try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.contracts import SilentReporter
 from zoo.errors import UsageError
+from zoo.extras import require
 from zoo.pipeline.plan import plan
 from zoo.pipeline.request import ApplyRequest, make_request
 from zoo.recipes import recipe_toml
@@ -43,6 +45,7 @@ def apply(
     images: int | None = None,
     threads: int = 0,
     keep_stages: str | Path | None = None,
+    accept_disagreement: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Compress a network with a recipe: rewrite, train, export, measure, write the artifact.
@@ -59,6 +62,8 @@ def apply(
         minutes: Limit of the training time, all stages together; measuring and exporting come on top.
         steps: Training steps instead of minutes, for all stages together or one number for each.
         max_loss: Quality a stage may lose, in dB of PSNR or points of Dice; None for any.
+        accept_disagreement: Go on where a rewritten graph or an exported file computes something else than the network;
+            what disagrees is in :attr:`zoo.pipeline.result.Result.accepted` and in the artifact.
         reporter: Where progress is reported; by default nowhere.
 
     Returns:
@@ -99,6 +104,7 @@ def apply(
         runner_only=runner_only,
         images=images,
         threads=threads,
+        accept_disagreement=accept_disagreement,
         **{name: value for name, value in stated.items() if value is not None},
     )
     result = apply_request(request, reporter or SilentReporter())
@@ -119,7 +125,17 @@ def apply_request(request: ApplyRequest, reporter: Reporter) -> Result | None:
         ZooError: The request cannot be carried out; nothing is written to ``request.out`` before all is well.
     """
     started = time.monotonic()
-    planned = plan(request, reporter)
-    from zoo.pipeline.pipeline import carry_out
+    with _accepting(request) as accepted:
+        planned = plan(request, reporter)
+        from zoo.pipeline.pipeline import carry_out
 
-    return carry_out(planned, reporter, started)
+        return carry_out(planned, reporter, started, accepted)
+
+
+def _accepting(request: ApplyRequest) -> AbstractContextManager[list[str] | None]:
+    if not request.accept_disagreement:
+        return nullcontext()
+    require("torch", "Compressing a network")
+    from zoo.surgery.agreement import accept_disagreement
+
+    return accept_disagreement()

@@ -15,10 +15,12 @@ from zoo.artifacts.artifact import write_artifact
 from zoo.artifacts.card import card_text
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.artifacts.manifest import GoldenCheck, Manifest
+from zoo.export.agreement import run_network
+from zoo.export.exporter import Deployed
 from zoo.export.int8_coverage import int8_report
+from zoo.pipeline.golden_inputs import golden_inputs
 from zoo.pipeline.recipe_file import recipe_text
 from zoo.pipeline.sample_picture import panels_of
-from zoo.training.inputs import normalise
 from zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -27,11 +29,8 @@ if TYPE_CHECKING:
     from zoo.pipeline.stage_runner import StageResult
 
 SAMPLE_NAME = "sample.png"
-_GOLDEN_PAIRS = 2
-_GOLDEN_SIDE = 64
 #: Engines that are right agree to 35 dB and more; those found silently wrong gave 9 to 21.
 _GOLDEN_PSNR = 30.0
-_GOLDEN_SEED = 104_729
 
 
 def write_result(
@@ -82,18 +81,11 @@ def _precision(plan: ApplyPlan, metrics: dict[str, Any]) -> str:
 
 def _golden_pairs(plan: ApplyPlan, finished: nn.Module) -> list[tuple[Any, Any]]:
     """Return small training crops with the outputs of the torch network, clipped as the exported graph clips."""
-    spec = plan.architecture.input
-    side = plan.crop if spec.fixed_size else min(plan.crop, max(spec.multiple_of, _GOLDEN_SIDE))
-    samples = plan.dataset.crops(plan.architecture, side, plan.request.seed + _GOLDEN_SEED)
-    pairs = []
-    for _ in range(_GOLDEN_PAIRS):
-        inputs = torch.from_numpy(next(samples).inputs[None])
-        with torch.no_grad():
-            outputs = finished(normalise(inputs, spec))
-        if plan.architecture.output.kind == "rgb":
-            outputs = outputs.clamp(0, 1)
-        pairs.append((inputs.numpy(), outputs.numpy()))
-    return pairs
+    deployed = Deployed(finished, plan.architecture).eval()
+    return [
+        (inputs, run_network(deployed, inputs).numpy())
+        for inputs in golden_inputs(plan.dataset, plan.architecture, plan.crop, plan.request.seed)
+    ]
 
 
 def _weights(model: nn.Module) -> bytes:
@@ -131,9 +123,11 @@ def _metrics(plan: ApplyPlan, result: Result, exported: bytes) -> dict[str, Any]
             f"{layer['technique']} left {layer['layer']} alone: {layer['reason']}"
             for layer in result.left_alone
         ]
-        + (result.target.remarks if result.target else []),
+        + (result.target.remarks if result.target else [])
+        + [f"Accepted: {message}" for message in result.accepted],
         **({"device": result.target.to_json()} if result.target else {}),
         "files": [file.to_json() for file in result.files],
+        "accepted_disagreements": list(result.accepted),
         "int8": {
             "share": round(len(report.int8) / convolutions, 4) if convolutions else 0.0,
             "float_layers": list(report.float),

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from zoo import plugins
-from zoo.errors import ExportError, ZooError
-from zoo.export.exporter import export_onnx
+from zoo.errors import DisagreementError, ExportError
 from zoo.export.symbolic_shapes import SymbolicShapeTooComplex
+from zoo.pipeline.checked_export import checked_export, sizes_text
 from zoo.pipeline.input_spec import adapt_input, choose_crop, restrict_input
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.contracts import Architecture, InputSpec, Reporter, Technique
+    from zoo.contracts import Architecture, Dataset, InputSpec, Reporter, Technique
+    from zoo.errors import ZooError
+    from zoo.pipeline.checked_export import Exported
 
 #: Where sides of any length are refused, sides that can be halved five times often are not.
 _MULTIPLE = 32
@@ -26,14 +25,17 @@ def trial_export(
     model: nn.Module,
     base: Architecture,
     techniques: Sequence[Technique],
+    dataset: Dataset,
     reporter: Reporter,
     *,
     crop: int = 0,
+    seed: int = 0,
     threads: int = 0,
-) -> tuple[Architecture, bytes]:
+) -> tuple[Architecture, Exported]:
     """Return the architecture with the sizes of input that the exported file accepts, and that file.
 
-    The network is exported as it comes, for any size. Where torch refuses that, or its file does not run, it is
+    The network is exported as it comes, for any size. Where torch refuses that, or its file does not run or computes
+    something else, it is
     exported for multiples of 32 (sums over skip connections, attention in windows), and where that fails too, for the
     size of its example (a fully connected layer on flattened pixels); both are reported.
 
@@ -41,73 +43,47 @@ def trial_export(
         model: The network before the recipe.
         base: Its architecture.
         techniques: What will be applied; the input that is returned suits all of them.
+        dataset: Gives the inputs that the file is run on.
         crop: Side of the training crops that was asked for; 0 for the default.
+        seed: Of the run.
         threads: Of the engine; 0 for all that this process may use.
 
     Raises:
         ExportError: torch refuses all sizes.
+        DisagreementError: The file does not compute what the network does.
         UsageError: Nothing can be trained at the sizes that are left.
     """
+
+    def exported_for(architecture: Architecture) -> Exported:
+        side = choose_crop(architecture, crop)
+        return checked_export(
+            model, architecture, dataset, reporter, crop=side, seed=seed, threads=threads, first=True
+        )
+
     architecture = adapt_input(base, techniques)
-    choose_crop(architecture, crop)
     try:
-        return architecture, _export_running(model, architecture, reporter, threads)
-    except ExportError as error:
+        return architecture, exported_for(architecture)
+    except (ExportError, DisagreementError) as error:
         refused = error
     for changes in _narrower(architecture.input, refused):
         architecture = adapt_input(restrict_input(base, **changes), techniques)
-        choose_crop(architecture, crop)
         try:
-            exported = _export_running(model, architecture, reporter, threads)
-        except ExportError:
+            exported = exported_for(architecture)
+        except (ExportError, DisagreementError):
             continue
         reporter.note(
-            f"The exported file accepts only {_sizes(architecture.input)}; exporting for arbitrary sizes failed: "
-            f"{refused.reason[:200]}"
+            f"The exported file accepts only {sizes_text(architecture.input)}; exporting for arbitrary sizes failed: "
+            f"{_reason(refused)[:200]}"
         )
         return architecture, exported
     raise refused
 
 
-def _export_running(model: nn.Module, architecture: Architecture, reporter: Reporter, threads: int) -> bytes:
-    """Return the file, if it runs at the size of the example: torch exports at another, and may confuse the two."""
-    exported = export_shown(model, architecture, reporter)
-    spec = architecture.input
-    if not spec.fixed_size:
-        try:
-            session = plugins.engine("onnxruntime").open(exported, threads=threads)
-            session.run(np.zeros((1, spec.channels, *spec.example), np.float32))
-        except ZooError as error:
-            message = f"What torch exports of {architecture.id} does not run"
-            raise ExportError(f"{message}: {error.message}", reason=error.message) from error
-    return exported
+def _reason(refused: ExportError | DisagreementError) -> str:
+    return refused.reason if isinstance(refused, ExportError) else refused.message
 
 
-def export_shown(
-    model: nn.Module, architecture: Architecture, reporter: Reporter, *, half_weights: bool = False
-) -> bytes:
-    """Call :func:`zoo.export.exporter.export_onnx` and show progress."""
-    reporter.start(f"export for {_sizes(architecture.input)}", 1, "file")
-    try:
-        exported = export_onnx(model, architecture, half_weights=half_weights)
-        reporter.advance()
-        return exported
-    finally:
-        reporter.finish()
-
-
-def _sizes(spec: InputSpec) -> str:
-    height, width = spec.example
-    if spec.fixed_size:
-        return f"inputs of {width}x{height}"
-    return (
-        "any input"
-        if spec.multiple_of == 1
-        else f"inputs with sides that are multiples of {spec.multiple_of}"
-    )
-
-
-def _narrower(spec: InputSpec, refused: ExportError) -> Iterator[dict[str, Any]]:
+def _narrower(spec: InputSpec, refused: ZooError) -> Iterator[dict[str, Any]]:
     """Yield changes to the input, each leaving fewer sizes than the one before."""
     height, width = spec.example
     if spec.fixed_size:

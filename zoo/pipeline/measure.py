@@ -16,6 +16,8 @@ from zoo.onnx.check import check_onnx
 
 if TYPE_CHECKING:
     from zoo.contracts import Engine, Reporter, Session
+    from zoo.export.agreement import FileAgreement
+    from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.plan import ApplyPlan
 
 
@@ -27,6 +29,7 @@ class Measured:
         stage: The techniques applied so far, "" for the original network.
         parameters, macs, file_bytes: Of the file, not of the torch model.
         quality: Of the file in the engine.
+        agreement: Of the file with the network that it was exported from.
     """
 
     stage: str
@@ -34,6 +37,7 @@ class Measured:
     macs: int
     file_bytes: int
     quality: Quality | Agreement | None
+    agreement: FileAgreement
     latency: Latency | None = None
 
     @property
@@ -57,6 +61,7 @@ class Measured:
             "parameters": self.parameters,
             "macs": self.macs,
             "file_bytes": self.file_bytes,
+            "agreement": self.agreement.to_json(),
             "quality": self.quality.to_json() if self.quality else None,
             "latency": self.latency.to_json() if self.latency else None,
         }
@@ -72,19 +77,20 @@ class Meter:
         self._sessions: dict[str, Session] = {}
         self.files: list[Measured] = []
 
-    def add(self, stage: str, model: bytes) -> Measured:
+    def add(self, stage: str, exported: Exported) -> Measured:
         """Measure everything but latency.
 
         Raises:
             IntegrityError: No runner would take the file.
         """
-        spec = self._plan.architecture.input
+        model, spec = exported.data, self._plan.architecture.input
         check_onnx(model, spec, self._plan.architecture.output)
         cost = onnx_cost(model, (1, spec.channels, *spec.example))
         session = self._engine.open(model, threads=self._plan.request.threads)
         reference = next(iter(self._sessions.values()), session)
         self._sessions[stage] = session
-        measured = Measured(stage, cost.parameters, cost.macs, len(model), self._quality(session, reference))
+        quality = self._quality(session, reference)
+        measured = Measured(stage, cost.parameters, cost.macs, len(model), quality, exported.agreement)
         self.files.append(measured)
         return measured
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from zoo import plugins
 from zoo.evaluation.metrics import METRICS_BY_TASK
 from zoo.pipeline.artifact_writer import write_result
+from zoo.pipeline.checked_export import checked_export
 from zoo.pipeline.device_target import advise
 from zoo.pipeline.effect import check_quality, check_smaller
 from zoo.pipeline.figure_rows import figures
-from zoo.pipeline.input_sizes import export_shown
 from zoo.pipeline.layer_kinds import layers_of
 from zoo.pipeline.measure import Meter
 from zoo.pipeline.result import Result
@@ -23,6 +23,8 @@ from zoo.pipeline.stage_store import StageStore
 from zoo.storage.atomic import writing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
 
     from zoo.contracts import Reporter
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from zoo.training.loop import TrainingResult
 
 
-def carry_out(plan: ApplyPlan, reporter: Reporter, started: float) -> Result | None:
+def carry_out(
+    plan: ApplyPlan, reporter: Reporter, started: float, accepted: Sequence[str] | None = None
+) -> Result | None:
     """Do what a plan says.
 
     An interrupted run leaves its training state in :attr:`ApplyPlan.work`; the same request continues from
@@ -39,6 +43,7 @@ def carry_out(plan: ApplyPlan, reporter: Reporter, started: float) -> Result | N
 
     Args:
         started: When the request was made, in seconds of `time.monotonic`.
+        accepted: Where disagreements are collected that the user accepts; None if none are accepted.
 
     Returns:
         The result; None in every process except the first of a distributed run.
@@ -67,7 +72,10 @@ def carry_out(plan: ApplyPlan, reporter: Reporter, started: float) -> Result | N
     trainings: list[TrainingResult] = []
     reused: list[str] = []
     for done in runner.run(advise_for_device):
-        exported = export_shown(done.finished, plan.architecture, reporter, half_weights=plan.half_weights)
+        exported = checked_export(
+            done.finished, plan.architecture, plan.dataset, reporter, crop=plan.crop, seed=request.seed,
+            half_weights=plan.half_weights, threads=request.threads,
+        )  # fmt: skip
         after = meter.add(done.recipe, exported)
         check_quality(done.stage, before, after, plan.start, request.max_loss)
         before = after
@@ -88,9 +96,12 @@ def carry_out(plan: ApplyPlan, reporter: Reporter, started: float) -> Result | N
         time.monotonic() - started,
         target,
         tuple(reused),
+        tuple(dict.fromkeys(accepted or ())),
     )
+    for message in result.accepted:
+        reporter.note(f"Accepted: {message}")
     sample = sample_picture(plan, meter) if plan.architecture.output.kind in METRICS_BY_TASK else None
-    write_result(plan, result, done, exported=exported, sample=sample)
+    write_result(plan, result, done, exported=exported.data, sample=sample)
     shutil.rmtree(plan.work, ignore_errors=True)
     return result
 

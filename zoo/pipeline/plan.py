@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zoo.contracts import Architecture, Dataset, Reporter, Technique
+    from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.request import ApplyRequest
     from zoo.recipes.canonical import ResolvedRecipe
     from zoo.training.weights import StartWeights
@@ -54,7 +55,7 @@ class ApplyPlan:
     half_weights: bool
     start: StartWeights
     original: nn.Module
-    exported: bytes
+    exported: Exported
     fingerprint: str
     target: Target | None = None
 
@@ -135,8 +136,9 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     teachers = functools.cache(load_teacher)
     identities = technique_identities(techniques, teachers)
     architecture, exported = trial_export(
-        copy.deepcopy(original), base, techniques, reporter, crop=request.crop, threads=request.threads
-    )
+        copy.deepcopy(original), base, techniques, dataset, reporter, crop=request.crop, seed=request.seed,
+        threads=request.threads,
+    )  # fmt: skip
     crop = choose_crop(architecture, request.crop)
     # Trained weights only need to be adapted, random ones have far to go.
     learning_rate = request.learning_rate

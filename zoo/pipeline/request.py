@@ -44,6 +44,8 @@ class ApplyRequest:
         device: The profile of the device that the network is made for, "" for none. See
             :func:`zoo.pipeline.device_target.specialize_for_device`.
         keep_stages: Folder in which the results of trained stages are kept and looked for; None for none.
+        accept_disagreement: Write the artifact although a graph or a file does not compute what the network does; what
+            disagrees is recorded.
         command: What was typed, for the model card.
     """
 
@@ -66,6 +68,7 @@ class ApplyRequest:
     threads: int = 0
     device: str = ""
     keep_stages: Path | None = None
+    accept_disagreement: bool = False
     command: str = ""
 
 

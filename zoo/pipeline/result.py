@@ -33,6 +33,7 @@ class Result:
         seconds: How long it took.
         target: The device that it was made for, with what will not pay there; None for none.
         reused: The stages that were not trained, because their results were kept by an earlier run.
+        accepted: Where a graph or a file differs from the network and the user accepts it, a sentence each.
     """
 
     artifact: Path
@@ -45,6 +46,7 @@ class Result:
     seconds: float
     target: Target | None = None
     reused: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
 
     @property
     def table_title(self) -> str:
@@ -67,6 +69,7 @@ class Result:
             "seconds": round(self.seconds, 1),
             "weights": self.start.label,
             "left_alone": list(self.left_alone),
+            "accepted_disagreements": list(self.accepted),
             "device": self.target.to_json() if self.target else None,
         }
 

@@ -20,9 +20,6 @@ from zoo.testing.declarations import OptionChecks, refusal_of
 from zoo.testing.trial import Trial, attempt, rewrite
 from zoo.testing.workbench import Inert
 
-#: PSNR in dB that an exported file must reach against the net it was made from; sound ones reach 35 and more
-GOLDEN_PSNR = 30.0
-
 
 def technique_checks(
     technique: type[Technique],
@@ -138,8 +135,8 @@ class TechniqueChecks(OptionChecks):
     # ------------------------------------------------------------------------------------ the whole recipe
 
     def test_the_exported_file_runs_and_computes_what_the_net_computes(self) -> None:
-        agreement = self.trial().agreement
-        assert agreement >= GOLDEN_PSNR, f"{agreement:.1f} dB in ONNX Runtime"
+        found = self.trial().comparison
+        assert found.agrees, f"{found.signal_to_error:.1f} dB in ONNX Runtime; {found.first}"
 
     def test_it_pays_in_the_exported_file(self) -> None:
         if self.technique.phase is Phase.TRAINING or not self.technique.must_shrink:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
-from zoo import plugins
-from zoo.artifacts.golden import output_psnr
 from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
-from zoo.export.exporter import export_onnx
+from zoo.export.agreement import FileAgreement, compare_file, run_network
+from zoo.export.exporter import Deployed, export_onnx
+from zoo.pipeline.golden_inputs import comparison_inputs
 from zoo.pipeline.input_spec import adapt_input
 from zoo.pipeline.stage_runner import StageRunner
 from zoo.pipeline.stages import StagePlan, stages_of
@@ -24,7 +23,6 @@ from zoo.recipes import legality
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.testing.export_speedup import keep_translations
 from zoo.testing.workbench import Patterns, Workbench
-from zoo.training.inputs import normalise
 from zoo.training.schedule import Budget
 from zoo.training.teachers import load_teacher
 
@@ -40,8 +38,7 @@ class Trial:
         original: The network before.
         finished: The network that the file was made from, in eval mode.
         exported: The bytes of model.onnx.
-        agreement: PSNR in dB between the file in ONNX Runtime and the finished network, the lowest over inputs of two
-            sizes.
+        comparison: How closely the file in ONNX Runtime computes what the finished network does, at two input sizes.
         skipped_layers: What the techniques reported.
     """
 
@@ -49,8 +46,13 @@ class Trial:
     original: nn.Module
     finished: nn.Module
     exported: bytes
-    agreement: float
+    comparison: FileAgreement
     skipped_layers: tuple[SkippedLayer, ...]
+
+    @property
+    def agreement(self) -> float:
+        """PSNR in dB between the file and the finished network, the lowest over the inputs."""
+        return self.comparison.psnr
 
     @property
     def left_alone(self) -> tuple[SkippedLayer, ...]:
@@ -59,7 +61,8 @@ class Trial:
 
     def computed(self, inputs: FloatArray) -> FloatArray:
         """Return the output of the finished network, not of the file, for inputs (N, C, H, W) in the file's range."""
-        return _computed(self.finished, self.architecture, inputs)
+        outputs: FloatArray = run_network(Deployed(self.finished, self.architecture).eval(), inputs).numpy()
+        return outputs
 
 
 def rewrite(
@@ -103,12 +106,13 @@ def attempt(
         *_, last = runner.run()
     exported = export_onnx(last.finished, plan.architecture)
     keep_translations()
+    inputs = comparison_inputs(plan.dataset, plan.architecture, plan.crop, seed)
     return Trial(
         plan.architecture,
         runner.original,
         last.finished,
         exported,
-        _agreement(plan, last.finished, exported),
+        compare_file(last.finished, plan.architecture, exported, inputs, threads=1),
         tuple(runner.context.skipped_layers),
     )
 
@@ -132,25 +136,3 @@ def _runner(plan: StagePlan, report: Reporter | None, work: Path) -> StageRunner
     original = plan.architecture.build().eval()
     make_weights_plain(original)
     return StageRunner(plan, original, report or SilentReporter(), work)
-
-
-def _computed(finished: nn.Module, architecture: Architecture, inputs: FloatArray) -> FloatArray:
-    with torch.no_grad():
-        outputs: FloatArray = finished(normalise(torch.from_numpy(inputs), architecture.input)).numpy()
-    return outputs.clip(0, 1) if architecture.output.kind == "rgb" else outputs
-
-
-def _agreement(plan: StagePlan, finished: nn.Module, exported: bytes) -> float:
-    spec = plan.architecture.input
-    session = plugins.engine("onnxruntime").open(exported, threads=1)
-    sides = [plan.crop] if spec.fixed_size else [plan.crop, plan.crop + 2 * spec.multiple_of]
-    lowest = np.inf
-    for side in sides:
-        inputs: FloatArray = next(plan.dataset.crops(plan.architecture, side, seed=1)).inputs[None]
-        expected = _computed(finished, plan.architecture, inputs)
-        outputs = session.run(inputs)
-        if outputs.shape != expected.shape:
-            return -np.inf
-        peak = float(np.abs(expected).max()) or 1.0
-        lowest = min(lowest, output_psnr(outputs, expected, peak))
-    return lowest

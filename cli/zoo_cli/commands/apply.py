@@ -68,6 +68,10 @@ def training_options(command: Any) -> Any:
             "--threads", default=0, type=click.IntRange(0),
             help="Threads of the engine [all this process may use].",
         ),
+        click.option(
+            "--accept-disagreement", is_flag=True,
+            help="Write the artifact although it computes something else than the network.",
+        ),
         click.option("--half-weights", is_flag=True, help="Store float weights of model.onnx in 16 bits."),
         click.option("--runner-only", is_flag=True, help="Leave model.safetensors out of the artifact."),
     ]  # fmt: skip

@@ -29,17 +29,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-#: dB of PSNR between the exported file in ONNX Runtime and the torch net
-GOLDEN_PSNR = 30.0
 #: Parameters of networks whose layers are fitted to activations too, an option of most techniques. In larger ones the
 #: fit takes a minute a case, and changes numbers only.
 FITTED = 4_000_000
 #: the options that say so
 UNFITTED = {"refine": "false", "absorb": "none"}
-#: How much the output of each layer is changed, relatively, to see how steady a network is, and how many times.
-NUDGE, NUDGES = 1e-5, 8
-#: dB by which a file may agree less than the network with itself.
-ALLOWANCE = 3.0
 
 
 def legal_pairs(techniques: list[str]) -> list[str]:
@@ -188,13 +182,12 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
         "left_alone": len(trial.skipped_layers),
     }
     idle = all((record[key] == before.get(key)) for key in ("parameters", "macs", "bytes"))
-    if not record["agreement_db"] >= GOLDEN_PSNR:
-        steady = _steadiness(trial)
-        unsteady = trial.agreement >= steady - ALLOWANCE
+    found = trial.comparison
+    if found.steadiness is not None:
         record |= {
-            "outcome": "unsteady" if unsteady else "failed",
-            "why": f"the file agrees to {trial.agreement:.1f} dB, and the network with itself to {steady:.1f} dB "
-            f"when its layers give {NUDGE:g} more or less",
+            "outcome": "unsteady" if found.agrees else "failed",
+            "why": f"signal to error of the file {found.signal_to_error:.1f} dB, and of the network against itself "
+            f"{found.steadiness:.1f} dB when its layers give a little more or less",
         }
     elif any(t.must_shrink and t.phase.value != "training" for t in techniques):
         if idle:
@@ -202,37 +195,6 @@ def _tried(architecture: Any, recipe: str, kept: dict[str, dict[str, Any]], seco
         elif record["bytes"] >= before["bytes"] and record["macs"] >= before["macs"]:
             record |= {"outcome": "failed", "why": "neither fewer bytes nor fewer MACs"}
     return record
-
-
-def _steadiness(trial: Any) -> float:
-    """The lowest PSNR in dB of the finished torch network's output when that of each layer changes by NUDGE.
-
-    Where values lie beside the middle between two levels, the least difference makes another level of one, and in a
-    network with random weights that may change all that follows. Changing the input alone would show nothing of a
-    network that rounds it to begin with.
-    """
-    import torch
-
-    from zoo.artifacts.golden import output_psnr
-    from zoo.testing.workbench import Patterns
-
-    side = trial.architecture.input.example[0]
-    inputs = next(Patterns().crops(trial.architecture, side, seed=1)).inputs[None]
-    expected = trial.computed(inputs)
-    peak = float(abs(expected).max()) or 1.0
-    draw = torch.Generator().manual_seed(0)
-
-    def nudge(module: Any, given: Any, output: Any) -> Any:
-        if isinstance(output, torch.Tensor) and output.is_floating_point():
-            return output * (1 + NUDGE * torch.randn(output.shape, generator=draw))
-        return output
-
-    layers = [module for module in trial.finished.modules() if not list(module.children())]
-    handles = [layer.register_forward_hook(nudge) for layer in layers]
-    lowest = min(output_psnr(trial.computed(inputs), expected, peak) for _ in range(NUDGES))
-    for handle in handles:
-        handle.remove()
-    return lowest
 
 
 # ------------------------------------------------------------------------------------------------- the shard

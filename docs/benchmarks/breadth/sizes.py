@@ -34,6 +34,7 @@ def measured(net: str) -> dict[str, Any]:
     from zoo.contracts import SilentReporter
     from zoo.engines.onnxruntime import OnnxRuntimeEngine
     from zoo.pipeline.input_sizes import trial_export
+    from zoo.testing.workbench import Patterns
     from zoo.training.inputs import normalise
 
     torch.set_num_threads(1)
@@ -43,7 +44,7 @@ def measured(net: str) -> dict[str, Any]:
     model = architecture.build().eval()
     settle(model)
     reporter, started = SilentReporter(), time.process_time()
-    architecture, exported = trial_export(model, architecture, (), reporter)
+    architecture, exported = trial_export(model, architecture, (), Patterns(), reporter)
     record: dict[str, Any] = {"net": net, "seconds": round(time.process_time() - started, 1)}
     spec = architecture.input
     takes = "any" if spec.multiple_of == 1 else f"multiples of {spec.multiple_of}"
@@ -55,7 +56,7 @@ def measured(net: str) -> dict[str, Any]:
             (height + 32, width + 64),
             (height - 7, width + 9) if step == 1 else (height + 64, width + 32),
         ]
-    session, worst = OnnxRuntimeEngine().open(exported, threads=1), np.inf
+    session, worst = OnnxRuntimeEngine().open(exported.data, threads=1), np.inf
     for rows, columns in sides:
         x = torch.rand(1, spec.channels, rows, columns)
         with torch.no_grad():
