@@ -34,7 +34,8 @@ class Lies(nn.Module):
 class Normed(nn.Sequential):
     def __init__(self):
         norm = nn.utils.parametrizations.weight_norm
-        super().__init__(norm(nn.Conv2d(3, 8, 3, 2, 1)), nn.ReLU(), nn.Conv2d(8, 10, 3, 2, 1), nn.AvgPool2d(8), nn.Flatten())
+        layers = norm(nn.Conv2d(3, 8, 3, 2, 1)), nn.ReLU(), nn.Conv2d(8, 10, 3, 2, 1), nn.AvgPool2d(8)
+        super().__init__(*layers, nn.Flatten())
 """
 
 
