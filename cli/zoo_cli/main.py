@@ -6,6 +6,8 @@ import atexit
 import contextlib
 import errno
 import importlib
+import itertools
+import json
 import os
 import sys
 import threading
@@ -86,20 +88,21 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command line `args` (default: of the process); return the exit code."""
     if "_ZOO_COMPLETE" in os.environ:  # a shell asks for completions; click answers and exits
         cli.main(prog_name="zoo")
-    settings = {"debug": os.environ.get("ZOO_DEBUG", "") not in ("", "0")}
+    given = list(sys.argv[1:] if args is None else args)
+    settings = {"debug": os.environ.get("ZOO_DEBUG", "") not in ("", "0"), "printed": False}
+    as_json = "--json" in itertools.takewhile(lambda each: each != "--", given)
     _prepare_streams()
     try:
-        with cli.make_context("zoo", list(sys.argv[1:] if args is None else args), obj=settings) as context:
+        with cli.make_context("zoo", given, obj=settings) as context:
             cli.invoke(context)
         sys.stdout.flush()  # while an error can still be reported
         return 0
     except Exception as error:
         if settings["debug"] and not isinstance(error, (click.exceptions.Exit, click.ClickException)):
             _print_traceback()
-        return _report(error)
+        return _report(error, as_json=as_json and not settings["printed"])
     except KeyboardInterrupt:
-        _say("Interrupted.")
-        return EXIT_INTERRUPTED
+        return _report(click.Abort(), as_json=as_json and not settings["printed"])
 
 
 def program() -> NoReturn:
@@ -127,16 +130,10 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _report(error: Exception) -> int:
-    """Report an error to the user and return its exit code."""
+def _report(error: Exception, *, as_json: bool) -> int:
+    """Report an error to the user, with `as_json` as a document on standard output too; return its exit code."""
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click.Abort):
-        _say("Interrupted.")
-        return EXIT_INTERRUPTED
     if isinstance(error, BrokenPipeError):
         _discard_stdout()
         return EXIT_BROKEN_PIPE
@@ -144,17 +141,31 @@ def _report(error: Exception) -> int:
         _discard_stdout()
         _say(f"Error: the output cannot be written: {error.strerror}.")
         return OutputError.exit_code
+    message, hint, code = _described(error)
+    if isinstance(error, click.ClickException):
+        error.show()
+    elif isinstance(error, click.Abort):
+        _say(message)
+    else:
+        _say(f"Error: {message}" if hint is None else f"Error: {message}\n{hint}")
+    if as_json:
+        with contextlib.suppress(OSError, ValueError):  # standard output may be closed or full
+            print(json.dumps({"error": message, "hint": hint, "exit_code": code}, indent=2), flush=True)  # noqa: T201
+    return code
+
+
+def _described(error: Exception) -> tuple[str, str | None, int]:
+    """Return the message, the hint and the exit code of an error."""
+    if isinstance(error, click.ClickException):
+        return error.format_message(), None, error.exit_code
+    if isinstance(error, click.Abort):
+        return "Interrupted.", None, EXIT_INTERRUPTED
     if isinstance(error, ZooError):
-        _say(f"Error: {error}")
-        return error.exit_code
+        return error.message, error.hint, error.exit_code
     if isinstance(error, MemoryError):
-        _say("Error: not enough memory for this.")
-        return ZooError.exit_code
-    _say(
-        f"Error: {type(error).__name__}: {error}\n"
-        "This is a bug in zoo or in a plugin. Please report it with the output of:  zoo --debug ..."
-    )
-    return EXIT_BUG
+        return "not enough memory for this.", None, ZooError.exit_code
+    report = "This is a bug in zoo or in a plugin. Please report it with the output of:  zoo --debug ..."
+    return f"{type(error).__name__}: {error}", report, EXIT_BUG
 
 
 def _say(message: str) -> None:

@@ -53,6 +53,9 @@ def quiet_stdout(as_json: bool) -> Iterator[None]:
 def print_json(value: Any) -> None:
     """Print `value` as one JSON document; dataclasses, enums, paths and numpy scalars are converted."""
     sys.stdout.write(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    context = click.get_current_context(silent=True)
+    if context is not None and context.obj is not None:
+        context.obj["printed"] = True  # an error after this must not add a second document
 
 
 def print_text(*lines: str) -> None:

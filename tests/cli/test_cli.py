@@ -444,6 +444,29 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     assert lines[-1].startswith("evaluate: 1 steps, ")
 
 
+@pytest.mark.parametrize(
+    ("args", "code", "hinted"),
+    [
+        (("info", "no-such-thing", "--json"), 2, True),
+        (("list", "technique", "--json"), 2, False),
+        (("run", "--json", "no-such-folder", "x.dng"), 2, True),
+        (("cache", "list", "--jso", "--json"), 2, False),
+    ],
+)
+def test_an_error_of_a_command_with_json_is_one_document(
+    args: tuple[str, ...], code: int, hinted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == code
+    shown = capsys.readouterr()
+    document = json.loads(shown.out)
+    assert document.keys() == {"error", "hint", "exit_code"}
+    assert document["exit_code"] == code
+    assert document["error"].splitlines()[0] in shown.err
+    assert (document["hint"] is not None) == hinted
+    assert main([each for each in args if each != "--json"]) == code
+    assert capsys.readouterr().out == ""
+
+
 def test_quiet_progress_prints_notes_only(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(quiet=True) as report:
         report.start("train", 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,18 @@ def test_a_layer_on_flattened_pixels_leaves_one_size_and_the_run_says_so(source:
     assert json.loads(printed.out)["artifact"] == str(out)
     assert open_artifact(out).manifest.input.fixed_size
     assert runs(out, 64, 64) == (1, 10)
+
+
+def test_the_card_of_a_classifier_says_how_to_get_what_it_is_compared_with(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    assert applied(source, "flat") == 0
+    card = (source.parent / "out" / "README.md").read_text()
+    compared = re.search(r"(zoo eval .*) --against out/before, which this writes: (zoo train .*)", card)
+    assert compared
+    for command in (compared[2], f"{compared[1]} --against out/before"):
+        assert main(shlex.split(command)[1:]) == 0
 
 
 def test_sizes_that_take_too_long_to_derive_leave_one_size(source: Path, capsys) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from zoo.contracts import Context, Phase, Technique
+from zoo.options import option
 from zoo.testing import technique_checks
 
 
@@ -68,6 +69,27 @@ class Reports(Halves):
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         context.skip_layer(self.id, "head", "it is the last")
         return model
+
+
+@dataclass(frozen=True)
+class _EnergyConfig:
+    energy: float = option(0.9, help="share of the energy to keep")
+    layers: tuple[str, ...] = option((), help="layers to leave out")
+    exact: bool = option(False, help="whether to solve exactly")
+
+
+class Keeps(Halves):
+    """Has options of several types."""
+
+    Config = _EnergyConfig
+
+
+def test_options_are_given_as_values_or_as_text() -> None:
+    values = technique_checks(Keeps, options={"energy": 0.5, "layers": ("a", "b"), "exact": True})
+    text = technique_checks(Keeps, options={"energy": "0.5", "layers": ("a", "b"), "exact": "true"})
+    assert values.made().config == text.made().config == _EnergyConfig(0.5, ("a", "b"), True)
+    values().test_options_come_back_from_their_text()
+    values().test_an_unknown_option_is_refused_by_name()
 
 
 def test_a_pure_finish_passes() -> None:

@@ -69,10 +69,10 @@ def measure_latency(
 
 
 def latency_ratio(slow: Latency, fast: Latency) -> tuple[float, float, float]:
-    """Return the ratio of medians of `slow` to `fast`, and the quartiles of the ratios of single rounds."""
+    """Return the median of the ratios of `slow` to `fast` in single rounds, and their quartiles."""
     pairs = [a / b for a, b in zip(slow.times, fast.times, strict=True)]
     around = _summary(pairs)
-    return slow.median / fast.median, around.low, around.high
+    return around.median, around.low, around.high
 
 
 def _summary(values: list[float]) -> Latency:

@@ -34,7 +34,7 @@ def figures(plan: ApplyPlan, files: Sequence[Measured]) -> list[Figure]:
                 f"median of interleaved runs in ONNX Runtime on the machine that made it, {size}; compare the ratio",
             )
         )  # fmt: skip
-    return rows + _quality_rows(first, last, _eval_command(plan))
+    return rows + _quality_rows(first, last, _eval_command(plan), _against(plan))
 
 
 def _eval_command(plan: ApplyPlan) -> str:
@@ -42,7 +42,17 @@ def _eval_command(plan: ApplyPlan) -> str:
     return f"zoo eval {shlex.quote(str(plan.request.out))} --data {shlex.quote(plan.data)}{limit}"
 
 
-def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]:
+def _against(plan: ApplyPlan) -> str:
+    """Return what to type to compare with the network before the recipe."""
+    if plan.start.named:
+        return f"--against {shlex.quote(plan.start.label)}"
+    request = plan.request
+    seed = f" --seed {request.seed}" if request.seed else ""
+    made = f"zoo train {shlex.quote(request.architecture)}{seed} --steps 0 --out out/before"
+    return f"--against out/before, which this writes: {made}"
+
+
+def _quality_rows(first: Measured, last: Measured, command: str, against: str) -> list[Figure]:
     before, after = first.quality, last.quality
     if isinstance(before, Quality) and isinstance(after, Quality):
         how = f"mean over {len(after.scores)} images not used for training: {command}"
@@ -55,7 +65,7 @@ def _quality_rows(first: Measured, last: Measured, command: str) -> list[Figure]
             if each.key != "mse"  # says what PSNR says
         ]  # fmt: skip
     if isinstance(after, Agreement):
-        how = f"against the net before, on {after.images} crops: {command} --against BEFORE"
+        how = f"against the net before, on {after.images} crops: {command} {against}"
         return [
             Figure("top1_agreement", "same top-1 class", "", 1.0, round(after.top1, 4), how),
             Figure(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 import itertools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
 from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split, Task
 from zoo.errors import ZooError
-from zoo.testing.declarations import OptionChecks, in_another_process, refusal_of
+from zoo.testing.declarations import OptionChecks, as_text, in_another_process, refusal_of
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -54,17 +54,17 @@ class _Network(Architecture):
 def dataset_checks(
     dataset: type[Dataset],
     *,
-    options: dict[str, str | tuple[str, ...]] | None = None,
+    options: Mapping[str, Any] | None = None,
     architecture: Architecture | None = None,
 ) -> type[DatasetChecks]:
     """Return a class of tests for `dataset`; assign it to a name that starts with ``Test``.
 
     Args:
         dataset: The class that the entry point names.
-        options: Values of options as text, such as the folder of a few files for the tests.
+        options: Values of options, as they are or as text, such as the folder of a few files for the tests.
         architecture: A network that the dataset is for, where the plain one of its tasks is not; never built.
     """
-    attributes = {"dataset": dataset, "options": options or {}, "architecture": architecture}
+    attributes = {"dataset": dataset, "options": as_text(options or {}), "architecture": architecture}
     return type(f"Test{dataset.__name__}", (DatasetChecks,), attributes)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from zoo.contracts import CONTRACT_VERSION
 from zoo.errors import UnknownIdError, ZooError
 from zoo.extras import COMPRESS_PACKAGES
-from zoo.options import format_options, options_of, parse_options
+from zoo.options import format_options, format_value, options_of, parse_options
 from zoo.recipes.grammar import Stage, parse_stage
 
 _ID = re.compile(r"[a-z][a-z0-9-]{1,31}", re.ASCII)
@@ -80,6 +80,11 @@ class OptionChecks(PluginChecks):
         assert isinstance(refusal, UnknownIdError), "it was accepted"
         assert "no_such_option" in refusal.message
         assert refusal.hint, "the next command to type is missing"
+
+
+def as_text(options: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
+    """Return option values as a recipe holds them; text stays as it is."""
+    return {name: format_value(value) for name, value in options.items()}
 
 
 def check_names(plugin: Any) -> None:

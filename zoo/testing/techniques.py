@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from zoo.errors import LegalityError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.plugins.discovery import discover
 from zoo.recipes import legality
-from zoo.testing.declarations import OptionChecks, refusal_of
+from zoo.testing.declarations import OptionChecks, as_text, refusal_of
 from zoo.testing.trial import Trial, attempt, rewrite
 from zoo.testing.workbench import Inert
 
@@ -24,7 +25,7 @@ from zoo.testing.workbench import Inert
 def technique_checks(
     technique: type[Technique],
     *,
-    options: dict[str, str | tuple[str, ...]] | None = None,
+    options: Mapping[str, Any] | None = None,
     architecture: Architecture | None = None,
     dataset: Dataset | None = None,
 ) -> type[TechniqueChecks]:
@@ -32,13 +33,14 @@ def technique_checks(
 
     Args:
         technique: The class of the technique.
-        options: Values for options without a default, or to test values other than the defaults.
+        options: Values for options without a default, or to test values other than the defaults: numbers and the
+            like, or text as in a recipe.
         architecture: What to test it on, if it finds nothing to do in the :class:`~zoo.testing.Workbench`.
         dataset: Data for that architecture.
     """
     attributes = {
         "technique": technique,
-        "options": options or {},
+        "options": as_text(options or {}),
         "architecture": architecture,
         "dataset": dataset,
     }

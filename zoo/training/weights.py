@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 _COUNTER = "num_batches_tracked"
+#: Labels of weights that come with the architecture.
+_RANDOM, _OWN = "random", "its own"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class StartWeights:
     sha256: str
     trained: bool
 
+    @property
+    def named(self) -> bool:
+        """Return whether `label` is the name of an artifact; the network's own and random weights have none."""
+        return self.label not in (_RANDOM, _OWN)
+
 
 def load_start(model: nn.Module, architecture: Architecture, name: str) -> StartWeights:
     """Put the weights called `name` into `model`.
@@ -54,13 +61,13 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
         UsageError: The layers differ.
     """
     if name == "none":
-        return StartWeights("random", "", trained=False)
+        return StartWeights(_RANDOM, "", trained=False)
     if name == "auto":
         if architecture.trained:
-            return StartWeights("its own", state_digest(model.state_dict()), trained=True)
+            return StartWeights(_OWN, state_digest(model.state_dict()), trained=True)
         shipped = find_shipped(architecture.id)
         if shipped is None:
-            return StartWeights("random", "", trained=False)
+            return StartWeights(_RANDOM, "", trained=False)
         name, artifact = architecture.id, open_artifact(shipped)
     else:
         artifact = locate_artifact(name, subset=False)

@@ -49,7 +49,7 @@ def command(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Time artifacts in interleaved rounds, after a warm-up, and compare them by the ratio of medians.
+    """Time artifacts in interleaved rounds, after a warm-up, and compare them by the median ratio over rounds.
 
     Loading, the first run and the peak memory are measured in a separate process, and the steps of `zoo run` on a
     whole file. The times of a single artifact are not a comparison: they depend on this machine at this moment.
