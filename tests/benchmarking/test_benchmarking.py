@@ -1,4 +1,4 @@
-"""`zoo bench` compares by the median ratio over rounds, measured interleaved; loading and memory in a process of their own."""
+"""`zoo bench` compares by the median ratio over rounds, measured interleaved; cold starts have their own process."""
 
 from __future__ import annotations
 

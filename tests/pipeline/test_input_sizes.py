@@ -95,9 +95,9 @@ def test_the_card_of_a_classifier_says_how_to_get_what_it_is_compared_with(
     monkeypatch.chdir(source.parent)
     assert applied(source, "flat") == 0
     card = (source.parent / "out" / "README.md").read_text()
-    compared = re.search(r"(zoo eval .*) --against out/before, which this writes: (zoo train .*)", card)
+    compared = re.search(r"(zoo eval .*) (--against .*), which this writes: (zoo train .*)", card)
     assert compared
-    for command in (compared[2], f"{compared[1]} --against out/before"):
+    for command in (compared[3], f"{compared[1]} {compared[2]}"):
         assert main(shlex.split(command)[1:]) == 0
 
 

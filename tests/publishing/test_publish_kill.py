@@ -18,6 +18,8 @@ from support.installation import install
 from support.loopback_hub import LoopbackHub
 from support.published import HOME, expected, is_pinned
 from zoo.artifacts import Artifact
+from zoo.checkpoints.listing import leftovers
+from zoo.checkpoints.pruning import remove
 from zoo.publishing.destination import PublishRequest
 from zoo.publishing.publisher import publish
 from zoo.publishing.register import registered
@@ -86,6 +88,8 @@ class Scene:
         assert registered(self.registry)[ID].sources == (f"hf:{HOME}@{done.commit}",)
         assert self.hub.leaks() == []
         assert [path.name for path in self.registry.parent.iterdir()] == ["registry.toml"]
+        for left in leftovers():  # of results that a killed command was about to keep
+            assert remove(left)
         assert [path.name for path in self.root.rglob("*.tmp")] == []
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from zoo.onnx.check import load_checked_model
 from zoo.runner.budget import footprint
 from zoo.runner.loading import load
 from zoo.storage.result_cache import ResultCache, outdated
+from zoo_cli.main import main
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -52,6 +56,34 @@ def test_a_result_is_found_by_its_subject_alone(code: Path) -> None:
     assert ResultCache("sums", {"of": [2, 2], "shape": (3, 4)}, code).read(100) is None
     assert ResultCache("others", {"of": [1, 2], "shape": (3, 4)}, code).read(100) is None
     assert cache.read(5) is None  # more than is asked for
+
+
+def test_what_a_kill_left_of_a_result_goes_with_a_later_one_or_with_the_pruning(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ResultCache("sums", {"of": 1}, code)
+    paths = []
+    for cache in (again, ResultCache("sums", {"of": 2}, code)):
+        assert cache.path is not None
+        assert cache.writable
+        program = (
+            "import os, signal, sys\nfrom pathlib import Path\nfrom zoo.storage.atomic import atomic_write\n"
+            "with atomic_write(Path(sys.argv[1])) as stream:\n"
+            "    stream.write(b'half'); stream.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program, str(cache.path)], check=False)
+        assert done.returncode == -signal.SIGKILL
+        paths.append(cache.path.with_name(f".{cache.path.name}.0.tmp"))
+    assert cached("sums") == sorted(paths)
+    again.write(b"one")
+    assert cached("sums") == sorted([again.path, paths[1]])
+    assert [each.path for each in leftovers()] == [paths[1]]
+    assert main(["cache", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert "left by a kill (1)" in shown
+    assert "damaged" not in shown
+    assert main(["cache", "prune"]) == 0
+    assert cached("sums") == [again.path]
 
 
 def test_a_change_of_the_code_makes_results_outdated(code: Path) -> None:

@@ -73,17 +73,24 @@ def cached_checkpoints() -> list[CachedCheckpoint]:
 def leftovers() -> list[Leftover]:
     """Return whatever else is in the cache and not in use by any process, so that it can be removed."""
     root = cache_dir()
-    found = [
+    found: dict[Path, str] = {}
+    for what, path in (
         *(("partial download", path) for path in _entries(root / "partial") if is_idle(path)),
         *(("damaged checkpoint", path) for path in _entries(root / "quarantine")),
         *(("left by a kill", path) for path in _entries(root / "trash")),
         *(("left by a kill", path) for path in _abandoned(root)),
         *cached_leftovers(),
-    ]
-    return [Leftover(what, path, _size(path)) for what, path in sorted(found)]
+    ):
+        found[path] = what
+    return [Leftover(what, path, _size(path)) for path, what in sorted(found.items(), key=_by_kind)]
 
 
 # --------------------------------------------------------------------------------------------------- details
+
+
+def _by_kind(found: tuple[Path, str]) -> tuple[str, Path]:
+    path, what = found
+    return what, path
 
 
 def _installed() -> Iterator[Path]:
@@ -133,9 +140,9 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _abandoned(root: Path) -> Iterator[Path]:
-    """Temporary names that nobody holds, next to installed checkpoints and records; locks of killed pulls."""
-    places = [root / "records", *(path.parent for path in _installed())]
-    for place in sorted(set(places)):
+    """Temporary names that nobody holds, next to whatever the cache keeps; locks of killed pulls."""
+    kept = [root, *(path for path in _entries(root) if path.is_dir() and not path.is_symlink())]
+    for place in sorted({*kept, *(path.parent for path in _installed())}):
         for path in _entries(place):
             if path.name.startswith(".") and path.suffix == ".tmp" and is_idle(path):
                 yield path

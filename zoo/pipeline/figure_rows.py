@@ -48,8 +48,9 @@ def _against(plan: ApplyPlan) -> str:
         return f"--against {shlex.quote(plan.start.label)}"
     request = plan.request
     seed = f" --seed {request.seed}" if request.seed else ""
-    made = f"zoo train {shlex.quote(request.architecture)}{seed} --steps 0 --out out/before"
-    return f"--against out/before, which this writes: {made}"
+    before = shlex.quote(str(request.out.with_name(f"{request.out.name}-before")))
+    made = f"zoo train {shlex.quote(request.architecture)}{seed} --steps 0 --out {before}"
+    return f"--against {before}, which this writes: {made}"
 
 
 def _quality_rows(first: Measured, last: Measured, command: str, against: str) -> list[Figure]:

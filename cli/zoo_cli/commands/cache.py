@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -52,7 +53,10 @@ def list_(as_json: bool) -> None:
     print_table(("CHECKPOINT", "SIZE", "LAST USE", "FILES", "FROM"), rows, right=("SIZE",))
     if others:
         size = scaled(sum(each.size for each in others), "B")
-        print_text(f"Also {len(others)} partial or damaged ones, {size}; remove them with:  zoo cache prune")
+        kinds = ", ".join(
+            f"{what} ({count})" for what, count in Counter(each.what for each in others).items()
+        )
+        print_text(f"Also, {size}: {kinds}", "  Remove them with:  zoo cache prune")
     print_text(f"In {cache_dir()}")
 
 
