@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Task = Literal["raw-to-rgb", "segmentation", "classification"]
 #: The most pixels of a side of an image.
 LARGEST_SIDE = 1 << 16
+#: `InputSpec.halo` of a network whose every output depends on the whole frame.
+WHOLE_FRAME = LARGEST_SIDE
 #: The task of a network by the kind of its output.
 TASKS: Mapping[str, Task] = {"rgb": "raw-to-rgb", "mask": "segmentation", "logits": "classification"}
 
@@ -32,8 +34,8 @@ class InputSpec:
         white_balance: Whether the camera's white-balance gains are applied to the packed data.
         mean: Mean per channel, subtracted inside the exported graph; empty for none.
         std: Standard deviation per channel, divided by inside the exported graph; empty for none.
-        halo: For packed-raw: input pixels on each side of a tile that its output depends on, if tiles start at
-            multiples of `multiple_of`; None if unknown.
+        halo: Input pixels on each side of a tile that its output depends on, if tiles start at multiples of
+            `multiple_of`; WHOLE_FRAME if a frame cannot be cut into tiles; None if unknown.
         target_level: For packed-raw: mean of the green channel after amplification that the network was trained
             for; None if unknown.
     """

@@ -15,6 +15,7 @@ from zoo.artifacts.artifact import write_artifact
 from zoo.artifacts.card import card_text
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.artifacts.manifest import GoldenCheck, Manifest
+from zoo.contracts.architecture import WHOLE_FRAME
 from zoo.export.agreement import run_network
 from zoo.export.exporter import Deployed
 from zoo.export.int8_coverage import int8_report
@@ -24,17 +25,29 @@ from zoo.pipeline.sample_picture import panels_of
 from zoo.version import __version__
 
 if TYPE_CHECKING:
+    from zoo.contracts import InputSpec
     from zoo.pipeline.plan import ApplyPlan
     from zoo.pipeline.result import Result
     from zoo.pipeline.stage_runner import StageResult
 
+#: Of a network whose frames cannot be cut into tiles.
+WHOLE_FRAME_NOTE = (
+    "Every output depends on the whole frame: zoo run computes each file in one piece, not in tiles, and refuses "
+    "those that do not fit in memory."
+)
 SAMPLE_NAME = "sample.png"
 #: Engines that are right agree to 35 dB and more; those found silently wrong gave 9 to 21.
 _GOLDEN_PSNR = 30.0
 
 
 def write_result(
-    plan: ApplyPlan, result: Result, last: StageResult, *, exported: bytes, sample: bytes | None
+    plan: ApplyPlan,
+    result: Result,
+    last: StageResult,
+    spec: InputSpec,
+    *,
+    exported: bytes,
+    sample: bytes | None,
 ) -> None:
     """Write the artifact of a run.
 
@@ -42,17 +55,20 @@ def write_result(
         plan: What was to be done.
         result: What came of it.
         last: The network after its last stage.
+        spec: The input of the exported file.
         exported: The file of `last.finished`.
         sample: A PNG that shows what the network does; None if that cannot be shown.
     """
     metrics = _metrics(plan, result, exported)
+    if spec.halo == WHOLE_FRAME:
+        metrics["notes"].append(WHOLE_FRAME_NOTE)
     if sample is not None:
         metrics |= {"sample": SAMPLE_NAME, "sample_shows": panels_of(plan)}
     manifest = Manifest(
         architecture=plan.name,
         recipe=str(plan.recipe) if plan.recipe else "",
         fingerprint=result.fingerprint,
-        input=plan.architecture.input,
+        input=spec,
         output=plan.architecture.output,
         precision=_precision(plan, metrics),
         golden=GoldenCheck(GOLDEN_NAME, _GOLDEN_PSNR),

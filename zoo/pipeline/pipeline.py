@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.contracts.architecture import WHOLE_FRAME
 from zoo.evaluation.metrics import METRICS_BY_TASK
-from zoo.pipeline.artifact_writer import write_result
+from zoo.export.receptive_field import measure_halo
+from zoo.pipeline.artifact_writer import WHOLE_FRAME_NOTE, write_result
 from zoo.pipeline.checked_export import checked_export
 from zoo.pipeline.device_target import advise
 from zoo.pipeline.effect import check_quality, check_smaller
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from zoo.contracts import Reporter
+    from zoo.contracts import InputSpec, Reporter
     from zoo.pipeline.device_target import Target
     from zoo.pipeline.plan import ApplyPlan
     from zoo.training.loop import TrainingResult
@@ -100,10 +103,23 @@ def carry_out(
     )
     for message in result.accepted:
         reporter.note(f"Accepted: {message}")
+    spec = _measured_input(plan, meter, reporter)
     sample = sample_picture(plan, meter) if plan.architecture.output.kind in METRICS_BY_TASK else None
-    write_result(plan, result, done, exported=exported.data, sample=sample)
+    write_result(plan, result, done, spec, exported=exported.data, sample=sample)
     shutil.rmtree(plan.work, ignore_errors=True)
     return result
+
+
+def _measured_input(plan: ApplyPlan, meter: Meter, reporter: Reporter) -> InputSpec:
+    """Return the input with the halo that the exported file shows, and report a file that needs whole frames."""
+    spec, output = plan.architecture.input, plan.architecture.output
+    # The file before the recipe sees changes that integers round away on the frames that are tried here.
+    files = {meter.files[0].stage, meter.files[-1].stage}
+    halos = [measure_halo(meter.session(file), spec, output) for file in files]
+    halo = max((each for each in halos if each is not None), default=None)
+    if halo == WHOLE_FRAME:
+        reporter.note(WHOLE_FRAME_NOTE)
+    return spec if halo == spec.halo else dataclasses.replace(spec, halo=halo)
 
 
 def _advised(plan: ApplyPlan, model: nn.Module, reporter: Reporter) -> Target | None:

@@ -168,7 +168,13 @@ class Footprint:
     def least(self, frame: Frame, picture: Format = "png", most_side: int | None = None) -> int:
         """Return the lowest limit in bytes under which a frame can be run."""
         plan = self.plan(frame, picture, 0, 0, most_side)
-        return self.need(frame, plan, picture, self.reserve(plan.largest)).most
+        needed = self.need(frame, plan, picture, self.reserve(plan.largest)).most
+        limit = 0
+        # How large a picture is shows when it is decoded: the engine reserves what the limit allows until then.
+        while not frame.pixels and needed > limit:
+            limit = needed
+            needed = self.need(frame, plan, picture, self.reserve(self.most_pixels(limit))).most
+        return max(limit, needed)
 
     def whole(self, frame: Frame) -> int:
         """Return the bytes that a frame takes in one piece."""

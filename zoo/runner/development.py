@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts.architecture import WHOLE_FRAME
 from zoo.images.writing import LARGEST, write_picture
 from zoo.machine.memory import limit_of_process
 from zoo.runner.budget import Footprint, Frame, Need, decoding_beside, refuse
@@ -120,7 +121,10 @@ class Development:
         plan, need = within(most)
         planned = need.planned
         if need.most > most:
-            raise refuse(self._need.least(frame, picture, self._tile), str(result.path))
+            whole = (
+                " in one piece, as this network needs it," if self._manifest.input.halo == WHOLE_FRAME else ""
+            )
+            raise refuse(self._need.least(frame, picture, self._tile), f"{result.path}{whole}")
         if raw and following:
             larger = max(1.0, size_of(following[0]) / max(1, size_of(result.path)))
             beside = decoding_beside(frame.pixels * larger)

@@ -2,7 +2,7 @@
 
 A tile is computed with a halo around it as wide as the network looks. Tiles start at multiples of the
 network's stride, so that its poolings see the same grid; at the frame's own edge there is no halo, and the
-network pads as it would for the whole frame.
+network pads as it would for the whole frame. A network that looks at the whole frame is given it in one piece.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from zoo.contracts.architecture import WHOLE_FRAME
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -89,11 +90,14 @@ def plan_tiles(
         most_side: A tile's longest side.
 
     Raises:
-        UsageError: No tile is as small as `most_side`.
+        UsageError: No tile is as small as `most_side`, or the network needs the frame in one piece, which is larger
+            than `most_side` or than the only size that it takes.
     """
     stride = spec.multiple_of
     halo = _multiple(DEFAULT_HALO if spec.halo is None else spec.halo, stride)
     height, width = _multiple(height, stride), _multiple(width, stride)
+    if spec.halo == WHOLE_FRAME:
+        return _in_one_piece(height, width, spec, most_side)
     if spec.fixed_size:
         height, width = max(height, spec.example[0]), max(width, spec.example[1])
         rows = _fixed(height, spec.example[0], halo, stride)
@@ -120,6 +124,25 @@ def plan_tiles(
             smallest = needed, plan
     assert smallest is not None
     return smallest[1]
+
+
+def _in_one_piece(height: int, width: int, spec: InputSpec, most_side: int | None) -> Plan:
+    """Return the only tiling for a network that looks at the whole frame. Raises UsageError."""
+    if most_side is not None and most_side < max(height, width):
+        raise UsageError(
+            f"The frame cannot be cut into tiles of {most_side}: every output of this network depends on the whole "
+            "frame.",
+            hint="Omit --tile; if it is the engine that limits the size, use another one (--engine onnxruntime).",
+        )
+    if spec.fixed_size:
+        if height > spec.example[0] or width > spec.example[1]:
+            raise UsageError(
+                f"A frame of {width}x{height} is too large: this network accepts {spec.example[1]}x{spec.example[0]} "
+                "only, and every output depends on the whole frame.",
+                hint="Use smaller images, or export the network for arbitrary sizes.",
+            )
+        height, width = spec.example
+    return Plan((Span(0, height, 0, height),), (Span(0, width, 0, width),), height, width)
 
 
 def _multiple(size: int, stride: int) -> int:
