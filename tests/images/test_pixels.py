@@ -14,7 +14,7 @@ from PIL import Image
 from zoo.contracts import InputSpec
 from zoo.data.picture_folders import read_picture
 from zoo.errors import InputError
-from zoo.images.pixels import as_input, read_pixels
+from zoo.images.pixels import as_input, read_pixels, read_rgb8
 from zoo.runner.rgb_input import read_rgb
 
 RGB = InputSpec("rgb", 3, multiple_of=1, example=(64, 64))
@@ -60,3 +60,103 @@ def test_an_image_is_turned_as_its_exif_data_says_if_that_is_asked_for(tmp_path:
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
     assert read_pixels(tmp_path / "a.jpg").shape == (40, 60, 3)
     assert read_pixels(tmp_path / "a.jpg", upright=True).shape == (60, 40, 3)
+
+
+#: A picture with structure: gray in [0, 255], its sides differ.
+SHADES = np.add.outer(np.arange(70) * 2, np.arange(90) + 5).astype(np.uint8)
+COLOURS = np.stack([SHADES, 255 - SHADES, SHADES // 2], axis=2)
+GRAY_RGB = SHADES[..., None].repeat(3, axis=2)
+#: A half opaque, half transparent picture of COLOURS.
+ALPHA = np.where(np.arange(90) < 45, 255, 0)[None].repeat(70, 0).astype(np.uint8)
+ON_WHITE = np.where(ALPHA[..., None] == 255, COLOURS, 255)
+
+
+def with_tiff(path: Path, pixels: np.ndarray, **options: Any) -> None:
+    tifffile.imwrite(path, pixels, **options)
+
+
+def palette(path: Path, **options: Any) -> None:
+    image = Image.fromarray(SHADES, "L").convert("P")
+    image.save(path, **options)
+
+
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 5
+    Image.fromarray(COLOURS.transpose(1, 0, 2)).save(path, exif=exif)
+
+
+def gray_alpha(path: Path) -> None:
+    Image.merge("LA", [Image.fromarray(SHADES), Image.fromarray(ALPHA)]).save(path)
+
+
+KINDS: dict[str, tuple[str, Callable[[Path], object], np.ndarray]] = {
+    "gray": ("a.png", lambda path: Image.fromarray(SHADES).save(path), GRAY_RGB),
+    "gray of 16 bits": (
+        "a.png",
+        lambda path: Image.fromarray(SHADES.astype(np.uint16) * 257).save(path),
+        GRAY_RGB,
+    ),
+    "TIFF of 16 bits": ("a.tif", lambda path: with_tiff(path, SHADES.astype(np.uint16) * 257), GRAY_RGB),
+    "big-endian TIFF": (
+        "a.tif",
+        lambda path: with_tiff(path, SHADES.astype(np.uint16) * 257, byteorder=">"),
+        GRAY_RGB,
+    ),
+    "float TIFF": ("a.tif", lambda path: with_tiff(path, (SHADES / 255).astype(np.float32)), GRAY_RGB),
+    "16-bit RGB TIFF": (
+        "a.tif",
+        lambda path: with_tiff(path, COLOURS.astype(np.uint16) * 257, photometric="rgb"),
+        COLOURS,
+    ),
+    "one bit": (
+        "a.png",
+        lambda path: Image.fromarray(SHADES > 99).save(path),
+        np.where(GRAY_RGB > 99, 255, 0),
+    ),
+    "palette": ("a.png", palette, GRAY_RGB),
+    "palette with transparency": (
+        "a.png",
+        lambda path: palette(path, transparency=100),
+        np.where(GRAY_RGB == 100, 255, GRAY_RGB),
+    ),
+    "gray with a transparent value": (
+        "a.png",
+        lambda path: Image.fromarray(SHADES).save(path, transparency=100),
+        np.where(GRAY_RGB == 100, 255, GRAY_RGB),
+    ),
+    "16-bit gray with a transparent value": (
+        "a.png",
+        lambda path: Image.fromarray(SHADES.astype(np.uint16) * 257).save(path, transparency=25700),
+        np.where(GRAY_RGB == 100, 255, GRAY_RGB),
+    ),
+    "alpha": ("a.png", lambda path: Image.fromarray(np.dstack([COLOURS, ALPHA])).save(path), ON_WHITE),
+    "gray and alpha": ("a.png", gray_alpha, np.where(ALPHA[..., None] == 255, GRAY_RGB, 255)),
+    "CMYK": ("a.tif", lambda path: Image.fromarray(COLOURS).convert("CMYK").save(path), COLOURS),
+    "mirrored and turned": ("a.png", turned, COLOURS),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_picture_is_read_right_by_every_reader(kind: str, tmp_path: Path) -> None:
+    name, write, wanted = KINDS[kind]
+    write(tmp_path / name)
+    assert np.abs(read_rgb8(tmp_path / name).astype(int) - wanted).max() <= 1
+    assert np.abs(read_picture(tmp_path / name).astype(int) - wanted).max() <= 1
+    pixels = read_pixels(tmp_path / name, upright=True)
+    assert np.abs(as_input(pixels, RGB, name) * 255 - wanted.transpose(2, 0, 1)).max() <= 1.01
+    whole = InputSpec("rgb", 3, example=(70, 90), fixed_size=True)
+    assert np.abs(read_rgb(tmp_path / name, whole)[0] * 255 - wanted.transpose(2, 0, 1)).max() <= 1.01
+
+
+@pytest.mark.parametrize("values", [(0.0, 90.0), (-1.0, 1.0), (0.0, np.nan)])
+@pytest.mark.parametrize("read", [read_picture, lambda path: read_rgb(path, RGB)])
+def test_values_of_an_unknown_range_are_refused_with_what_to_do(
+    read: Callable[[Path], Any], values: tuple[float, float], tmp_path: Path
+) -> None:
+    path = tmp_path / "bright.tif"
+    tifffile.imwrite(path, np.linspace(*values, 6400, dtype=np.float32).reshape(80, 80))
+    with pytest.raises(InputError, match="outside 0 to 1") as caught:
+        read(path)
+    assert str(path) in caught.value.message
+    assert "8 or 16 bits" in (caught.value.hint or "")

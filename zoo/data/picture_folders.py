@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from zoo.errors import InputError
 from zoo.extras import IN_THE_CLONE, install_command
-from zoo.images.pixels import SUFFIXES, open_image
+from zoo.images.pixels import SUFFIXES, read_rgb8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,15 +86,12 @@ def split_of(scene: str) -> Split:
 
 
 def read_picture(path: Path) -> npt.NDArray[np.uint8]:
-    """Return an 8-bit sRGB picture, (H, W, 3), cropped to even sides.
+    """Return an upright 8-bit sRGB picture, (H, W, 3), cropped to even sides.
 
     Raises:
         InputError: The file cannot be read; the message names it.
     """
-    import numpy as np
-
-    with open_image(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
+    pixels = read_rgb8(path)
     height, width = (side - side % 2 for side in pixels.shape[:2])
     if min(height, width) < _SMALLEST:
         raise InputError(

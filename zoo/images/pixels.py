@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     from PIL import Image as Pillow
 
@@ -49,6 +50,8 @@ def read_pixels(
 ) -> npt.NDArray[Any]:
     """Return the pixels as stored: (H, W) or (H, W, 3), 8 or 16 bits, truth values or floats.
 
+    What is transparent is put on white, as viewers and printers show it; CMYK becomes RGB.
+
     Args:
         path: The file.
         page: Of a stack.
@@ -64,12 +67,37 @@ def read_pixels(
     with open_image(path) as image:
         image.seek(page)
         turned = ImageOps.exif_transpose(image) if upright else image
+        if turned.mode == "P" and indices:
+            return np.asarray(turned)
         if turned.mode.startswith("I;16"):
-            return np.asarray(turned).astype(np.uint16)
-        plain = turned.mode in _PLAIN_MODES or (turned.mode == "P" and indices)
-        pixels = np.asarray(turned if plain else turned.convert("RGB"))
+            pixels = np.asarray(turned).astype(np.uint16)
+            pixels[pixels == turned.info.get("transparency", -1)] = 0xFFFF
+            return pixels
+        pixels = np.asarray(_opaque(turned))
         # what older versions of Pillow make of 16-bit files
         return pixels.astype(np.uint16) if turned.mode == "I" and _fits(pixels) else pixels
+
+
+def read_rgb8(path: Path) -> npt.NDArray[np.uint8]:
+    """Return an upright image as (H, W, 3), 8 bits; gray is repeated, deeper values are rounded. Raises InputError."""
+    import numpy as np
+
+    pixels = read_pixels(path, upright=True)
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(_scaled(pixels, path) * 255).astype(np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[..., None].repeat(3, axis=2)
+
+
+def _opaque(image: Pillow.Image) -> Pillow.Image:
+    """Return an image in a mode that is read as it is, with what is transparent on white."""
+    from PIL import Image
+
+    if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
+        gray = image.mode in ("1", "L", "LA")
+        shown = image.convert("RGBA")
+        white = Image.new("RGBA", shown.size, "white")
+        return Image.alpha_composite(white, shown).convert("L" if gray else "RGB")
+    return image if image.mode in _PLAIN_MODES else image.convert("RGB")
 
 
 def as_input(pixels: npt.NDArray[Any], spec: InputSpec, name: object) -> FloatArray:
@@ -87,18 +115,27 @@ def as_input(pixels: npt.NDArray[Any], spec: InputSpec, name: object) -> FloatAr
     """
     import numpy as np
 
-    scaled = pixels.astype(np.float32)
-    if np.issubdtype(pixels.dtype, np.unsignedinteger):
-        scaled /= np.float32(np.iinfo(pixels.dtype).max)
-    elif not (np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1):
-        raise InputError(
-            f"{name} holds {pixels.dtype} values outside 0 to 1; only 8-bit and 16-bit values are scaled automatically."
-        )
+    scaled = _scaled(pixels, name)
     if spec.kind == "gray":
         gray = scaled if scaled.ndim == 2 else scaled @ np.array(_LUMA, dtype=np.float32)
         return np.ascontiguousarray(gray[None])
     rgb = scaled if scaled.ndim == 3 else scaled[..., None].repeat(3, axis=2)
     return np.ascontiguousarray(rgb.transpose(2, 0, 1))
+
+
+def _scaled(pixels: npt.NDArray[Any], name: object) -> FloatArray:
+    """Return pixels in [0, 1] as float32. Raises InputError for values whose range is not known."""
+    import numpy as np
+
+    scaled = pixels.astype(np.float32)
+    if np.issubdtype(pixels.dtype, np.unsignedinteger):
+        scaled /= np.float32(np.iinfo(pixels.dtype).max)
+    elif not (np.isfinite(scaled).all() and scaled.min() >= 0 and scaled.max() <= 1):
+        raise InputError(
+            f"{name} has {pixels.dtype} values outside 0 to 1; only values of 8 and 16 bits are scaled automatically.",
+            hint="Scale its values to 0 to 1, or save it with 8 or 16 bits per sample.",
+        )
+    return scaled
 
 
 def _fits(pixels: npt.NDArray[Any]) -> bool:

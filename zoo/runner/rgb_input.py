@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.images.pixels import open_image
+from zoo.images.pixels import read_rgb8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,6 @@ def read_rgb(path: Path, spec: InputSpec) -> npt.NDArray[np.float32]:
     from PIL import Image, ImageOps
 
     height, width = spec.example
-    with open_image(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-        fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BICUBIC)
+    fitted = ImageOps.fit(Image.fromarray(read_rgb8(path)), (width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(fitted, dtype=np.float32) / np.float32(255)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
