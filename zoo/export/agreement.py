@@ -57,7 +57,7 @@ class FileAgreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether the file is close enough."""
+        """Return whether the file is close enough."""
         return self.signal_to_error >= self.bound
 
     def to_json(self) -> dict[str, Any]:
@@ -124,7 +124,19 @@ def check_file(
     half_weights: bool = False,
     threads: int = 0,
 ) -> FileAgreement:
-    """Call :func:`compare_file`, and raise DisagreementError unless the file agrees or that is accepted."""
+    """Compare a file with its network, as :func:`compare_file` does, and refuse one that differs.
+
+    Args:
+        network: The network that the file was exported from; not changed.
+        architecture: Its architecture.
+        exported: The bytes of model.onnx.
+        inputs: (N, C, H, W) each, in the file's range.
+        half_weights: Whether the file stores its weights in 16 bits.
+        threads: Of the engine; 0 for all that this process may use.
+
+    Raises:
+        DisagreementError: The file differs, and that is not accepted.
+    """
     found = compare_file(network, architecture, exported, inputs, half_weights=half_weights, threads=threads)
     if not found.agrees:
         report_disagreement(

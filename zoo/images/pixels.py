@@ -79,7 +79,11 @@ def read_pixels(
 
 
 def read_rgb8(path: Path) -> npt.NDArray[np.uint8]:
-    """Return an upright image as (H, W, 3), 8 bits; gray is repeated, deeper values are rounded. Raises InputError."""
+    """Return an upright image as (H, W, 3), 8 bits; gray is repeated, deeper values are rounded.
+
+    Raises:
+        InputError: The file cannot be read; the message names it.
+    """
     import numpy as np
 
     pixels = read_pixels(path, upright=True)

@@ -51,7 +51,7 @@ class Trial:
 
     @property
     def agreement(self) -> float:
-        """PSNR in dB between the file and the finished network, the lowest over the inputs."""
+        """Return the PSNR in dB between the file and the finished network, the lowest over the inputs."""
         return self.comparison.psnr
 
     @property

@@ -82,10 +82,17 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
 
 
 def fit_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
-    """Put a state into `model` if it fits; return why it does not, "" if it did.
+    """Put a state into `model` if it fits.
 
-    Where a network computes weights when it uses them, as under weight norm, the state may hold what they are computed
-    from, or their values. If it holds values, they are plain tensors of `model` afterwards.
+    Where a network computes weights when it uses them, as under weight norm, the state may hold what they are
+    computed from, or their values. If it holds values, they are plain tensors of `model` afterwards.
+
+    Args:
+        model: Changed in place if the state fits.
+        state: Weights (...,) of any shape, by their keys in the state dict.
+
+    Returns:
+        Why it does not fit; "" if it did.
     """
     from zoo.surgery.plain_weights import make_weights_plain
 
