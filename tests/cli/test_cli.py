@@ -22,7 +22,7 @@ import pytest
 
 import zoo
 import zoo_cli.commands
-from support.fake_distributions import Result, python
+from support.fake_distributions import Result, install_technique, python
 from zoo import errors, formatting, registry
 from zoo.registry import installed
 from zoo_cli import output
@@ -76,7 +76,7 @@ def test_importing_the_command_loads_nothing_heavy() -> None:
     ("args", "allowed"),
     [
         (("--help",), set()),
-        (("list", "--json"), {"entrypoints"}),
+        (("list", "--json"), {"entrypoints", "numpy"}),  # which datasets and architectures import
         (("plugins", "--json"), {"entrypoints"}),
         (("techniques", "--matrix"), {"entrypoints"}),
         (("info", "qat"), {"entrypoints"}),
@@ -90,6 +90,19 @@ def test_a_command_loads_only_what_it_needs(args: tuple[str, ...], allowed: set[
     )
     loaded = set(ast.literal_eval(python("-c", program, *args).err.strip().splitlines()[-1]))
     assert loaded - allowed == set()
+
+
+def test_everything_that_is_listed_has_a_summary(tmp_path: Path) -> None:
+    info = install_technique(tmp_path, "zoo-fancy", "fancy", "raise SystemExit('imported')")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-fancy\nVersion: 1.0\nSummary: fancier\n")
+    program = ("-m", "zoo_cli", "list")
+    listed = python(*program, "--json", path=(tmp_path,)).json
+    rows = {row["id"]: row["summary"] for kind in listed.values() for row in kind}
+    assert [name for name, summary in rows.items() if not summary] == []
+    assert rows["fancy"] == "fancier"
+    shown = python(*program, path=(tmp_path,)).out
+    assert shown.count("SUMMARY") == len(listed)
+    assert all(rows[name] in shown for name in ("qat", "unet", "onnxruntime", "fancy"))
 
 
 def test_help_shows_every_command_without_importing_one() -> None:

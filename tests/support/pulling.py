@@ -23,9 +23,9 @@ from zoo.download.retry import RetryLimits
 from zoo.registry import Checkpoint, entry_for, parse_registry
 
 REPOSITORY = "tester/net"
-#: So impatient that tests of failures take no time.
+#: So impatient that tests of failures take seconds, and patient enough for a machine with ten times as much to do.
 QUICK = RetryLimits(
-    timeout=0.4, window=0.3, slowest=20_000, attempts=3, most=8, backoff=0.001, longest_wait=1.0
+    timeout=2.0, window=2.0, slowest=20_000, attempts=3, most=8, backoff=0.001, longest_wait=1.0
 )
 #: One file of each kind that an artifact may hold, beside zoo.json.
 EXTRAS = {

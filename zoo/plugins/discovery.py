@@ -110,6 +110,16 @@ def version_of(distribution: str) -> str | None:
     return _installed()[1].get(normalize_name(distribution))
 
 
+def summary_of(distribution: str) -> str:
+    """Return the line that a distribution's metadata says about it; "" if there is none."""
+    from importlib import metadata
+
+    try:
+        return metadata.metadata(distribution).get("Summary") or ""
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 def distributions() -> tuple[str, ...]:
     """Return the normalized names of all installed distributions."""
     return tuple(_installed()[1])

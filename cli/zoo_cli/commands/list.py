@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 from zoo.formatting import scaled
-from zoo.plugins.discovery import GROUPS
-from zoo.plugins.plugin_check import check_plugins
+from zoo.plugins.discovery import GROUPS, summary_of
+from zoo.plugins.loader import load_plugin
+from zoo.plugins.plugin_check import PluginStatus, check_plugins
 from zoo_cli.commands.plugins import as_record
 from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option
 
@@ -41,7 +42,8 @@ def command(
 ) -> None:
     """List architectures, techniques, engines, datasets, devices and checkpoints.
 
-    No plugin is imported. KIND limits the list to one kind.
+    No plugin of a third party is imported: the summary of its distribution stands for it. KIND limits the list to one
+    kind.
     """
     if kind != "checkpoints" and (device, max_mb, arch, registry) != (None,) * 4:
         raise UsageError(
@@ -51,7 +53,11 @@ def command(
     kinds = (kind,) if kind else KINDS
     found = _chosen(registry, device, max_mb, arch) if "checkpoints" in kinds else ()
     rows = {
-        each: [as_record(standing) for standing in check_plugins() if standing.plugin.kind == each]
+        each: [
+            {**as_record(standing), "summary": _summary(standing)}
+            for standing in check_plugins()
+            if standing.plugin.kind == each
+        ]
         for each in kinds
         if each != "checkpoints"
     }
@@ -66,6 +72,17 @@ def command(
             _print_checkpoints(found)
         else:
             _print_plugins(each, rows[each])
+
+
+def _summary(standing: PluginStatus) -> str:
+    """Return one line about a plugin: its own if it is built in, else that of its distribution."""
+    plugin = standing.plugin
+    if not plugin.builtin:
+        return summary_of(plugin.distribution)
+    try:
+        return str(load_plugin(plugin).summary)
+    except ZooError:
+        return ""
 
 
 def _chosen(
@@ -115,7 +132,7 @@ def _print_checkpoints(found: Sequence[Checkpoint]) -> None:
 
 def _print_plugins(kind: str, rows: Sequence[Row]) -> None:
     any_reason = any(row["reason"] for row in rows)
-    columns = ("ID", "DISTRIBUTION", "VERSION", "STATE", "REASON")[: 5 if any_reason else 3]
+    columns = ("ID", "DISTRIBUTION", "VERSION", *(("STATE", "REASON") if any_reason else ()), "SUMMARY")
     print_table(
         columns, ([row[column.lower()] for column in columns] for row in rows), title=kind.capitalize()
     )
