@@ -206,6 +206,12 @@ def test_the_example_plugin_works(tmp_path: Path) -> None:
     assert done.code == 0, done.err
 
 
+def test_the_tutorial_shows_the_whole_module_of_its_plugin() -> None:
+    place = "src/zoo_small_kernels/small_kernels.py"
+    (shown,) = [block.text for block in blocks("python") if f'title="{place}"' in block.title]
+    assert shown.strip() == read(f"plugins/zoo-small-kernels/{place}").strip()
+
+
 # -------------------------------------------------------------------------------------------- tables, numbers
 
 

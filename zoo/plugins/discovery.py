@@ -115,9 +115,10 @@ def summary_of(distribution: str) -> str:
     from importlib import metadata
 
     try:
-        return metadata.metadata(distribution).get("Summary") or ""
+        stated = metadata.metadata(distribution)
     except metadata.PackageNotFoundError:
         return ""
+    return str(stated["Summary"]) if "Summary" in stated else ""
 
 
 def distributions() -> tuple[str, ...]:
