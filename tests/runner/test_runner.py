@@ -146,6 +146,8 @@ def test_json_tells_the_steps_the_ratio_and_the_peak_memory(
     assert file["size"] == [101, 70]
     assert list(file["steps_ms"]) == ["decode", "pack", "infer", "write"]
     assert all(value > 0 for value in file["steps_ms"].values())
+    assert file["steps_ms"]["decode"] > 1  # what it took, not how long the run waited for it
+    assert file["wall_ms"] > file["steps_ms"]["infer"] + file["steps_ms"]["write"]
     assert 1 <= file["ratio"] <= 300
     assert report["engine"] == "onnxruntime"
     assert report["golden_psnr_db"] > 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,16 @@ class PrefetchingDecoder:
     """Decodes one file while the one before is worked on; a context manager.
 
     One thread speaks with the child for all files, for the kernel ends the child with the thread that started it.
+
+    Attributes:
+        seconds: What decoding the file last taken took, most of it perhaps while something else was done.
     """
 
     def __init__(self) -> None:
         self._decoder = SubprocessDecoder()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
-        self._next: tuple[Path, Future[RawFrame]] | None = None
+        self._next: tuple[Path, Future[tuple[RawFrame, float]]] | None = None
+        self.seconds = 0.0
 
     def __enter__(self) -> PrefetchingDecoder:
         return self
@@ -44,7 +49,7 @@ class PrefetchingDecoder:
 
     def begin(self, path: Path, *, last: bool = False) -> None:
         """Have a file decoded; the child ends afterwards if it is the `last`, or if its memory is needed."""
-        self._next = path, self._thread.submit(self._decoder.decode, path, last=last)
+        self._next = path, self._thread.submit(self._timed, path, last=last)
 
     def take(self, path: Path, *, last: bool = False) -> RawFrame:
         """Return the frame of a file, decoding it now unless that was begun.
@@ -57,9 +62,14 @@ class PrefetchingDecoder:
         assert self._next is not None
         future = self._next[1]
         try:
-            return future.result()
+            frame, self.seconds = future.result()
+            return frame
         finally:
             self._next = None
+
+    def _timed(self, path: Path, *, last: bool) -> tuple[RawFrame, float]:
+        started = time.perf_counter()
+        return self._decoder.decode(path, last=last), time.perf_counter() - started
 
     def end_child(self) -> None:
         """Give back the child's memory; the next file starts another."""

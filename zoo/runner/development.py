@@ -100,9 +100,9 @@ class Development:
         from zoo.raw.pack import make_packer
 
         spec, ratio = self._manifest.input, self._settings.ratio
-        with result.timed("decode"):
-            # After the last file the decoder's memory is free for what the network computes.
-            frame = self._decoder.take(result.path, last=last)
+        # After the last file the decoder's memory is free for what the network computes.
+        frame = self._decoder.take(result.path, last=last)
+        result.steps["decode"] = self._decoder.seconds
         with result.timed("pack"):
             target = TARGET_LEVEL if spec.target_level is None else spec.target_level
             result.ratio = auto_ratio(frame, target) if ratio is None else ratio

@@ -24,7 +24,8 @@ class FileResult:
         size: Width and height of the picture, upright.
         ratio: The amplification that was used; None for files that are not RAW.
         tiles: How many tiles the network computed.
-        steps: Seconds of each step: decode, pack, infer and write.
+        steps: Seconds of each step: decode, pack, infer and write. RAW files are decoded while other work is done.
+        seconds: The time that passed from the start of work on the file until it was done.
         top: Of a classifier, the five highest (class index, logit).
         planned: Bytes that the memory was expected to peak at.
         skipped: Whether its picture existed already and was left.
@@ -37,6 +38,7 @@ class FileResult:
     ratio: float | None = None
     tiles: int = 0
     steps: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
     top: list[tuple[int, float]] | None = None
     planned: int | None = None
     skipped: bool = False
@@ -61,4 +63,5 @@ class FileResult:
         else:
             value |= {"output": str(self.output), "size": self.size, "ratio": self.ratio, "tiles": self.tiles}
             value["planned_mb"] = None if self.planned is None else round(self.planned / 2**20, 1)
-        return {**value, "steps_ms": {name: round(seconds * 1000, 3) for name, seconds in self.steps.items()}}
+        steps = {name: round(seconds * 1000, 3) for name, seconds in self.steps.items()}
+        return {**value, "steps_ms": steps, "wall_ms": round(self.seconds * 1000, 3)}

@@ -186,6 +186,7 @@ class Runner:
         reporter.start("run", len(left), "files")
         development = self._development(settings) if self._makes_pictures and left else None
         for number, result in enumerate(left):
+            started = time.perf_counter()
             try:
                 if development is None:
                     classify(self.loaded, result)
@@ -201,6 +202,7 @@ class Runner:
                 result.error = ZooError(
                     f"{result.path} does not fit in memory.", hint="Use a lower limit:  --memory 256MB"
                 )
+            result.seconds = time.perf_counter() - started
             reporter.advance(1, peak_mb=round(peak_rss_mb()))
         reporter.finish()
         return results

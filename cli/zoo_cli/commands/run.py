@@ -150,12 +150,14 @@ def _print_pictures(results: Sequence[FileResult]) -> None:
             "x".join(map(str, result.size or ())),
             "" if result.ratio is None else f"{result.ratio:.3g}",
             *(seconds(result.steps[step]) for step in steps),
-            seconds(sum(result.steps.values())),
+            seconds(result.seconds),
         ]
         for result in results
     ]
     columns = ["image", "pixels", "ratio", *steps, "total"]
     print_table(columns, rows, right=columns[1:])
+    if any(sum(result.steps.values()) > result.seconds for result in results):
+        print_text("total is the time that passed: RAW files are decoded while other work is done")
 
 
 def _fail_if_any_failed(results: Sequence[FileResult]) -> None:
