@@ -178,5 +178,5 @@ def test_a_plugin_that_hangs_when_used_is_named_and_ctrl_c_ends_it(tmp_path: Pat
     assert process.stderr is not None
     assert "'hang' of zoo-hang 1.0 has been loading" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(timeout=300) == 130
     process.stderr.close()

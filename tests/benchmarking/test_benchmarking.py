@@ -54,11 +54,11 @@ class Sleeper:
 
 def test_sessions_take_turns_and_the_warm_up_does_not_count() -> None:
     calls: list[float] = []
-    sessions = {"slow": Sleeper(0.1, calls), "fast": Sleeper(0.05, calls)}
+    sessions = {"slow": Sleeper(0.2, calls), "fast": Sleeper(0.02, calls)}
     found = measure_latency(sessions, np.zeros(1, np.float32), rounds=4, warm_up=1)
-    assert calls == [0.1, 0.05] * 5
+    assert calls == [0.2, 0.02] * 5
     assert len(found["slow"].times) == 4
-    assert 1.5 < latency_ratio(found["slow"], found["fast"])[0] < 2.5
+    assert latency_ratio(found["slow"], found["fast"])[0] > 1.5
 
 
 def test_a_ratio_lies_between_its_quartiles() -> None:
@@ -252,11 +252,13 @@ def test_power_rails_are_sampled_over_time(
         (tmp_path / name).write_text(text)
     started = time.monotonic()
     meter = EnergyMeter([pattern], tmp_path)
-    time.sleep(0.2)
+    while (meter.joules() or 0.0) < 0.1 * watts:  # a tenth of a second's, later on a busy machine
+        assert time.monotonic() - started < 60
+        time.sleep(0.02)
     meter.close()
     joules, elapsed = meter.joules(), time.monotonic() - started
     assert joules is not None
-    assert 0.4 * watts * 0.2 < joules <= watts * elapsed
+    assert 0.1 * watts <= joules <= watts * elapsed
 
 
 def test_without_a_sensor_that_is_said(tmp_path: Path) -> None:

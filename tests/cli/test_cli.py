@@ -237,7 +237,7 @@ def test_an_interrupt_ends_quickly_and_quietly_with_130(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == EXIT_INTERRUPTED
     assert err == "Interrupted.\n"
 
@@ -544,7 +544,7 @@ def on_a_terminal(program: str, columns: int = 120) -> str:
             break
         shown += block
     os.close(ours)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=300) == 0
     return shown.decode()
 
 

