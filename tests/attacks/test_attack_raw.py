@@ -140,7 +140,7 @@ def test_the_child_does_not_see_the_tokens_of_its_parent(
 
 @pytest.fixture
 def faulty() -> Iterator[SubprocessDecoder]:
-    with SubprocessDecoder(DecodeLimits(seconds=2, memory_mb=100), FAULTY) as decoder:
+    with SubprocessDecoder(DecodeLimits(seconds=5, memory_mb=100), FAULTY) as decoder:
         yield decoder
 
 
@@ -149,7 +149,7 @@ def faulty() -> Iterator[SubprocessDecoder]:
     [
         (SEGFAULT, r"made the RAW decoder crash \(SIGSEGV\)"),
         (ABORT, r"made the RAW decoder crash \(SIGABRT\)"),
-        (SLEEP, "kept the RAW decoder busy for more than 2 s; it was stopped"),
+        (SLEEP, "kept the RAW decoder busy for more than 5 s; it was stopped"),
         (SPIN, "kept the RAW decoder busy for more than"),
         (HOARD, "made the RAW decoder fail"),
         (BUG, "made the RAW decoder fail"),
