@@ -231,7 +231,7 @@ def test_the_liar_of_these_tests_is_believed_when_it_tells_the_truth(tmp_path: P
         {"height": 65}, {"height": 1 << 40}, {"height": 60000, "width": 60000}, {"width": -1}, {"width": 0.5},
         {"height": None}, {"pattern": []}, {"pattern": [0, 1, 3, 7]}, {"pattern": [0.5, 1, 3, 2]},
         {"pattern": [0] * 9}, {"black": [0] * 3}, {"black": [9] * 4}, {"white": ["x"] * 4}, {"gains": [0, 1, 1]},
-        {"gains": [1, 1, 1e9]}, {"flip": 4}, {"flip": "x"}, {"error": ["a" * 60000]}, "", "[]", "{", "x" * 70000,
+        {"gains": [1, 1, 1e9]}, {"flip": 8}, {"flip": "x"}, {"error": ["a" * 60000]}, "", "[]", "{", "x" * 70000,
     ],
 )  # fmt: skip
 def test_a_child_taken_over_by_a_file_cannot_harm_the_parent_by_what_it_answers(
