@@ -20,11 +20,15 @@ NETS = """
 import torch
 from torch import nn
 
-INPUT, OUTPUT = "gray:1x64x64", "mask:1"
+INPUT, OUTPUT, TRAINED = "gray:1x64x64", "mask:1", True
 
 def dilated():
     return nn.Sequential(nn.Conv2d(1, 8, 3, padding=20, dilation=20), nn.ReLU(),
                          nn.Conv2d(8, 1, 5, padding=2), nn.Sigmoid())
+
+def wide():
+    return nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(),
+                         nn.Conv2d(64, 1, 3, padding=1), nn.Sigmoid())
 
 def normed():
     return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.InstanceNorm2d(8), nn.Conv2d(8, 1, 3, padding=1),
@@ -89,3 +93,20 @@ def test_a_network_that_looks_at_the_whole_frame_is_given_it_or_refused_with_wha
     least = re.search(r"--memory (\d+MB)", refused)
     assert least
     assert main([*tiled, "--memory", least[1]]) == 0
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_ranges_of_the_whole_frame_make_a_network_look_at_all_of_it(folder: Path) -> None:
+    source, out = folder / "net.py", folder / "out"
+    source.write_text(NETS)
+    arguments = [
+        "apply",
+        "ptq(mode=dynamic)",
+        f"{source}:wide",
+        "--data",
+        f"masks(root={folder})",
+        "--crop",
+        "32",
+    ]
+    assert main([*arguments, "--out", str(out), "--json"]) == 0
+    assert open_artifact(out).manifest.input.halo == WHOLE_FRAME
