@@ -144,11 +144,12 @@ _LONGEST_BAR = 24
 def _rich_progress(console: Console | None = None) -> Progress:
     """Return bars that stay legible from 60 columns on: labels and figures are shortened, nothing else is."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressBar, ProgressColumn, Task
+    from rich.progress import BarColumn, Progress, ProgressColumn, Task
+    from rich.progress_bar import ProgressBar
     from rich.table import Column
     from rich.text import Text
 
-    console = console or Console(stderr=True)
+    shown_on = console or Console(stderr=True)
 
     class ShortenedColumn(ProgressColumn):
         """Takes the room that the other columns leave."""
@@ -164,11 +165,11 @@ def _rich_progress(console: Console | None = None) -> Progress:
 
     class FiguresColumn(ShortenedColumn):
         def text(self, task: Task) -> str:
-            return str(task.fields["figures"]) if console.width >= _WIDE_ENOUGH else ""
+            return str(task.fields["figures"]) if shown_on.width >= _WIDE_ENOUGH else ""
 
     class FittingBarColumn(BarColumn):
         def render(self, task: Task) -> ProgressBar:
-            self.bar_width = min(console.width // 5, _LONGEST_BAR)
+            self.bar_width = min(shown_on.width // 5, _LONGEST_BAR)
             return super().render(task)
 
     class AmountColumn(ProgressColumn):
@@ -179,7 +180,7 @@ def _rich_progress(console: Console | None = None) -> Progress:
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
             unit = task.fields["unit"]
-            shown = speed and unit != "s" and console.width >= _WIDE_ENOUGH
+            shown = speed and unit != "s" and shown_on.width >= _WIDE_ENOUGH
             return Text(rate_of(speed, unit) if speed and shown else "")
 
     class RemainingColumn(ProgressColumn):
@@ -194,5 +195,5 @@ def _rich_progress(console: Console | None = None) -> Progress:
         RateColumn(table_column=rigid.copy()),
         RemainingColumn(table_column=rigid.copy()),
         FiguresColumn(),
-        console=console,
+        console=shown_on,
     )
