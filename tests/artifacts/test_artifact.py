@@ -238,7 +238,7 @@ def test_a_card_says_what_was_measured_how_and_how_to_run_it() -> None:
         tiny.FINGERPRINT,
         "| Parameters | 7,760,748 | 1,513,812 |",
         "| PSNR | 27.51 dB | 27.1 dB |",
-        "- PSNR: `zoo eval x --data darkroom`",
+        "- PSNR: `zoo eval lighter --data darkroom`",
         "zoo apply depthwise unet --out x",
         "- steps: 1000",
         "- hours: 1.25",

@@ -16,8 +16,8 @@ from zoo.artifacts.card import card_text
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
 from zoo.artifacts.manifest import GoldenCheck, Manifest
 from zoo.contracts.architecture import WHOLE_FRAME
-from zoo.export.agreement import run_network
 from zoo.export.exporter import Deployed
+from zoo.export.file_agreement import run_network
 from zoo.export.int8_coverage import int8_report
 from zoo.pipeline.golden_inputs import golden_inputs
 from zoo.pipeline.recipe_file import recipe_text

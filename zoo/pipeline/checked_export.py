@@ -9,8 +9,8 @@ import numpy as np
 
 from zoo import plugins
 from zoo.errors import DisagreementError, ExportError, ZooError
-from zoo.export.agreement import FileAgreement, check_file
 from zoo.export.exporter import export_onnx
+from zoo.export.file_agreement import FileAgreement, check_file
 from zoo.pipeline.golden_inputs import comparison_inputs
 
 if TYPE_CHECKING:

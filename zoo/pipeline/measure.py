@@ -16,7 +16,7 @@ from zoo.onnx.check import check_onnx
 
 if TYPE_CHECKING:
     from zoo.contracts import Engine, Reporter, Session
-    from zoo.export.agreement import FileAgreement
+    from zoo.export.file_agreement import FileAgreement
     from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.plan import ApplyPlan
 

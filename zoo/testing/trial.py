@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
-from zoo.export.agreement import FileAgreement, compare_file, run_network
 from zoo.export.exporter import Deployed, export_onnx
+from zoo.export.file_agreement import FileAgreement, compare_file, run_network
 from zoo.pipeline.golden_inputs import comparison_inputs
 from zoo.pipeline.input_spec import adapt_input
 from zoo.pipeline.stage_runner import StageRunner

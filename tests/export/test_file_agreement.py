@@ -16,8 +16,8 @@ from onnx import numpy_helper
 from support.functions import Function
 from zoo.contracts import Architecture, InputSpec, OutputSpec
 from zoo.errors import DisagreementError, ZooError
-from zoo.export.agreement import FLOAT_DB, HALF_DB, check_file, compare_file
 from zoo.export.exporter import export_onnx
+from zoo.export.file_agreement import FLOAT_DB, HALF_DB, check_file, compare_file
 from zoo.surgery.agreement import accept_disagreement
 
 
