@@ -94,11 +94,17 @@ def _carry(module: fx.GraphModule, changed: fx.Node, result: fx.Node) -> None:
         place = part = written
 
 
+def _following(place: fx.Node) -> Iterator[fx.Node]:
+    """Yield the nodes after a place of the graph, in order."""
+    node = place.next
+    while node.op != "root":
+        yield node
+        node = node.next
+
+
 def _replace_after(old: fx.Node, new: fx.Node) -> None:
-    following = new.next
-    while following.op != "root":
-        following.replace_input_with(old, new)
-        following = following.next
+    for node in _following(new):
+        node.replace_input_with(old, new)
 
 
 def _name(node: fx.Node) -> str:
@@ -144,21 +150,11 @@ def _is_sibling(one: fx.Node, other: fx.Node) -> bool:
 
 
 def _comes_after(node: fx.Node, place: fx.Node) -> bool:
-    following = place.next
-    while following.op != "root":
-        if following is node:
-            return True
-        following = following.next
-    return False
+    return any(each is node for each in _following(place))
 
 
 def _used_after(node: fx.Node, place: fx.Node) -> bool:
-    following = place.next
-    while following.op != "root":
-        if following in node.users:
-            return True
-        following = following.next
-    return False
+    return any(each in node.users for each in _following(place))
 
 
 def _becomes_pure(node: fx.Node, inplace_modules: set[str]) -> bool:
