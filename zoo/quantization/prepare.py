@@ -203,28 +203,26 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
     Raises:
         ZooError: There are no batches.
     """
-    quantizers = [m for m in module.modules() if isinstance(m, FakeQuantize)]
-    activations = [q for q in quantizers if not q.weight]
+    quantizers = {path: m for path, m in module.named_modules() if isinstance(m, FakeQuantize)}
+    activations = {path: q for path, q in quantizers.items() if not q.weight}
     parameter = next(module.parameters())
     was_training = module.training
     module.eval()
-    for quantizer in quantizers:
+    for quantizer in quantizers.values():
         quantizer.mode = "off"
-    for quantizer in activations:
+    for quantizer in activations.values():
         quantizer.start_observing()
-    count, unseen = 0, []
+    count = 0
     try:
         with torch.no_grad():
             for batch in batches:
                 module(batch.to(parameter.device))
                 count += 1
     finally:
-        unseen = [
-            path for path, each in module.named_modules() if each in activations and not each.has_observed
-        ]
-        for quantizer in quantizers:
+        unseen = [path for path, quantizer in activations.items() if not quantizer.has_observed]
+        for quantizer in quantizers.values():
             quantizer.mode = "quantize"
-        for quantizer in activations:
+        for quantizer in activations.values():
             quantizer.stop_observing()
         module.train(was_training)
     if not count:
