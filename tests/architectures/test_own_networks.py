@@ -234,7 +234,8 @@ def test_an_artifact_of_an_own_network_needs_the_file_no_more(source: Path, fold
     source.unlink()
     assert main(["eval", str(out), "--data", data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["quality"]["dice"] == pytest.approx(after["quality"]["dice"])
-    assert main(["apply", "--recipe", str(out / "recipe.toml"), "--out", str(folder / "again")]) == 5
+    again = ["apply", "--recipe", str(out / "recipe.toml"), "--out", str(folder / "again")]
+    assert main([*again, "--trust-code"]) == 5
 
 
 def test_zoo_info_describes_an_own_network(source: Path, capsys) -> None:

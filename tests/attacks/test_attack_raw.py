@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import struct
@@ -19,40 +20,28 @@ import pytest
 
 from support import tiny
 from support.dngs import COLORCHART, dng, frame, odd_dng
+from support.faulty_decoder import (
+    ABORT,
+    BROKEN,
+    BUG,
+    FAULTY,
+    HANGS_UP,
+    HOARD,
+    KILLED,
+    LIAR,
+    LISTS,
+    SEGFAULT,
+    SLEEP,
+    SPIN,
+    TALKS,
+)
 from zoo.errors import InputError, ZooError
+from zoo.processes.launch import start_python
 from zoo.raw import subprocess_decoder
 from zoo.raw.decode import RawFrame, decode
-from zoo.raw.subprocess_decoder import PROGRAM, DecodeLimits, SubprocessDecoder
+from zoo.raw.subprocess_decoder import DecodeLimits, SubprocessDecoder
 from zoo_cli.main import main
 
-#: The real child with the faults of native code; the brightest pixel of a file says which one it triggers.
-FAULTY = PROGRAM.replace(
-    "from zoo.raw.decoder_worker import main\nmain()\n",
-    """
-import contextlib, ctypes, os, sys, time
-from zoo.raw import decoder_worker as worker
-from zoo.raw.decode import open_frame
-
-@contextlib.contextmanager
-def faulty(file, name):
-    with open_frame(file, name) as frame:
-        fault = int(frame.mosaic.max())
-        if fault == 9001: ctypes.string_at(0)
-        if fault == 9002: os.abort()
-        if fault == 9003: time.sleep(1000)
-        while fault == 9004: pass
-        if fault == 9005: hoard = bytearray(2**32)
-        if fault == 9006: raise RuntimeError("a bug")
-        if fault == 9007: os.close(int(sys.argv[-2])); time.sleep(1000)
-        if fault == 9008: os.kill(os.getpid(), 9)
-        if fault == 9009: os.write(int(sys.argv[-2]), b"x" * 2**20)
-        if fault == 9010: open(name + ".modules", "w").write(" ".join(sys.modules))
-        yield frame
-
-worker.main(faulty)
-""",
-)
-SEGFAULT, ABORT, SLEEP, SPIN, HOARD, BUG, HANGS_UP, KILLED, TALKS, LISTS = range(9001, 9011)
 NORMAL = 4000
 
 
@@ -108,7 +97,7 @@ def test_one_child_serves_a_batch_and_is_gone_after_the_last_file(tmp_path: Path
 
 def test_the_child_imports_nothing_but_what_decoding_needs(tmp_path: Path) -> None:
     file = shot(tmp_path / "a.dng", LISTS)
-    with SubprocessDecoder(program=FAULTY) as decoder:
+    with SubprocessDecoder(target=FAULTY) as decoder:
         decoder.decode(file)
     packages = {name.partition(".")[0] for name in Path(f"{file}.modules").read_text().split()}
     assert {"numpy", "rawpy", "zoo"} <= packages
@@ -129,7 +118,7 @@ def test_the_child_does_not_see_the_tokens_of_its_parent(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     file = shot(tmp_path / "a.dng", LISTS)
-    with SubprocessDecoder(program=FAULTY) as decoder:
+    with SubprocessDecoder(target=FAULTY) as decoder:
         decoder.decode(file)
         assert b"PATH=" in Path(f"/proc/{decoder.process_id}/environ").read_bytes()
         assert b"hf_secret" not in Path(f"/proc/{decoder.process_id}/environ").read_bytes()
@@ -184,8 +173,7 @@ def test_a_child_that_dies_between_two_files_costs_nothing(tmp_path: Path) -> No
 def test_the_kernel_ends_a_decoder_that_uses_up_its_processor_time(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, shot(tmp_path / "a.dng", SPIN).open("rb") as file:
-        arguments = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())]
-        child = subprocess.Popen([sys.executable, "-c", FAULTY, *arguments], pass_fds=[theirs.fileno()])
+        child = start_python(FAULTY, str(theirs.fileno()), str(os.getpid()), pass_fds=[theirs.fileno()])
         question = {"name": "a.dng", "seconds": 1, "memory": 2**30}
         socket.send_fds(ours, [json.dumps(question).encode()], [file.fileno()])
         assert child.wait(timeout=300) == -signal.SIGXCPU
@@ -193,26 +181,12 @@ def test_the_kernel_ends_a_decoder_that_uses_up_its_processor_time(tmp_path: Pat
 
 def test_a_decoder_that_does_not_start_says_why(tmp_path: Path) -> None:
     file = shot(tmp_path / "a.dng")
-    with SubprocessDecoder(program="raise ImportError('No module named rawpy')") as decoder:
+    with SubprocessDecoder(target=BROKEN) as decoder:
         for _ in range(2):
             with pytest.raises(
                 ZooError, match="RAW decoder did not start: ImportError: No module named rawpy"
             ):
                 decoder.decode(file)
-
-
-LIES = """
-import json, os, socket, sys
-channel = socket.socket(fileno=int(sys.argv[-2]))
-channel.sendall(b"RAW\\n")
-while True:
-    message, (file,), _, _ = socket.recv_fds(channel, 65536, 1)
-    answer = {"height": 64, "width": 96, "pattern": [0, 1, 3, 2], "black": [0] * 4, "white": [9] * 4,
-              "gains": [1, 1, 1], "flip": 0}
-    lie = json.loads(os.read(file, 10**6).partition(b"LIE")[2])
-    content = json.dumps({**answer, **lie}).encode() if isinstance(lie, dict) else lie.encode()
-    channel.sendall(len(content).to_bytes(4, "little") + content + bytes(2 * 64 * 96))
-"""
 
 
 def liar(path: Path, lie: object) -> Path:
@@ -221,7 +195,7 @@ def liar(path: Path, lie: object) -> Path:
 
 
 def test_the_liar_of_these_tests_is_believed_when_it_tells_the_truth(tmp_path: Path) -> None:
-    with SubprocessDecoder(program=LIES) as decoder:
+    with SubprocessDecoder(target=LIAR) as decoder:
         assert decoder.decode(liar(tmp_path / "a.dng", {})).mosaic.shape == (64, 96)
 
 
@@ -238,7 +212,7 @@ def test_a_child_taken_over_by_a_file_cannot_harm_the_parent_by_what_it_answers(
     tmp_path: Path, lie: object
 ) -> None:
     with (
-        SubprocessDecoder(DecodeLimits(seconds=0.5), LIES) as decoder,
+        SubprocessDecoder(DecodeLimits(seconds=0.5), LIAR) as decoder,
         pytest.raises(InputError, match=r"a\.dng"),
     ):
         decoder.decode(liar(tmp_path / "a.dng", lie))
@@ -285,6 +259,42 @@ def test_more_memory_than_a_file_of_its_size_may_take_is_refused(tmp_path: Path)
         assert decoder.decode(shot(tmp_path / "small.dng")).mosaic.max() == NORMAL
 
 
+# ------------------------------------------------------------------------------------------------ limits of the machine
+
+UNDER_LIMITS = (
+    "import json, resource, sys\n"
+    "for kind, most in json.loads(sys.argv[2]):\n"
+    "    resource.setrlimit(kind, (most, most))\n"
+    "from pathlib import Path\n"
+    "from zoo.errors import ZooError\n"
+    "from zoo.raw.subprocess_decoder import SubprocessDecoder\n"
+    "with SubprocessDecoder() as decoder:\n"
+    "    try:\n"
+    "        print(decoder.decode(Path(sys.argv[1])).mosaic.shape)\n"
+    "    except ZooError as error:\n"
+    "        print(error)\n"
+)
+
+
+def decoded_under(file: Path, *limits: tuple[int, int]) -> str:
+    command = [sys.executable, "-c", UNDER_LIMITS, str(file), json.dumps(limits)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_good_file_is_decoded_under_a_hard_limit_of_the_shell(tmp_path: Path) -> None:
+    file = shot(tmp_path / "a.dng")
+    limits = ((resource.RLIMIT_AS, 3 << 30), (resource.RLIMIT_CPU, 25))
+    assert decoded_under(file, *limits) == f"{frame().mosaic.shape}\n"
+
+
+def test_a_limit_of_the_shell_that_is_too_low_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.dng"
+    file.write_bytes(dng(frame((6000, 8000))))
+    said = decoded_under(file, (resource.RLIMIT_AS, 180 << 20))
+    assert "ulimit -v" in said
+    assert "malicious" not in said
+
+
 # ------------------------------------------------------------------------------------------------ zoo run
 
 
@@ -292,7 +302,7 @@ def test_a_batch_goes_on_after_a_file_that_crashes_the_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(subprocess_decoder, "PROGRAM", FAULTY)
+    monkeypatch.setattr(subprocess_decoder, "WORKER", FAULTY)
     artifact = tiny.bayer_artifact(tmp_path / "artifact")
     files = [shot(tmp_path / f"{name}.dng", brightest) for name, brightest in
              (("a", NORMAL), ("b", SEGFAULT), ("c", NORMAL), ("d", ABORT), ("e", NORMAL))]  # fmt: skip
@@ -310,8 +320,9 @@ def hanging(tmp_path: Path) -> tuple[subprocess.Popen[str], int]:
     """`zoo run` with a decoder that hangs; the process, a group of its own, and the id of its child."""
     artifact = tiny.bayer_artifact(tmp_path / "artifact")
     program = (
-        f"from zoo.raw import subprocess_decoder\nsubprocess_decoder.PROGRAM = {FAULTY!r}\n"
-        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"import sys\nsys.path.append({str(Path(__file__).parents[1])!r})\n"
+        f"from zoo.raw import subprocess_decoder\nsubprocess_decoder.WORKER = {FAULTY!r}\n"
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from zoo_cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
     )
     process = subprocess.Popen(

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 YAML = sorted([*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"])
 #: Packages of zoo that are not for others to import.
 INTERNAL = {
+    "processes",
     "architectures",
     "benchmarking",
     "doctor",

@@ -1,7 +1,4 @@
-"""Loading a network in a process of its own: how long it takes, the first run, and the memory it peaks at.
-
-``python -m zoo.benchmarking.cold_start ARTIFACT ENGINE DEVICE THREADS CHANNELS HEIGHT WIDTH`` prints them as JSON.
-"""
+"""Loading a network in a process of its own: how long it takes, the first run, and the memory it peaks at."""
 
 from __future__ import annotations
 
@@ -13,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import ZooError
+from zoo.processes.launch import start_python
 
 _LIMIT_SECONDS = 600
+_TARGET = "zoo.benchmarking.cold_start:measure_in_child"
 
 
 @dataclass(frozen=True)
@@ -48,20 +47,26 @@ def measure_cold_start(
         ZooError: The fresh process fails.
     """
     numbers = (str(number) for number in (threads, *shape))
-    command = [sys.executable, "-m", "zoo.benchmarking.cold_start", str(artifact), engine, device, *numbers]
+    child = start_python(
+        _TARGET, str(artifact), engine, device, *numbers,
+        site=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LIMIT_SECONDS)
+        out, err = child.communicate(timeout=_LIMIT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ZooError(f"{engine} did not load and run {artifact} within {_LIMIT_SECONDS} s.") from error
-    if done.returncode:
-        reason = (
-            done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
-        )
+    finally:
+        child.kill()
+        child.wait()
+    if child.returncode:
+        said = err.decode(errors="replace").strip()
+        reason = said.splitlines()[-1] if said else f"exit code {child.returncode}"
         raise ZooError(f"{engine} failed on {artifact} in a fresh process: {reason}")
-    return ColdStart(**json.loads(done.stdout))
+    return ColdStart(**json.loads(out))
 
 
-def _main(arguments: list[str]) -> None:
+def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: str) -> None:
+    """Write to standard output, as JSON, what the first run costs in this process; the child's side."""
     import numpy as np
 
     from zoo import plugins
@@ -70,7 +75,6 @@ def _main(arguments: list[str]) -> None:
     from zoo.machine.memory import peak_rss_mb
     from zoo.onnx.check import load_checked_model
 
-    path, engine, device, threads, *sides = arguments
     opened = open_artifact(Path(path), subset=True)
     model, spec, profile = load_checked_model(opened), opened.manifest.input, plugins.device(device)
     inputs = np.zeros((1, *map(int, sides)), np.float32)
@@ -89,7 +93,3 @@ def _main(arguments: list[str]) -> None:
             }
         )
     )
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.devices import board_of, usable_memory
 from zoo.doctor.finding import Finding, Severity
 from zoo.machine.processors import usable_processors
+from zoo.processes.launch import read_program
 
 _VNNI = ("avx512_vnni", "avx_vnni")
 _DOT_PRODUCT = ("asimddp",)
@@ -86,11 +86,7 @@ def _power_mode() -> str:
     program = shutil.which("nvpmodel")
     if program is None:
         return ""
-    try:
-        done = subprocess.run([program, "-q"], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    match = re.search(r"Power Mode:\s*(\S+)", done.stdout)
+    match = re.search(r"Power Mode:\s*(\S+)", read_program(program, "-q"))
     return match[1] if match else ""
 
 

@@ -46,6 +46,7 @@ def apply(
     threads: int = 0,
     keep_stages: str | Path | None = None,
     accept_disagreement: bool = False,
+    trust_code: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Compress a network with a recipe: rewrite, train, export, measure, write the artifact.
@@ -64,6 +65,7 @@ def apply(
         max_loss: Quality a stage may lose, in dB of PSNR or points of Dice; None for any.
         accept_disagreement: Go on where a rewritten graph or an exported file computes something else than the network;
             what disagrees is in :attr:`zoo.pipeline.result.Result.accepted` and in the artifact.
+        trust_code: Execute Python files that only the recipe file names.
         reporter: Where progress is reported; by default nowhere.
 
     Returns:
@@ -105,6 +107,7 @@ def apply(
         images=images,
         threads=threads,
         accept_disagreement=accept_disagreement,
+        trust_code=trust_code,
         **{name: value for name, value in stated.items() if value is not None},
     )
     result = apply_request(request, reporter or SilentReporter())

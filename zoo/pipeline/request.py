@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from zoo.architectures.module_file import with_specs
 from zoo.errors import UsageError
+from zoo.recipes.code_files import refuse_untrusted_code
 from zoo.recipes.grammar import Recipe
 from zoo.recipes.recipe_toml import RecipeFile
 from zoo.training.schedule import Budget, Precision
@@ -82,15 +83,21 @@ def make_request(
         architecture: Its name; None for the one that the recipe file names.
         given: Fields of :class:`ApplyRequest` that were stated explicitly, and no others. In addition `minutes` or
             `steps` (one number per training stage, or one for all) for the budgets, and `input` and `output` for a
-            network of the user's own, as :func:`zoo.architectures.module_file.with_specs` reads them.
+            network of the user's own, as :func:`zoo.architectures.module_file.with_specs` reads them; and `trust_code`
+            if Python files that only the recipe file names may be executed.
 
     Raises:
-        UsageError: Both minutes and steps are given, no architecture is named, or the file states a precision that
-            does not exist.
+        UsageError: Both minutes and steps are given, no architecture is named, the file states a precision that
+            does not exist, or it would have untrusted code executed.
     """
     file = recipe if isinstance(recipe, RecipeFile) else None
     stages = file.recipe if file else recipe
     assert not isinstance(stages, RecipeFile)
+    trusted = given.pop("trust_code", False)
+    if file and not trusted:
+        refuse_untrusted_code(
+            file, " ".join(str(given.get(name, "")) for name in ("data", "weights")) + f" {architecture}"
+        )
     budgets = _budgets(given.pop("minutes", None), given.pop("steps", ()), file)
     name = architecture or (file.architecture if file else None)
     if not name:

@@ -12,7 +12,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,8 @@ from enum import Enum
 from zoo.errors import ContractVersionError, MissingDependencyError, ZooError
 from zoo.plugins.discovery import Plugin, PluginKind, discover
 from zoo.plugins.loader import load_plugin
+from zoo.processes.child_limits import Ceiling
+from zoo.processes.launch import start_python
 
 
 class PluginState(str, Enum):
@@ -51,13 +52,12 @@ class PluginStatus:
 
 #: Seconds that importing a plugin may take; PyTorch, which many import, takes half of them on a small board.
 PATIENCE = 60.0
+#: Bytes of addresses that importing plugins may take beyond what Python takes; builds of PyTorch for CUDA map many.
+_MEMORY = 24 << 30
+#: Bytes that it may really hold.
+_DATA = 4 << 30
 #: What the child runs; it writes a line for each plugin, and what plugins write goes to standard error.
-_PROGRAM = (
-    "import json, sys\n"
-    "sys.path[:] = json.loads(sys.argv[1])\n"
-    "from zoo.plugins.plugin_check import load_in_child\n"
-    "load_in_child(sys.argv[2])\n"
-)  # fmt: skip
+_TARGET = "zoo.plugins.plugin_check:load_in_child"
 
 
 def check_plugins(*, load: bool = False, kind: PluginKind | None = None) -> tuple[PluginStatus, ...]:
@@ -116,6 +116,9 @@ def _loaded(plugin: Plugin) -> PluginStatus | None:
 
 def load_in_child(plugins: str) -> None:
     """Import, in the child, each plugin of a JSON list, and write its state and the reason on a line of its own."""
+    ceiling = Ceiling()
+    ceiling.limit_memory(_MEMORY)
+    ceiling.limit_data(_DATA)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for described in json.loads(plugins):
@@ -131,11 +134,7 @@ def _loaded_apart(plugins: Sequence[Plugin]) -> dict[Plugin, PluginStatus | None
     while len(found) < len(plugins):
         rest = plugins[len(found) :]
         described = json.dumps([dataclasses.asdict(plugin) for plugin in rest])
-        with subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), described],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        ) as child:
+        with start_python(_TARGET, described, site=True, stdout=subprocess.PIPE) as child:
             try:
                 for plugin, line in zip(rest, _lines(child), strict=False):
                     fault = json.loads(line)

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,19 +22,14 @@ from pathlib import Path
 from types import TracebackType
 
 from zoo.errors import InputError, ZooError
+from zoo.processes.child_limits import tighter_than
+from zoo.processes.launch import SINGLE_THREADED, plain_environment, start_python
 from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw
 from zoo.raw.decoder_worker import READY
 from zoo.schema import StrictTable, parse_json
 
-#: What the child runs. It takes over this process's path of modules, and looks at nothing else for them.
-PROGRAM = (
-    "import json, sys\n"
-    "sys.path[:] = json.loads(sys.argv[1])\n"
-    "from zoo.raw.decoder_worker import main\n"
-    "main()\n"
-)  # fmt: skip
-#: The rest of the environment, with the tokens that may be in it, is none of the child's business.
-_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+#: What the child runs.
+WORKER = "zoo.raw.decoder_worker:main"
 _START_SECONDS = 60
 #: For a child that stopped answering to end by itself, so that its exit status tells why.
 _GRACE_SECONDS = 1
@@ -74,9 +68,9 @@ class SubprocessDecoder:
     The kernel (Linux) kills the child when the thread that started it ends.
     """
 
-    def __init__(self, limits: DecodeLimits | None = None, program: str | None = None) -> None:
+    def __init__(self, limits: DecodeLimits | None = None, target: str | None = None) -> None:
         self._limits = limits or DecodeLimits()
-        self._program = program or PROGRAM
+        self._target = target or WORKER
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
 
@@ -140,8 +134,13 @@ class SubprocessDecoder:
                     f"{path} {_TOO_LONG} {seconds:.0f} s; it was stopped.", hint=_ADVICE
                 ) from None
             except OSError:
-                raise InputError(f"{path} {_fate(self._end(_GRACE_SECONDS))}.", hint=_ADVICE) from None
+                fate = _fate(self._end(_GRACE_SECONDS))
+                if machine := tighter_than(seconds, memory):
+                    raise _held_back(path, machine) from None
+                raise InputError(f"{path} {fate}.", hint=_ADVICE) from None
             except _Refused as error:
+                if machine := tighter_than(seconds, memory):
+                    raise _held_back(path, machine) from None
                 raise InputError(error.message, hint=error.hint) from None
             except InputError as error:  # an answer that makes no sense
                 self._end()
@@ -159,18 +158,14 @@ class SubprocessDecoder:
             return self._channel
         self._end()
         self._channel, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        # More threads would only cost memory: nothing is computed there by a library that has them.
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-I", "-S", "-c", self._program, json.dumps(sys.path)]
         with theirs, tempfile.TemporaryFile() as errors:
             try:
-                self._process = subprocess.Popen(
-                    [*command, str(theirs.fileno()), str(os.getpid())],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
+                self._process = start_python(
+                    self._target,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    environment=plain_environment(**SINGLE_THREADED),
                     stderr=errors,
-                    env=environment,
                     pass_fds=[theirs.fileno()],
                 )
                 theirs.close()
@@ -179,7 +174,13 @@ class SubprocessDecoder:
                 self._end(_GRACE_SECONDS)
                 errors.seek(0)
                 said = errors.read(_LARGEST_ANSWER).decode(errors="replace").strip() or str(error)
-                raise ZooError(f"The RAW decoder did not start: {said.splitlines()[-1][:300]}") from error
+                machine = tighter_than(_START_SECONDS, self._limits.memory_for(0))
+                raise ZooError(
+                    f"The RAW decoder did not start: {said.splitlines()[-1][:300]}",
+                    hint=f"This process may use only {machine}; raise that limit."
+                    if machine
+                    else "See:  zoo doctor",
+                ) from error
         return self._channel
 
     def _end(self, grace: float = 0.0) -> int:
@@ -199,6 +200,14 @@ class SubprocessDecoder:
 
 class _Refused(InputError):
     """What the child found wrong with a file; it can take another."""
+
+
+def _held_back(path: Path, machine: str) -> InputError:
+    """The error for a file that failed where this process may have less than a file of its size can take."""
+    return InputError(
+        f"{path} could not be decoded: this process may use only {machine}, less than such a file may take.",
+        hint="Raise the limit. If it fails without the limit as well, the file is damaged.",
+    )
 
 
 def _fill(channel: socket.socket, buffer: bytearray | memoryview, deadline: float) -> None:

@@ -86,6 +86,7 @@ def training_options(command: Any) -> Any:
 @click.option(
     "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Recipe file to use instead of RECIPE."
 )
+@click.option("--trust-code", is_flag=True, help="Execute Python files that the recipe file names.")
 @click.option(
     "--device", default="", metavar="ID", help="Profile of the target board; adapts the recipe, and warns."
 )
