@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,14 +35,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
-
-
-@pytest.fixture(autouse=True)
-def _quicker_exports() -> None:
-    if "torch.onnx" in sys.modules:
-        from zoo.testing.export_speedup import keep_translations
-
-        keep_translations()
 
 
 @pytest.fixture(autouse=True)

@@ -83,6 +83,20 @@ RENAMED = {
     "a chain of activations": lambda: nn.Sequential(
         _conv(), nn.SiLU(True), nn.Hardswish(True), nn.ReLU6(True)
     ),
+    "transposed convolutions": lambda: nn.Sequential(
+        nn.ConvTranspose2d(CHANNELS, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        nn.ConvTranspose2d(6, CHANNELS, (2, 3), stride=(2, 1), bias=False),
+        Function(lambda net, x: F.conv_transpose2d(x, torch.ones(CHANNELS, 2, 2, 2), dilation=2)),
+    ),
+    "enlarging by factors": lambda: nn.Sequential(
+        nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=1.5, mode="bilinear"), nn.ReLU()
+    ),
+    "enlarging to the size of another": lambda: Function(
+        lambda net, x: sum(
+            F.interpolate(F.max_pool2d(x, 2), size=x.shape[-2:], mode=mode)
+            for mode in ("nearest", "bilinear")
+        )
+    ),
     "dropout in place": lambda: nn.Sequential(
         _conv(), nn.Dropout(0.5), nn.Dropout(0.5, inplace=True), nn.ReLU()
     ),

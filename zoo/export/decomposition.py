@@ -7,6 +7,7 @@ name for an operator of ONNX; where all of them are, their nodes are renamed and
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,7 +23,12 @@ _ASSERTIONS = (aten._assert_tensor_metadata.default,)
 #: Composite operators that always compute a new tensor.
 _COMPUTING = (aten.conv2d.default, aten.conv2d.padding, aten.conv_transpose2d.input, aten.linear.default)
 #: Composite operators that torch would take apart, and that are one operator of ONNX as they are.
-_ONE_OPERATOR = (aten.flatten.using_ints, aten.reshape.default)
+_ONE_OPERATOR = (
+    aten.flatten.using_ints,
+    aten.reshape.default,
+    aten.upsample_nearest2d.vec,
+    aten.upsample_bilinear2d.vec,
+)
 
 
 def rename_composite_operators(graph: ExportedProgram) -> None:
@@ -49,7 +55,7 @@ def rename_composite_operators(graph: ExportedProgram) -> None:
 
 def _translates(module: GraphModule, table: Mapping[Any, Any]) -> bool:
     """Return whether no operator needs to be taken apart. `table` has those without a translation."""
-    known = torch.export.default_decompositions()
+    known = _decomposed_by_default()
     for node in module.graph.nodes:
         if node.op != "call_function" or node.target in _ASSERTIONS:
             continue
@@ -61,6 +67,11 @@ def _translates(module: GraphModule, table: Mapping[Any, Any]) -> bool:
         elif getattr(target, "__module__", "") not in ("_operator", "math"):  # control flow
             return False
     return True
+
+
+@functools.cache
+def _decomposed_by_default() -> frozenset[Any]:
+    return frozenset(torch.export.default_decompositions())
 
 
 def _mutates(node: Node) -> bool:
@@ -124,6 +135,16 @@ def _dropout(module: GraphModule, node: Node) -> None:
     if not training and isinstance(x, Node) and all(user.op != "output" for user in node.users):
         node.replace_all_uses_with(x)
         module.graph.erase_node(node)
+
+
+def _transposed_convolution(module: GraphModule, node: Node) -> None:
+    """It is a convolution with a flag; what the call leaves out has the schema's default."""
+    assert isinstance(node.target, OpOverload)
+    schema = node.target._schema.arguments
+    given: list[Any] = [*node.args, *(each.default_value for each in schema[len(node.args) :])]
+    x, weight, bias, stride, padding, output_padding, groups, dilation = given
+    pairs = [[each, each] if isinstance(each, int) else list(each) for each in (stride, padding, dilation)]
+    _rename(node, aten.convolution.default, (x, weight, bias, *pairs, True, output_padding, groups))
 
 
 def _adaptive_average(module: GraphModule, node: Node) -> None:
@@ -200,6 +221,7 @@ def _composite(target: OpOverload) -> bool:
 
 _RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
     aten.batch_norm.default: _batch_norm,
+    aten.conv_transpose2d.input: _transposed_convolution,
     aten.dropout.default: _dropout,
     aten.dropout_.default: _dropout,
     aten.adaptive_avg_pool2d.default: _adaptive_average,

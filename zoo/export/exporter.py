@@ -22,6 +22,7 @@ from zoo.export.qdq import OPSET, insert_qdq_nodes
 from zoo.export.rewrite_rules import narrowed_rewrite_rules
 from zoo.export.simplify import simplify_model
 from zoo.export.symbolic_shapes import limit_symbolic_shapes
+from zoo.export.translation_tables import kept_translation_tables
 from zoo.extras import require
 from zoo.onnx.check import check_onnx
 from zoo.storage.atomic import write_bytes_atomic
@@ -109,7 +110,7 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
                 # Left to itself the exporter falls back on tracing that takes this input's branches for all.
                 graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
                 rename_composite_operators(graph)
-                with narrowed_rewrite_rules():
+                with narrowed_rewrite_rules(), kept_translation_tables():
                     program = torch.onnx.export(
                         graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
                         output_names=["output"], verbose=False, external_data=False,

@@ -21,7 +21,6 @@ from zoo.pipeline.stage_runner import StageRunner
 from zoo.pipeline.stages import StagePlan, stages_of
 from zoo.recipes import legality
 from zoo.surgery.plain_weights import make_weights_plain
-from zoo.testing.export_speedup import keep_translations
 from zoo.testing.workbench import Patterns, Workbench
 from zoo.training.schedule import Budget
 from zoo.training.teachers import load_teacher
@@ -105,7 +104,6 @@ def attempt(
         runner = _runner(plan, report, Path(folder))
         *_, last = runner.run()
     exported = export_onnx(last.finished, plan.architecture)
-    keep_translations()
     inputs = comparison_inputs(plan.dataset, plan.architecture, plan.crop, seed)
     return Trial(
         plan.architecture,
