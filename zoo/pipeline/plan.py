@@ -126,7 +126,9 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         raise UsageError("Only runs of a single process can keep stages.", hint="Omit --keep-stages.")
     torch.manual_seed(request.seed)
     original = suited.build().eval()
-    start = load_start(original, suited, request.weights)
+    start = load_start(original, suited, request.weights, entry=request.weights_key, partial=request.partial)
+    if start.remark and (start.trained or request.recipe is not None):
+        reporter.note(start.remark)
     plain = make_weights_plain(original)
     if plain:
         reporter.note(

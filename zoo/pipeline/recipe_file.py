@@ -28,6 +28,8 @@ def recipe_text(plan: ApplyPlan, trainings: Sequence[TrainingResult]) -> str:
             steps=tuple(training.steps for training in trainings) or None,
             data=plan.data,
             weights=request.weights,
+            weights_key=request.weights_key or None,
+            partial=request.partial or None,
             batch=request.batch,
             crop=plan.crop,
             learning_rate=plan.stages.learning_rate,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from zoo.architectures.module_file import with_specs
+from zoo.architectures.weight_option import split_weights
 from zoo.errors import UsageError
 from zoo.recipes.code_files import refuse_untrusted_code
 from zoo.recipes.grammar import Recipe
@@ -30,6 +31,8 @@ class ApplyRequest:
         out: The artifact folder to write.
         budgets: One budget for all training, or one for each training stage.
         weights: See :func:`zoo.training.weights.load_start`.
+        weights_key: Which set of weights to take from a file that holds several; "" for the one that fits.
+        partial: Whether a file of weights may lack tensors of the network, or hold others.
         data: A dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
         photos: Folders added to the dataset's own photographs.
         batch: Crops per training step.
@@ -55,6 +58,8 @@ class ApplyRequest:
     out: Path
     budgets: tuple[Budget, ...]
     weights: str = "auto"
+    weights_key: str = ""
+    partial: bool = False
     data: str = ""
     photos: tuple[Path, ...] = ()
     batch: int = 4
@@ -104,6 +109,9 @@ def make_request(
         raise UsageError(
             "The recipe file does not name an architecture.", hint="Name one: zoo apply --recipe FILE unet"
         )
+    name, named = split_weights(name)
+    if named and given.setdefault("weights", named) != named:
+        raise UsageError("The weights are stated twice, in the name of the network and by --weights.")
     name = with_specs(name, given.pop("input", ""), given.pop("output", ""))
     settings = {**(_settings(file) if file else {}), **given}
     if stages is None and settings.get("weights", "auto") == "auto":

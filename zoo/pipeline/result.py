@@ -51,7 +51,8 @@ class Result:
     @property
     def table_title(self) -> str:
         """Return what :meth:`table` shows."""
-        return "Measured on the exported files in ONNX Runtime"
+        made = "" if self.start.trained or self.trainings else "; the weights are random"
+        return f"Measured on the exported files in ONNX Runtime{made}"
 
     @property
     def metrics(self) -> dict[str, dict[str, float | None]]:

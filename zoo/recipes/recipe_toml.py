@@ -47,7 +47,8 @@ class RecipeFile:
         minutes: Budget of training in minutes.
         data: A dataset, such as ``darkroom(photos=DIR)``.
         weights: Path or checkpoint id.
-        batch, crop, learning_rate, precision, half_weights: See :class:`zoo.pipeline.request.ApplyRequest`.
+        weights_key, partial, batch, crop, learning_rate, precision, half_weights: See
+            :class:`zoo.pipeline.request.ApplyRequest`.
     """
 
     recipe: Recipe
@@ -57,6 +58,8 @@ class RecipeFile:
     minutes: Annotated[float | None, Limits(0, 1e9)] = None
     data: str | None = None
     weights: str | None = None
+    weights_key: str | None = None
+    partial: bool | None = None
     batch: Annotated[int | None, Limits(1, 1 << 16)] = None
     crop: Annotated[int | None, Limits(1, 1 << 16)] = None
     learning_rate: Annotated[float | None, Limits(0, 1e3)] = None

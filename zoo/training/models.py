@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.architectures.weight_option import split_weights
 from zoo.extras import require
 from zoo.training.weights import load_start
 
@@ -12,13 +13,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def create_model(name: str, *, weights: str = "none") -> nn.Module:
+def create_model(
+    name: str, *, weights: str = "none", weights_key: str = "", partial: bool = False
+) -> nn.Module:
     """Build an architecture.
 
     Args:
         name: Its id, ``family:member`` such as "timm:resnet18", or ``path/to/module.py:factory``, which is executed.
         weights: "none" leaves those that the architecture starts with; "auto" takes the shipped checkpoint of its
-            id, if there is one; any other name is an artifact, see :mod:`zoo.checkpoints.resolver`.
+            id, if there is one; a file of weights (.safetensors, .pth, .ckpt) is read without executing code in it;
+            any other name is an artifact, see :mod:`zoo.checkpoints.resolver`.
+        weights_key: Which set of weights to take from a file that holds several; "" for the one that fits.
+        partial: Whether a file may lack tensors of the network, or hold others.
 
     Returns:
         A module from (N, C, H, W), normalised, to the network's output; in train mode unless the architecture says
@@ -30,7 +36,8 @@ def create_model(name: str, *, weights: str = "none") -> nn.Module:
         MissingDependencyError: torch is not installed.
     """
     require("torch", "Building a model")
+    name, named = split_weights(name)
     architecture = plugins.architecture(name, own_files=True)
     model = architecture.build()
-    load_start(model, architecture, weights)
+    load_start(model, architecture, named or weights, entry=weights_key, partial=partial)
     return model

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import plugins
+from zoo.architectures.weight_option import split_weights
 from zoo.artifacts.artifact import open_artifact
 from zoo.checkpoints.resolver import find_location
 from zoo.contracts import Architecture, Teacher
@@ -16,7 +17,7 @@ from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.training.inputs import denormalise
-from zoo.training.weights import fit_weights, read_weights
+from zoo.training.weights import fit_weights, load_start, read_weights
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 
 
 def load_teacher(name: str) -> Teacher:
-    """Return the teacher called `name`: an artifact, or else an architecture that brings trained weights.
+    """Return the teacher called `name`: an artifact, or else an architecture with trained weights.
 
-    The artifact is looked up as :mod:`zoo.checkpoints.resolver` says. One whose weights do not fit its
-    architecture, because a recipe changed the structure or the arithmetic, is run by the engine instead.
+    An architecture brings them itself, or they are named, ``./mynet.py:make(weights=mynet.pth)``. The artifact is
+    looked up as :mod:`zoo.checkpoints.resolver` says. One whose weights do not fit its architecture, because a recipe
+    changed the structure or the arithmetic, is run by the engine instead.
 
     Raises:
         UnknownIdError: Nothing is called so.
@@ -36,6 +38,7 @@ def load_teacher(name: str) -> Teacher:
     found = find_location(name)
     if found is not None:
         return _of_artifact(open_artifact(found.path), name)
+    name, weights = split_weights(name)
     try:
         architecture = plugins.architecture(name, own_files=True)
     except UnknownIdError as error:
@@ -43,12 +46,13 @@ def load_teacher(name: str) -> Teacher:
             f"No checkpoint, artifact folder or architecture is called '{name[:100]}'.",
             hint="List the checkpoints:  zoo list checkpoints",
         ) from error
-    if not architecture.trained:
+    net = _built(architecture)
+    trained = load_start(net, architecture, weights).trained if weights else architecture.trained
+    if not trained:
         raise UsageError(
             f"The architecture '{name}' has no trained weights to learn from.",
             hint=f"Train it first, and name the artifact:  zoo train {name} --out DIR  then teacher=DIR",
         )
-    net = _built(architecture)
     make_weights_plain(net)
     return Teacher(
         net, architecture.input, architecture.output, architecture.feature_blocks(),

@@ -13,6 +13,8 @@ from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
+from zoo.training.weight_files import find_weight_file
+from zoo.training.weight_loading import load_weight_file
 
 if TYPE_CHECKING:
     import torch
@@ -35,11 +37,13 @@ class StartWeights:
         label: For reports.
         sha256: Of the weights, "" if random.
         trained: Whether they were trained.
+        remark: What was loaded, in a sentence; "" if that needs no words.
     """
 
     label: str
     sha256: str
     trained: bool
+    remark: str = ""
 
     @property
     def named(self) -> bool:
@@ -47,30 +51,44 @@ class StartWeights:
         return self.label not in (_RANDOM, _OWN)
 
 
-def load_start(model: nn.Module, architecture: Architecture, name: str) -> StartWeights:
+def load_start(
+    model: nn.Module, architecture: Architecture, name: str, *, entry: str = "", partial: bool = False
+) -> StartWeights:
     """Put the weights called `name` into `model`.
 
     Args:
         model: Changed in place.
         architecture: Of `model`.
         name: "auto" takes those that the architecture brings itself, or the checkpoint of its id that is part
-            of this installation, if there is one; "none" keeps what `model` has; any other name is looked up
-            as :mod:`zoo.checkpoints.resolver` says.
+            of this installation, if there is one; "none" keeps what `model` has; a file of weights is read as
+            :mod:`zoo.training.weight_files` says; any other name is looked up as :mod:`zoo.checkpoints.resolver`
+            says.
+        entry: The place in a file of weights that holds those to take, such as "ema"; "" for the one that fits.
+        partial: Whether a file may lack tensors of the network, or hold others.
 
     Raises:
         UsageError: The layers differ.
+        IntegrityError: The file is damaged, or holds numbers that are not finite.
+        InputError: The file cannot be read without executing code.
     """
     if name == "none":
-        return StartWeights(_RANDOM, "", trained=False)
+        return StartWeights(_RANDOM, "", trained=False, remark=_random_remark(architecture))
     if name == "auto":
         if architecture.trained:
             return StartWeights(_OWN, state_digest(model.state_dict()), trained=True)
         shipped = find_shipped(architecture.id)
         if shipped is None:
-            return StartWeights(_RANDOM, "", trained=False)
+            return StartWeights(_RANDOM, "", trained=False, remark=_random_remark(architecture))
         name, artifact = architecture.id, open_artifact(shipped)
+    elif (path := find_weight_file(name)) is not None:
+        remark = load_weight_file(model, architecture.id, path, entry=entry, partial=partial)
+        return StartWeights(path.name, state_digest(model.state_dict()), trained=True, remark=remark)
     else:
         artifact = locate_artifact(name, subset=False)
+    if entry or partial:
+        raise UsageError(
+            "--weights-key and --partial are for files of weights; an artifact holds one whole set."
+        )
     state = read_weights(artifact)
     reason = fit_weights(model, state)
     if reason:
@@ -79,6 +97,13 @@ def load_start(model: nn.Module, architecture: Architecture, name: str) -> Start
             hint="Name the architecture that they belong to, or train from scratch with --weights none.",
         )
     return StartWeights(name, state_digest(state), trained=True)
+
+
+def _random_remark(architecture: Architecture) -> str:
+    return (
+        f"{architecture.id} has random weights: none were named. Its cost is measured as usual; its outputs mean "
+        "nothing. Name trained ones with --weights."
+    )
 
 
 def fit_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:

@@ -45,7 +45,12 @@ def training_options(command: Any) -> Any:
         click.option(
             "--photos", multiple=True, type=click.Path(path_type=Path), help="Photographs to add; repeatable."
         ),
-        click.option("--weights", default="auto", help="Checkpoint id, artifact folder, 'auto' or 'none' [auto]."),
+        click.option(
+            "--weights", default="auto", metavar="NAME",
+            help="File of weights (.safetensors, .pth, ...), checkpoint id, artifact folder, 'auto' or 'none' [auto].",
+        ),
+        click.option("--weights-key", default="", help="Which weights in the file, as in ema [those that fit]."),
+        click.option("--partial", is_flag=True, help="Accept a file that lacks weights, or holds others."),
         click.option(
             "--batch", default=ApplyRequest.batch, type=click.IntRange(1), show_default=True, help="Crops per step."
         ),

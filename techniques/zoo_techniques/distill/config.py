@@ -24,7 +24,8 @@ class DistillConfig:
     """
 
     teacher: str = option(
-        "", help="checkpoint id, artifact folder, ...; by default the network before the recipe"
+        "",
+        help="checkpoint id, artifact folder, or network(weights=FILE); by default the network before the recipe",
     )
     output: float = option(1.0, minimum=0.0, help="weight of the difference between the outputs")
     features: float = option(10.0, minimum=0.0, help="weight of the difference between intermediate features")

@@ -1,0 +1,120 @@
+"""Putting a file of weights into a network, and saying what matched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import IntegrityError, UsageError
+from zoo.suggest import did_you_mean
+from zoo.training.weight_files import WeightFile, read_weight_file
+from zoo.training.weight_matching import Match, match_tensors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_EMA = re.compile(r"(^|[._])ema([._]|$)")
+
+
+def load_weight_file(
+    model: nn.Module, name: str, path: Path, *, entry: str = "", partial: bool = False
+) -> str:
+    """Put the weights in a file into `model`.
+
+    Of several sets in the file, the one that fits best is taken; where several fit, a moving average first.
+
+    Args:
+        model: Changed in place. Weights that it computes become plain tensors if the file holds their values.
+        name: Of the network, for messages.
+        path: The file.
+        entry: The place in the file to take; "" to choose.
+        partial: Whether tensors may be missing or left over.
+
+    Returns:
+        A sentence that says which set was taken, and what matched.
+
+    Raises:
+        UsageError: The file does not fit the network, or has no such entry.
+        IntegrityError: It is damaged, or holds numbers that are not finite.
+        InputError: It cannot be read without executing code.
+    """
+    from zoo.surgery.plain_weights import make_weights_plain
+
+    file = read_weight_file(path)
+    if entry and entry not in file.entries:
+        raise UsageError(
+            f"{path} has no weights called '{entry}'{did_you_mean(entry, file.entries) or '.'}",
+            hint=f"Those it has: {', '.join(each or '(top)' for each in file.entries)}",
+        )
+    place, match, others = _best(model, file, entry)
+    if not match.complete and make_weights_plain(model):
+        place, match, others = _best(model, file, entry)
+    where = f"{path.name}{f', entry {place!r}' if place else ''}"
+    total = len(match.values) + len(match.missing) + len(match.other_shape)
+    if not match.complete and not (partial and match.values):
+        hint = "Name the network that they belong to" + (
+            ", or load what matches with --partial." if match.values else "."
+        )
+        raise UsageError(
+            f"The weights of {where} do not fit {name}: {len(match.values)} of its {total} tensors match; "
+            f"{match.problems()}.",
+            hint=hint,
+        )
+    widened = _put(model, match, path)
+    said = [
+        f"{len(match.values)} of {total} tensors matched",
+        match.renamed,
+        widened,
+        _averaged(place, others),
+    ]
+    if not match.complete:
+        said.append(f"loaded in part: {match.problems()}")
+    return f"Weights: {where}: {'; '.join(filter(None, said))}."
+
+
+def _best(model: nn.Module, file: WeightFile, entry: str) -> tuple[str, Match, list[str]]:
+    """Return the entry to take with its match, and the other entries that fit as well."""
+    matches = {
+        place: match_tensors(model, tensors)
+        for place, tensors in file.entries.items()
+        if place == entry or not entry
+    }
+    ranked = sorted(matches, key=lambda each: (matches[each].rank, _is_average(each)), reverse=True)
+    best = ranked[0]
+    others = [each for each in ranked[1:] if matches[each].complete]
+    return best, matches[best], others
+
+
+def _is_average(place: str) -> bool:
+    return bool(_EMA.search(place.lower()))
+
+
+def _averaged(place: str, others: list[str]) -> str:
+    """Return which of several sets that fit was taken."""
+    if not others:
+        return ""
+    kind = "the moving average" if _is_average(place) else "the first that fits"
+    choices = " or ".join(f"--weights-key {each or chr(39) * 2}" for each in others[:3])
+    return f"{kind} was taken, for another set use {choices}"
+
+
+def _put(model: nn.Module, match: Match, path: Path) -> str:
+    """Put matched values into the network in its own types; return what was converted."""
+    import torch
+
+    state = dict(model.state_dict())
+    converted: dict[str, None] = {}
+    for key, value in match.values.items():
+        new = value.to(state[key].dtype)
+        if new.is_floating_point() and not bool(torch.isfinite(new).all()):
+            bad = int((~torch.isfinite(new)).sum())
+            raise IntegrityError(
+                f"{path}: {bad} of the {new.numel()} numbers of the tensor '{key}' are NaN or infinite.",
+                hint="Take an earlier checkpoint of that training.",
+            )
+        if value.dtype != new.dtype:
+            converted[str(value.dtype).removeprefix("torch.")] = None
+        state[key] = new
+    model.load_state_dict(state)
+    return f"stored as {', '.join(converted)}, computed in float32" if converted else ""
