@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from support import mask_folders, sid_tree
+from support import class_folders, mask_folders, sid_tree
 from zoo.data.darkroom import Darkroom
+from zoo.data.folder import Folder
 from zoo.data.masks import Masks
 from zoo.data.photos import Photos
 from zoo.data.sid import SeeInTheDark
@@ -15,18 +16,26 @@ from zoo.testing import dataset_checks
 TestDarkroom = dataset_checks(Darkroom)
 TestPhotos = dataset_checks(Photos)
 TestMasks = dataset_checks(Masks, options={"root": "", "val_share": "0.2"})
+TestFolder = dataset_checks(Folder, options={"root": ""}, architecture=class_folders.Classifier())
 TestSeeInTheDark = dataset_checks(SeeInTheDark, options={"root": ""})
+
+
+#: What writes the files of those that have none of their own.
+WRITTEN = (
+    (TestMasks, mask_folders.write_folder),
+    (TestFolder, class_folders.write_classes),
+    (TestSeeInTheDark, sid_tree.write_tree),
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _files(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Write the files of the two datasets that have none of their own."""
-    for checks, write in ((TestMasks, mask_folders.write_folder), (TestSeeInTheDark, sid_tree.write_tree)):
+    for checks, write in WRITTEN:
         root = tmp_path_factory.mktemp("data")
         write(root)
         checks.options["root"] = str(root)
 
 
 def test_none_is_left_out() -> None:
-    tried = {checks.dataset for checks in (TestDarkroom, TestPhotos, TestMasks, TestSeeInTheDark)}
+    tried = {TestDarkroom.dataset, TestPhotos.dataset, *(checks.dataset for checks, _ in WRITTEN)}
     assert tried == {load_plugin(plugin) for plugin in find_plugins("datasets") if plugin.builtin}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Classes given to networks that timm knows as feature extractors only.
 _CLASSES = 1000
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 
 
 class TimmArchitecture(Architecture):
@@ -52,6 +53,8 @@ class TimmArchitecture(Architecture):
             fixed_size=bool(config.fixed_input_size),
             mean=tuple(config.mean),
             std=tuple(config.std),
+            crop_pct=min(1.0, config.crop_pct),
+            interpolation=config.interpolation if config.interpolation in _INTERPOLATIONS else None,
         )
         self.output = OutputSpec(kind="logits", channels=config.num_classes or _CLASSES)
 

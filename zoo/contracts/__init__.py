@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.contracts.architecture import TASKS, Architecture, InputSpec, OutputSpec, Task
 from zoo.contracts.contract_version import CONTRACT_VERSION
-from zoo.contracts.dataset import Dataset, Sample, Split
+from zoo.contracts.dataset import Dataset, Sample, SampleFiles, Split
 from zoo.contracts.device import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
 from zoo.contracts.engine import Engine, Session
 from zoo.contracts.reporter import Reporter, SilentReporter
@@ -37,6 +37,7 @@ __all__ = [
     "Phase",
     "Reporter",
     "Sample",
+    "SampleFiles",
     "Session",
     "SilentReporter",
     "SkippedLayer",

@@ -36,6 +36,9 @@ class InputSpec:
         std: Standard deviation per channel, divided by inside the exported graph; empty for none.
         halo: Input pixels on each side of a tile that its output depends on, if tiles start at multiples of
             `multiple_of`; WHOLE_FRAME if a frame cannot be cut into tiles; None if unknown.
+        crop_pct: For evaluating classifiers: the side that is cut out of the middle of an image, as a share of the
+            shorter side it is resized to; None if unknown.
+        interpolation: How images are resized for it; None if unknown.
         target_level: For packed-raw: mean of the green channel after amplification that the network was trained
             for; None if unknown.
     """
@@ -51,6 +54,8 @@ class InputSpec:
     std: Annotated[tuple[float, ...], Limits(most=1024)] = ()
     halo: Annotated[int | None, Limits(0, LARGEST_SIDE)] = None
     target_level: Annotated[float | None, Limits(0.001, 1)] = None
+    crop_pct: Annotated[float | None, Limits(0.05, 1)] = None
+    interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None = None
 
 
 @dataclass(frozen=True)

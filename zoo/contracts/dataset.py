@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
@@ -25,7 +26,10 @@ class Sample:
         name: Name for reports.
         scene: What splits keep together: all samples of a scene are in one split.
         inputs: float32 (C, H, W), the input of the network.
-        target: float32 (channels, scale*H, scale*W) in [0, 1], or None for unlabelled data.
+        target: What the network should output, or None for unlabelled data. Images and masks: float32 (channels,
+            scale*H, scale*W) in [0, 1]. A class for each pixel: int64 (scale*H, scale*W), 255 where none counts. A
+            class of the image: int64 of no dimension. Boxes: float32 (n, 5), a row for each: x0, y0, x1, y1 in
+            input pixels, and the class.
     """
 
     name: str
@@ -35,6 +39,23 @@ class Sample:
 
 
 Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class SampleFiles:
+    """The files that a sample is made of, for `zoo data`.
+
+    Attributes:
+        name: Of the sample, as in :attr:`Sample.name`.
+        split: The split it is in.
+        images: Image files, the input first.
+        labels: Names or numbers of its classes.
+    """
+
+    name: str
+    split: Split
+    images: tuple[Path, ...]
+    labels: tuple[str, ...] = ()
 
 
 class Dataset:
@@ -68,6 +89,16 @@ class Dataset:
         """
         raise NotImplementedError
 
+    def calibration(
+        self, architecture: Architecture, size: int, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
+        """Yield what ranges are chosen and layers are fitted on: training data, endless and reproducible.
+
+        By default these are the training crops. Datasets that distort those yield undistorted ones here, as
+        evaluation sees them, and those of a size of their own may ignore `size`. Arguments as in :meth:`crops`.
+        """
+        return self.crops(architecture, size, seed, start)
+
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         """Yield the whole frames of a split, each made on request; deterministic."""
         raise NotImplementedError
@@ -75,3 +106,22 @@ class Dataset:
     def identity(self) -> str:
         """Return a string that changes when the data does; part of the recipe's fingerprint."""
         raise NotImplementedError
+
+    def class_names(self) -> Sequence[str]:
+        """Return the names of the classes by their index, empty if there are none; artifacts keep them."""
+        return ()
+
+    def check(self, architecture: Architecture) -> None:
+        """Refuse, before any long work, data that cannot serve a network.
+
+        Raises:
+            ZooError: The data does not suit the network.
+        """
+
+    def notes(self) -> Sequence[str]:
+        """Return what a user should know before using the data, such as files that are left out."""
+        return ()
+
+    def files(self) -> Sequence[SampleFiles]:
+        """Return the files behind all samples; empty if samples are not made of image files."""
+        return ()

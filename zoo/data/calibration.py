@@ -17,5 +17,5 @@ _SEED = 7_919
 def calibration_crops(
     dataset: Dataset, architecture: Architecture, side: int, seed: int, count: int
 ) -> Iterator[Sample]:
-    """Return the first `count` crops of `side` x `side` input pixels, chosen by `seed`."""
-    return islice(dataset.crops(architecture, side, seed + _SEED), count)
+    """Return the first `count` samples for calibration, `side` pixels wide where the data is cut, chosen by `seed`."""
+    return islice(dataset.calibration(architecture, side, seed + _SEED), count)

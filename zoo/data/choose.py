@@ -33,7 +33,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
 
     Raises:
         UsageError: The task has no default, or the data is for another task.
-        ZooError: What :func:`zoo.plugins.dataset` raises.
+        ZooError: What :func:`zoo.plugins.dataset` and :meth:`zoo.contracts.Dataset.check` raise.
     """
     if not text and architecture.task not in _DEFAULT:
         raise UsageError(
@@ -49,6 +49,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
             f"the task of {architecture.id} is {architecture.task}.",
             hint=f"{_REMEDY[architecture.task]}, or see:  zoo list datasets",
         )
+    dataset.check(architecture)
     return text, dataset
 
 

@@ -53,7 +53,8 @@ def choose_crop(architecture: Architecture, wanted: int) -> int:
                 hint="Omit --crop.",
             )
         return height
-    crop = wanted or min(_CROP, height, width)
+    # A classifier learns what it is evaluated on, whole images of its size; other networks learn from parts of images.
+    crop = wanted or min(height, width, *(() if architecture.output.kind == "logits" else (_CROP,)))
     multiple = architecture.input.multiple_of
     if crop % multiple or crop <= 0:
         raise UsageError(

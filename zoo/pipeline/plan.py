@@ -118,6 +118,8 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     stages = stages_of(techniques)
     suited = adapt_input(base, techniques)
     data, dataset = choose_dataset(request.data, request.photos, suited)
+    for note in dataset.notes():
+        reporter.note(note)
     choose_crop(suited, request.crop)
     given = request.budgets if any(stage.trains for stage in stages) else ()
     budgets = share_budgets(given, stages)
