@@ -75,37 +75,54 @@ class Installed:
         return json.loads(done.out)
 
 
-def pip(*args: str, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
+def pip(*args: str | Path, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
+    """Run this environment's pip on that of `python`: bringing each its own takes longer than most tests."""
     return subprocess.run(
-        [python, "-m", "pip", "--disable-pip-version-check", *args],
+        [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", *args],
         capture_output=True,
         text=True,
         timeout=600,
     )
 
 
+def environment(folder: Path) -> Path:
+    """The Python of a new, empty environment."""
+    venv.create(folder, with_pip=False)
+    return folder / "bin" / "python"
+
+
+def install_wheel(python: Path, wheel: Path, extra: str = "") -> None:
+    done = pip("install", "--quiet", "--no-compile", f"{wheel}{extra}", python=python)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The sdist, and the wheel built from that sdist: what it lacks, the wheel lacks too."""
     folder = tmp_path_factory.mktemp("dist")
-    reached = pip(
-        "download", "--quiet", "--retries", "1", "--no-deps", "--dest", str(folder / "probe"), "hatchling"
-    )
-    if reached.returncode:
-        pytest.skip(f"the package registry cannot be reached: {reached.stderr.strip().splitlines()[-1]}")
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", folder, ROOT], capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT],
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return Built(*folder.glob("*.tar.gz"), *folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
-def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def reached(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The package registry, or the test is skipped."""
+    folder = tmp_path_factory.mktemp("probe")
+    done = pip("download", "--quiet", "--retries", "1", "--no-deps", "--dest", folder, "entrypoints")
+    if done.returncode:
+        pytest.skip(f"the package registry cannot be reached: {done.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture(scope="module")
+def installed(built: Built, reached: None, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=True)
-    done = pip("install", "--quiet", f"{built.wheel}[cpu]", python=folder / "bin" / "python")
-    assert done.returncode == 0, done.stderr
+    install_wheel(environment(folder), built.wheel, "[cpu]")
     return Installed(folder, tmp_path_factory.mktemp("home"))
 
 
@@ -177,21 +194,20 @@ def test_the_base_install_adds_exactly_the_three_names(installed: Installed) -> 
 
 
 def test_what_is_installed_fits_together(installed: Installed) -> None:
-    assert installed.run("pip", "check").out.strip() == "No broken requirements found."
+    checked = pip("check", python=installed.folder / "bin" / "python")
+    assert checked.stdout.strip() == "No broken requirements found."
 
 
-def test_a_boards_own_onnx_runtime_is_never_replaced(built: Built, tmp_path: Path) -> None:
+def test_a_boards_own_onnx_runtime_is_never_replaced(built: Built, reached: None, tmp_path: Path) -> None:
     """A stand-in for NVIDIA's onnxruntime-gpu is there first; installing the wheel must leave it as it is."""
-    venv.create(tmp_path / "board", with_pip=True)
-    python = tmp_path / "board" / "bin" / "python"
+    python = environment(tmp_path / "board")
     (site,) = (tmp_path / "board" / "lib").glob("python*/site-packages")
     stand_in = "__version__ = '1.18.0'\nVENDOR = 'the board'\n"
     info = install(site, "onnxruntime-gpu", {}, version="1.18.0")
     (site / "onnxruntime").mkdir()
     (site / "onnxruntime" / "__init__.py").write_text(stand_in)
     (info / "RECORD").write_text("onnxruntime/__init__.py,,\n")
-    done = pip("install", "--quiet", str(built.wheel), python=python)
-    assert done.returncode == 0, done.stderr
+    install_wheel(python, built.wheel)
     assert (site / "onnxruntime" / "__init__.py").read_text() == stand_in
     assert not list(site.glob("onnxruntime-*.dist-info"))
     board = Installed(tmp_path / "board", tmp_path)
@@ -200,10 +216,10 @@ def test_a_boards_own_onnx_runtime_is_never_replaced(built: Built, tmp_path: Pat
     assert board.zoo("list", "--json").code == 0
 
 
-def test_without_an_engine_running_ends_with_the_pip_command(built: Built, tmp_path: Path) -> None:
-    venv.create(tmp_path / "bare", with_pip=True)
-    done = pip("install", "--quiet", str(built.wheel), python=tmp_path / "bare" / "bin" / "python")
-    assert done.returncode == 0, done.stderr
+def test_without_an_engine_running_ends_with_the_pip_command(
+    built: Built, reached: None, tmp_path: Path
+) -> None:
+    install_wheel(environment(tmp_path / "bare"), built.wheel)
     bare = Installed(tmp_path / "bare", tmp_path)
     (tmp_path / "shot.dng").write_bytes(dngs.dng(dngs.frame((70, 101))))
     assert bare.zoo("pull", "lighter-unet-int8").code == 0

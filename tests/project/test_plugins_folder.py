@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.environments import fresh_environment, run
+from support.environments import fresh_environment, install_editable, run
 
 PLUGINS = sorted(path.parent for path in Path(__file__).resolve().parents[2].glob("plugins/*/pyproject.toml"))
 
@@ -17,8 +17,7 @@ PLUGINS = sorted(path.parent for path in Path(__file__).resolve().parents[2].glo
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
 def test_a_plugin_installs_is_found_and_passes_its_tests(plugin: Path, tmp_path: Path) -> None:
     python = fresh_environment(tmp_path / "env")
-    installed = run(python, "-m", "pip", "install", "--quiet", "-e", str(plugin), cwd=tmp_path)
-    assert installed.returncode == 0, installed.stderr
+    install_editable(python, plugin)
     listed = run(python, "-m", "zoo_cli", "plugins", "--check", cwd=tmp_path)
     assert plugin.name in listed.stdout
     tested = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=plugin)

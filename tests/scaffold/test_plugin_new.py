@@ -9,9 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from support.environments import fresh_environment, run
+from support.environments import fresh_environment, install_editable, run
 from zoo.errors import OutputError, UsageError
 from zoo.scaffold import KINDS, write_plugin
+
+#: Tests each package from its own folder, with its own settings. One process: each imports torch for seconds.
+IN_TURN = """
+import os, sys, pytest
+failed = 0
+for package in sys.argv[1:]:
+    os.chdir(package)
+    failed |= pytest.main(["-q", "-p", "no:cacheprovider"])
+sys.exit(failed)
+"""
 
 
 @pytest.mark.slow
@@ -24,15 +34,12 @@ def test_packages_of_all_kinds_install_into_a_fresh_environment_and_pass_at_once
         assert made.returncode == 0, made.stderr
         packages[kind] = tmp_path / json.loads(made.stdout)["folder"]
     python = fresh_environment(tmp_path / "env")
-    editable = [word for package in packages.values() for word in ("-e", str(package))]
-    installed = run(python, "-m", "pip", "install", "--quiet", *editable, cwd=tmp_path)
-    assert installed.returncode == 0, installed.stderr
-    for kind, package in packages.items():
-        tested = run(python, "-m", "pytest", "-q", cwd=package)
-        assert tested.returncode == 0, tested.stdout + tested.stderr
-        passed = re.search(r"(\d+) passed", tested.stdout)
-        assert passed is not None
-        assert int(passed[1]) > 10, f"the kit for {kind} did not run"
+    install_editable(python, *packages.values())
+    tested = run(python, "-c", IN_TURN, *packages.values(), cwd=tmp_path)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    passed = [int(number) for number in re.findall(r"(\d+) passed", tested.stdout)]
+    for kind, number in zip(packages, passed, strict=True):
+        assert number > 10, f"the kit for {kind} did not run"
     checked = run(python, "-m", "zoo_cli", "plugins", "--check", "--json", cwd=tmp_path)
     found = {each["id"]: each for each in json.loads(checked.stdout)["plugins"] if "my-" in each["id"]}
     assert {each["distribution"] for each in found.values()} == {f"zoo-my-{kind}" for kind in KINDS}

@@ -1,4 +1,4 @@
-"""What type checkers see of the front door. Read by mypy only, never run."""
+"""What type checkers see of the front door. Read by mypy only, with the sources, never run."""
 
 from __future__ import annotations
 
