@@ -26,6 +26,7 @@ INTERNAL = {
     "dependency.shape_arithmetic",
     "capture",
     "mutation",
+    "recorded_call",
     "walk",
 }
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import zoo
+from zoo.contracts import Architecture, InputSpec
 from zoo.errors import InputError, IntegrityError, UsageError, ZooError
 from zoo.training.weight_loading import load_weight_file
 
@@ -23,6 +24,11 @@ INPUT = "rgb:3x32x32"
 def make():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
 """
+
+
+class Net(Architecture):
+    id = "net"
+    input = InputSpec("rgb", 3, example=(32, 32))
 
 
 def net(seed: int = 0) -> nn.Sequential:
@@ -55,7 +61,7 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
 def test_what_training_scripts_save_is_recognised(content: Any, said: str, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pth")
     model = net(1)
-    assert said in load_weight_file(model, "net", tmp_path / "weights.pth")
+    assert said in load_weight_file(model, Net(), tmp_path / "weights.pth")
     assert equal(model, net())
 
 
@@ -63,19 +69,19 @@ def test_a_moving_average_goes_first_and_the_other_set_can_be_named(tmp_path: Pa
     path = tmp_path / "last.ckpt"
     torch.save({"state_dict": net(2).state_dict(), "state_dict_ema": net().state_dict()}, path)
     model = net(1)
-    assert "--weights-key state_dict" in load_weight_file(model, "net", path)
+    assert "--weights-key state_dict" in load_weight_file(model, Net(), path)
     assert equal(model, net())
-    load_weight_file(model, "net", path, entry="state_dict")
+    load_weight_file(model, Net(), path, entry="state_dict")
     assert equal(model, net(2))
     with pytest.raises(UsageError, match="did you mean 'state_dict_ema'"):
-        load_weight_file(model, "net", path, entry="state_dict_emma")
+        load_weight_file(model, Net(), path, entry="state_dict_emma")
 
 
 def test_half_precision_is_widened_and_counters_are_optional(tmp_path: Path) -> None:
     halves = {k: v.bfloat16() for k, v in net().state_dict().items() if v.is_floating_point()}
     save_file(halves, tmp_path / "half.safetensors")
     model = net(1)
-    assert "bfloat16" in load_weight_file(model, "net", tmp_path / "half.safetensors")
+    assert "bfloat16" in load_weight_file(model, Net(), tmp_path / "half.safetensors")
     weight = model[0].weight
     assert weight.dtype == torch.float32
     assert torch.equal(weight.detach(), net()[0].weight.detach().bfloat16().float())
@@ -88,7 +94,7 @@ def test_what_does_not_fit_is_named_and_kept_out_unless_asked_for(tmp_path: Path
     torch.save(state, tmp_path / "other.pt")
     model, before = net(1), net(1)
     with pytest.raises(UsageError) as refused:
-        load_weight_file(model, "net", tmp_path / "other.pt")
+        load_weight_file(model, Net(), tmp_path / "other.pt")
     for part in (
         "6 of its 8",
         "missing in the file: 4.bias",
@@ -97,7 +103,7 @@ def test_what_does_not_fit_is_named_and_kept_out_unless_asked_for(tmp_path: Path
     ):
         assert part in refused.value.message
     assert equal(model, before)
-    assert "loaded in part" in load_weight_file(model, "net", tmp_path / "other.pt", partial=True)
+    assert "loaded in part" in load_weight_file(model, Net(), tmp_path / "other.pt", partial=True)
     assert torch.equal(model[0].weight, net()[0].weight)
     assert torch.equal(model[4].weight, before[4].weight)
 
@@ -105,7 +111,7 @@ def test_what_does_not_fit_is_named_and_kept_out_unless_asked_for(tmp_path: Path
 def test_a_file_that_matches_nothing_is_refused_even_in_part(tmp_path: Path) -> None:
     torch.save({"other": torch.ones(3)}, tmp_path / "other.pt")
     with pytest.raises(UsageError, match="0 of its 8"):
-        load_weight_file(net(), "net", tmp_path / "other.pt", partial=True)
+        load_weight_file(net(), Net(), tmp_path / "other.pt", partial=True)
 
 
 class _Touches:
@@ -125,18 +131,18 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
         else:
             (tmp_path / name).write_bytes(pickle.dumps(bad["x"]))
         with pytest.raises(ZooError):
-            load_weight_file(net(), "net", tmp_path / name)
+            load_weight_file(net(), Net(), tmp_path / name)
         assert not canary.exists()
 
 
 def test_a_whole_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
     torch.save(net(), tmp_path / "whole.pth")
     with pytest.raises(InputError, match="Sequential") as refused:
-        load_weight_file(net(), "net", tmp_path / "whole.pth")
+        load_weight_file(net(), Net(), tmp_path / "whole.pth")
     assert "weights_only=False" in str(refused.value.hint)
     torch.jit.trace(net().eval(), torch.rand(1, 3, 8, 8)).save(tmp_path / "traced.pt")
     with pytest.raises(InputError, match="TorchScript") as refused:
-        load_weight_file(net(), "net", tmp_path / "traced.pt")
+        load_weight_file(net(), Net(), tmp_path / "traced.pt")
     assert "state_dict()" in str(refused.value.hint)
 
 
@@ -148,7 +154,7 @@ def test_damaged_files_are_refused(suffix: str, tmp_path: Path) -> None:
     for length in (0, 1, 8, 40, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises((IntegrityError, InputError)):
-            load_weight_file(net(), "net", path)
+            load_weight_file(net(), Net(), path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -159,7 +165,7 @@ def test_numbers_that_are_not_finite_are_refused_by_the_name_of_the_tensor(
     state["1.running_var"][2] = value
     torch.save(state, tmp_path / "bad.pth")
     with pytest.raises(IntegrityError, match=r"1 of the 4 .*'1\.running_var'"):
-        load_weight_file(net(), "net", tmp_path / "bad.pth")
+        load_weight_file(net(), Net(), tmp_path / "bad.pth")
 
 
 def test_a_network_can_be_named_with_its_weights(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     from zoo.data.choose import choose_dataset
     from zoo.pipeline.identity import Identity, technique_identities
     from zoo.pipeline.input_sizes import trial_export
-    from zoo.surgery.plain_weights import make_weights_plain
+    from zoo.pipeline.plain_network import make_network_plain
     from zoo.training.teachers import load_teacher
     from zoo.training.weights import load_start
 
@@ -131,12 +131,8 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     start = load_start(original, suited, request.weights, entry=request.weights_key, partial=request.partial)
     if start.remark and (start.trained or request.recipe is not None):
         reporter.note(start.remark)
-    plain = make_weights_plain(original)
-    if plain:
-        reporter.note(
-            f"Computed weights (weight norm and the like) are plain tensors from here on, with the same values: "
-            f"{', '.join(plain[:4])}{f' and {len(plain) - 4} more' if len(plain) > 4 else ''}."
-        )
+    for sentence in make_network_plain(original, suited.input):
+        reporter.note(sentence)
     teachers = functools.cache(load_teacher)
     identities = technique_identities(techniques, teachers)
     architecture, exported = trial_export(

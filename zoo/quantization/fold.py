@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from zoo.surgery import replace_named
-from zoo.surgery.tracing import has_own_call
+from zoo.surgery.plain_layers import is_plain
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -49,28 +49,12 @@ class ShiftedRelu(nn.Module):
         return torch.minimum(x, torch.where(negative, shift, beyond))
 
 
-def is_plain(layer: nn.Module) -> bool:
-    """Return whether a convolution or linear layer uses its weight as it is, and pads as its base class does.
-
-    Subclasses may standardise the weight, parametrizations compute it, and some pad by the input's size.
-    """
-    kind = type(layer)
-    if (kind.__module__, kind.__name__) == ("timm.layers.linear", "Linear"):
-        return True  # differs from its base only when scripted
-    for base in (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear):
-        if isinstance(layer, base):
-            methods = ("forward", "_conv_forward")
-            same = all(getattr(kind, name, None) is getattr(base, name, None) for name in methods)
-            return same and "weight" in layer._parameters and not has_own_call(layer)
-    return False
-
-
 def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
     """Fold every batch norm that follows a layer of its own; exact up to rounding, in eval mode.
 
     If the norm follows a layer and its ReLU, the scale goes into the layer and the shift into a :class:`ShiftedRelu`.
-    If it follows something else, it becomes a 1 x 1 depthwise convolution, which integers can compute too. A norm
-    without running statistics depends on its batch and stays.
+    If it follows something else, it becomes a 1 x 1 depthwise convolution, which integers can compute too, unless
+    that is a layer that stays in float. A norm without running statistics depends on its batch and stays.
 
     Args:
         module: A traced network, changed in place.
@@ -111,6 +95,8 @@ def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
                 replace_named(module, node.target, ShiftedRelu(shift, scale < 0))
                 node.args = (source,)
                 module.graph.erase_node(relu)
+        elif layer is not None and _stays_float(layer):
+            continue  # rounding the unscaled output of a float layer would only lose precision
         elif isinstance(norm, nn.BatchNorm2d):
             replace_named(module, node.target, _as_depthwise(scale, shift))
         else:
@@ -120,6 +106,11 @@ def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
     module.delete_all_unused_submodules()
     module.recompile()
     return folded
+
+
+def _stays_float(layer: nn.Module) -> bool:
+    """Whether a layer has weights that are not rounded: what it computes lies in a float graph, unscaled."""
+    return isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)) and not is_plain(layer)
 
 
 def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from zoo.modules.same_padding import SamePad2d
 from zoo.quantization.fold import ShiftedRelu
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument, divides_unevenly
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
@@ -39,7 +40,7 @@ class OperatorRole(Enum):
 
 _PASS_MODULES = (
     nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Flatten,
-    nn.Unflatten, nn.Identity, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+    nn.Unflatten, nn.Identity, nn.ZeroPad2d, SamePad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
     nn.UpsamplingNearest2d, Pad, DepthToSpace,
 )  # fmt: skip
 _PASS_FUNCTIONS: frozenset[Any] = frozenset(

@@ -10,9 +10,10 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import SkipLayer, is_plain
+from zoo.quantization.fold import SkipLayer
 from zoo.quantization.lowering import Pad
 from zoo.quantization.operator_roles import OperatorRole, gives_sequence, is_nonnegative, role_of, upper_bound
+from zoo.surgery.plain_layers import is_plain
 
 #: Kinds whose result shares the levels of what went in.
 _SHARING = (OperatorRole.PASS, OperatorRole.RECTIFY, OperatorRole.JOIN)

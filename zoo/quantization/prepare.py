@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from zoo.contracts import Context
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
-from zoo.quantization.fold import SkipLayer, fold_batch_norms, is_plain
+from zoo.quantization.fold import SkipLayer, fold_batch_norms
 from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import QUANTIZERS, place_quantizers
@@ -22,6 +22,7 @@ from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.quantization.separate_uses import separate_uses
 from zoo.surgery import propagate_shapes, replace_named, trace
 from zoo.surgery.agreement import Reference
+from zoo.surgery.plain_layers import is_plain
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
 

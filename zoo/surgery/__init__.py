@@ -36,6 +36,7 @@ from zoo.surgery.hooks import (
     watch,
 )
 from zoo.surgery.module_tree import ModuleSlot, module_slots, names_of, replace_module, replace_named
+from zoo.surgery.plain_layers import PlainLayer, has_own_call, is_plain, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.surgery.resize import (
     WEIGHTED_LAYERS,
@@ -49,7 +50,7 @@ from zoo.surgery.resize import (
     output_channels,
     reset_inputs,
 )
-from zoo.surgery.tracing import has_own_call, propagate_shapes, trace
+from zoo.surgery.tracing import propagate_shapes, trace
 
 __all__ = [
     "CONCAT_OPERATORS",
@@ -57,6 +58,7 @@ __all__ = [
     "WEIGHTED_LAYERS",
     "DataFlow",
     "ModuleSlot",
+    "PlainLayer",
     "Reference",
     "Watcher",
     "Which",
@@ -74,12 +76,14 @@ __all__ = [
     "identity_conv",
     "input_channels",
     "insert_after",
+    "is_plain",
     "keep_along",
     "keep_depthwise",
     "keep_features",
     "keep_inputs",
     "keep_outputs",
     "layer_of",
+    "make_layers_plain",
     "make_weights_plain",
     "module_slots",
     "names_of",

@@ -14,9 +14,14 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.modules.conv import _ConvNd
 
 from zoo.errors import ZooError
+from zoo.modules.same_padding import SamePad2d
 from zoo.surgery.agreement import Reference
 from zoo.surgery.mutation import MutableProxy, remove_mutation
+from zoo.surgery.plain_layers import has_own_call, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
+
+#: What timm keeps out of graphs because it changes tensors in place, which is removed here.
+_FOLLOWED = ("NormFreeBlock",)
 
 
 def _timm_notrace() -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
@@ -24,16 +29,11 @@ def _timm_notrace() -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
     if "timm" not in sys.modules:
         return (), ()
     layers: Any = importlib.import_module("timm.layers")
-    modules = (layers.BatchNormAct2d, *layers.get_notrace_modules())
-    return modules, tuple(layers.get_notrace_functions())
-
-
-def has_own_call(module: nn.Module) -> bool:
-    """Return whether calling a module does more than its class says: by hooks, or a method set on the object."""
-    own = ("forward", "_conv_forward")
-    return bool(module._forward_hooks or module._forward_pre_hooks) or any(
-        name in vars(module) for name in own
+    modules = (
+        layers.BatchNormAct2d,
+        *(each for each in layers.get_notrace_modules() if each.__name__ not in _FOLLOWED),
     )
+    return modules, tuple(layers.get_notrace_functions())
 
 
 class _Root(nn.Module):
@@ -58,7 +58,7 @@ class _Tracer(fx.Tracer):
             return False  # its hooks and its own forward() become part of the graph
         if isinstance(m, (_ConvNd, nn.Linear)):
             return True  # a stranger's subclass: left alone under its own name
-        return isinstance(m, self._leaves) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*self._leaves, SamePad2d)) or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return MutableProxy(node, self)
@@ -83,13 +83,15 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         example: An input, (N, C, H, W).
 
     Returns:
-        The graph module. Convolutions and linear layers are leaves, whatever their subclass.
+        The graph module. Convolutions and linear layers are leaves, torch's own where :func:`make_layers_plain` can
+        make them so.
 
     Raises:
         ZooError: The control flow depends on values (the module is named), or there is more than one input or output.
     """
     model.eval()
     make_weights_plain(model)
+    make_layers_plain(model, example)
     tracer = _Tracer()
     try:
         module = _graph_of(model, tracer)

@@ -32,5 +32,11 @@ def denormalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
     return inputs * _per_channel(spec.std, inputs) + _per_channel(spec.mean, inputs)
 
 
+def example_of(spec: InputSpec) -> torch.Tensor:
+    """Return noise of the example size, (1, C, H, W), normalised; always the same."""
+    generator = torch.Generator().manual_seed(0)
+    return normalise(torch.rand(1, spec.channels, *spec.example, generator=generator), spec)
+
+
 def _per_channel(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, 1, 1)

@@ -70,7 +70,7 @@ def _of_artifact(artifact: Artifact, name: str) -> Teacher:
         except ZooError:
             continue  # a third party's that is not installed, a file of its maker's, a folder
         net = _built(architecture)
-        if not fit_weights(net, state):
+        if not fit_weights(net, state, architecture):
             make_weights_plain(net)
             blocks = architecture.feature_blocks()
             return Teacher(net, manifest.input, manifest.output, blocks, state_digest(state))

@@ -14,11 +14,13 @@ from zoo.training.weight_matching import Match, match_tensors
 if TYPE_CHECKING:
     from torch import nn
 
+    from zoo.contracts import Architecture
+
 _EMA = re.compile(r"(^|[._])ema([._]|$)")
 
 
 def load_weight_file(
-    model: nn.Module, name: str, path: Path, *, entry: str = "", partial: bool = False
+    model: nn.Module, architecture: Architecture, path: Path, *, entry: str = "", partial: bool = False
 ) -> str:
     """Put the weights in a file into `model`.
 
@@ -26,7 +28,7 @@ def load_weight_file(
 
     Args:
         model: Changed in place. Weights that it computes become plain tensors if the file holds their values.
-        name: Of the network, for messages.
+        architecture: Of the network.
         path: The file.
         entry: The place in the file to take; "" to choose.
         partial: Whether tensors may be missing or left over.
@@ -39,8 +41,6 @@ def load_weight_file(
         IntegrityError: It is damaged, or holds numbers that are not finite.
         InputError: It cannot be read without executing code.
     """
-    from zoo.surgery.plain_weights import make_weights_plain
-
     file = read_weight_file(path)
     if entry and entry not in file.entries:
         raise UsageError(
@@ -48,7 +48,7 @@ def load_weight_file(
             hint=f"Those it has: {', '.join(each or '(top)' for each in file.entries)}",
         )
     place, match, others = _best(model, file, entry)
-    if not match.complete and make_weights_plain(model):
+    if not match.complete and make_plain(model, architecture):
         place, match, others = _best(model, file, entry)
     where = f"{path.name}{f', entry {place!r}' if place else ''}"
     total = len(match.values) + len(match.missing) + len(match.other_shape)
@@ -57,7 +57,7 @@ def load_weight_file(
             ", or load what matches with --partial." if match.values else "."
         )
         raise UsageError(
-            f"The weights of {where} do not fit {name}: {len(match.values)} of its {total} tensors match; "
+            f"The weights of {where} do not fit {architecture.id}: {len(match.values)} of its {total} tensors match; "
             f"{match.problems()}.",
             hint=hint,
         )
@@ -71,6 +71,21 @@ def load_weight_file(
     if not match.complete:
         said.append(f"loaded in part: {match.problems()}")
     return f"Weights: {where}: {'; '.join(filter(None, said))}."
+
+
+def make_plain(model: nn.Module, architecture: Architecture | None) -> bool:
+    """Store the values of weights that a network computes, and give its layers torch's classes, in place.
+
+    Returns:
+        Whether anything changed.
+    """
+    from zoo.surgery.plain_layers import make_layers_plain
+    from zoo.surgery.plain_weights import make_weights_plain
+    from zoo.training.inputs import example_of
+
+    weights = make_weights_plain(model)
+    layers = make_layers_plain(model, example_of(architecture.input)) if architecture is not None else []
+    return bool(weights or layers)
 
 
 def _best(model: nn.Module, file: WeightFile, entry: str) -> tuple[str, Match, list[str]]:

@@ -14,7 +14,7 @@ from zoo.extras import require
 from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
 from zoo.training.weight_files import find_weight_file
-from zoo.training.weight_loading import load_weight_file
+from zoo.training.weight_loading import load_weight_file, make_plain
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def load_start(
             return StartWeights(_RANDOM, "", trained=False, remark=_random_remark(architecture))
         name, artifact = architecture.id, open_artifact(shipped)
     elif (path := find_weight_file(name)) is not None:
-        remark = load_weight_file(model, architecture.id, path, entry=entry, partial=partial)
+        remark = load_weight_file(model, architecture, path, entry=entry, partial=partial)
         return StartWeights(path.name, state_digest(model.state_dict()), trained=True, remark=remark)
     else:
         artifact = locate_artifact(name, subset=False)
@@ -90,7 +90,7 @@ def load_start(
             "--weights-key and --partial are for files of weights; an artifact holds one whole set."
         )
     state = read_weights(artifact)
-    reason = fit_weights(model, state)
+    reason = fit_weights(model, state, architecture)
     if reason:
         raise UsageError(
             f"The weights of {name} do not fit {architecture.id}: {reason}.",
@@ -106,23 +106,24 @@ def _random_remark(architecture: Architecture) -> str:
     )
 
 
-def fit_weights(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
+def fit_weights(
+    model: nn.Module, state: Mapping[str, torch.Tensor], architecture: Architecture | None = None
+) -> str:
     """Put a state into `model` if it fits.
 
     Where a network computes weights when it uses them, as under weight norm, the state may hold what they are
-    computed from, or their values. If it holds values, they are plain tensors of `model` afterwards.
+    computed from, or their values. If it holds values, they are plain tensors of `model` afterwards, in plain layers.
 
     Args:
         model: Changed in place if the state fits.
         state: Weights (...,) of any shape, by their keys in the state dict.
+        architecture: Of `model`; None if all layers are of torch's own classes.
 
     Returns:
         Why it does not fit; "" if it did.
     """
-    from zoo.surgery.plain_weights import make_weights_plain
-
     reason = _misfit(model, state)
-    if reason and make_weights_plain(model):
+    if reason and make_plain(model, architecture):
         reason = _misfit(model, state)
     if not reason:
         _put_weights(model, state)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from zoo.modules.same_padding import SamePad2d
 from zoo.surgery import replace_module
 from zoo.surgery.reconstruction import Layer
 from zoo_techniques.relu.activations import rectifier
@@ -26,7 +27,7 @@ from zoo_techniques.relu.activations import rectifier
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 _LINEAR_MODULES = (
     nn.Identity, nn.Dropout, nn.Dropout2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Upsample, nn.Flatten,
-    nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, nn.ZeroPad2d,
+    nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, nn.ZeroPad2d, SamePad2d,
 )  # fmt: skip
 _LINEAR_FUNCTIONS = frozenset({F.avg_pool2d, F.adaptive_avg_pool2d, F.interpolate, torch.flatten, F.dropout})
 

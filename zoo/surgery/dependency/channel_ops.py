@@ -10,12 +10,14 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
 
+from zoo.modules.same_padding import SamePad2d
+
 #: What comes out has the channels that went in.
 SAME_MODULES = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.Hardtanh,
     nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Identity, nn.Dropout,
     nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d,
-    nn.LPPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d,
+    nn.LPPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Upsample, nn.ZeroPad2d, SamePad2d,
     nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d,
 )  # fmt: skip
 #: The same, as functions and methods.

@@ -1,0 +1,45 @@
+"""Making a network plain before anything else happens to it: torch's own layers, each with the weight that it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from zoo.surgery.plain_layers import make_layers_plain
+from zoo.surgery.plain_weights import make_weights_plain
+from zoo.training.inputs import example_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.contracts import InputSpec
+
+_SHOWN = 4
+
+
+def make_network_plain(model: nn.Module, spec: InputSpec) -> Iterator[str]:
+    """Replace computed weights by their values and layers of classes of their own by torch's, in place and exactly.
+
+    Args:
+        model: Any network.
+        spec: Its input.
+
+    Yields:
+        What was done, in sentences.
+    """
+    weights = make_weights_plain(model)
+    if weights:
+        yield (
+            "Computed weights (weight norm and the like) are plain tensors from here on, with the same values: "
+            f"{_some(weights)}."
+        )
+    layers = make_layers_plain(model, example_of(spec))
+    for folded, how in ((False, ""), (True, ", the weights that they compute stored as they are now")):
+        names = [f"{each.name} ({each.was})" for each in layers if each.folded is folded]
+        if names:
+            yield f"These are plain layers from here on, with the same results{how}: {_some(names)}."
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
