@@ -19,8 +19,8 @@ from zoo.contracts import SilentReporter
 from zoo.data.picture_folders import split_of
 from zoo.errors import InputError, UnknownIdError
 from zoo.evaluation.evaluator import evaluate_artifact
-from zoo.evaluation.metrics import compare_images
 from zoo.images.decibels import PSNR_CEILING, psnr
+from zoo.tasks.image_scores import compare_images
 
 # one worker for the whole module: what its fixtures make takes long
 pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("evaluation")]

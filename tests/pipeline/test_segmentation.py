@@ -19,13 +19,13 @@ from zoo.artifacts.artifact import open_artifact
 from zoo.contracts import OutputSpec, SilentReporter
 from zoo.errors import NoEffectError
 from zoo.evaluation.evaluator import evaluate_artifact
-from zoo.evaluation.metrics import compare_masks
 from zoo.images.writing import write_picture
 from zoo.pipeline.api import apply_request
 from zoo.pipeline.request import ApplyRequest
 from zoo.pipeline.result import Result
 from zoo.recipes.grammar import parse
-from zoo.training.losses import binary_cross_entropy, exact_sigmoids, task_loss
+from zoo.tasks.losses import binary_cross_entropy, exact_sigmoids, following_loss
+from zoo.tasks.mask_scores import compare_masks
 from zoo.training.schedule import Budget
 from zoo_cli.main import main
 
@@ -58,9 +58,9 @@ def test_a_class_that_is_neither_there_nor_found_counts_as_found() -> None:
 def test_masks_are_trained_by_cross_entropy_and_pictures_by_l1() -> None:
     p, t = torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0])
     by_hand = -(math.log(0.9) + math.log(0.8)) / 2
-    assert float(task_loss(OutputSpec("mask", 1, 1))(p, t)) == pytest.approx(by_hand)
+    assert float(following_loss(OutputSpec("mask", 1, 1))(p, t)) == pytest.approx(by_hand)
     assert float(binary_cross_entropy(p, t)) == pytest.approx(float(nn.functional.binary_cross_entropy(p, t)))
-    assert float(task_loss(OutputSpec("rgb", 3, 2))(p, t)) == pytest.approx(0.15)
+    assert float(following_loss(OutputSpec("rgb", 3, 2))(p, t)) == pytest.approx(0.15)
 
 
 def test_the_loss_stays_finite_where_the_net_is_sure_and_wrong() -> None:
@@ -78,7 +78,7 @@ def test_a_sure_and_wrong_pixel_still_learns_in_bfloat16() -> None:
         net[0].bias.zero_()
     mask = OutputSpec("mask", 1, 1)
     with exact_sigmoids(net, mask), torch.autocast("cpu", torch.bfloat16):
-        loss = task_loss(mask)(net(torch.ones(1, 1, 1, 1)), torch.zeros(1, 1, 1, 1))
+        loss = following_loss(mask)(net(torch.ones(1, 1, 1, 1)), torch.zeros(1, 1, 1, 1))
     loss.backward()
     assert float(net[0].weight.grad) == pytest.approx(1.0, abs=0.01), "the slope of the cross-entropy"
     assert not net[1]._forward_pre_hooks
@@ -145,7 +145,7 @@ def test_the_artifact_states_dice_and_iou(trained: Result) -> None:
 def test_zoo_eval_measures_what_the_artifact_states(trained: Result, folder: Path, capsys) -> None:
     data = f"masks(root={folder})"
     result = evaluate_artifact(str(trained.artifact), reporter=SilentReporter(), data=data)
-    assert result.quality.mean("dice") == pytest.approx(trained.files[-1].dice)
+    assert result.quality.values["dice"] == pytest.approx(trained.files[-1].dice)
     assert result.seen == []
     assert main(["eval", str(trained.artifact), "--data", data, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["quality"]["dice"] == pytest.approx(

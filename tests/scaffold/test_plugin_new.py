@@ -84,6 +84,7 @@ def test_an_id_that_cannot_be_a_module_is_refused(tmp_path: Path) -> None:
         ("technique", "depthwise"),
         ("architecture", "unet"),
         ("dataset", "masks"),
+        ("task", "detection"),
         ("engine", "cuda"),
         ("device", "jetson-nano"),
     ],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ class CUNetArchitecture(Architecture):
     id = "c-unet"
     summary = "C-UNet: an RGB image to a mask, 8 to 32 channels, no skips"
     paper = "Bahl et al., Low-power neural networks for semantic segmentation of satellite images, ICCVW 2019"
-    task: Task = "segmentation"
+    task = "segmentation"
     input = InputSpec(kind="rgb", channels=3, multiple_of=8, example=(256, 256), halo=40)
     output = OutputSpec(kind="mask", channels=1, scale=1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ class FixedPointUNetArchitecture(Architecture):
     id = "fixed-point-unet"
     summary = "the fixed-point paper's U-Net: a gray image to a mask"
     paper = "AskariHemmat et al., U-Net Fixed-Point Quantization, MICCAI Workshops 2019, arXiv:1908.01073"
-    task: Task = "segmentation"
+    task = "segmentation"
     input = InputSpec(kind="gray", channels=1, multiple_of=8, example=(256, 256), halo=56)
     output = OutputSpec(kind="mask", channels=1, scale=1)
 

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from zoo.architectures.specs import input_spec, output_spec
-from zoo.contracts import TASKS, Architecture, InputSpec, OutputSpec
+from zoo.contracts import Architecture, InputSpec, OutputSpec, task_for
 from zoo.errors import InputError, UsageError, ZooError
 from zoo.extras import require
 from zoo.options import format_options, option, parse_options
@@ -94,7 +94,7 @@ class ModuleArchitecture(Architecture):
 
     The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
     The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
-    (the same texts, or InputSpec and OutputSpec), STAGES and TRAINED. The net is run once on an example to
+    (the same texts, or InputSpec and OutputSpec), TASK, STAGES and TRAINED. The net is run once on an example to
     check them.
 
     Raises:
@@ -194,8 +194,8 @@ class ModuleArchitecture(Architecture):
         if self._inner is None:
             self.input = self._completed(input_spec(stated, f"{self._path}: INPUT"))
             self.output = self._output(net)
-            self.task = TASKS[self.output.kind]
-            if not (self.input.fixed_size or self.output.kind == "logits"):
+            self.task = getattr(module, "TASK", "") or task_for(self.input, self.output)
+            if not self.input.fixed_size and self.output.dense:
                 self.input = dataclasses.replace(self.input, multiple_of=self._multiple(net))
         self._check(net)
 
@@ -216,6 +216,8 @@ class ModuleArchitecture(Architecture):
         shape = self._run(net, *self.input.example)
         if len(shape) == 2:
             return OutputSpec("logits", shape[1])
+        if len(shape) in (3, 5):
+            return OutputSpec("tensor", shape[1])
         if len(shape) == 4 and self.input.kind == "packed-raw" and shape[1] == 3:
             return OutputSpec("rgb", 3, shape[2] // self.input.example[0])
         raise UsageError(
@@ -250,17 +252,26 @@ class ModuleArchitecture(Architecture):
                 hint=f"State a size like {max(multiple, height // multiple * multiple)}.",
             )
         shape, expected = self._run(net, height, width), self._expected(height, width)
-        if shape != expected:
+        if not self._fits(shape, expected):
             raise InputError(
                 f"{self._factory} of {self._path} returns {_times(shape)}, "
                 f"not {_times(expected)} as stated ({self.output.kind}).",
                 hint="Correct --output, or OUTPUT in the file.",
             )
 
+    def _fits(self, shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+        """Whether a shape is the expected one; boxes may be any number, and tensors end as they like."""
+        if self.output.kind == "boxes":
+            return len(shape) == 3 and (shape[0], shape[2]) == (expected[0], expected[2])
+        if self.output.kind == "tensor":
+            return shape[:2] == expected
+        return shape == expected
+
     def _expected(self, height: int, width: int) -> tuple[int, ...]:
         scale, channels = self.output.scale, self.output.channels
-        dense = (2, channels, scale * height, scale * width)
-        return (2, channels) if self.output.kind == "logits" else dense
+        if self.output.kind == "boxes":
+            return (2, channels, 6)
+        return (2, channels, scale * height, scale * width) if self.output.dense else (2, channels)
 
     def _run(self, net: nn.Module, height: int, width: int) -> tuple[int, ...]:
         import torch

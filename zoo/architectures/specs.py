@@ -6,10 +6,12 @@ import re
 from typing import Any, Literal, cast
 
 from zoo.contracts import InputSpec, OutputSpec
+from zoo.contracts.architecture import OutputKind
 from zoo.errors import UsageError
 
 _INPUT = re.compile(r"(packed-raw|rgb|gray):(\d{1,2})x(\d{1,5})x(\d{1,5})", re.ASCII)
-_OUTPUT = re.compile(r"(rgb|mask|logits):(\d{1,7})(?:x(\d{1,2}))?", re.ASCII)
+_OUTPUT = re.compile(r"(rgb|gray|mask|classes|logits|boxes|tensor):(\d{1,7})(?:x(\d{1,2}))?", re.ASCII)
+_OUTPUT_CHANNELS = {"rgb": 3, "gray": 1}
 _CHANNELS = {"rgb": (3,), "gray": (1,), "packed-raw": (4, 9)}
 
 
@@ -56,10 +58,13 @@ def output_spec(stated: Any, where: str) -> OutputSpec:
     if match is None:
         raise UsageError(
             f"{where} is '{stated}', not KIND:CHANNELS.",
-            hint="For example:  mask:1, logits:10, or rgb:3x2 for an image of twice the size",
+            hint="For example:  mask:1, classes:21, logits:10, boxes:80, or rgb:3x2 for an image of twice the size",
         )
-    kind = cast('Literal["rgb", "mask", "logits"]', match[1])
-    channels, scale = int(match[2]), int(match[3] or (0 if kind == "logits" else 1))
-    if not channels or (kind == "rgb" and channels != 3) or (kind == "logits") != (scale == 0):
-        raise UsageError(f"{where} is '{stated}': rgb has 3 channels, and logits have no size.")
+    kind = cast("OutputKind", match[1])
+    dense = OutputSpec(kind, 1).dense
+    channels, scale = int(match[2]), int(match[3] or dense)
+    if channels != _OUTPUT_CHANNELS.get(kind, channels) or not channels or dense != (scale > 0):
+        raise UsageError(
+            f"{where} is '{stated}': rgb has 3 channels, gray has 1, and logits, boxes and tensors have no size."
+        )
     return OutputSpec(kind, channels, scale)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ class SqueezeUNetArchitecture(Architecture):
     id = "squeeze-unet"
     summary = "Squeeze U-Net: an RGB image to a mask, fire modules instead of convolutions"
     paper = "Beheshti and Johnsson, Squeeze U-Net, CVPR Workshops 2020"
-    task: Task = "segmentation"
+    task = "segmentation"
     input = InputSpec(kind="rgb", channels=3, multiple_of=16, example=(256, 256), halo=96)
     output = OutputSpec(kind="mask", channels=1, scale=1)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class ThinUNetArchitecture(Architecture):
     id = "thin-unet"
     summary = "Thin U-Net: a gray image to a mask, 32 channels in every layer"
     paper = "Vaze et al., Low-Memory CNNs Enabling Real-Time Ultrasound Segmentation, IEEE JBHI 2020"
-    task: Task = "segmentation"
+    task = "segmentation"
     input = InputSpec(kind="gray", channels=1, multiple_of=64, example=(256, 256), halo=384)
     output = OutputSpec(kind="mask", channels=1, scale=1)
     #: whether every 3 x 3 convolution is depthwise-separable, and how many the deepest block has

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class UNetArchitecture(Architecture):
     id = "unet"
     summary = "See-in-the-Dark U-Net: one dark Bayer RAW file to a bright sRGB image"
     paper = _PAPER
-    task: Task = "raw-to-rgb"
+    task = "raw-to-rgb"
     input = InputSpec(
         kind="packed-raw",
         channels=4,

@@ -92,6 +92,10 @@ def _what(manifest: Manifest) -> str:
     channels, scale = manifest.output.channels, manifest.output.scale
     gives = {
         "rgb": f"an sRGB image with {scale} times the sides of the input",
+        "gray": f"a grey image with {scale} times the sides of the input",
+        "classes": f"one of {channels} classes for each pixel",
+        "boxes": f"boxes around objects of {channels} classes",
+        "tensor": f"a tensor with {channels} channels",
         "mask": f"a mask of probabilities in {channels} channels",
         "logits": f"{channels} logits",
     }[manifest.output.kind]

@@ -65,7 +65,7 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
 def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
     """Run the golden inputs and compare the outputs with the golden ones.
 
-    The peak is 1 for pictures and masks, and the largest magnitude of the expected output for logits.
+    The peak is 1 for images and masks, and the largest magnitude of the expected output for others.
 
     Args:
         session: The loaded network.
@@ -91,7 +91,7 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
                 f"{engine} returns {outputs.shape} for a golden input of {artifact.path}; "
                 f"{expected.shape} is expected."
             )
-        peak = 1.0 if manifest.output.kind != "logits" else float(np.abs(expected).max()) or 1.0
+        peak = 1.0 if manifest.output.bounded else float(np.abs(expected).max()) or 1.0
         lowest = min(lowest, output_psnr(outputs, expected, peak))
     if not lowest >= manifest.golden.min_psnr:
         raise IntegrityError(

@@ -69,6 +69,8 @@ class Manifest:
         fingerprint: "sha256:" and the digest over recipe, plugin versions, data and starting weights.
         input: The input of the network.
         output: The output of the network.
+        task: The id of its task; "" in artifacts from before there were tasks.
+        classes: The names of the classes by their index; empty if they are not known.
         precision: The arithmetic: "float32", "int8", "int4", "fixed-point w0.4 a6.0", ...
         files: Every file of the artifact except zoo.json itself.
         golden: None if the artifact holds no golden outputs.
@@ -80,6 +82,8 @@ class Manifest:
     fingerprint: Fingerprint
     input: InputSpec
     output: OutputSpec
+    task: Annotated[str, Limits(most=32, pattern=f"({PLUGIN_ID})?")] = ""
+    classes: Annotated[tuple[Annotated[str, Limits(most=200)], ...], Limits(most=1 << 16)] = ()
     precision: Annotated[str, Limits(most=32, pattern=r"[a-z][a-z0-9. -]{1,31}"), Key(required=True)] = (
         "float32"
     )
@@ -92,6 +96,8 @@ class Manifest:
     def to_json(self) -> str:
         """Return the text of zoo.json."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}
+        if not self.classes:
+            del content["classes"]
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -161,7 +167,9 @@ def _check_input(table: StrictTable, spec: InputSpec) -> None:
 
 
 def _check_output(table: StrictTable, spec: OutputSpec) -> None:
-    if spec.kind == "rgb" and (spec.channels != 3 or spec.scale < 1):
-        table.refuse("needs three channels and a scale of at least 1 for an image", "output")
-    if spec.kind == "mask" and spec.scale < 1:
+    channels = {"rgb": 3, "gray": 1}.get(spec.kind)
+    if channels not in (None, spec.channels) or (channels and spec.scale < 1):
+        count = "one channel" if channels == 1 else "three channels"
+        table.refuse(f"needs {count} and a scale of at least 1 for an image", "output")
+    if spec.dense and spec.scale < 1:
         table.refuse("needs a scale of at least 1 for a mask", "output")

@@ -10,8 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoo import plugins
+from zoo.contracts import task_for
+from zoo.errors import ZooError
 from zoo.extras import require
 from zoo.recipes.grammar import Stage, parse, parse_stage
+from zoo.tasks.built_in_metrics import METRICS
 
 if TYPE_CHECKING:
     from zoo.artifacts.figures import Figure
@@ -19,17 +23,8 @@ if TYPE_CHECKING:
 
 LIBRARY = "compression-zoo"
 EVAL_RESULTS = ".eval_results"
-_PIPELINES = {"rgb": "image-to-image", "mask": "image-segmentation", "logits": "image-classification"}
-#: Figures that say what the network is worth, with the Hub's name of the metric; the others say what it costs.
-_METRICS = {
-    "psnr_db": "psnr",
-    "ssim": "ssim",
-    "mse": "mse",
-    "iou": "mean_iou",
-    "accuracy": "accuracy",
-    "top1_agreement": "top1_agreement",
-    "logits_sqnr_db": "logits_sqnr_db",
-}
+#: Figures that say what a network costs; the others say what it is worth.
+COSTS = frozenset({"parameters", "gmacs", "file_mb", "latency_ms"})
 
 
 @dataclass(frozen=True)
@@ -75,15 +70,15 @@ def front_matter(
     from huggingface_hub import EvalResult, ModelCardData
 
     home = publication or Publication("", "")
-    task = _PIPELINES[manifest.output.kind]
+    task = _pipeline(manifest)
     measured = _quality(figures) if data else []
     results = [
         EvalResult(
-            task_type=task,
+            task_type=task or "other",
             dataset_type=_dataset(data),
             dataset_name=data,
             dataset_split="test",
-            metric_type=_METRICS[figure.key],
+            metric_type=_metric(figure),
             metric_value=figure.after,
             metric_name=f"{figure.name} ({figure.unit})" if figure.unit else figure.name,
         )
@@ -97,7 +92,7 @@ def front_matter(
         base_model=home.base_model or None,
         base_model_relation="quantized" if home.base_model and manifest.precision == "int8" else None,
         datasets=list(home.datasets) or None,
-        metrics=[_METRICS[figure.key] for figure in measured] or None,
+        metrics=[_metric(figure) for figure in measured] or None,
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -150,7 +145,21 @@ def _tags(manifest: Manifest) -> Iterator[str]:
 
 
 def _quality(figures: Iterable[Figure]) -> list[Figure]:
-    return [figure for figure in figures if figure.key in _METRICS]
+    return [figure for figure in figures if figure.key not in COSTS]
+
+
+def _metric(figure: Figure) -> str:
+    """Return what the Hub calls a measure."""
+    known = METRICS.get(figure.key)
+    return (known.hub if known else "") or figure.key
+
+
+def _pipeline(manifest: Manifest) -> str | None:
+    """Return what the Hub calls the task; of one whose plugin is not installed, nothing."""
+    try:
+        return plugins.task(manifest.task or task_for(manifest.input, manifest.output)).pipeline or None
+    except ZooError:
+        return None
 
 
 def _dataset(data: str) -> str:

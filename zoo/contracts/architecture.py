@@ -11,13 +11,22 @@ from zoo.contracts.limits import Key, Limits
 if TYPE_CHECKING:
     from torch import nn
 
-Task = Literal["raw-to-rgb", "segmentation", "classification"]
+#: The kinds of output of a network; see :class:`OutputSpec`.
+OutputKind = Literal["rgb", "gray", "mask", "classes", "logits", "boxes", "tensor"]
 #: The most pixels of a side of an image.
 LARGEST_SIDE = 1 << 16
 #: `InputSpec.halo` of a network whose every output depends on the whole frame.
 WHOLE_FRAME = LARGEST_SIDE
-#: The task of a network by the kind of its output.
-TASKS: Mapping[str, Task] = {"rgb": "raw-to-rgb", "mask": "segmentation", "logits": "classification"}
+#: The task of a network that only states the kind of its output. Images are developed from RAW files or made of images.
+TASKS: Mapping[str, str] = {
+    "rgb": "raw-to-rgb",
+    "gray": "image-to-image",
+    "mask": "segmentation",
+    "classes": "segmentation",
+    "logits": "classification",
+    "boxes": "detection",
+    "tensor": "any",
+}
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,34 @@ class OutputSpec:
     """The output of a network.
 
     Attributes:
-        kind: "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "mask"
-            (N, channels, scale*H, scale*W), probabilities in [0, 1], with the sigmoid inside the network; or
-            "logits" (N, channels).
-        channels: Channels (or classes) of the output.
+        kind: "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "gray", the same with
+            one channel; "mask" (N, channels, scale*H, scale*W), probabilities in [0, 1], with the sigmoid inside the
+            network; "classes" (N, channels, scale*H, scale*W), logits of which the highest is the pixel's class;
+            "logits" (N, channels); "boxes" (N, any number, 6), a detection a row: x0, y0, x1, y1 in input pixels,
+            the score, and the class, an unused row having the score 0; or "tensor" (N, ...), anything else.
+        channels: Channels (or classes) of the output. Of a tensor, the length of its second axis.
         scale: Output pixels per input pixel along each side; 0 for outputs that are not images.
     """
 
-    kind: Literal["rgb", "mask", "logits"]
+    kind: OutputKind
     channels: Annotated[int, Limits(1, 1 << 20)]
     scale: Annotated[int, Limits(0, 64)] = 0
+
+    @property
+    def dense(self) -> bool:
+        """Return whether it has a value for each pixel, so that it can be computed in tiles."""
+        return self.kind in ("rgb", "gray", "mask", "classes")
+
+    @property
+    def bounded(self) -> bool:
+        """Return whether it is an image or a mask, in [0, 1]."""
+        return self.kind in ("rgb", "gray", "mask")
+
+
+def task_for(takes: InputSpec, gives: OutputSpec) -> str:
+    """Return the id of the task of a network that only states its input and output."""
+    images = takes.kind != "packed-raw" and gives.kind == "rgb"
+    return "image-to-image" if images else TASKS[gives.kind]
 
 
 class Architecture:
@@ -91,7 +118,8 @@ class Architecture:
     id: str
     summary: str
     paper: str = ""
-    task: Task
+    #: Id of its task.
+    task: str
     input: InputSpec
     output: OutputSpec
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo.contracts.architecture import Architecture
 
     FloatArray = npt.NDArray[np.float32]
+    TargetArray = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Sample:
     name: str
     scene: str
     inputs: FloatArray
-    target: FloatArray | None
+    target: TargetArray | None
 
 
 Split = Literal["train", "val", "test"]
@@ -68,7 +69,7 @@ class Dataset:
     id: ClassVar[str]
     summary: ClassVar[str]
     Config: ClassVar[type]
-    #: Tasks of the architectures that can use it.
+    #: Tasks of the architectures that can use it; "any" for images without labels, which every task can use.
     tasks: ClassVar[frozenset[str]]
 
     def __init__(self, config: Any = None) -> None:
@@ -102,6 +103,10 @@ class Dataset:
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         """Yield the whole frames of a split, each made on request; deterministic."""
         raise NotImplementedError
+
+    def class_names(self) -> Sequence[str]:
+        """Return the names of the classes by their index, empty if there are none; artifacts keep them."""
+        return ()
 
     def identity(self) -> str:
         """Return a string that changes when the data does; part of the recipe's fingerprint."""

@@ -46,6 +46,8 @@ class LossTerm:
             training; never exported. Several terms may share one.
         begin: Called with the network when its training begins, to attach hooks and the like; returns a function
             that removes them at the end. A recipe trains up to twice, the second time a different network.
+        scales_task: Whether the term only changes the weight of the task's own loss, which is 1, by `weight`; `compute`
+            is not called then.
     """
 
     name: str
@@ -53,6 +55,7 @@ class LossTerm:
     compute: Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, nn.Module], torch.Tensor]
     module: nn.Module | None = None
     begin: Callable[[nn.Module], Callable[[], None]] | None = None
+    scales_task: bool = False
 
 
 @dataclass(frozen=True)

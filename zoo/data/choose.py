@@ -13,15 +13,6 @@ from zoo.recipes.grammar import Stage, parse_stage
 if TYPE_CHECKING:
     from zoo.contracts import Architecture, Dataset
 
-#: The data for a task unless other data is named.
-_DEFAULT = {"raw-to-rgb": "darkroom", "classification": "photos"}
-#: What to type where no data was named, or the wrong one.
-_REMEDY = {
-    "raw-to-rgb": "Try --data darkroom",
-    "classification": "Try --data photos",
-    "segmentation": "Name yours:  --data 'masks(images=DIR,labels=DIR)'",
-}
-
 
 def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture) -> tuple[str, Dataset]:
     """Return the dataset that a text such as ``darkroom(min_ratio=200)`` names, with its full text.
@@ -35,19 +26,19 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         UsageError: The task has no default, or the data is for another task.
         ZooError: What :func:`zoo.plugins.dataset` and :meth:`zoo.contracts.Dataset.check` raise.
     """
-    if not text and architecture.task not in _DEFAULT:
+    task = plugins.task_of(architecture)
+    if not text and not task.data:
         raise UsageError(
-            f"No data is packaged for {architecture.task}, the task of {architecture.id}.",
-            hint=_REMEDY[architecture.task],
+            f"No data is packaged for {task.id}, the task of {architecture.id}.", hint=task.data_hint
         )
-    text = _with_photos(text or _DEFAULT[architecture.task], photos)
+    text = _with_photos(text or task.data, photos)
     stage = parse_stage(text, "dataset")
     dataset = plugins.dataset(stage.technique, stage.option_map)
-    if architecture.task not in dataset.tasks:
+    if task.id != "any" and not {task.id, "any"} & set(dataset.tasks):
         raise UsageError(
             f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "
-            f"the task of {architecture.id} is {architecture.task}.",
-            hint=f"{_REMEDY[architecture.task]}, or see:  zoo list datasets",
+            f"the task of {architecture.id} is {task.id}.",
+            hint=f"{task.data_hint}, or see:  zoo list datasets",
         )
     dataset.check(architecture)
     return text, dataset

@@ -40,7 +40,7 @@ class Photos(Dataset):
         "unlabelled colour crops; the compressed network learns to agree with the original"
     )
     Config: ClassVar[type] = PhotosConfig
-    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    tasks: ClassVar[frozenset[str]] = frozenset({"any", "classification"})
     config: PhotosConfig
 
     def __init__(self, config: PhotosConfig | None = None) -> None:

@@ -8,7 +8,7 @@ from zoo.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from zoo.evaluation.evaluator import Evaluation, evaluate_artifact
-    from zoo.evaluation.quality import Agreement, Quality
+    from zoo.evaluation.quality import Quality
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,
@@ -17,11 +17,8 @@ else:
                 "Evaluation",
                 "evaluate_artifact",
             ),
-            "zoo.evaluation.quality": (
-                "Agreement",
-                "Quality",
-            ),
+            "zoo.evaluation.quality": ("Quality",),
         },
     )
 
-__all__ = ["Agreement", "Evaluation", "Quality", "evaluate_artifact"]
+__all__ = ["Evaluation", "Quality", "evaluate_artifact"]

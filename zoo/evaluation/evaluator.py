@@ -10,12 +10,10 @@ from typing import Any, Literal
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
 from zoo.checkpoints.resolver import locate_artifact
-from zoo.contracts import TASKS, Architecture, Dataset, Reporter, Sample, Session, Split
+from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split, task_for
 from zoo.data.choose import choose_dataset
-from zoo.errors import UsageError
-from zoo.evaluation.metrics import METRICS_BY_TASK
 from zoo.evaluation.predict import make_predictor
-from zoo.evaluation.quality import Agreement, Quality, evaluate_agreement, evaluate_quality
+from zoo.evaluation.quality import Quality, evaluate_quality
 from zoo.onnx.check import load_checked_model
 
 _ALL: tuple[Split, ...] = ("train", "val", "test")
@@ -32,7 +30,7 @@ class Evaluation:
     artifact: str
     fingerprint: str
     engine: str
-    quality: Quality | Agreement
+    quality: Quality
     seen: list[str]
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def evaluate_artifact(
 
     Args:
         name: A folder or a checkpoint.
-        against: For a classifier: the artifact it is compared with.
+        against: The artifact it is compared with where the data has no labels.
 
     Raises:
         ZooError: The artifact, the data or the engine cannot be used.
@@ -74,23 +72,14 @@ def evaluate_artifact(
     if split == "all":
         dataset, split = _Everything(dataset), "test"
     predict = make_predictor(_open(artifact, engine, threads), architecture)
-    quality: Quality | Agreement
-    if architecture.output.kind in METRICS_BY_TASK:
-        quality = evaluate_quality(
-            predict, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
-        )
-    else:
-        if against is None:
-            raise UsageError(
-                f"{name} outputs logits; there are no labels to compare them with.",
-                hint="Name the artifact to compare it with:  zoo eval ... --against ARTIFACT",
-            )
-        reference = make_predictor(
-            _open(locate_artifact(against, reporter=reporter), engine, threads), architecture
-        )
-        quality = evaluate_agreement(
-            predict, reference, dataset, architecture, split=split, reporter=reporter, seed=seed, limit=images
-        )
+    reference = None
+    if against is not None:
+        other = _open(locate_artifact(against, reporter=reporter), engine, threads)
+        reference = make_predictor(other, architecture)
+    quality = evaluate_quality(
+        predict, dataset, architecture, split=split, reporter=reporter, reference=reference, seed=seed,
+        limit=images,
+    )  # fmt: skip
     return Evaluation(name, artifact.manifest.fingerprint, engine, quality, _seen(artifact, dataset, split))
 
 
@@ -98,8 +87,8 @@ def deployed_architecture(artifact: Artifact) -> Architecture:
     """Return the architecture as the manifest describes it; neither its plugin nor its source file is needed."""
     manifest = artifact.manifest
     deployed = Architecture()
-    deployed.id, deployed.task = manifest.architecture, TASKS[manifest.output.kind]
-    deployed.input, deployed.output = manifest.input, manifest.output
+    deployed.id, deployed.input, deployed.output = manifest.architecture, manifest.input, manifest.output
+    deployed.task = manifest.task or task_for(manifest.input, manifest.output)
     return deployed
 
 

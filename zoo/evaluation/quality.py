@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import InputError, ZooError
-from zoo.evaluation.metrics import METRICS_BY_TASK, Metric
-from zoo.images.decibels import PSNR_CEILING
+from zoo import plugins
+from zoo.contracts import Metric
+from zoo.errors import InputError, UsageError, ZooError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from zoo.contracts import Architecture, Dataset, Reporter, Sample, Split
+    from zoo.contracts import Architecture, Dataset, Reporter, Split
 
     FloatArray = npt.NDArray[np.float32]
-    #: (C, h, w) of any size to the network's output for it: (channels, H, W), or (classes,)
+    #: (C, h, w) of any size to the network's output for it, without batch dimension
     Predict = Callable[[FloatArray], FloatArray]
+
+#: The images whose scores metrics.json lists one by one.
+_MOST_LISTED = 500
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one image scored: a value for each metric, by its key."""
+    """What one image scored: a value for each metric that an image has by itself, by its key."""
 
     name: str
     scene: str
@@ -34,34 +36,66 @@ class Score:
 
 @dataclass
 class Quality:
-    """Scores of the images of a split, and their means.
+    """What the images of a split scored.
 
     Attributes:
+        labelled: Whether they were compared with labels; otherwise with the outputs of the original network.
         metrics: What they were scored by, the most important first.
+        scores: Of each image.
+        values: Over all images, by the key of the metric.
+        intervals: The 95 % interval, for those values where it is known.
     """
 
     dataset: str
     split: str
     seed: int
-    metrics: tuple[Metric, ...]
+    labelled: bool
+    metrics: tuple[Metric, ...] = ()
     scores: list[Score] = field(default_factory=list)
+    values: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
-    def mean(self, key: str) -> float:
-        """Return the mean of a metric over the images."""
-        return math.fsum(score.values[key] for score in self.scores) / len(self.scores)
+    @property
+    def images(self) -> int:
+        """Return the number of images."""
+        return len(self.scores)
+
+    @property
+    def limited(self) -> Metric | None:
+        """Return the metric that `--max-loss` limits; None if there is none."""
+        return next((each for each in self.metrics if each.limit is not None), None)
+
+    def show(self, metric: Metric) -> str:
+        """Return the value of a metric with its interval where it is known: "81.0 % (79.2 to 82.7 %)"."""
+        shown = metric.show(self.values[metric.key])
+        interval = self.intervals.get(metric.key)
+        return shown if interval is None else f"{shown} ({metric.show_interval(interval)})"
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary for metrics.json and `--json`."""
+        few = self.images <= _MOST_LISTED and any(score.values for score in self.scores)
         return {
             "dataset": self.dataset,
             "split": self.split,
             "seed": self.seed,
-            "images": len(self.scores),
-            **{metric.key: _short(self.mean(metric.key)) for metric in self.metrics},
-            "per_image": [
-                {"name": score.name, **{key: _short(value) for key, value in score.values.items()}}
-                for score in self.scores
-            ],
+            "images": self.images,
+            "compared_with": "labels" if self.labelled else "the original network",
+            **{key: _short(value) for key, value in self.values.items()},
+            **(
+                {"intervals_95": {key: [*map(_short, each)] for key, each in self.intervals.items()}}
+                if self.intervals
+                else {}
+            ),
+            **(
+                {
+                    "per_image": [
+                        {"name": score.name, **{key: _short(value) for key, value in score.values.items()}}
+                        for score in self.scores
+                    ]
+                }
+                if few
+                else {}
+            ),
         }
 
 
@@ -76,26 +110,68 @@ def evaluate_quality(
     *,
     split: Split,
     reporter: Reporter,
+    reference: Predict | None = None,
     seed: int = 0,
     limit: int | None = None,
 ) -> Quality:
-    """Score the pictures or masks that `predict` makes of a split. Memory does not grow with their number."""
-    metric_set = METRICS_BY_TASK[architecture.output.kind]
-    quality = Quality(dataset.id, split, seed, metric_set.metrics)
+    """Score what `predict` makes of a split: by the measures of the task, or without labels against `reference`.
+
+    Memory does not grow with the number of images, except for their scores.
+
+    Args:
+        predict: The network.
+        dataset: Where the images come from.
+        architecture: Its output and its task.
+        split: Which images.
+        reporter: Shows progress.
+        reference: The original network; None if it is not known.
+        seed: Of the images, where they are simulated.
+        limit: At most this many images.
+
+    Raises:
+        InputError: The split is empty.
+        UsageError: There are neither labels nor an original.
+        ZooError: Only some images have labels.
+    """
     images = len(dataset.scenes(split))
-    if not images:
+    frames = islice(dataset.frames(architecture, split, seed), limit)
+    first = next(frames, None) if images else None
+    if first is None:
         raise _empty(dataset, split)
-    foremost, total = metric_set.metrics[0], 0.0
+    stated = plugins.task_of(architecture)
+    labelled = first.target is not None and stated.id != "any"
+    if not labelled and reference is None:
+        raise UsageError(
+            f"The images of {dataset.id} have no labels to compare the output with.",
+            hint="Name the artifact to compare it with:  zoo eval ... --against ARTIFACT",
+        )
+    task = stated if labelled else plugins.task("any")
+    scorer = task.scorer(architecture.output)
+    quality = Quality(dataset.id, split, seed, labelled)
+    total = 0.0
     reporter.start(f"evaluate on {dataset.id}/{split}", min(images, limit or images), "images")
-    for sample in islice(dataset.frames(architecture, split, seed), limit):
-        if sample.target is None:
-            raise ZooError(f"{sample.name} has no target to compare with.")
-        height, width = sample.target.shape[1:]
-        values = metric_set.compare(predict(sample.inputs)[:, :height, :width], sample.target)
+    for sample in chain([first], frames):
+        prediction = predict(sample.inputs)
+        target = sample.target if labelled else None
+        if (sample.target is None) != (first.target is None):
+            raise ZooError(f"{sample.name} has {'no' if labelled else 'a'} target, unlike {first.name}.")
+        if target is None:
+            assert reference is not None
+            target = reference(sample.inputs)
+        elif architecture.output.dense:
+            height, width = target.shape[-2:]
+            prediction = prediction[:, :height, :width]
+        values = scorer.add(prediction, target)
         quality.scores.append(Score(sample.name, sample.scene, values))
-        total += values[foremost.key]
-        reporter.advance(1, **{f"mean {foremost.name}": total / len(quality.scores)})
+        shown = next((each for each in task.measures if each.key in values), None)
+        if shown is not None:
+            total += values[shown.key]
+            reporter.advance(1, **{f"mean {shown.name}": total / quality.images})
+        else:
+            reporter.advance(1)
     reporter.finish()
+    quality.values, quality.intervals = scorer.result(), scorer.intervals()
+    quality.metrics = tuple(metric for metric in task.measures if metric.key in quality.values)
     return quality
 
 
@@ -104,56 +180,3 @@ def _empty(dataset: Dataset, split: Split) -> InputError:
         f"{dataset.id} has no images in its {split} split.",
         hint="Add some (darkroom, photos: --photos DIR), or choose another split with --split.",
     )
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far a classifier agrees with another: share of equal top-1 classes, and signal-to-error ratio in dB."""
-
-    dataset: str
-    split: str
-    images: int
-    top1: float
-    logits_db: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a plain dictionary for metrics.json and `--json`."""
-        return {
-            "dataset": self.dataset,
-            "split": self.split,
-            "images": self.images,
-            "top1_agreement": round(self.top1, 5),
-            "logits_sqnr_db": round(self.logits_db, 4),
-        }
-
-
-def evaluate_agreement(
-    predict: Predict,
-    reference: Predict,
-    dataset: Dataset,
-    architecture: Architecture,
-    *,
-    split: Split,
-    reporter: Reporter,
-    seed: int = 0,
-    limit: int | None = None,
-) -> Agreement:
-    """Compare a classifier with the one it was made from, on unlabelled pictures."""
-    import numpy as np
-
-    frames: Iterator[Sample] = islice(dataset.frames(architecture, split, seed), limit)
-    images = same = 0
-    signal = error = 0.0
-    reporter.start(f"compare on {dataset.id}/{split}", None, "images")
-    for sample in frames:
-        ours, theirs = predict(sample.inputs), reference(sample.inputs)
-        same += int(np.argmax(ours) == np.argmax(theirs))
-        signal += float(np.sum(np.square(theirs, dtype=np.float64)))
-        error += float(np.sum(np.square(ours - theirs, dtype=np.float64)))
-        images += 1
-        reporter.advance(1)
-    reporter.finish()
-    if not images:
-        raise _empty(dataset, split)
-    ratio = PSNR_CEILING if error == 0 else min(PSNR_CEILING, 10 * math.log10(max(signal, 1e-30) / error))
-    return Agreement(dataset.id, split, images, same / images, ratio)

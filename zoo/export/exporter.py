@@ -42,7 +42,7 @@ class Deployed(nn.Module):
         self.net = net
         spec = architecture.input
         self.normalises = bool(spec.mean or spec.std)
-        self.clips = architecture.output.kind == "rgb"
+        self.clips = architecture.output.kind in ("rgb", "gray")
         if self.normalises:
             shape = (1, spec.channels, 1, 1)
             mean = spec.mean or (0.0,) * spec.channels

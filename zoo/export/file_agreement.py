@@ -174,7 +174,7 @@ def _expected(deployed: Deployed, inputs: FloatArray, architecture: Architecture
 
 def _ratio(expected: Tensor, actual: Tensor, architecture: Architecture) -> float:
     """Signal to error in dB. Pictures and masks that are black all over have no signal to speak of."""
-    faint = architecture.output.kind != "logits" and expected.square().mean().sqrt().item() < _FAINTEST
+    faint = architecture.output.bounded and expected.square().mean().sqrt().item() < _FAINTEST
     if faint and expected.shape == actual.shape:
         error = (expected - actual).double().square().mean().item()
         return -10 * math.log10(error / _FAINTEST**2) if error else math.inf

@@ -106,8 +106,7 @@ def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | 
         sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
         _check_value(inputs[0], "input", [None, takes.channels, *sides])
     if gives is not None:
-        sides = [] if gives.kind == "logits" else [None, None]
-        _check_value(graph.results[0], "output", [None, gives.channels, *sides])
+        _check_value(graph.results[0], "output", _expected(gives))
 
 
 def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:
@@ -161,8 +160,19 @@ def _check_tensor(tensor: Tensor) -> None:
         raise IntegrityError(f"The model file is damaged: the data of {name} does not match its shape.")
 
 
-def _check_value(value: ValueInfo, what: str, expected: list[int | None]) -> None:
+def _expected(gives: OutputSpec) -> list[int | None] | None:
+    """The shape of an output, None for a side that may vary; None for a tensor of any shape."""
+    if gives.kind == "tensor":
+        return None
+    if gives.kind == "boxes":
+        return [None, None, 6]
+    return [None, gives.channels, *([None, None] if gives.dense else [])]
+
+
+def _check_value(value: ValueInfo, what: str, expected: list[int | None] | None) -> None:
     """A float32 tensor of as many axes as expected; sides that both state must agree."""
+    if expected is None:
+        expected = [None] * len(value.dims or ())
     dims = value.dims
     fits = value.kind == FLOAT and dims is not None and len(dims) == len(expected)
     if fits and dims is not None:

@@ -40,7 +40,7 @@ def apply(
     crop: int | None = None,
     learning_rate: float | None = None,
     precision: Precision | None = None,
-    max_loss: float | None = 3.0,
+    max_loss: float | str | None = "auto",
     device: str = "",
     half_weights: bool | None = None,
     runner_only: bool = False,
@@ -64,7 +64,8 @@ def apply(
         out: The artifact folder; by default one in ``out/``, named after the architecture and the recipe.
         minutes: Limit of the training time, all stages together; measuring and exporting come on top.
         steps: Training steps instead of minutes, for all stages together or one number for each.
-        max_loss: Quality a stage may lose, in dB of PSNR or points of Dice; None for any.
+        max_loss: What a stage may lose of the task's first measure: "1pt" (points, hundredths), "0.3dB", a number in
+            what the measure is counted in, "auto" for the task's own limit; None for any.
         accept_disagreement: Go on where a rewritten graph or an exported file computes something else than the network;
             what disagrees is in :attr:`zoo.pipeline.result.Result.accepted` and in the artifact.
         trust_code: Execute Python files that only the recipe file names.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from zoo import plugins
 from zoo.artifacts.artifact import write_artifact
 from zoo.artifacts.card import card_text
 from zoo.artifacts.golden import GOLDEN_NAME, golden_bytes
@@ -21,13 +22,13 @@ from zoo.export.file_agreement import run_network
 from zoo.export.int8_coverage import int8_report
 from zoo.pipeline.golden_inputs import golden_inputs
 from zoo.pipeline.recipe_file import recipe_text
-from zoo.pipeline.sample_picture import panels_of
 from zoo.version import __version__
 
 if TYPE_CHECKING:
     from zoo.contracts import InputSpec
     from zoo.pipeline.plan import ApplyPlan
     from zoo.pipeline.result import Result
+    from zoo.pipeline.sample_picture import SamplePicture
     from zoo.pipeline.stage_runner import StageResult
 
 #: Of a network whose frames cannot be cut into tiles.
@@ -47,7 +48,7 @@ def write_result(
     spec: InputSpec,
     *,
     exported: bytes,
-    sample: bytes | None,
+    sample: SamplePicture | None,
 ) -> None:
     """Write the artifact of a run.
 
@@ -57,19 +58,21 @@ def write_result(
         last: The network after its last stage.
         spec: The input of the exported file.
         exported: The file of `last.finished`.
-        sample: A PNG that shows what the network does; None if that cannot be shown.
+        sample: What shows what the network does; None if that cannot be shown.
     """
     metrics = _metrics(plan, result, exported)
     if spec.halo == WHOLE_FRAME:
         metrics["notes"].append(WHOLE_FRAME_NOTE)
     if sample is not None:
-        metrics |= {"sample": SAMPLE_NAME, "sample_shows": panels_of(plan)}
+        metrics |= {"sample": SAMPLE_NAME, "sample_shows": sample.shows}
     manifest = Manifest(
         architecture=plan.name,
         recipe=str(plan.recipe) if plan.recipe else "",
         fingerprint=result.fingerprint,
         input=spec,
         output=plan.architecture.output,
+        task=plugins.task_of(plan.architecture).id,
+        classes=tuple(plan.dataset.class_names()),
         precision=_precision(plan, metrics),
         golden=GoldenCheck(GOLDEN_NAME, _GOLDEN_PSNR),
         created_with=_versions(),
@@ -85,7 +88,7 @@ def write_result(
     if plan.recipe:
         contents["recipe.toml"] = recipe_text(plan, result.trainings).encode()
     if sample is not None:
-        contents[SAMPLE_NAME] = sample
+        contents[SAMPLE_NAME] = sample.png
     write_artifact(result.artifact, manifest, contents)
 
 

@@ -15,10 +15,11 @@ from torch import nn
 from zoo.contracts import Phase
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError
-from zoo.evaluation.quality import Quality
+from zoo.pipeline.loss_limit import limit_for, loss_and_least
 
 if TYPE_CHECKING:
-    from zoo.contracts import Technique
+    from zoo.contracts import Reporter, Technique
+    from zoo.pipeline.loss_limit import LossLimit
     from zoo.pipeline.measure import Measured
     from zoo.pipeline.stages import TrainingStage
     from zoo.training.weights import StartWeights
@@ -89,28 +90,42 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
 
 
 def check_quality(
-    stage: TrainingStage, before: Measured, after: Measured, start: StartWeights, max_loss: float | None
+    stage: TrainingStage,
+    before: Measured,
+    after: Measured,
+    start: StartWeights,
+    limit: LossLimit | None,
+    reporter: Reporter,
 ) -> None:
-    """Check that the exported file lost no more quality in a stage than `max_loss`; None allows any loss.
+    """Check that the exported file lost no more quality in a stage than the limit; None allows any loss.
 
-    A network that was never trained has no quality to lose.
+    A network that was never trained has no quality to lose. A loss beyond the task's own limit that chance may
+    explain is only reported.
 
     Raises:
         NoEffectError: It lost more.
     """
-    if max_loss is None or not (start.trained and stage.techniques):
+    metric = after.quality.limited
+    if limit is None or metric is None or not (start.trained and stage.techniques):
         return
-    if not (isinstance(before.quality, Quality) and isinstance(after.quality, Quality)):
+    most = limit_for(limit, metric)
+    lost, least = loss_and_least(metric, before.quality, after.quality)
+    if lost <= most:
         return
-    metric = after.quality.metrics[0]
-    had, has = before.quality.mean(metric.key), after.quality.mean(metric.key)
-    lost = (had - has) * metric.steps
-    if lost > max_loss:
-        raise NoEffectError(
-            f"{stage.name} lost {lost:.2f} {metric.budget} ({metric.show(had)} to {metric.show(has)}); "
-            f"the budget is {max_loss:g}.",
-            hint=f"Train longer, or allow more: --max-loss {math.ceil(lost)}. The training so far is kept.",
+    values = before.quality.values[metric.key], after.quality.values[metric.key]
+    against = "" if after.quality.labelled else " with the original network"
+    change = " to ".join(map(metric.show, values))
+    message = f"{stage.name} lost {lost:.2f} {metric.budget}{against} ({change})"
+    if not limit.stated and least <= most:
+        reporter.note(
+            f"Warning: {message}. With {after.quality.images} images, chance may explain what is more than {most:g}."
         )
+        return
+    raise NoEffectError(
+        f"{message}; the budget is {most:g}.",
+        hint=f"Train longer, or allow more: --max-loss {math.ceil(lost)}{metric.loss_unit}. "
+        "The training so far is kept.",
+    )
 
 
 def check_smaller(techniques: Iterable[Technique], first: Measured, last: Measured) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.figures import Figure
-from zoo.evaluation.quality import Agreement, Quality
 
 if TYPE_CHECKING:
+    from zoo.contracts import Metric
+    from zoo.evaluation.quality import Quality
     from zoo.pipeline.measure import Measured
     from zoo.pipeline.plan import ApplyPlan
 
@@ -55,22 +56,25 @@ def _against(plan: ApplyPlan) -> str:
 
 def _quality_rows(first: Measured, last: Measured, command: str, against: str) -> list[Figure]:
     before, after = first.quality, last.quality
-    if isinstance(before, Quality) and isinstance(after, Quality):
-        how = f"mean over {len(after.scores)} images not used for training: {command}"
-        return [
-            Figure(
-                each.key, each.name, each.unit, round(before.mean(each.key), each.decimals + 1),
-                round(after.mean(each.key), each.decimals + 1), how,
-            )
-            for each in after.metrics
-            if each.key != "mse"  # says what PSNR says
-        ]  # fmt: skip
-    if isinstance(after, Agreement):
-        how = f"against the net before, on {after.images} crops: {command} {against}"
-        return [
-            Figure("top1_agreement", "same top-1 class", "", 1.0, round(after.top1, 4), how),
-            Figure(
-                "logits_sqnr_db", "signal to error of the logits", "dB", None, round(after.logits_db, 2), how
-            ),
-        ]
-    return []
+    if after.labelled:
+        how = f"over {after.images:,} images not used for training: {command}"
+    else:
+        how = f"against the net before, on {after.images:,} images: {command} {against}"
+    return [
+        Figure(
+            each.key, each.name, each.unit,
+            round(before.values[each.key], _digits(each)) if after.labelled or each.loss_unit else None,
+            round(after.values[each.key], _digits(each)), _interval(after, each) + how,
+        )
+        for each in after.metrics
+        if each.shown
+    ]  # fmt: skip
+
+
+def _digits(metric: Metric) -> int:
+    return metric.decimals + (3 if metric.percent else 1)
+
+
+def _interval(quality: Quality, metric: Metric) -> str:
+    interval = quality.intervals.get(metric.key)
+    return f"95 % interval {metric.show_interval(interval)}, " if interval else ""

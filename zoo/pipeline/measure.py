@@ -9,9 +9,8 @@ import numpy as np
 
 from zoo.benchmarking.timing import ROUNDS, WARM_UP, Latency, measure_latency
 from zoo.cost import onnx_cost
-from zoo.evaluation.metrics import METRICS_BY_TASK
 from zoo.evaluation.predict import make_predictor
-from zoo.evaluation.quality import Agreement, Quality, evaluate_agreement, evaluate_quality
+from zoo.evaluation.quality import Quality, evaluate_quality
 from zoo.onnx.check import check_onnx
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class Measured:
     Attributes:
         stage: The techniques applied so far, "" for the original network.
         parameters, macs, file_bytes: Of the file, not of the torch model.
-        quality: Of the file in the engine.
+        quality: Of the file in the engine, by labels, or else against the original network's file.
         agreement: Of the file with the network that it was exported from.
     """
 
@@ -36,23 +35,22 @@ class Measured:
     parameters: int
     macs: int
     file_bytes: int
-    quality: Quality | Agreement | None
+    quality: Quality
     agreement: FileAgreement
     latency: Latency | None = None
 
     @property
     def psnr(self) -> float | None:
         """Mean PSNR in dB, if pictures were compared with their targets."""
-        return self._mean("psnr_db")
+        return self._score("psnr_db")
 
     @property
     def dice(self) -> float | None:
         """Mean Dice coefficient in [0, 1], if masks were compared with their targets."""
-        return self._mean("dice")
+        return self._score("dice")
 
-    def _mean(self, key: str) -> float | None:
-        known = isinstance(self.quality, Quality) and any(m.key == key for m in self.quality.metrics)
-        return self.quality.mean(key) if isinstance(self.quality, Quality) and known else None
+    def _score(self, key: str) -> float | None:
+        return self.quality.values.get(key) if self.quality.labelled else None
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary for metrics.json and `--json`."""
@@ -62,7 +60,7 @@ class Measured:
             "macs": self.macs,
             "file_bytes": self.file_bytes,
             "agreement": self.agreement.to_json(),
-            "quality": self.quality.to_json() if self.quality else None,
+            "quality": self.quality.to_json(),
             "latency": self.latency.to_json() if self.latency else None,
         }
 
@@ -108,15 +106,10 @@ class Meter:
         for file in self.files:
             file.latency = latencies[file.stage]
 
-    def _quality(self, session: Session, reference: Session) -> Quality | Agreement:
+    def _quality(self, session: Session, reference: Session) -> Quality:
         plan = self._plan
-        ours = make_predictor(session, plan.architecture)
-        if plan.architecture.output.kind in METRICS_BY_TASK:
-            return evaluate_quality(
-                ours, plan.dataset, plan.architecture, split="test", reporter=self._reporter,
-                limit=plan.request.images,
-            )  # fmt: skip
-        return evaluate_agreement(
-            ours, make_predictor(reference, plan.architecture), plan.dataset, plan.architecture, split="test",
-            reporter=self._reporter, limit=plan.request.images,
+        return evaluate_quality(
+            make_predictor(session, plan.architecture), plan.dataset, plan.architecture, split="test",
+            reporter=self._reporter, reference=make_predictor(reference, plan.architecture),
+            limit=plan.request.images,
         )  # fmt: skip

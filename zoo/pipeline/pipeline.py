@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts.architecture import WHOLE_FRAME
-from zoo.evaluation.metrics import METRICS_BY_TASK
 from zoo.export.receptive_field import measure_halo
 from zoo.pipeline.artifact_writer import WHOLE_FRAME_NOTE, write_result
 from zoo.pipeline.checked_export import checked_export
@@ -18,6 +17,7 @@ from zoo.pipeline.device_target import advise
 from zoo.pipeline.effect import check_quality, check_smaller
 from zoo.pipeline.figure_rows import figures
 from zoo.pipeline.layer_kinds import layers_of
+from zoo.pipeline.loss_limit import parse_limit
 from zoo.pipeline.measure import Meter
 from zoo.pipeline.result import Result
 from zoo.pipeline.sample_picture import sample_picture
@@ -70,6 +70,7 @@ def carry_out(
         nonlocal target
         target = _advised(plan, model, reporter)
 
+    limit = parse_limit(request.max_loss)
     meter = Meter(plan, plugins.engine("onnxruntime"), reporter)
     before = meter.add("", plan.exported)
     trainings: list[TrainingResult] = []
@@ -80,7 +81,7 @@ def carry_out(
             half_weights=plan.half_weights, threads=request.threads,
         )  # fmt: skip
         after = meter.add(done.recipe, exported)
-        check_quality(done.stage, before, after, plan.start, request.max_loss)
+        check_quality(done.stage, before, after, plan.start, limit, reporter)
         before = after
         if done.training is not None:
             trainings.append(done.training)
@@ -104,7 +105,7 @@ def carry_out(
     for message in result.accepted:
         reporter.note(f"Accepted: {message}")
     spec = _measured_input(plan, meter, reporter)
-    sample = sample_picture(plan, meter) if plan.architecture.output.kind in METRICS_BY_TASK else None
+    sample = sample_picture(plan, meter) if plan.architecture.output.bounded else None
     write_result(plan, result, done, spec, exported=exported.data, sample=sample)
     shutil.rmtree(plan.work, ignore_errors=True)
     return result

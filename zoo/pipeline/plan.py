@@ -14,6 +14,7 @@ from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.pipeline.device_target import Target, specialize_for_device
 from zoo.pipeline.input_spec import adapt_input, choose_crop
+from zoo.pipeline.loss_limit import check_unit, parse_limit
 from zoo.pipeline.stages import StagePlan, share_budgets, stages_of
 from zoo.recipes import canonical
 from zoo.storage.atomic import check_folder_target
@@ -117,6 +118,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     techniques = recipe.techniques if recipe else ()
     stages = stages_of(techniques)
     suited = adapt_input(base, techniques)
+    check_unit(parse_limit(request.max_loss), (plugins.task_of(suited), plugins.task("any")))
     data, dataset = choose_dataset(request.data, request.photos, suited)
     for note in dataset.notes():
         reporter.note(note)

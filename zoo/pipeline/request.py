@@ -9,6 +9,7 @@ from typing import Any, get_args
 from zoo.architectures.module_file import with_specs
 from zoo.architectures.weight_option import split_weights
 from zoo.errors import UsageError
+from zoo.pipeline.loss_limit import MaxLoss, parse_limit
 from zoo.recipes.code_files import refuse_untrusted_code
 from zoo.recipes.grammar import Recipe
 from zoo.recipes.recipe_toml import RecipeFile
@@ -40,7 +41,8 @@ class ApplyRequest:
         learning_rate: Of Adam, at its highest; None for one that suits the starting weights.
         precision: What the training computes in.
         seed: Every random choice is derived from it.
-        max_loss: Quality a stage may lose, in dB of PSNR or points (hundredths) of Dice; None for any.
+        max_loss: What a stage may lose of the task's first measure: "1pt" (points, hundredths), "0.3dB", a number in
+            what the measure is counted in, "auto" for the task's own limit; None for any.
         half_weights: Store the exported float weights in 16 bits, which halves the file.
         runner_only: Leave model.safetensors out; a float network's weights can still be read from model.onnx.
         images: Evaluate on this many test images only; None for all.
@@ -67,7 +69,7 @@ class ApplyRequest:
     learning_rate: float | None = None
     precision: Precision = "auto"
     seed: int = 0
-    max_loss: float | None = 3.0
+    max_loss: MaxLoss = "auto"
     half_weights: bool = False
     runner_only: bool = False
     images: int | None = None
@@ -114,6 +116,7 @@ def make_request(
         raise UsageError("The weights are stated twice, in the name of the network and by --weights.")
     name = with_specs(name, given.pop("input", ""), given.pop("output", ""))
     settings = {**(_settings(file) if file else {}), **given}
+    parse_limit(settings.get("max_loss"))
     if stages is None and settings.get("weights", "auto") == "auto":
         settings["weights"] = "none"  # a network is trained from scratch, unless weights are named
     out = settings.pop("out", None) or Path("out", _folder_name(f"{name}-{stages or 'trained'}"))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.evaluation.metrics import METRICS
 from zoo.formatting import integer, scaled, seconds, table_lines
 
 if TYPE_CHECKING:
@@ -94,14 +93,14 @@ class Result:
         return ["", "before", *(file.stage for file in files[1:])], rows + self._quality_rows()
 
     def _quality_rows(self) -> list[list[str]]:
-        qualities = [file.quality.to_json() if file.quality else {} for file in self.files]
-        labels: dict[str, tuple[str, Callable[[float], str]]] = {
-            **{key: (metric.name, metric.show) for key, metric in METRICS.items() if key != "mse"},
-            "top1_agreement": ("same top-1 class", "{:.1%}".format),
-            "logits_sqnr_db": ("logits, signal to error", "{:.1f} dB".format),
-        }
-        return [
-            [label, *(show(quality[key]) if key in quality else "" for quality in qualities)]
-            for key, (label, show) in labels.items()
-            if any(key in quality for quality in qualities)
+        qualities = [file.quality for file in self.files]
+        last = qualities[-1]
+        images = f"of {last.images:,} images" if last.images > 1 else "of one image"
+        rows = [
+            [metric.name, *(quality.show(metric) for quality in qualities)]
+            for metric in last.metrics
+            if metric.shown
         ]
+        if rows and last.intervals:
+            rows[0][0] += f" {images} (95 % interval)"
+        return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,35 +19,42 @@ if TYPE_CHECKING:
 _SIDE = 320
 
 
-def panels_of(plan: ApplyPlan) -> list[str]:
-    """Return what the panels of :func:`sample_picture` show, from left to right."""
-    spec = plan.architecture.input
-    first = [] if spec.mosaic == "xtrans" else ["the dark file amplified" if spec.mosaic else "the input"]
-    wanted = "the photograph" if plan.architecture.output.kind == "rgb" else "the label"
-    return [*first, *(["before"] if plan.recipe else []), "this network", wanted]
+@dataclass(frozen=True)
+class SamplePicture:
+    """A picture of what a network does.
+
+    Attributes:
+        png: Its bytes.
+        shows: What its panels show, from left to right.
+    """
+
+    png: bytes
+    shows: list[str]
 
 
-def sample_picture(plan: ApplyPlan, meter: Meter) -> bytes:
-    """Return PNG bytes: the middle of the first test image, three or four panels side by side."""
+def sample_picture(plan: ApplyPlan, meter: Meter) -> SamplePicture:
+    """Return the middle of the first test image: input, output before and after the recipe, target, side by side."""
     from PIL import Image
 
-    sample = next(iter(plan.dataset.frames(plan.architecture, "test")))
+    architecture = plan.architecture
+    sample = next(iter(plan.dataset.frames(architecture, "test")))
     first, last = meter.files[0].stage, meter.files[-1].stage
-    panels = []
-    if plan.architecture.input.mosaic == "bayer":
-        panels.append(_amplified(sample.inputs, plan.architecture.output.scale))
-    elif plan.architecture.input.mosaic is None:
-        panels.append(_enlarged(sample.inputs, plan.architecture.output.scale))
+    panels: dict[str, FloatArray] = {}
+    if architecture.input.mosaic == "bayer":
+        panels["the dark file amplified"] = _amplified(sample.inputs, architecture.output.scale)
+    elif architecture.input.mosaic is None:
+        panels["the input"] = _enlarged(sample.inputs, architecture.output.scale)
     if plan.recipe:
-        panels.append(make_predictor(meter.session(first), plan.architecture)(sample.inputs))
-    panels.append(make_predictor(meter.session(last), plan.architecture)(sample.inputs))
+        panels["before"] = make_predictor(meter.session(first), architecture)(sample.inputs)
+    panels["this network"] = make_predictor(meter.session(last), architecture)(sample.inputs)
     if sample.target is not None:
-        panels.append(sample.target)
-    strip = np.concatenate([_middle(_in_colour(panel)) for panel in panels], axis=2)
+        wanted = "the label" if architecture.output.kind == "mask" else "the photograph"
+        panels[wanted] = sample.target.astype(np.float32, copy=False)
+    strip = np.concatenate([_middle(_in_colour(panel)) for panel in panels.values()], axis=2)
     pixels = np.rint(strip.transpose(1, 2, 0) * 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return SamplePicture(buffer.getvalue(), list(panels))
 
 
 def _amplified(inputs: FloatArray, scale: int) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Plugins: architectures, techniques, datasets, engines and devices, found by entry point and loaded by id."""
+"""Plugins: architectures, techniques, tasks, datasets, engines and devices, found by entry point and loaded by id."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from zoo.plugins.loader import (
     load,
     load_plugin,
     make_technique,
+    task,
+    task_of,
     technique,
 )
 from zoo.plugins.lookup import find_plugins, resolve_plugin
@@ -30,5 +32,7 @@ __all__ = [
     "load_plugin",
     "make_technique",
     "resolve_plugin",
+    "task",
+    "task_of",
     "technique",
 ]

@@ -5,13 +5,23 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from zoo.contracts import CONTRACT_VERSION, Architecture, Dataset, DeviceProfile, Engine, Phase, Technique
+from zoo.contracts import (
+    CONTRACT_VERSION,
+    Architecture,
+    Dataset,
+    DeviceProfile,
+    Engine,
+    Phase,
+    Task,
+    Technique,
+)
 from zoo.errors import ContractVersionError, PluginError
 from zoo.plugins.discovery import Plugin, PluginKind
 
 _BASES: dict[PluginKind, type] = {
     "architectures": Architecture,
     "techniques": Technique,
+    "tasks": Task,
     "engines": Engine,
     "datasets": Dataset,
 }
@@ -20,6 +30,7 @@ _CONTRACTS = frozenset(_BASES.values())
 _REQUIRED: dict[PluginKind, tuple[str, ...]] = {
     "architectures": ("build",),
     "techniques": ("summary", "phase", "Config"),
+    "tasks": ("summary", "outputs", "measures", "loss", "scorer"),
     "engines": ("summary", "available", "version", "open"),
     "datasets": ("summary", "Config", "tasks"),
 }

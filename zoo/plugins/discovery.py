@@ -23,12 +23,13 @@ import entrypoints
 #: The distribution whose plugins are the built-in ones.
 BUILTIN_DISTRIBUTION = "compression-zoo"
 
-PluginKind: TypeAlias = Literal["architectures", "techniques", "engines", "datasets", "devices"]
+PluginKind: TypeAlias = Literal["architectures", "techniques", "tasks", "engines", "datasets", "devices"]
 
 #: Entry-point group of each kind of plugin.
 GROUPS: dict[PluginKind, str] = {
     "architectures": "zoo.architectures",
     "techniques": "zoo.techniques",
+    "tasks": "zoo.tasks",
     "engines": "zoo.engines",
     "datasets": "zoo.datasets",
     "devices": "zoo.devices",
@@ -37,6 +38,7 @@ GROUPS: dict[PluginKind, str] = {
 NOUNS: dict[PluginKind, str] = {
     "architectures": "an architecture",
     "techniques": "a technique",
+    "tasks": "a task",
     "engines": "an engine",
     "datasets": "a dataset",
     "devices": "a device",

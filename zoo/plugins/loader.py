@@ -1,4 +1,4 @@
-"""Loading plugins: architectures, techniques, engines, datasets and devices.
+"""Loading plugins: architectures, techniques, tasks, engines, datasets and devices.
 
 Every error names the distribution of the plugin that is at fault.
 """
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, overload
 
-from zoo.contracts import Architecture, Dataset, DeviceProfile, Engine, Technique
+from zoo.contracts import Architecture, Dataset, DeviceProfile, Engine, Task, Technique
 from zoo.errors import PluginError, UnknownIdError, UsageError
 from zoo.options import Text, parse_options
 from zoo.plugins.contract_check import check_contract
@@ -26,6 +26,8 @@ _OWN_FAMILY = "module"
 def load(kind: Literal["architectures"], name: str) -> type[Architecture]: ...
 @overload
 def load(kind: Literal["techniques"], name: str) -> type[Technique]: ...
+@overload
+def load(kind: Literal["tasks"], name: str) -> type[Task]: ...
 @overload
 def load(kind: Literal["engines"], name: str) -> type[Engine]: ...
 @overload
@@ -108,6 +110,19 @@ def make_technique(plugin: Plugin, cls: type[Technique], options: Mapping[str, T
     """
     made: Technique = _made(plugin, cls, options)
     return made
+
+
+def task(name: str) -> Task:
+    """Return a task."""
+    plugin = resolve_plugin("tasks", name)
+    made: Task = guarded(plugin, load_plugin(plugin))
+    return made
+
+
+def task_of(architecture: Architecture) -> Task:
+    """Return the task of an architecture, which names it by id or holds it itself."""
+    stated: object = architecture.task
+    return stated if isinstance(stated, Task) else task(architecture.task)
 
 
 def dataset(name: str, options: Mapping[str, Text] | None = None) -> Dataset:

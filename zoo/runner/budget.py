@@ -182,7 +182,7 @@ class Footprint:
 
     def frame(self, height: int, width: int) -> Frame:
         """Return the frame of a RAW file or image of height x width pixels; a classifier scales any to its own size."""
-        if self.manifest.output.kind == "logits":
+        if not self.manifest.output.bounded:
             return Frame(*self.manifest.input.example)
         raw = self.manifest.input.kind == "packed-raw"
         cell = self.manifest.output.scale if raw else 1

@@ -282,7 +282,7 @@ class Runner:
 
     @property
     def _makes_pictures(self) -> bool:
-        return self.artifact.manifest.output.kind != "logits"
+        return self.artifact.manifest.output.bounded
 
     def _development(self, settings: Settings) -> Development:
         from zoo.runner.development import Development

@@ -82,6 +82,7 @@ KINDS: Mapping[str, _Kind] = {
         files={"network.py.txt": "src/{package}/{module}_network.py"},
     ),
     "dataset": _kind("dataset", "datasets", suffix="Dataset"),
+    "task": _kind("task", "tasks", suffix="Task"),
     "engine": _kind("engine", "engines", article="an", extra="cpu", suffix="Engine"),
     "device": _Kind(
         group="devices",

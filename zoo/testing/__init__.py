@@ -9,7 +9,7 @@ In a test module of the package that brings the plugin::
 
 pytest then runs one test for each promise of the contract. Every built-in plugin passes the same tests.
 
-The kits for datasets, engines and devices need neither torch nor onnx.
+The kits for tasks, datasets, engines and devices need neither torch nor onnx.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.testing.datasets import DatasetChecks, dataset_checks
     from zoo.testing.devices import DeviceChecks, device_checks
     from zoo.testing.engines import EngineChecks, engine_checks
+    from zoo.testing.tasks import TaskChecks, task_checks
     from zoo.testing.techniques import TechniqueChecks, technique_checks
     from zoo.testing.trial import Trial, attempt
     from zoo.testing.workbench import Inert, Patterns, Workbench
@@ -35,6 +36,7 @@ else:
             "zoo.testing.datasets": ("DatasetChecks", "dataset_checks"),
             "zoo.testing.devices": ("DeviceChecks", "device_checks"),
             "zoo.testing.engines": ("EngineChecks", "engine_checks"),
+            "zoo.testing.tasks": ("TaskChecks", "task_checks"),
             "zoo.testing.techniques": ("TechniqueChecks", "technique_checks"),
             "zoo.testing.trial": ("Trial", "attempt"),
             "zoo.testing.workbench": ("Inert", "Patterns", "Workbench"),
@@ -48,6 +50,7 @@ __all__ = [
     "EngineChecks",
     "Inert",
     "Patterns",
+    "TaskChecks",
     "TechniqueChecks",
     "Trial",
     "Workbench",
@@ -56,5 +59,6 @@ __all__ = [
     "dataset_checks",
     "device_checks",
     "engine_checks",
+    "task_checks",
     "technique_checks",
 ]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split, Task
+from zoo import plugins
+from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split
 from zoo.errors import ZooError
+from zoo.tasks.mask_scores import IGNORED
 from zoo.testing.declarations import OptionChecks, as_text, in_another_process, refusal_of
 
 if TYPE_CHECKING:
-    from zoo.contracts import FloatArray
+    from zoo.contracts import FloatArray, TargetArray
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _SIZE = 32
@@ -31,10 +33,18 @@ _NETWORKS: dict[str, tuple[InputSpec, OutputSpec]] = {
     ),
     "segmentation": (InputSpec("gray", 1, multiple_of=4, example=(64, 64)), OutputSpec("mask", 1, scale=1)),
     "classification": (InputSpec("rgb", 3, example=(48, 64), fixed_size=True), OutputSpec("logits", 10)),
+    "image-to-image": (InputSpec("rgb", 3, multiple_of=4, example=(64, 64)), OutputSpec("rgb", 3, scale=1)),
+    "detection": (InputSpec("rgb", 3, multiple_of=4, example=(64, 64)), OutputSpec("boxes", 80)),
+    "any": (InputSpec("rgb", 3, multiple_of=4, example=(64, 64)), OutputSpec("tensor", 1)),
 }
 
 
-def network_for(task: Task) -> Architecture:
+def first_task(dataset: type[Dataset] | Dataset) -> str:
+    """Return the task of the plain network that a dataset is tried on: the first built-in one that it is for."""
+    return next((task for task in _NETWORKS if task in dataset.tasks), "any")
+
+
+def network_for(task: str) -> Architecture:
     """Return the plain network that the datasets of a task are tried on. It has specs only and cannot be built."""
     return _Network(task)
 
@@ -45,7 +55,7 @@ class _Network(Architecture):
     id = "probe"
     summary = "specs without a network"
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: str) -> None:
         super().__init__()
         self.task = task
         self.input, self.output = _NETWORKS[task]
@@ -83,7 +93,7 @@ class DatasetChecks(OptionChecks):
         """Return the network whose samples are looked at."""
         if cls.architecture is not None:
             return cls.architecture
-        return network_for(next(task for task in get_args(Task) if task in cls.dataset.tasks))
+        return network_for(first_task(cls.dataset))
 
     @classmethod
     def crops(cls, count: int, *, size: int = _SIZE, seed: int = 0, start: int = 0) -> list[Sample]:
@@ -99,7 +109,8 @@ class DatasetChecks(OptionChecks):
 
     def test_its_tasks_are_known(self) -> None:
         assert self.dataset.tasks, "name the tasks of the architectures that can use it"
-        assert set(self.dataset.tasks) <= set(get_args(Task))
+        known = {plugin.id for plugin in plugins.find_plugins("tasks")}
+        assert set(self.dataset.tasks) <= known, f"known are {', '.join(sorted(known))}"
 
     # ------------------------------------------------------------------------------------------- splits
 
@@ -183,7 +194,7 @@ class DatasetChecks(OptionChecks):
     # ------------------------------------------------------------------------------------ other networks
 
     def test_a_network_that_it_does_not_fit_is_refused_properly(self) -> None:
-        for task in get_args(Task):
+        for task in _NETWORKS:
             if task in self.dataset.tasks:
                 continue
             # Returning samples all the same is allowed; raising anything but a ZooError is not.
@@ -192,7 +203,7 @@ class DatasetChecks(OptionChecks):
 
 def data_digest(dataset: Dataset) -> str:
     """Return a text that two processes must agree on: the identity and the scenes, and sums of a crop."""
-    network = network_for(next((task for task in get_args(Task) if task in dataset.tasks), "raw-to-rgb"))
+    network = network_for(first_task(dataset))
     lines = [dataset.identity(), *(",".join(dataset.scenes(split)) for split in _SPLITS)]
     try:
         crop = next(dataset.crops(network, _SIZE, 3, 7))
@@ -208,8 +219,25 @@ def _check_sample(sample: Sample, network: Architecture, size: int = 0) -> None:
     takes, gives = network.input, network.output
     height, width = (size, size) if size else sample.inputs.shape[1:]
     _check_array(sample.inputs, (takes.channels, height, width), "inputs")
-    if sample.target is not None and gives.kind != "logits":
-        _check_array(sample.target, (gives.channels, gives.scale * height, gives.scale * width), "target")
+    if sample.target is not None:
+        _check_target(sample.target, gives, (gives.scale * height, gives.scale * width))
+
+
+def _check_target(target: TargetArray, gives: OutputSpec, sides: tuple[int, int]) -> None:
+    """Assert that a target is what :class:`zoo.contracts.Sample` says for the kind of output."""
+    if gives.bounded:
+        _check_array(target.astype(np.float32, copy=False), (gives.channels, *sides), "target")
+        assert target.dtype == np.float32, f"target: {target.dtype}, not float32"
+    elif gives.kind in ("logits", "classes"):
+        assert target.dtype == np.int64, f"target: {target.dtype}, not int64"
+        assert target.shape == (sides if gives.kind == "classes" else ()), f"target: {target.shape}"
+        counted = target[target != IGNORED] if gives.kind == "classes" else target
+        assert ((counted >= 0) & (counted < gives.channels)).all(), "target: a class that is not there"
+    elif gives.kind == "boxes":
+        assert target.dtype == np.float32, f"target: {target.dtype}, not float32"
+        assert target.ndim == 2, f"target: {target.shape}, not (n, 5)"
+        assert target.shape[1] == 5, f"target: {target.shape}, not (n, 5)"
+        assert (target[:, :2] <= target[:, 2:4]).all(), "target: a box that ends before it begins"
 
 
 def _check_array(array: FloatArray, shape: Sequence[int], name: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split, Task
+from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split
 
 if TYPE_CHECKING:
-    from zoo.contracts import FloatArray
+    from zoo.contracts import FloatArray, TargetArray
 
 _SCENES = {"train": 4, "val": 1, "test": 2}
 
@@ -86,7 +86,7 @@ class Workbench(Architecture):
 
     id = "workbench"
     summary = "a small U-Net that has something for every technique"
-    task: Task = "raw-to-rgb"
+    task = "raw-to-rgb"
     input = InputSpec("packed-raw", 4, multiple_of=4, example=(32, 32), mosaic="bayer", white_balance=True)
     output = OutputSpec("rgb", 3, scale=2)
 
@@ -163,11 +163,13 @@ class Patterns(Dataset):
         inputs = np.clip(smooth + generator.normal(0, 0.02, smooth.shape), 0, 1).astype(np.float32)
         return Sample(name, scene, inputs, self._target(architecture, smooth))
 
-    def _target(self, architecture: Architecture, smooth: FloatArray) -> FloatArray | None:
+    def _target(self, architecture: Architecture, smooth: FloatArray) -> TargetArray | None:
         """The inputs' channels in turn, enlarged: something a small net can learn."""
         output = architecture.output
-        if output.kind == "logits":
+        if not output.dense:
             return None
         taken = smooth[np.arange(output.channels) % len(smooth)]
         large = taken.repeat(output.scale, axis=1).repeat(output.scale, axis=2)
-        return np.sqrt(large) if output.kind == "rgb" else (large > 0.5).astype(np.float32)
+        if output.kind == "classes":
+            return np.asarray(large.argmax(axis=0))
+        return (large > 0.5).astype(np.float32) if output.kind == "mask" else np.sqrt(large)

@@ -24,7 +24,7 @@ class Batch:
 
     Attributes:
         inputs: (N, C, H, W).
-        targets: (N, 3, scale * H, scale * W), or None for unlabelled data.
+        targets: Those of the samples, with a batch dimension; None for unlabelled data.
     """
 
     inputs: torch.Tensor
@@ -109,4 +109,6 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples into a batch."""
     inputs = torch.from_numpy(np.stack([sample.inputs for sample in samples]))
     targets = [sample.target for sample in samples if sample.target is not None]
-    return Batch(inputs, torch.from_numpy(np.stack(targets)) if len(targets) == len(samples) else None)
+    # of boxes each image has another number; no loss takes them
+    alike = len(targets) == len(samples) and len({target.shape for target in targets}) == 1
+    return Batch(inputs, torch.from_numpy(np.stack(targets)) if alike else None)

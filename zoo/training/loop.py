@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from zoo import plugins
 from zoo.errors import UsageError, ZooError
+from zoo.tasks.losses import exact_sigmoids, following_loss
 from zoo.training.feed import Batch, Feed
 from zoo.training.inputs import normalise
-from zoo.training.losses import exact_sigmoids, task_loss
 from zoo.training.outputs import count_outputs, primary_output
 from zoo.training.schedule import Budget, Precision, Schedule
 from zoo.training.state import Progress, load_state, save_state
@@ -85,8 +86,8 @@ def train(
 ) -> tuple[nn.Module, TrainingResult]:
     """Train `model` and return it on the CPU.
 
-    The loss is that of the task (:mod:`zoo.training.losses`) between output and target, or the teacher's
-    output for data without targets, plus `terms`.
+    The loss is that of the task between output and target, or without targets that of following the teacher's output
+    (:mod:`zoo.tasks.losses`), plus `terms`.
 
     Args:
         state: Where progress is kept: an interrupted run with the same `key` goes on where it was, and Ctrl-C
@@ -260,13 +261,19 @@ def _loss(
     returned = wrapped(inputs)
     outputs = primary_output(returned).float()
     targets = batch.targets
-    if targets is None:
+    compare = plugins.task_of(architecture).loss(architecture.output) if targets is not None else None
+    if targets is None or compare is None:
         if teacher is None:
-            raise ZooError("This data has no targets, and there is no teacher to follow.")
+            raise ZooError("This data has no targets to train on, and there is no teacher to follow.")
         with torch.no_grad():
             targets = primary_output(teacher(inputs)).float()
+        compare = following_loss(architecture.output)
     targets = targets.to(device)
-    loss = task_loss(architecture.output)(outputs, targets)
+    loss = compare(outputs, targets)
+    own = 1 + sum(term.weight for term in terms if term.scales_task)
+    if own != 1:
+        loss = own * loss
     for term in terms:
-        loss = loss + term.weight * term.compute(inputs, outputs, targets, model)
+        if not term.scales_task:
+            loss = loss + term.weight * term.compute(inputs, outputs, targets, model)
     return loss, count_outputs(returned)

@@ -65,8 +65,8 @@ def training_options(command: Any) -> Any:
             help="Seed of every random choice.",
         ),
         click.option(
-            "--max-loss", default=ApplyRequest.max_loss, type=float, show_default=True,
-            help="Largest loss per stage, in dB (or points).",
+            "--max-loss", default="auto", metavar="LOSS",
+            help="Largest loss per stage: 1pt, 0.3dB, a number, or none [by the task].",
         ),
         click.option("--images", type=click.IntRange(1), help="Evaluate on only this many test images."),
         click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,11 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 from zoo_cli.progress import progress
 
 if TYPE_CHECKING:
+    from zoo.contracts import Metric
     from zoo.evaluation.evaluator import Evaluation
+
+#: Images whose scores are printed one by one; `--json` has all of them.
+_MOST_ROWS = 100
 
 
 @click.command(short_help="Measure the quality of an artifact on a dataset.")
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     "--split", default="test", type=click.Choice(["train", "val", "test", "all"]), show_default=True,
     help="Which images; 'all' includes training images, which flatters.",
 )  # fmt: skip
-@click.option("--against", help="For classifiers: the artifact or checkpoint to compare with.")
+@click.option("--against", help="The artifact or checkpoint to compare with, for data without labels.")
 @click.option("--images", type=click.IntRange(1), help="Use only this many images.")
 @click.option("--engine", default="onnxruntime", show_default=True, help="Engine that executes the file.")
 @click.option(
@@ -47,25 +52,28 @@ def command(artifact: str, as_json: bool, **options: Any) -> None:
 
 
 def show(result: Evaluation) -> None:
-    """Print one row per image, and the mean."""
-    from zoo.evaluation.quality import Quality
-
+    """Print one row per image, and what they score together."""
     quality = result.quality
-    if isinstance(quality, Quality):
-        columns = [metric.name for metric in quality.metrics]
+    columns = [
+        metric for metric in quality.metrics if any(metric.key in each.values for each in quality.scores)
+    ]
+    if columns and len(quality.scores) <= _MOST_ROWS:
         rows = [
-            [score.name, *(metric.show(score.values[metric.key]) for metric in quality.metrics)]
-            for score in quality.scores
+            [score.name, *(_shown(metric, score.values) for metric in columns)] for score in quality.scores
         ]
-        rows.append(["mean", *(metric.show(quality.mean(metric.key)) for metric in quality.metrics)])
-        print_table(["image", *columns], rows, right=columns)
-    else:
-        print_text(
-            f"same top-1 class: {quality.top1:.1%} of {quality.images} images; "
-            f"logits agree to {quality.logits_db:.1f} dB"
-        )
+        rows.append(["all", *(_shown(metric, quality.values) for metric in columns)])
+        print_table(["image", *(metric.name for metric in columns)], rows, right=[m.name for m in columns])
+    against = "" if quality.labelled else ", compared with the original network"
+    print_text(f"{quality.images:,} images of {quality.dataset}/{quality.split}{against}:")
+    for metric in quality.metrics:
+        if metric.shown:
+            print_text(f"  {metric.name}: {quality.show(metric)}")
     if result.seen:
         print_text(
             f"Warning: {len(result.seen)} of these scenes were used for training, which flatters: "
             f"{', '.join(result.seen[:5])}"
         )
+
+
+def _shown(metric: Metric, values: Mapping[str, float]) -> str:
+    return metric.show(values[metric.key]) if metric.key in values else ""

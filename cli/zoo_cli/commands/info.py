@@ -27,7 +27,7 @@ Record = dict[str, Any]
 )
 @json_option
 def command(id_: str, kind: str | None, as_json: bool) -> None:
-    """Show details of one architecture, technique, checkpoint, engine, dataset or device.
+    """Show details of one architecture, technique, task, checkpoint, engine, dataset or device.
 
     ID may be distribution:id, family:member such as timm:resnet18, or a network of your own such as
     ./mynet.py:make_net. The parameters and MACs of an architecture are counted with torch; without torch, those
@@ -139,6 +139,28 @@ def _technique(name: str) -> Record:
     }
 
 
+def _task(name: str) -> Record:
+    cls = plugins.load("tasks", name)
+    return {
+        "id": cls.id,
+        "kind": "task",
+        "summary": cls.summary,
+        "outputs": cls.outputs,
+        "data": cls.data or None,
+        **_origin("tasks", name),
+        "measures": [
+            {
+                "key": each.key,
+                "name": each.name,
+                "unit": "%" if each.percent else each.unit,
+                "better": "higher" if each.higher_is_better else "lower",
+                "may_lose": "" if each.limit is None else f"{each.limit:g} {each.loss_unit}".rstrip(),
+            }
+            for each in cls.measures
+        ],
+    }
+
+
 def _dataset(name: str) -> Record:
     cls = plugins.load("datasets", name)
     return {
@@ -224,7 +246,7 @@ def _print(record: Record) -> None:
     plain = {
         key: value
         for key, value in record.items()
-        if key not in ("options", "note", "files", "gaps", "sources")
+        if key not in ("options", "measures", "note", "files", "gaps", "sources")
     }
     width = max(map(len, plain))
     for key, value in plain.items():
@@ -236,6 +258,11 @@ def _print(record: Record) -> None:
         columns = ("name", "type", "default", "range", "unit", "help")
         rows = ([_shown(column, each[column]) for column in columns] for each in record["options"])
         print_table(columns, rows, title="options")
+    if record.get("measures"):
+        print_text("")
+        heads = ("key", "name", "unit", "better", "may_lose")
+        rows = ([each[head] for head in heads] for each in record["measures"])
+        print_table([head.replace("_", " ") for head in heads], rows, title="measures")
     if record.get("gaps"):
         print_text("")
         rows = ([gap["what"], gap["effect"]] for gap in record["gaps"])
@@ -267,6 +294,7 @@ def _shown(key: str, value: Any) -> str:
 _DESCRIBE: dict[str, Callable[[str], Record]] = {
     "architectures": _architecture,
     "techniques": _technique,
+    "tasks": _task,
     "datasets": _dataset,
     "engines": _engine,
     "devices": _device,

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.artifacts.metadata import COSTS
 from zoo.errors import UsageError, ZooError
 from zoo.formatting import scaled
 from zoo.plugins.discovery import GROUPS, summary_of
 from zoo.plugins.loader import load_plugin
 from zoo.plugins.plugin_check import PluginStatus, check_plugins
+from zoo.tasks.built_in_metrics import METRICS
 from zoo_cli.commands.plugins import as_record
 from zoo_cli.output import json_option, print_json, print_table, print_text, registry_option
 
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from zoo.registry import Checkpoint
 
 KINDS = (*GROUPS, "checkpoints")
-#: The figures for the quality of a checkpoint, for any task, and its speed; the first that it states is shown.
-QUALITY = {"psnr_db": "{:.4g} dB", "dice": "Dice {:.3g}", "top1_agreement": "{:.1%} same class"}
+#: The figures for the speed of a checkpoint; the first that it states is shown.
 SPEED = {"latency_ms": "{:.3g} ms"}
 Row = dict[str, object]
 
@@ -40,7 +41,7 @@ def command(
     registry: str | None,
     as_json: bool,
 ) -> None:
-    """List architectures, techniques, engines, datasets, devices and checkpoints.
+    """List architectures, techniques, tasks, engines, datasets, devices and checkpoints.
 
     No plugin of a third party is imported: the summary of its distribution stands for it. KIND limits the list to one
     kind.
@@ -120,7 +121,7 @@ def _print_checkpoints(found: Sequence[Checkpoint]) -> None:
             entry.id,
             entry.architecture,
             scaled(entry.size, "B"),
-            _figure(entry, QUALITY),
+            _quality(entry),
             _figure(entry, SPEED),
             ", ".join(entry.devices),
             entry.summary,
@@ -144,4 +145,17 @@ def _figure(entry: Checkpoint, forms: Mapping[str, str]) -> str:
         value = entry.figures.get(key)
         if isinstance(value, (int, float)):
             return form.format(value)
+    return ""
+
+
+def _quality(entry: Checkpoint) -> str:
+    """Return the first figure that says what a checkpoint is worth, as its task shows it."""
+    for key, value in entry.figures.items():
+        if key in COSTS or not isinstance(value, (int, float)):
+            continue
+        metric = METRICS.get(key)
+        if metric is None:
+            return f"{key} {value:.4g}"
+        shown = metric.show(value)
+        return shown if metric.unit else f"{metric.name} {shown}"
     return ""

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec, Task
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 
 LIST = Path(__file__).with_name("nets.txt")
 #: parameters a timm network may have; one family has members from 1 M to 1,000 M
@@ -44,7 +44,7 @@ class Picked(nn.Module):
 class Net(Architecture):
     """`timm:NAME` or `torchvision:NAME` with random weights and an input as small as it takes."""
 
-    task: Task = "classification"
+    task = "classification"
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from zoo.contracts import Context, LossTerm, OutputSpec, Teacher
 from zoo.errors import UsageError
+from zoo.tasks.losses import absolute_difference, soft_targets
 from zoo.training.inputs import denormalise, normalise
-from zoo.training.losses import binary_cross_entropy, task_loss
 from zoo_techniques.distill.config import DistillConfig
 from zoo_techniques.distill.features import Feature, FeatureRecorder, features_of, pair_features
 
@@ -65,7 +65,7 @@ class Lesson:
 
     def terms(self) -> list[LossTerm]:
         """Return the terms of the objective, without those whose weight is zero."""
-        config, task = self._config, task_loss(self._output)
+        config = self._config
         terms = []
         if config.output:
             terms.append(
@@ -81,14 +81,7 @@ class Lesson:
                 LossTerm("distill features", config.features, self._features, adapters, self._attach)
             )
         if terms and config.task != 1:
-            # the loop adds the task's loss with the weight 1
-            terms.append(
-                LossTerm(
-                    "task",
-                    config.task - 1,
-                    lambda inputs, outputs, targets, model: task(outputs, _given(targets)),
-                )
-            )
+            terms.append(LossTerm("task", config.task - 1, _unused, scales_task=True))
         return terms
 
     def _attach(self, model: nn.Module) -> Callable[[], None]:
@@ -151,38 +144,19 @@ def difference(config: DistillConfig, output: OutputSpec) -> Difference:
     Raises:
         UsageError: Soft targets are asked for a network that makes images.
     """
+    soft = soft_targets(output, config.temperature)
     kind = config.loss
     if kind == "auto":
-        kind = "l1" if output.kind == "rgb" else "soft"
+        kind = "l1" if soft is None else "soft"
     if kind == "l1":
-        return functional.l1_loss
+        return absolute_difference
     if kind == "l2":
         return functional.mse_loss
-    if output.kind == "rgb":
-        raise UsageError("distill: loss=soft is for logits and masks; use l1 or l2 for images.")
-    if output.kind == "mask":
-        return binary_cross_entropy
-    return lambda ours, theirs: soft_targets(ours, theirs, config.temperature)
-
-
-def soft_targets(ours: Tensor, theirs: Tensor, temperature: float) -> Tensor:
-    """Return the Kullback-Leibler divergence of softened logits, times the temperature squared (Hinton et al.).
-
-    Args:
-        ours: Logits, (N, classes).
-        theirs: The teacher's logits, (N, classes).
-        temperature: What both are divided by.
-
-    Returns:
-        A scalar.
-    """
-    divergence = functional.kl_div(
-        (ours / temperature).log_softmax(dim=-1),
-        (theirs / temperature).log_softmax(dim=-1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return divergence * temperature**2
+    if soft is None:
+        raise UsageError(
+            "distill: loss=soft is for logits, classes and masks; use l1 or l2 for other outputs."
+        )
+    return soft
 
 
 def feature_difference(ours: Tensor, theirs: Tensor) -> Tensor:
@@ -193,9 +167,8 @@ def feature_difference(ours: Tensor, theirs: Tensor) -> Tensor:
     return functional.l1_loss(ours, theirs)
 
 
-def _given(targets: Tensor | None) -> Tensor:
-    assert targets is not None, "the training loop asks its own teacher where the data has no targets"
-    return targets
+def _unused(inputs: Tensor, outputs: Tensor, targets: Tensor | None, model: nn.Module) -> Tensor:
+    raise NotImplementedError  # the training loop computes the task's loss by itself
 
 
 def _check_fit(teacher: Teacher, context: Context) -> None:

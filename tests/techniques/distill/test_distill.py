@@ -25,6 +25,7 @@ from zoo.errors import NoEffectError, UnknownIdError, UsageError
 from zoo.export.exporter import export_onnx
 from zoo.pipeline.plan import plan
 from zoo.pipeline.stages import stages_of
+from zoo.tasks.losses import softened_divergence
 from zoo.testing import Patterns, attempt
 from zoo.testing.trial import rewrite
 from zoo.training.loop import TrainingSettings, train
@@ -33,7 +34,7 @@ from zoo.training.teachers import load_teacher
 from zoo_techniques.depthwise.fit import split_rank_one
 from zoo_techniques.distill import Distill, DistillConfig
 from zoo_techniques.distill.features import FeatureRecorder, features_of, pair_features
-from zoo_techniques.distill.lesson import difference, feature_difference, soft_targets
+from zoo_techniques.distill.lesson import difference, feature_difference
 from zoo_techniques.qat import Qat
 
 pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("distill")]
@@ -85,8 +86,10 @@ def test_soft_targets_are_the_divergence_at_the_temperature_times_its_square() -
 
     p, q = softened(theirs), softened(ours)
     by_hand = t * t * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
-    assert float(soft_targets(torch.tensor([ours]), torch.tensor([theirs]), t)) == pytest.approx(by_hand)
-    two = soft_targets(torch.tensor([ours, theirs]), torch.tensor([theirs, theirs]), t)
+    assert float(softened_divergence(torch.tensor([ours]), torch.tensor([theirs]), t)) == pytest.approx(
+        by_hand
+    )
+    two = softened_divergence(torch.tensor([ours, theirs]), torch.tensor([theirs, theirs]), t)
     assert float(two) == pytest.approx(by_hand / 2), "the mean over the batch"
 
 

@@ -1,0 +1,75 @@
+"""The task of telling what an image shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from zoo.contracts import Metric, OutputSpec, Scorer, Shown, Task
+from zoo.tasks.built_in_metrics import TOP1, TOP5
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.contracts import FloatArray, TargetArray
+
+#: Classes that are shown, and the ones among which the right one counts for top-5.
+_BEST = 5
+
+
+class ClassificationTask(Task):
+    """One class for an image."""
+
+    id: ClassVar[str] = "classification"
+    summary: ClassVar[str] = "the class of an image, from logits"
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
+    measures: ClassVar[tuple[Metric, ...]] = (TOP1, TOP5)
+    pipeline: ClassVar[str] = "image-classification"
+    data: ClassVar[str] = "photos"
+    data_hint: ClassVar[str] = "Try --data 'folder(root=DIR)' with labels, or --data photos without"
+
+    def loss(self, output: OutputSpec) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return cross-entropy against the index of the class."""
+        from zoo.tasks.losses import class_cross_entropy
+
+        return class_cross_entropy
+
+    def scorer(self, output: OutputSpec) -> Scorer:
+        """Return a scorer of top-1 and, where there are more than five classes, top-5."""
+        from zoo.tasks.scorers import MeanScorer
+
+        def compare(logits: FloatArray, label: TargetArray) -> dict[str, float]:
+            # Of equal logits the first one wins, as argmax has it.
+            better = int(
+                (logits > logits[int(label)]).sum() + (logits[: int(label)] == logits[int(label)]).sum()
+            )
+            found = {"top1": float(better == 0)}
+            return {**found, "top5": float(better < _BEST)} if len(logits) > _BEST else found
+
+        return MeanScorer(compare, shares=("top1", "top5"))
+
+    def show(
+        self,
+        prediction: FloatArray,
+        inputs: FloatArray,
+        output: OutputSpec,
+        names: Sequence[str] = (),
+    ) -> Shown:
+        """Return the five classes with the highest confidence."""
+        import numpy as np
+
+        logits = prediction.astype(np.float64)
+        confidence = np.exp(logits - logits.max())
+        confidence /= confidence.sum()
+        best = np.argsort(-prediction, kind="stable")[:_BEST]
+        return Shown(
+            [
+                {
+                    "class": int(index),
+                    "label": names[index] if index < len(names) else "",
+                    "confidence": float(confidence[index]),
+                    "logit": float(prediction[index]),
+                }
+                for index in best
+            ]
+        )
