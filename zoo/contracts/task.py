@@ -74,7 +74,7 @@ class Scorer(Protocol):
     """What collects the outputs of a network for the images of a split, one after the other."""
 
     def add(self, prediction: FloatArray, target: TargetArray) -> Mapping[str, float]:
-        """Take the output for one image, without batch dimension, and what is wanted.
+        """Take the output for one image, such as (C, H, W), without batch dimension, and what is wanted.
 
         Returns:
             The scores of this image by the keys of the measures; of none that have a meaning for all images only.

@@ -32,7 +32,7 @@ class _Agreement:
         self._places = self._images = 0
 
     def add(self, prediction: FloatArray, target: TargetArray) -> Mapping[str, float]:
-        """Compare two outputs of one shape."""
+        """Compare two outputs of one shape, (classes,), (C, H, W) or any other."""
         import numpy as np
 
         self._images += 1

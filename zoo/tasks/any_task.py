@@ -48,7 +48,7 @@ class AnyTask(Task):
         output: OutputSpec,
         names: Sequence[str] = (),
     ) -> Shown:
-        """Return the shape and the range of the output."""
+        """Return the shape and the range of the output, (C, ...) of any shape."""
         shape = "x".join(map(str, prediction.shape))
         return Shown(
             [{"shape": shape, "least": float(prediction.min()), "mean": float(prediction.mean()),

@@ -36,7 +36,7 @@ class AveragePrecision:
         self._wanted: dict[int, int] = {}
 
     def add(self, prediction: FloatArray, target: TargetArray) -> Mapping[str, float]:
-        """Take the detections and the boxes of one image; it has no scores of its own."""
+        """Take the detections (n, 6) and the boxes (m, 5) of one image, which has no scores of its own."""
         prediction = prediction[prediction[:, 4] > 0]
         for label in np.union1d(prediction[:, 5], target[:, 4]).astype(int):
             ours, boxes = prediction[prediction[:, 5] == label], target[target[:, 4] == label][:, :4]

@@ -55,7 +55,7 @@ class ClassificationTask(Task):
         output: OutputSpec,
         names: Sequence[str] = (),
     ) -> Shown:
-        """Return the five classes with the highest confidence."""
+        """Return the five classes with the highest confidence, of logits (classes,) for an input (C, H, W)."""
         import numpy as np
 
         logits = prediction.astype(np.float64)

@@ -42,7 +42,7 @@ class DetectionTask(Task):
         output: OutputSpec,
         names: Sequence[str] = (),
     ) -> Shown:
-        """Return the boxes, the best first, and the input with the boxes drawn."""
+        """Return the boxes (n, 6), the best first, and the input (C, H, W) with the boxes drawn."""
         from zoo.tasks.average_precision import suppressed
         from zoo.tasks.drawing import with_boxes
 
@@ -68,7 +68,7 @@ class _SuppressedScorer:
         self._inner = AveragePrecision()
 
     def add(self, prediction: FloatArray, target: TargetArray) -> Mapping[str, float]:
-        """Take the detections and the boxes of one image."""
+        """Take the detections (n, 6) and the boxes (n, 5) of one image."""
         from zoo.tasks.average_precision import suppressed
 
         return self._inner.add(suppressed(prediction), target)

@@ -40,7 +40,7 @@ def coloured_classes(classes: npt.NDArray[np.intp]) -> Picture:
 
 
 def class_shares(classes: npt.NDArray[np.intp], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the share of the pixels that each class has, the largest first."""
+    """Return the share of the pixels that each class of (H, W) has, the largest first."""
     counts = np.bincount(classes.ravel())
     return [
         {

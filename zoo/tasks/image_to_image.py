@@ -43,7 +43,7 @@ class ImageToImageTask(Task):
         output: OutputSpec,
         names: Sequence[str] = (),
     ) -> Shown:
-        """Return the image."""
+        """Return the image, (C, H, W)."""
         from zoo.tasks.drawing import as_picture
 
         return Shown(picture=as_picture(prediction))

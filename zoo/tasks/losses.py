@@ -41,7 +41,7 @@ def soft_targets(output: OutputSpec, temperature: float) -> Callable[[Tensor, Te
 
 
 def absolute_difference(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean absolute difference of tensors of one shape."""
+    """Return the mean absolute difference of tensors of one shape, (N, C, H, W) or any other."""
     return nn.functional.l1_loss(outputs, targets)
 
 

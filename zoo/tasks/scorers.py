@@ -28,7 +28,7 @@ class MeanScorer:
         self._values: dict[str, list[float]] = {}
 
     def add(self, prediction: FloatArray, target: TargetArray) -> Mapping[str, float]:
-        """Compare an output with its target, and return the scores of the image."""
+        """Compare an output, such as (C, H, W), with its target, and return the scores of the image."""
         values = self._compare(prediction, target)
         for key, value in values.items():
             self._values.setdefault(key, []).append(value)

@@ -44,7 +44,7 @@ class SegmentationTask(Task):
         output: OutputSpec,
         names: Sequence[str] = (),
     ) -> Shown:
-        """Return the mask; of classes, the pixels in the colours of their classes, and the share of each."""
+        """Return the mask (C, H, W); of classes, the pixels in their colours, and the share of each."""
         from zoo.tasks.drawing import as_picture, class_shares, coloured_classes
 
         if output.kind == "mask":
