@@ -104,10 +104,6 @@ class Dataset:
         """Yield the whole frames of a split, each made on request; deterministic."""
         raise NotImplementedError
 
-    def class_names(self) -> Sequence[str]:
-        """Return the names of the classes by their index, empty if there are none; artifacts keep them."""
-        return ()
-
     def identity(self) -> str:
         """Return a string that changes when the data does; part of the recipe's fingerprint."""
         raise NotImplementedError
