@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from zoo.surgery.closures import bind_closures
 from zoo.surgery.plain_layers import make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.training.inputs import example_of
@@ -20,6 +21,8 @@ _SHOWN = 4
 def make_network_plain(model: nn.Module, spec: InputSpec) -> Iterator[str]:
     """Replace computed weights by their values and layers of classes of their own by torch's, in place and exactly.
 
+    Functions set on the network are bound to it, so that copies of it compute with their own layers.
+
     Args:
         model: Any network.
         spec: Its input.
@@ -27,6 +30,7 @@ def make_network_plain(model: nn.Module, spec: InputSpec) -> Iterator[str]:
     Yields:
         What was done, in sentences.
     """
+    bind_closures(model)
     weights = make_weights_plain(model)
     if weights:
         yield (

@@ -19,6 +19,7 @@ from zoo.errors import PluginError, ZooError
 from zoo.modules.state_digest import state_digest
 from zoo.pipeline.effect import check_rewrite, snapshot
 from zoo.pipeline.shared_minutes import SharedMinutes
+from zoo.surgery.agreement import check_repeatable
 from zoo.training.feed import collate
 from zoo.training.inputs import normalise
 from zoo.training.loop import TrainingResult, TrainingSettings, as_trained, modules_of, train
@@ -85,6 +86,7 @@ class StageRunner:
             generator = torch.Generator().manual_seed(plan.seed)
             raw = torch.rand(1, spec.channels, *spec.example, generator=generator)
             example = normalise(raw, spec)
+        check_repeatable(original, example[:1])
         self.context = Context(
             architecture=plan.architecture,
             example_input=example[:1],

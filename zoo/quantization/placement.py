@@ -108,7 +108,7 @@ def _plan(module: fx.GraphModule) -> _Plan:
         # A part of something that is not quantized as a whole (attention's (output, weights)) begins a scale.
         known = [source for source in node.all_input_nodes if kinds[source] is not OperatorRole.NOTHING]
         if kinds[node] in _SHARING and not known:
-            kinds[node] = OperatorRole.SOURCE
+            kinds[node] = OperatorRole.NOTHING if gives_sequence(node) else OperatorRole.SOURCE
     plan = _Plan(kinds, set(), set(), {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING})
     for node in reversed(nodes):
         ends = plan.tail | {module.graph.output_node()}

@@ -106,14 +106,18 @@ class Reference:
     Args:
         network: The network; it is run in eval mode, and not changed.
         example: Input (N, C, H, W).
+
+    Attributes:
+        output: What it returned.
+        inside: Tensors inside the network: of a graph by node, else by the path of the module that returned them.
+        steadiness: Signal to error, in dB, of the network with itself when its input changes by rounding alone.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         parameter = next(network.parameters(), None)
         self.example = example if parameter is None else example.to(parameter.device)
         self.name = type(network).__name__
-        #: Tensors inside the network: of a graph by node, else by the path of the module that returned them.
-        self._inside: dict[str, Tensor] = {}
+        self.inside: dict[str, Tensor] = {}
         with _evaluating(network):
             self.output = self._recorded(network)
             self.steadiness = self._steadiness(network)
@@ -122,13 +126,13 @@ class Reference:
         if isinstance(network, fx.GraphModule):
             recorder = _Recorder(network)
             output = recorder.run(self.example.clone())
-            self._inside = recorder.values
+            self.inside = recorder.values
             return output
 
         def record(path: str) -> Callable[..., None]:
             def note(module: nn.Module, inputs: Any, output: Any) -> None:
                 if isinstance(output, Tensor):
-                    self._inside.setdefault(path, output.detach().clone())
+                    self.inside.setdefault(path, output.detach().clone())
 
             return note
 
@@ -193,13 +197,42 @@ class Reference:
                 layer = str(node.target)
                 if (
                     next(rewritten.get_submodule(layer).parameters(), None) is not None
-                    and node.name in self._inside
+                    and node.name in self.inside
                 ):
                     continue
-            wanted = self._inside.get(node.name, self._inside.get(str(node.target)))
+            wanted = self.inside.get(node.name, self.inside.get(str(node.target)))
             value = recorder.values.get(node.name)
             if wanted is None or value is None or wanted.shape != value.shape:
                 continue
             if signal_to_error(wanted, value) < EXACT_DB:
                 return layer or str(node.name)
         return layer
+
+
+def check_repeatable(network: nn.Module, example: Tensor) -> None:
+    """Check that a network in eval mode computes the same each time it runs.
+
+    Args:
+        network: The network; it is not changed.
+        example: Input (N, C, H, W).
+
+    Raises:
+        DisagreementError: It does not, and disagreement is not accepted.
+    """
+    first = Reference(network, example)
+    with _evaluating(network):
+        again = network(first.example.clone())
+        same = not isinstance(first.output, Tensor) or signal_to_error(first.output, again) >= EXACT_DB
+        if same:
+            return
+        inside = first.inside
+        second = Reference(network, example).inside
+    differs = [path for path, value in inside.items() if signal_to_error(value, second[path]) < EXACT_DB]
+    kind = (
+        f", first in '{differs[0]}' ({type(network.get_submodule(differs[0])).__name__})" if differs else ""
+    )
+    report_disagreement(
+        f"{first.name} computes something else each time it runs, in eval mode too{kind}.",
+        "A file computes the same each time. Random numbers, dropout and statistics of what was seen belong into "
+        "training: F.dropout(x, p, self.training).",
+    )

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from zoo.modules.same_padding import SamePad2d
 from zoo.surgery.agreement import Reference
@@ -52,9 +53,9 @@ class PlainLayer:
 def has_own_call(module: nn.Module) -> bool:
     """Return whether calling a module does more than its class says: by hooks, or a method set on the object."""
     own = ("forward", "_conv_forward")
-    return bool(module._forward_hooks or module._forward_pre_hooks) or any(
-        name in vars(module) for name in own
-    )
+    if module._forward_hooks or module._forward_pre_hooks or any(name in vars(module) for name in own):
+        return True
+    return isinstance(module, (_ConvNd, nn.Linear)) and type(module).__call__ is not nn.Module.__call__
 
 
 def is_plain(layer: nn.Module) -> bool:

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torch.nn.modules.conv import _ConvNd
 
 from zoo.errors import ZooError
-from zoo.modules.same_padding import SamePad2d
 from zoo.surgery.agreement import Reference
-from zoo.surgery.mutation import MutableProxy, remove_mutation
+from zoo.surgery.fx_graph import shape_of
+from zoo.surgery.mutation import remove_mutation
 from zoo.surgery.plain_layers import has_own_call, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
-
-#: What timm keeps out of graphs because it changes tensors in place, which is removed here.
-_FOLLOWED = ("NormFreeBlock",)
-
-
-def _timm_notrace() -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
-    """What timm says must not be traced through; nothing when timm is not in use."""
-    if "timm" not in sys.modules:
-        return (), ()
-    layers: Any = importlib.import_module("timm.layers")
-    modules = (
-        layers.BatchNormAct2d,
-        *(each for each in layers.get_notrace_modules() if each.__name__ not in _FOLLOWED),
-    )
-    return modules, tuple(layers.get_notrace_functions())
+from zoo.surgery.tracer import Tracer, Untraceable, place_of
 
 
 class _Root(nn.Module):
@@ -45,31 +28,6 @@ class _Root(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.network(x)
-
-
-class _Tracer(fx.Tracer):
-    def __init__(self) -> None:
-        self._leaves, functions = _timm_notrace()
-        super().__init__(autowrap_functions=functions)
-        self.inside: list[str] = []
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if has_own_call(m):
-            return False  # its hooks and its own forward() become part of the graph
-        if isinstance(m, (_ConvNd, nn.Linear)):
-            return True  # a stranger's subclass: left alone under its own name
-        return isinstance(m, (*self._leaves, SamePad2d)) or super().is_leaf_module(m, module_qualified_name)
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return MutableProxy(node, self)
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        self.inside.append(self.path_of_module(m))
-        result = super().call_module(m, forward, args, kwargs)
-        self.inside.pop()
-        return result
 
 
 def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
@@ -87,26 +45,21 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         make them so.
 
     Raises:
-        ZooError: The control flow depends on values (the module is named), or there is more than one input or output.
+        ZooError: The code cannot be followed (the module and the line are named), or there is more than one input or
+            output.
     """
     model.eval()
     make_weights_plain(model)
     make_layers_plain(model, example)
-    tracer = _Tracer()
-    try:
-        module = _graph_of(model, tracer)
-        graph = module.graph
-    except Exception as error:  # whatever a stranger's forward() raises when run on proxies
-        where = f"'{tracer.inside[-1]}' of " if tracer.inside else ""
-        raise ZooError(
-            f"torch.fx cannot follow {where}{type(model).__name__}: {error}",
-            hint="torch.fx must be able to trace the network: no `if` or loop on a tensor's values or shape.",
-        ) from error
+    versions = {name: tensor._version for name, tensor in _tensors_of(model)}
+    module, tracer = _graph_of(model, example)
+    graph = module.graph
     _drop_checks(graph)
     _put_first_arguments_first(module)
     reference = _reference(model, example)
-    remove_mutation(module)
+    remove_mutation(module, tracer.values)
     graph.eliminate_dead_code()
+    _refuse_state(module, model, versions)
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     for extra in inputs[1:]:
         if extra.users:
@@ -119,6 +72,8 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         raise ZooError(f"{type(model).__name__} returns {type(result).__name__}, not one tensor.")
     module.recompile()
     propagate_shapes(module, example)
+    if shape_of(result) is None:
+        raise ZooError(f"{type(model).__name__} returns several values, not one tensor.")
     if reference is not None:
         reference.check(module, "Tracing")
     return module
@@ -132,18 +87,61 @@ def _reference(model: nn.Module, example: torch.Tensor) -> Reference | None:
         return None
 
 
-def _graph_of(model: nn.Module, tracer: _Tracer) -> fx.GraphModule:
-    if has_own_call(model):
-        graph = tracer.trace(_Root(model))
-        for node in graph.nodes:
-            if node.op in ("call_module", "get_attr"):
-                node.target = str(node.target).removeprefix("network.")
-        return fx.GraphModule(model, graph, class_name=type(model).__name__)
-    # Arguments with defaults (masks and the like) keep them.
+def _tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def _refuse_state(module: fx.GraphModule, model: nn.Module, before: Mapping[str, int]) -> None:
+    """A tensor of the network that its code changes, and that its result depends on, makes no two calls alike."""
+    changed = {name for name, tensor in _tensors_of(model) if tensor._version != before.get(name)}
+    for node in module.graph.nodes:
+        if node.op == "get_attr" and node.target in changed:
+            raise ZooError(
+                f"forward() of {type(model).__name__} changes its own tensor '{node.target}' and computes with it, "
+                "so that no two calls are alike.",
+                hint="Change it only while training:  if self.training: ...",
+            )
+
+
+def _graph_of(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, Tracer]:
+    """The graph as the code is written, and its tracer, which knows the values on the example."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ZooError(
+            f"{type(model).__name__} is a scripted network, whose code torch.fx cannot follow.",
+            hint="Compress the module as it was before torch.jit.script() or torch.jit.trace().",
+        )
     parameters = list(inspect.signature(model.forward).parameters.values())
+    calls = has_own_call(model) or (bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL)
+    root = _Root(model) if calls else model
+    parameter = next(model.parameters(), None)
+    tracer = Tracer(root, example if parameter is None else example.to(parameter.device))
+    # Arguments with defaults (masks and the like) keep them.
     defaults = {p.name: p.default for p in parameters[1:] if p.default is not p.empty}
-    graph = tracer.trace(model, concrete_args=defaults or None)
-    return fx.GraphModule(model, graph, class_name=type(model).__name__)
+    try:
+        with tracer.seeing_sizes():
+            graph = tracer.trace(root, concrete_args=None if calls else defaults or None)
+    except Exception as error:  # whatever a stranger's forward() raises when run on stand-ins
+        inside = tracer.inside[-1].removeprefix("network").removeprefix(".") if tracer.inside else ""
+        where, place = f"'{inside}' of " if inside else "", place_of(error)
+        raise ZooError(
+            f"torch.fx cannot follow {where}{type(model).__name__}{f' ({place})' if place else ''}: {error}",
+            hint=error.hint if isinstance(error, Untraceable) else _hint(error),
+        ) from error
+    for node in graph.nodes:
+        if calls and node.op in ("call_module", "get_attr"):
+            node.target = str(node.target).removeprefix("network.")
+    return fx.GraphModule(model, graph, class_name=type(model).__name__), tracer
+
+
+def _hint(error: Exception) -> str:
+    """How to write what torch.fx did not follow."""
+    if isinstance(error, NameError):
+        return (
+            "Register what the network computes with: assign layers to attributes, tensors with register_buffer(), "
+            "and let forward() reach both through self."
+        )
+    return "Write that line with torch's functions on tensors: other libraries and plain numbers cannot be followed."
 
 
 def propagate_shapes(module: fx.GraphModule, example: torch.Tensor) -> None:

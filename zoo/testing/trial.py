@@ -17,10 +17,10 @@ from zoo.export.exporter import Deployed, export_onnx
 from zoo.export.file_agreement import FileAgreement, compare_file, run_network
 from zoo.pipeline.golden_inputs import comparison_inputs
 from zoo.pipeline.input_spec import adapt_input
+from zoo.pipeline.plain_network import make_network_plain
 from zoo.pipeline.stage_runner import StageRunner
 from zoo.pipeline.stages import StagePlan, stages_of
 from zoo.recipes import legality
-from zoo.surgery.plain_weights import make_weights_plain
 from zoo.testing.workbench import Patterns, Workbench
 from zoo.training.schedule import Budget
 from zoo.training.teachers import load_teacher
@@ -132,5 +132,5 @@ def _plan(
 def _runner(plan: StagePlan, report: Reporter | None, work: Path) -> StageRunner:
     torch.manual_seed(plan.seed)
     original = plan.architecture.build().eval()
-    make_weights_plain(original)
+    list(make_network_plain(original, plan.architecture.input))
     return StageRunner(plan, original, report or SilentReporter(), work)
