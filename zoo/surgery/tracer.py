@@ -219,7 +219,8 @@ class Tracer(fx.Tracer):
         return bool(self.decide(obj, bool))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        return iter([obj[index] for index in range(len(obj))])
+        parts: Any = obj
+        return iter([parts[index] for index in range(len(parts))])
 
     def decide(self, asked: fx.Proxy, kind: type) -> Any:
         """Return a value on the example, as `kind`; the graph holds its input to it if it depends on sizes."""
