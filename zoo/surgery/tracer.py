@@ -78,7 +78,7 @@ class StandIn(fx.Proxy):
 
     @property
     def example(self) -> Any:
-        """What it is on the example input; `UNKNOWN` if that cannot be known."""
+        """Return what it is on the example input; `UNKNOWN` if that cannot be known."""
         return self.tracer.values.of(self.node)
 
     def __getattr__(self, name: str) -> Any:
