@@ -53,7 +53,7 @@ def write_view(
 
 
 def write_into(x: Tensor, method: str, *args: Any, **kwargs: Any) -> Tensor:
-    """Return what a method that changes its tensor makes of a copy of `x`, of any shape."""
+    """Return what a method that changes its tensor makes of a copy of `x`, (N, ...)."""
     result = x.clone()
     getattr(result, method)(*args, **kwargs)
     return result
