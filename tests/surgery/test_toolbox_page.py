@@ -25,8 +25,11 @@ INTERNAL = {
     "dependency.layer_checks",
     "dependency.shape_arithmetic",
     "capture",
+    "closures",
+    "example_values",
     "mutation",
     "recorded_call",
+    "tracer",
     "walk",
 }
 

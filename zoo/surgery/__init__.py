@@ -4,7 +4,13 @@ Its page is ``docs/toolbox.md``. Fitting layers is in :mod:`zoo.surgery.reconstr
 :mod:`zoo.surgery.dependency`. Importing it imports torch, so do that inside a technique's functions.
 """
 
-from zoo.surgery.agreement import Reference, accept_disagreement, report_disagreement, signal_to_error
+from zoo.surgery.agreement import (
+    Reference,
+    accept_disagreement,
+    check_repeatable,
+    report_disagreement,
+    signal_to_error,
+)
 from zoo.surgery.candidates import (
     Which,
     find_candidates,
@@ -66,6 +72,7 @@ __all__ = [
     "area_of",
     "as_images",
     "calls_of",
+    "check_repeatable",
     "clean_up_graph",
     "concatenated_inputs",
     "detect_external_reads",
