@@ -16,6 +16,8 @@ from support.dngs import PHASES, XTRANS, odd_dng
 from zoo.errors import InputError
 from zoo.raw.black_levels import BlackLevels, read_black_levels
 from zoo.raw.decode import decode
+from zoo.raw.dng_tags import frame_tags
+from zoo.raw.noise import read_noise_profile
 
 _SHORT, _RATIONAL, _SRATIONAL = 3, 5, 10
 SIDES = (36, 48)
@@ -100,12 +102,19 @@ def test_levels_that_differ_by_colour_alone_leave_the_mosaic_as_it_is() -> None:
     assert frame.black == (512, 500, 520, 508)
 
 
+def read_all(data: bytes) -> None:
+    tags = frame_tags(io.BytesIO(data), "shot.dng")
+    if tags is not None:
+        read_black_levels(tags, "shot.dng")
+        read_noise_profile(tags)
+
+
 @pytest.mark.parametrize("sides", [(4, 3), (0, 4)])
 def test_a_cell_that_does_not_hold_its_levels_is_refused(sides: tuple[int, int]) -> None:
     tags = ((50713, _SHORT, 2, sides, True), (50714, _RATIONAL, 16, rationals(range(16)), True))
     data = odd_dng(np.full(SIDES, 900, np.uint16), ((0, 1), (1, 2)), tags)
     with pytest.raises(InputError, match="16 black levels for a cell of"):
-        read_black_levels(io.BytesIO(data), "shot.dng")
+        read_all(data)
 
 
 def test_offsets_for_a_frame_of_another_size_are_refused() -> None:
@@ -122,4 +131,4 @@ def test_damaged_tags_end_in_an_input_error_or_in_none(data: st.DataObject) -> N
         whole[data.draw(st.integers(0, 500))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(8, len(whole)))
     with contextlib.suppress(InputError):
-        read_black_levels(io.BytesIO(bytes(whole[:cut])), "shot.dng")
+        read_all(bytes(whole[:cut]))

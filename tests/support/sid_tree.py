@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.cameras import CAMERAS
-from zoo.data.exposure import Shot, colour_matrix, expose, srgb_to_linear
+from zoo.data.exposure import Shot, colour_matrix, expose
 from zoo.data.picture_folders import packaged_pictures, read_picture
+from zoo.images.srgb import srgb_to_linear
 from zoo.raw.dng import dng_bytes
 
 SONY = CAMERAS[0]

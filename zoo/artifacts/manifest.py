@@ -23,6 +23,8 @@ MODEL_NAME = "model.onnx"
 CARD_NAME = "README.md"
 LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
+#: Fields of the specs that the first runners do not know.
+_LATER = {"noise_planes", "colors"}
 _LARGEST_FILE = 1 << 40
 #: Endings of what systems, Python or an engine can execute.
 _PROGRAMS = {
@@ -98,7 +100,17 @@ class Manifest:
         content = {"format": FORMAT, **dataclasses.asdict(self)}
         if not self.classes:
             del content["classes"]
+        for table, later in (("input", InputSpec), ("output", OutputSpec)):
+            _omit_defaults(content[table], later)
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _omit_defaults(content: dict[str, object], spec: type) -> None:
+    """Leave out what older runners do not know, unless it matters."""
+    defaults = {field.name: field.default for field in dataclasses.fields(spec)}
+    for name in _LATER & content.keys():
+        if content[name] == defaults[name]:
+            del content[name]
 
 
 def parse_manifest(content: bytes, source: str) -> Manifest:
@@ -113,6 +125,8 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     _check_architecture(table, manifest.architecture)
     _check_input(table, manifest.input)
     _check_output(table, manifest.output)
+    if manifest.output.colors == "camera" and not manifest.input.mosaic:
+        table.refuse("needs RAW input for camera colours", "output.colors")
     check_file_names(table, manifest.files)
     clash = clashing_names([MANIFEST_NAME, *manifest.files])
     if clash:
@@ -157,7 +171,11 @@ def _check_architecture(table: StrictTable, name: str) -> None:
 
 
 def _check_input(table: StrictTable, spec: InputSpec) -> None:
-    expected = {"bayer": 4, "xtrans": 9, None: 1 if spec.kind == "gray" else 3}[spec.mosaic]
+    expected = {"bayer": 4, "xtrans": 9, None: 1 if spec.kind == "gray" else 3}[
+        spec.mosaic
+    ] + spec.noise_planes
+    if spec.noise_planes not in (0, 4) or (spec.noise_planes and not (spec.mosaic and spec.white_balance)):
+        table.refuse("has noise planes that no RAW pipeline makes", "input.noise_planes")
     if (spec.kind == "packed-raw") != (spec.mosaic is not None) or spec.channels != expected:
         table.refuse("is inconsistent: kind, mosaic and channels do not match", "input")
     if not {len(spec.mean), len(spec.std)} <= {0, spec.channels} or len(spec.mean) != len(spec.std):

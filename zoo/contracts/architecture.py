@@ -48,6 +48,8 @@ class InputSpec:
         crop_pct: For evaluating classifiers: the side that is cut out of the middle of an image, as a share of the
             shorter side it is resized to; None if unknown.
         interpolation: How images are resized for it; None if unknown.
+        noise_planes: For packed-raw: channels after those of the mosaic that tell the noise (:mod:`zoo.raw.tone`).
+            With them the values are on the curve described there, and are not cut off at black; 0 for none.
         target_level: For packed-raw: mean of the green channel after amplification that the network was trained
             for; None if unknown.
     """
@@ -65,6 +67,7 @@ class InputSpec:
     target_level: Annotated[float | None, Limits(0.001, 1)] = None
     crop_pct: Annotated[float | None, Limits(0.05, 1)] = None
     interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None = None
+    noise_planes: Annotated[int, Limits(0, 4)] = 0
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,14 @@ class OutputSpec:
             the score, and the class, an unused row having the score 0; or "tensor" (N, ...), anything else.
         channels: Channels (or classes) of the output. Of a tensor, the length of its second axis.
         scale: Output pixels per input pixel along each side; 0 for outputs that are not images.
+        colors: "srgb", or "camera": white-balanced camera colours on the curve of :mod:`zoo.raw.tone`, which the
+            runner takes to sRGB by the matrix of the file.
     """
 
     kind: OutputKind
     channels: Annotated[int, Limits(1, 1 << 20)]
     scale: Annotated[int, Limits(0, 64)] = 0
+    colors: Literal["srgb", "camera"] = "srgb"
 
     @property
     def dense(self) -> bool:

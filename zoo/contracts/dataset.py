@@ -28,15 +28,18 @@ class Sample:
         scene: What splits keep together: all samples of a scene are in one split.
         inputs: float32 (C, H, W), the input of the network.
         target: What the network should output, or None for unlabelled data. Images and masks: float32 (channels,
-            scale*H, scale*W) in [0, 1]. A class for each pixel: int64 (scale*H, scale*W), 255 where none counts. A
-            class of the image: int64 of no dimension. Boxes: float32 (n, 5), a row for each: x0, y0, x1, y1 in
-            input pixels, and the class.
+            scale*H, scale*W) in [0, 1]; for a network that answers in camera colours in those, on their curve. A
+            class for each pixel: int64 (scale*H, scale*W), 255 where none counts. A class of the image: int64 of no
+            dimension. Boxes: float32 (n, 5), a row for each: x0, y0, x1, y1 in input pixels, and the class.
+        to_srgb: float32 (3, 3), from the white-balanced colours of the sample's camera to linear sRGB; None for
+            data that have none.
     """
 
     name: str
     scene: str
     inputs: FloatArray
     target: TargetArray | None
+    to_srgb: FloatArray | None = None
 
 
 Split = Literal["train", "val", "test"]

@@ -10,9 +10,11 @@ import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.cameras import CAMERAS
-from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose, linear_to_srgb, srgb_to_linear
+from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose
 from zoo.data.picture_folders import ImageSet, Picture
+from zoo.data.raw_sample import raw_sample
 from zoo.errors import UsageError
+from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
@@ -111,8 +113,10 @@ def _check(architecture: Architecture) -> None:
 
 
 def _sample(name: str, scene: str, exposure: Exposure, architecture: Architecture) -> Sample:
-    packed = pack_mosaic(decode(exposure.dng), architecture.input, exposure.shot.ratio)
-    return Sample(name, scene, packed.data, np.ascontiguousarray(exposure.target.transpose(2, 0, 1)))
+    frame = decode(exposure.dng)
+    packed = pack_mosaic(frame, architecture.input, exposure.shot.ratio)
+    picture = np.ascontiguousarray(exposure.target.transpose(2, 0, 1))
+    return raw_sample(name, scene, packed.data, picture, frame, architecture)
 
 
 def _random_scene(picture: npt.NDArray[np.uint8], side: int, rng: np.random.Generator) -> FloatArray:

@@ -6,6 +6,7 @@ curve, inverse colour matrix, inverse gains), the noise that of Wei et al., CVPR
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from zoo.data.cameras import Camera, LogLinear
 from zoo.raw.decode import RawFrame
+from zoo.raw.noise import NoiseProfile
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +27,8 @@ _SRGB_TO_XYZ = np.array(
 )
 #: an RGGB cell; 3 is the second green
 RGGB = np.array([[0, 1], [3, 2]], dtype=np.int64)
+#: variance of rounding to whole sensor units
+_ROUNDING = 1 / 12
 
 
 @dataclass(frozen=True)
@@ -57,34 +61,6 @@ def draw_shot(rng: np.random.Generator, cameras: tuple[Camera, ...], ratios: tup
     )
 
 
-def srgb_to_linear(values: npt.NDArray[np.uint8]) -> FloatArray:
-    """Invert the sRGB transfer curve.
-
-    Args:
-        values: 8-bit values, (...,) of any shape.
-
-    Returns:
-        Linear values in [0, 1], of the same shape.
-    """
-    x = np.arange(256, dtype=np.float64) / 255
-    table = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4).astype(np.float32)
-    return table[values]
-
-
-def linear_to_srgb(values: FloatArray) -> FloatArray:
-    """Apply the sRGB transfer curve.
-
-    Args:
-        values: In [0, 1], (...,) of any shape.
-
-    Returns:
-        Values in [0, 1], of the same shape.
-    """
-    low = values * np.float32(12.92)
-    high = np.float32(1.055) * np.power(values, np.float32(1 / 2.4)) - np.float32(0.055)
-    return np.where(values <= np.float32(0.0031308), low, high).astype(np.float32)
-
-
 def colour_matrix(camera: Camera) -> npt.NDArray[np.float64]:
     """Return the matrix from XYZ to the camera's colours for D65, (3, 3)."""
     return np.array(camera.xyz_to_camera, dtype=np.float64).reshape(3, 3) / 10_000
@@ -112,21 +88,38 @@ def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator) -> RawFrame
             )
             electrons[row::2, column::2] = linear[row::2, column::2] @ weights
     signal = rng.poisson(np.maximum(electrons, 0)).astype(np.float32) * np.float32(shot.gain)
-    signal += _read_noise(camera, shot.gain, signal.shape, rng)
-    signal += rng.normal(0, _scale(camera.row, shot.gain, rng), (signal.shape[0], 1)).astype(np.float32)
+    noise, read = _read_noise(camera, shot.gain, signal.shape, rng)
+    signal += noise
+    banding = _scale(camera.row, shot.gain, rng)
+    signal += rng.normal(0, banding, (signal.shape[0], 1)).astype(np.float32)
     mosaic = np.clip(np.rint(signal + camera.black), 0, camera.white).astype(np.uint16)
     black, white = float(camera.black), float(camera.white)
-    return RawFrame(mosaic, RGGB, (black,) * 4, (white,) * 4, gains)
+    variance = (read + banding**2 + _ROUNDING) / span**2
+    profile = NoiseProfile((shot.gain / span,) * 3, (variance,) * 3)
+    to_srgb = tuple(np.linalg.inv(from_srgb).ravel().tolist())
+    return RawFrame(mosaic, RGGB, (black,) * 4, (white,) * 4, gains, noise=profile, to_srgb=to_srgb)
 
 
 def _scale(law: LogLinear, gain: float, rng: np.random.Generator) -> float:
     return float(np.exp(rng.normal(law.slope * np.log(gain) + law.bias, law.sigma)))
 
 
-def _read_noise(camera: Camera, gain: float, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
-    """Tukey-lambda noise: ``scale * (u^s - (1-u)^s) / s`` for uniform u and shape s (logistic at s = 0)."""
+def _read_noise(
+    camera: Camera, gain: float, shape: tuple[int, ...], rng: np.random.Generator
+) -> tuple[FloatArray, float]:
+    """Tukey-lambda noise and its variance: ``scale * (u^s - (1-u)^s) / s`` for uniform u and shape s.
+
+    The distribution is logistic at s = 0.
+    """
     scale = _scale(camera.read, gain, rng)
     s = np.float32(camera.shapes[int(rng.integers(len(camera.shapes)))])
     u = np.clip(rng.random(shape, dtype=np.float32), 1e-6, 1 - 1e-6)
     noise = np.log(u / (1 - u)) if abs(s) < 1e-3 else (np.power(u, s) - np.power(1 - u, s)) / s
-    return (np.float32(scale) * noise).astype(np.float32)
+    return (np.float32(scale) * noise).astype(np.float32), scale**2 * _tukey_variance(float(s))
+
+
+def _tukey_variance(s: float) -> float:
+    """Return the variance of the Tukey-lambda distribution of scale 1 and shape s > -1/2."""
+    if abs(s) < 1e-3:
+        return math.pi**2 / 3
+    return 2 / s**2 * (1 / (1 + 2 * s) - math.gamma(s + 1) ** 2 / math.gamma(2 * s + 2))

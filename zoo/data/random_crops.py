@@ -42,7 +42,7 @@ def random_window(
     top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
     inputs = sample.inputs[:, top : top + size, left : left + size]
     target = sample.target[:, top * scale : (top + size) * scale, left * scale : (left + size) * scale]
-    return Sample(f"{sample.name}#{number}", sample.scene, *_turned(inputs, target, rng))
+    return Sample(f"{sample.name}#{number}", sample.scene, *_turned(inputs, target, rng), sample.to_srgb)
 
 
 def _turned(

@@ -12,6 +12,7 @@ import numpy as np
 
 from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.random_crops import random_window
+from zoo.data.raw_sample import raw_sample
 from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
@@ -159,7 +160,7 @@ def _load(pair: Pair, architecture: Architecture) -> Sample:
     picture = target.transpose(2, 0, 1).astype(np.float32) / np.float32(65535)
     if packed.top or packed.left:  # the packed frame starts that many pixels earlier
         picture = np.pad(picture, ((0, 0), (packed.top, 0), (packed.left, 0)), mode="reflect")
-    return Sample(pair.short.stem, pair.scene, packed.data, picture)
+    return raw_sample(pair.short.stem, pair.scene, packed.data, picture, frame, architecture)
 
 
 def _develop(path: Path) -> npt.NDArray[np.uint16]:

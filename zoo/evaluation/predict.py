@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.images.srgb import linear_to_srgb
+from zoo.raw.develop import to_linear_srgb
 from zoo.raw.pack import Packed
 from zoo.runner.infer import Canvas, infer
 from zoo.runner.tiles import plan_tiles
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Session
-    from zoo.evaluation.quality import FloatArray, Predict
+    from collections.abc import Callable
+
+    from zoo.contracts import Architecture, FloatArray, Session
+
+    #: (C, h, w) of any size, and the matrix from its colours to sRGB, to the network's output: (channels, H, W), or
+    #: (classes,)
+    Predict = Callable[[FloatArray, FloatArray | None], FloatArray]
 
 #: input pixels computed at once; larger frames are cut into tiles, so that memory does not follow the frame
 _TILE_PIXELS = 1 << 18
@@ -22,23 +29,30 @@ def make_predictor(session: Session, architecture: Architecture) -> Predict:
     """Return a function from (C, h, w) to the network's output for it, without batch dimension.
 
     Images, masks and the classes of pixels may have any size, and come as (channels, scale*h, scale*w); images and
-    masks are rounded to 8 bits, as they are written.
+    masks are rounded to 8 bits, as they are written. A network that answers in camera colours needs the sample's
+    matrix to sRGB, too.
     """
     spec, output = architecture.input, architecture.output
 
-    def predict(inputs: FloatArray) -> FloatArray:
+    def predict(inputs: FloatArray, to_srgb: FloatArray | None = None) -> FloatArray:
         height, width = inputs.shape[1:]
         if not output.bounded:
             whole = _padded(inputs, spec.multiple_of) if output.dense else inputs
             found = np.asarray(session.run(whole[None])[0])
             return found[:, : height * output.scale, : width * output.scale] if output.dense else found
         rows, columns = height * output.scale, width * output.scale
-        canvas = Canvas(Packed(inputs, 0, 0, rows, columns, cell=output.scale), output.scale, output.channels)
+        packed = Packed(inputs, 0, 0, rows, columns, cell=output.scale)
+        canvas = Canvas(packed, output.scale, output.channels, to_srgb=to_srgb)
         plan = plan_tiles(height, width, spec, limit=_TILE_PIXELS)
         picture = np.concatenate(list(infer(session, canvas, plan)))
         return picture.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
     return predict
+
+
+def wanted_picture(target: FloatArray, to_srgb: FloatArray | None) -> FloatArray:
+    """Return the target of a sample, (3, H, W), as a picture: in sRGB where it is in camera colours."""
+    return target if to_srgb is None else linear_to_srgb(np.clip(to_linear_srgb(target, to_srgb), 0, 1))
 
 
 def _padded(inputs: FloatArray, multiple: int) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from zoo import plugins
 from zoo.contracts import Metric
 from zoo.errors import InputError, UsageError, ZooError
+from zoo.evaluation.predict import wanted_picture
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from zoo.contracts import Architecture, Dataset, Reporter, Split
+    from zoo.evaluation.predict import Predict
 
     FloatArray = npt.NDArray[np.float32]
-    #: (C, h, w) of any size to the network's output for it, without batch dimension
-    Predict = Callable[[FloatArray], FloatArray]
 
 #: The images whose scores metrics.json lists one by one.
 _MOST_LISTED = 500
@@ -151,16 +151,17 @@ def evaluate_quality(
     total = 0.0
     reporter.start(f"evaluate on {dataset.id}/{split}", min(images, limit or images), "images")
     for sample in chain([first], frames):
-        prediction = predict(sample.inputs)
+        prediction = predict(sample.inputs, sample.to_srgb)
         target = sample.target if labelled else None
         if (sample.target is None) != (first.target is None):
             raise ZooError(f"{sample.name} has {'no' if labelled else 'a'} target, unlike {first.name}.")
         if target is None:
             assert reference is not None
-            target = reference(sample.inputs)
+            target = reference(sample.inputs, sample.to_srgb)
         elif architecture.output.dense:
             height, width = target.shape[-2:]
             prediction = prediction[:, :height, :width]
+            target = wanted_picture(target, sample.to_srgb)
         values = scorer.add(prediction, target)
         quality.scores.append(Score(sample.name, sample.scene, values))
         shown = next((each for each in task.measures if each.key in values), None)

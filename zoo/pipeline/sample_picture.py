@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.evaluation.predict import make_predictor
+from zoo.evaluation.predict import make_predictor, wanted_picture
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -45,11 +45,12 @@ def sample_picture(plan: ApplyPlan, meter: Meter) -> SamplePicture:
     elif architecture.input.mosaic is None:
         panels["the input"] = _enlarged(sample.inputs, architecture.output.scale)
     if plan.recipe:
-        panels["before"] = make_predictor(meter.session(first), architecture)(sample.inputs)
-    panels["this network"] = make_predictor(meter.session(last), architecture)(sample.inputs)
+        panels["before"] = make_predictor(meter.session(first), architecture)(sample.inputs, sample.to_srgb)
+    panels["this network"] = make_predictor(meter.session(last), architecture)(sample.inputs, sample.to_srgb)
     if sample.target is not None:
         wanted = "the label" if architecture.output.kind == "mask" else "the photograph"
-        panels[wanted] = sample.target.astype(np.float32, copy=False)
+        target = wanted_picture(sample.target, sample.to_srgb)
+        panels[wanted] = target.astype(np.float32, copy=False)
     strip = np.concatenate([_middle(_in_colour(panel)) for panel in panels.values()], axis=2)
     pixels = np.rint(strip.transpose(1, 2, 0) * 255).astype(np.uint8)
     buffer = io.BytesIO()
@@ -59,7 +60,7 @@ def sample_picture(plan: ApplyPlan, meter: Meter) -> SamplePicture:
 
 def _amplified(inputs: FloatArray, scale: int) -> FloatArray:
     """Return packed Bayer input as an image: red, mean of the greens, blue, with a display curve."""
-    rgb = np.stack([inputs[0], (inputs[1] + inputs[3]) / 2, inputs[2]]) ** np.float32(1 / 2.2)
+    rgb = np.clip(np.stack([inputs[0], (inputs[1] + inputs[3]) / 2, inputs[2]]), 0, 1) ** np.float32(1 / 2.2)
     return _enlarged(rgb, scale)
 
 

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from zoo.errors import InputError
 from zoo.raw.black_levels import BlackLevels, read_black_levels
+from zoo.raw.dng_tags import frame_tags
 from zoo.raw.native import native_messages
+from zoo.raw.noise import NoiseProfile, read_noise_profile
 from zoo.raw.plausible import DAMAGED, check_picture
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 from zoo.storage.atomic import open_regular, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -54,6 +56,8 @@ class RawFrame:
         flip: Orientation LibRaw reports, the sum of MIRRORED_COLUMNS, MIRRORED_ROWS and TRANSPOSED that makes
             the picture upright: 0 as it is, 3 turned by 180 degrees, 5 by 90 counter-clockwise, 6 by 90
             clockwise, 1, 2, 4 and 7 mirrored.
+        noise: What the file states of its noise; None if it states nothing.
+        to_srgb: Matrix from white-balanced camera colours to linear sRGB, row by row; None if it is unknown.
     """
 
     mosaic: npt.NDArray[np.uint16]
@@ -62,6 +66,8 @@ class RawFrame:
     white: tuple[float, float, float, float]
     gains: tuple[float, float, float]
     flip: int = 0
+    noise: NoiseProfile | None = None
+    to_srgb: tuple[float, ...] | None = None
 
     @property
     def kind(self) -> Literal["bayer", "xtrans"]:
@@ -130,7 +136,7 @@ def open_frame(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
     with contextlib.ExitStack() as stack:
         with native_messages() as messages, _explained(name):
             raw = stack.enter_context(rawpy.imread(source))
-            frame = _frame(raw, name, _black_levels(source, name))
+            frame = _frame(raw, name, *_stated(source, name))
         for message in messages:
             # Other native code may have written lines of its own meanwhile.
             if _DAMAGE.search(message):
@@ -170,14 +176,15 @@ def _explained(name: str) -> Iterator[None]:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=DAMAGED) from error
 
 
-def _black_levels(source: str | BinaryIO, name: str) -> BlackLevels | None:
-    """Return what the file states itself."""
+def _stated(source: str | BinaryIO, name: str) -> tuple[BlackLevels | None, NoiseProfile | None]:
+    """Return what the file states itself of its black levels and its noise."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(source, "rb")) if isinstance(source, str) else source
-        return read_black_levels(stream, name)
+        tags = frame_tags(stream, name)
+        return (None, None) if tags is None else (read_black_levels(tags, name), read_noise_profile(tags))
 
 
-def _frame(raw: Any, name: str, stated: BlackLevels | None) -> RawFrame:
+def _frame(raw: Any, name: str, stated: BlackLevels | None, noise: NoiseProfile | None) -> RawFrame:
     pattern = _pattern(raw, name)
     mosaic = raw.raw_image_visible
     black, white = _levels(raw)
@@ -192,6 +199,8 @@ def _frame(raw: Any, name: str, stated: BlackLevels | None) -> RawFrame:
         white=(white[0], white[1], white[2], white[3]),
         gains=_gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0),
         flip=raw.sizes.flip if raw.sizes.flip in FLIPS else 0,
+        noise=noise,
+        to_srgb=plausible_matrix(raw.color_matrix[:3, :3].ravel().tolist()),
     )
 
 
@@ -235,6 +244,14 @@ def _gains(values: Any) -> tuple[float, float, float] | None:
         return None
     gains = red / green, 1.0, blue / green
     return gains if max(gains) <= LARGEST_GAIN and min(gains) >= 1 / LARGEST_GAIN else None
+
+
+def plausible_matrix(values: Sequence[float]) -> tuple[float, ...] | None:
+    """Return a 3 x 3 colour matrix, row by row, if it leaves white white and is finite; else None."""
+    if len(values) != 9 or not all(math.isfinite(value) and abs(value) <= LARGEST_GAIN for value in values):
+        return None
+    white = (math.fsum(values[row : row + 3]) for row in (0, 3, 6))
+    return tuple(values) if all(abs(each - 1) < 0.01 for each in white) else None
 
 
 def _shown(message: object) -> str:

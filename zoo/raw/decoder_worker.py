@@ -67,6 +67,9 @@ def _answer(channel: socket.socket, open_: Open, file: int, name: str) -> None:
                 white=frame.white,
                 gains=frame.gains,
                 flip=frame.flip,
+                shot=frame.noise.shot if frame.noise else (),
+                read=frame.noise.read if frame.noise else (),
+                to_srgb=frame.to_srgb or (),
             )
             rows = max(1, _CHUNK // frame.mosaic[0].nbytes)
             for start in range(0, len(frame.mosaic), rows):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zoo.raw.decode import RawFrame
 
-_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL, _DOUBLE = 1, 2, 3, 4, 5, 10, 12
 _D65 = 21
 
 
@@ -32,7 +32,8 @@ def dng_bytes(
 ) -> bytes:
     """Return the bytes of a DNG file that LibRaw and other RAW developers open.
 
-    `xyz_to_camera` is the (3, 3) colour matrix for D65. White balance, black and white levels are the frame's.
+    `xyz_to_camera` is the (3, 3) colour matrix for D65. White balance, black and white
+    levels and the noise profile are the frame's.
     """
     import tifffile
 
@@ -54,6 +55,9 @@ def dng_bytes(
         (50728, _RATIONAL, 3, _rationals([1 / g for g in frame.gains], 1_000_000), True),  # AsShotNeutral
         (50778, _SHORT, 1, _D65, True),  # CalibrationIlluminant1
     ]
+    if frame.noise is not None:
+        pairs = zip(frame.noise.shot, frame.noise.read, strict=True)
+        tags.append((51041, _DOUBLE, 6, tuple(value for pair in pairs for value in pair), True))
     buffer = io.BytesIO()
     tifffile.imwrite(
         buffer,

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from zoo.errors import InputError
+from zoo.raw.noise import amplified
+from zoo.raw.noise_estimate import estimate_noise
+from zoo.raw.tone import encode, knee_of
+from zoo.raw.tone import noise_planes as planes_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -62,7 +66,7 @@ class Packed:
     """A packed frame.
 
     Attributes:
-        data: float32 (C, h, w) in [0, 1].
+        data: float32 (C, h, w) in [0, 1], or on the curve of :mod:`zoo.raw.tone`, the noise planes last.
         top: Mosaic rows that were added before the first one to reach the network's phase.
         left: Mosaic columns that were added for the same reason.
         height: Of the mosaic in pixels; the picture is cropped to it.
@@ -95,7 +99,13 @@ class Packer:
     """
 
     def __init__(
-        self, frame: RawFrame, mosaic_kind: Literal["bayer", "xtrans"], ratio: float, *, white_balance: bool
+        self,
+        frame: RawFrame,
+        mosaic_kind: Literal["bayer", "xtrans"],
+        ratio: float,
+        *,
+        white_balance: bool,
+        noise_planes: int = 0,
     ) -> None:
         layout = _LAYOUTS[mosaic_kind]
         if frame.kind != mosaic_kind:
@@ -113,6 +123,15 @@ class Packer:
             [self._level(frame, place, ratio, white_balance) for place in places]
             for places in layout.channels
         ]
+        self._curves: list[list[npt.NDArray[np.float32]]] = []
+        self._planes = np.empty(0, np.float32)
+        if noise_planes:
+            noise = amplified(frame.noise or estimate_noise(frame), frame.gains, ratio)
+            self._planes = planes_of(noise)
+            self._curves = [
+                [_curve(black, gain, max(frame.white), knee_of(noise)) for black, gain in places]
+                for places in self._levels
+            ]
 
     def _level(
         self, frame: RawFrame, place: tuple[int, int], ratio: float, white_balance: bool
@@ -145,16 +164,28 @@ class Packer:
         last = -(-rows.stop // self._side), -(-columns.stop // self._side)
         cells = self._cells(first, last)
         out = np.empty(
-            (len(self._levels), *(self._side * (end - at) for at, end in zip(first, last, strict=True))),
+            (
+                len(self._levels) + len(self._planes),
+                *(self._side * (end - at) for at, end in zip(first, last, strict=True)),
+            ),
             dtype=np.float32,
         )
-        for plane, places, levels in zip(out, self._layout.channels, self._levels, strict=True):
-            for number, ((row, column), (black, gain)) in enumerate(zip(places, levels, strict=True)):
+        channels = out[: len(self._levels)]
+        for channel, (plane, places) in enumerate(zip(channels, self._layout.channels, strict=True)):
+            for number, (row, column) in enumerate(places):
                 pixels = plane[number // self._side :: self._side, number % self._side :: self._side]
                 source = cells[row :: self._period, column :: self._period]
+                if self._curves:
+                    # Sensor values are whole numbers: the curve is a table.
+                    pixels[:] = self._curves[channel][number].take(source, mode="clip")
+                    continue
+                black, gain = self._levels[channel][number]
                 np.subtract(source, black, out=pixels, dtype=np.float32)
                 pixels *= gain
-        np.clip(out, 0.0, 1.0, out=out)
+        if self._curves:
+            out[len(self._levels) :] = self._planes[:, None, None]
+        else:
+            np.clip(out, 0.0, 1.0, out=out)
         top, left = rows.start - self._side * first[0], columns.start - self._side * first[1]
         return out[:, top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
@@ -175,7 +206,13 @@ def make_packer(frame: RawFrame, spec: InputSpec, ratio: float) -> Packer:
     Raises:
         InputError: The network is for another kind of sensor.
     """
-    return Packer(frame, spec.mosaic or "bayer", ratio, white_balance=spec.white_balance)
+    return Packer(
+        frame,
+        spec.mosaic or "bayer",
+        ratio,
+        white_balance=spec.white_balance,
+        noise_planes=spec.noise_planes,
+    )
 
 
 def pack_mosaic(frame: RawFrame, spec: InputSpec, ratio: float) -> Packed:
@@ -199,6 +236,12 @@ def pack_bayer(frame: RawFrame, ratio: float, *, white_balance: bool) -> Packed:
 def pack_xtrans(frame: RawFrame, ratio: float, *, white_balance: bool) -> Packed:
     """Pack an X-Trans mosaic of any phase: (H, W) -> (9, h, w), h and w even and at least a third of H and W."""
     return Packer(frame, "xtrans", ratio, white_balance=white_balance).packed()
+
+
+def _curve(black: np.float32, gain: np.float32, white: float, knee: float) -> npt.NDArray[np.float32]:
+    """Return what each sensor value up to white becomes for a network that is told the noise."""
+    values = (np.arange(int(white) + 1, dtype=np.float32) - black) * gain
+    return encode(values, knee)
 
 
 def _phase(frame: RawFrame, layout: _Layout) -> tuple[int, int]:

@@ -24,8 +24,9 @@ from types import TracebackType
 from zoo.errors import InputError, ZooError
 from zoo.processes.child_limits import tighter_than
 from zoo.processes.launch import SINGLE_THREADED, plain_environment, start_python
-from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw
+from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw, plausible_matrix
 from zoo.raw.decoder_worker import READY
+from zoo.raw.noise import plausible_noise
 from zoo.schema import StrictTable, parse_json
 
 #: What the child runs.
@@ -252,6 +253,8 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
     black, white = fields.numbers("black", longest=4), fields.numbers("white", longest=4)
     gains = fields.numbers("gains", longest=3)
     flip = fields.integer("flip", most=max(FLIPS))
+    shot, read = fields.numbers("shot", longest=3), fields.numbers("read", longest=3)
+    to_srgb = fields.numbers("to_srgb", longest=9)
     fits = (
         2 * height * width <= most
         and len(pattern) in (4, 36)
@@ -273,4 +276,6 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
         white=(white[0], white[1], white[2], white[3]),
         gains=(gains[0], gains[1], gains[2]),
         flip=flip,
+        noise=plausible_noise(shot, read),
+        to_srgb=plausible_matrix(to_srgb),
     )

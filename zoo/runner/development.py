@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.artifacts.manifest import Manifest
+    from zoo.raw.decode import RawFrame
     from zoo.raw.prefetch import PrefetchingDecoder
     from zoo.runner.file_result import FileResult
     from zoo.runner.infer import Canvas, InputSource
@@ -81,21 +82,24 @@ class Development:
         self, result: FileResult, following: Sequence[Path] = ()
     ) -> tuple[Canvas, Iterator[npt.NDArray[Any]]]:
         """Decode and plan a file; return its picture's frame and its parts, which are computed as they are taken."""
+        from zoo.raw.develop import matrix_of
         from zoo.runner.infer import Canvas, infer
 
         source: InputSource
-        if self._manifest.input.kind == "packed-raw":
-            source, flip = self._raw(result, last=not following)
-        else:
-            source, flip = _packed_picture(result, self._manifest), 0
         output = self._manifest.output
-        canvas = Canvas(source, output.scale, output.channels, LARGEST[self._settings.format], flip)
+        if self._manifest.input.kind == "packed-raw":
+            source, frame = self._raw(result, last=not following)
+            flip, to_srgb = frame.flip, matrix_of(frame) if output.colors == "camera" else None
+        else:
+            source, flip, to_srgb = _packed_picture(result, self._manifest), 0, None
+        largest = LARGEST[self._settings.format]
+        canvas = Canvas(source, output.scale, output.channels, largest, flip, to_srgb)
         plan = self._plan(result, canvas, following)
         result.tiles, result.size = plan.tiles, canvas.size
         return canvas, _timed_parts(result, infer(self._loaded.session, canvas, plan))
 
-    def _raw(self, result: FileResult, *, last: bool) -> tuple[InputSource, int]:
-        """A RAW file as the network takes it, a part at a time, and how the picture is to be turned."""
+    def _raw(self, result: FileResult, *, last: bool) -> tuple[InputSource, RawFrame]:
+        """A RAW file as the network takes it, a part at a time, and as it is."""
         from zoo.raw.amplify import TARGET_LEVEL, auto_ratio
         from zoo.raw.pack import make_packer
 
@@ -106,7 +110,7 @@ class Development:
         with result.timed("pack"):
             target = TARGET_LEVEL if spec.target_level is None else spec.target_level
             result.ratio = auto_ratio(frame, target) if ratio is None else ratio
-            return make_packer(frame, spec, result.ratio), frame.flip
+            return make_packer(frame, spec, result.ratio), frame
 
     def _plan(self, result: FileResult, canvas: Canvas, following: Sequence[Path]) -> Plan:
         """The tiling. Has the next file decoded if there is room for that; else the decoder may have to go."""

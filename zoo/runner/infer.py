@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.errors import IntegrityError
 from zoo.raw.decode import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
+from zoo.raw.develop import develop
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,6 +64,7 @@ class Canvas:
         channels: Of the picture.
         largest: Value of a sample that stands for 1.
         flip: How the picture is to be turned, as LibRaw numbers it.
+        to_srgb: (3, 3), for networks that answer in camera colours: from those to linear sRGB.
     """
 
     source: InputSource
@@ -70,6 +72,7 @@ class Canvas:
     channels: int
     largest: int = 255
     flip: int = 0
+    to_srgb: npt.NDArray[np.float32] | None = None
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -115,7 +118,7 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
         if canvas.flip == 0 and len(tiles) == 1:
             ((row, column),), ((_, cut),) = tiles, whole
             yield from _integers(
-                session.run(window(canvas.source, row, column))[0][:, cut[0], cut[1]], canvas.largest
+                session.run(window(canvas.source, row, column))[0][:, cut[0], cut[1]], canvas
             )
             continue
         dtype = np.uint8 if canvas.largest <= 255 else np.uint16
@@ -126,7 +129,7 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
                 slice(side.start - begin, side.stop - begin)
                 for side, begin in zip(target, (first_row, first_column), strict=True)
             )
-            _fill(part[at], outputs[:, cut[0], cut[1]], canvas.largest)
+            _fill(part[at], outputs[:, cut[0], cut[1]], canvas)
             del outputs
         yield upright(part, canvas.flip)
         del part
@@ -144,24 +147,28 @@ def upright(picture: npt.NDArray[Any], flip: int) -> npt.NDArray[Any]:
 Sides = tuple[slice, slice]
 
 
-def _fill(part: npt.NDArray[Any], outputs: npt.NDArray[np.float32], largest: int) -> None:
+def _fill(part: npt.NDArray[Any], outputs: npt.NDArray[np.float32], canvas: Canvas) -> None:
     """Put (channels, rows, columns) in [0, 1] as integers into (rows, columns, channels)."""
     first = 0
-    for rows in _integers(outputs, largest):
+    for rows in _integers(outputs, canvas):
         part[first : first + len(rows)] = rows
         first += len(rows)
 
 
-def _integers(outputs: npt.NDArray[np.float32], largest: int) -> Iterator[npt.NDArray[Any]]:
+def _integers(outputs: npt.NDArray[np.float32], canvas: Canvas) -> Iterator[npt.NDArray[Any]]:
     """(channels, rows, columns) in [0, 1] as integers, (rows, columns, channels), some rows at a time."""
-    dtype = np.uint8 if largest <= 255 else np.uint16
+    dtype = np.uint8 if canvas.largest <= 255 else np.uint16
     rows = max(1, _AT_ONCE // max(1, outputs.shape[0] * outputs.shape[2]))
     for first in range(0, outputs.shape[1], rows):
-        samples = outputs[:, first : first + rows] * np.float32(largest)
+        samples = outputs[:, first : first + rows]
         # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
         if not np.isfinite(samples.sum(dtype=np.float64)):
             raise IntegrityError("The network returned numbers that are not finite.")
-        np.rint(np.clip(samples, 0, largest, out=samples), out=samples)
+        if canvas.to_srgb is not None:
+            yield develop(samples, canvas.to_srgb, canvas.largest).transpose(1, 2, 0)
+            continue
+        samples = samples * np.float32(canvas.largest)
+        np.rint(np.clip(samples, 0, canvas.largest, out=samples), out=samples)
         yield samples.astype(dtype).transpose(1, 2, 0)
 
 

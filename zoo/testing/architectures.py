@@ -84,7 +84,7 @@ class ArchitectureChecks(PluginChecks):
     def test_its_input_can_be(self) -> None:
         spec = self.made().input
         assert spec.kind in _CHANNELS, f"known are {', '.join(_CHANNELS)}"
-        assert _CHANNELS[spec.kind].get(spec.mosaic) == spec.channels, (
+        assert _CHANNELS[spec.kind].get(spec.mosaic) == spec.channels - spec.noise_planes, (
             "mosaic and channels do not fit the kind"
         )
         assert spec.multiple_of >= 1

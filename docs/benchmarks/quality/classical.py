@@ -26,7 +26,7 @@ from skimage.restoration import (
 )
 
 from zoo.data.darkroom import Darkroom, DarkroomConfig, Exposure
-from zoo.data.exposure import linear_to_srgb
+from zoo.images.srgb import linear_to_srgb
 from zoo.tasks.image_scores import compare_images
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
