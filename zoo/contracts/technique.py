@@ -87,6 +87,10 @@ class Context:
         architecture: The architecture of the network.
         example_input: One batch (1, C, H, W) in the range that the network was built for.
         calibration: Returns a few batches (N, C, H, W) of typical inputs; None without data.
+        calibration_images: Called with a number, returns batches (N, C, H, W) with that many typical inputs in all;
+            None without data.
+        fitting_images: How many inputs layers are fitted on, unless the user states a number: enough for the layers
+            with the smallest feature maps.
         teacher: The network as it was before the recipe, in eval mode; None if there is none.
         seed: Every random choice is derived from it.
         report: Receives progress and notes.
@@ -104,6 +108,8 @@ class Context:
     report: Reporter = field(default_factory=SilentReporter)
     skipped_layers: list[SkippedLayer] = field(default_factory=list)
     load_teacher: Callable[[str], Teacher] | None = None
+    calibration_images: Callable[[int], Iterable[torch.Tensor]] | None = None
+    fitting_images: int = 16
 
     def skip_layer(self, technique: str, layer: str, reason: str) -> None:
         """Record a layer that `technique` does not change. Never skip one silently."""

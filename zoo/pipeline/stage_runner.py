@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from zoo.contracts import Context, LossTerm
-from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
+from zoo.data.calibration import CALIBRATION_BATCHES, calibration_batch, calibration_crops
 from zoo.errors import PluginError, ZooError
 from zoo.modules.state_digest import state_digest
 from zoo.pipeline.effect import check_rewrite, snapshot
+from zoo.pipeline.fitting_images import images_to_fit
 from zoo.pipeline.shared_minutes import SharedMinutes
 from zoo.surgery.agreement import check_repeatable
 from zoo.training.feed import collate
@@ -81,27 +82,31 @@ class StageRunner:
         self._work = work
         self._store = store
         spec = plan.architecture.input
-        example = next(iter(self._inputs(1)))
+        crop = example = next(iter(self._inputs(1, plan.batch)))
         if tuple(example.shape[2:]) != spec.example:
             generator = torch.Generator().manual_seed(plan.seed)
             raw = torch.rand(1, spec.channels, *spec.example, generator=generator)
             example = normalise(raw, spec)
         check_repeatable(original, example[:1])
+        size = calibration_batch(plan.architecture, plan.batch)
         self.context = Context(
             architecture=plan.architecture,
             example_input=example[:1],
-            calibration=lambda: self._inputs(CALIBRATION_BATCHES),
+            calibration=lambda: self._inputs(CALIBRATION_BATCHES * size, size),
             teacher=original,
             seed=plan.seed,
             report=reporter,
             load_teacher=plan.load_teacher,
+            calibration_images=lambda images: self._inputs(images, size),
+            fitting_images=images_to_fit(original, spec, crop[:1]),
         )
 
-    def _inputs(self, batches: int) -> Iterable[torch.Tensor]:
-        plan, size = self.plan, self.plan.batch
-        crops = calibration_crops(plan.dataset, plan.architecture, plan.crop, plan.seed, batches * size)
-        for _ in range(batches):
-            yield normalise(collate(list(islice(crops, size))).inputs, plan.architecture.input)
+    def _inputs(self, images: int, size: int) -> Iterable[torch.Tensor]:
+        """Yield that many images in batches of `size`, the last of which may be smaller."""
+        plan = self.plan
+        crops = calibration_crops(plan.dataset, plan.architecture, plan.crop, plan.seed, images)
+        while batch := list(islice(crops, size)):
+            yield normalise(collate(batch).inputs, plan.architecture.input)
 
     def run(self, after_rewrite: Callable[[nn.Module], None] | None = None) -> Iterator[StageResult]:
         """Yield the network after each stage, the last one's finished.

@@ -30,7 +30,8 @@ class ChannelPruneConfig:
             importance over the mean of its layer.
         round_to: Layers keep a multiple of this number of channels, where they have that many.
         refine: Fit the layers that are left to calibration activations.
-        images: Calibration images to rank and to fit on.
+        images: Calibration images to rank and to fit on; none for
+            :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     ratio: float | None = option(
@@ -52,7 +53,11 @@ class ChannelPruneConfig:
         4, help="layers keep a multiple of this number of channels", unit="channel", minimum=1
     )
     refine: bool = option(True, help="fit the remaining layers to calibration activations")
-    images: int = option(16, help="calibration images for ranking and fitting", minimum=1)
+    images: int | None = option(
+        None,
+        help="calibration images for ranking and fitting; none: as many as its smallest layers need",
+        minimum=1,
+    )
 
     def __post_init__(self) -> None:
         if self.ratio is not None and self.macs is not None:

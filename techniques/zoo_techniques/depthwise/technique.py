@@ -22,7 +22,7 @@ class DepthwiseConfig:
             block is the innermost module that contains it and another candidate.
         min_kernel: Minimum of a kernel's longer side, in pixels, for it to be replaced.
         refine: Fit the replacements to calibration activations, if there are any.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
         bias: Which parts have a bias, where the dense convolution has one. The depthwise part's can be
             moved into the pointwise part's without changing anything.
     """
@@ -32,7 +32,9 @@ class DepthwiseConfig:
         2, help="minimum of a kernel's longer side for it to be replaced", unit="pixel", minimum=2
     )
     refine: bool = option(True, help="fit the replacements to calibration activations")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
     bias: Literal["both", "pointwise"] = option(
         "both", help="parts that have a bias, if the dense convolution has one"
     )

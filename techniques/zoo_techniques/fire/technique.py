@@ -25,7 +25,7 @@ class FireConfig:
         transposed: Replace transposed convolutions whose kernel is their stride by transposed fire modules,
             too.
         refine: Fit the replacements to calibration activations, if there are any.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
@@ -36,7 +36,9 @@ class FireConfig:
     activation: Literal["none", "relu"] = option("none", help="what follows the squeezing convolution")
     transposed: bool = option(True, help="transposed convolutions become transposed fire modules")
     refine: bool = option(True, help="fit the replacements to calibration activations")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
 
 class Fire(Technique):

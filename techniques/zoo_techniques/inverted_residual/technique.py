@@ -23,7 +23,7 @@ class InvertedResidualConfig:
         activation: What follows the expanding and the depthwise part.
         residual: Add the input to the result where the stride is one and the channels are equally many.
         refine: Fit the replacements to calibration activations, if there are any.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     which: Literal["all", "first", "second"] = option("all", help="convolutions of each block to replace")
@@ -33,7 +33,9 @@ class InvertedResidualConfig:
     )
     residual: bool = option(True, help="add the input to the result if the shapes allow it")
     refine: bool = option(True, help="fit the replacements to calibration activations")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
 
 class InvertedResidual(Technique):

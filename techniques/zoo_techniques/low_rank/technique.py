@@ -26,7 +26,7 @@ class LowRankConfig:
         linear: Factorize linear layers too.
         min_parameters: Layers with fewer weights stay as they are.
         refine: Fit the factors to calibration activations, if there are any.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     kind: Literal["auto", "output", "spatial", "input", "tucker"] = option(
@@ -42,7 +42,9 @@ class LowRankConfig:
     linear: bool = option(True, help="factorize linear layers too")
     min_parameters: int = option(2048, help="layers with fewer weights are left alone", minimum=1)
     refine: bool = option(True, help="fit the factors to calibration activations")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
     def __post_init__(self) -> None:
         if self.energy is not None and self.rank is not None:

@@ -23,13 +23,15 @@ class ReluConfig:
             calibration activations; `double` replaces only LeakyReLU and PReLU, and exactly: the layer
             before computes both signs, the layer after takes both; `none` does nothing.
         relu6: Replace ReLU6 by ReLU too.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     to: Literal["relu", "relu6"] = option("relu", help="what replaces the activations")
     absorb: Literal["refit", "double", "none"] = option("refit", help="how the difference is compensated")
     relu6: bool = option(False, help="replace ReLU6 by ReLU too")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
     def __post_init__(self) -> None:
         if self.to == "relu6" and (self.relu6 or self.absorb == "double"):

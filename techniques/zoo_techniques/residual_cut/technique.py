@@ -30,14 +30,16 @@ class ResidualCutConfig:
         count: How many links to cut, those first whose cut changes the output least.
         links: "residual", sums around a block; "skip", concatenations from encoder to decoder; or both.
         refine: Fit the layers next to a link to calibration activations.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     which: tuple[str, ...] = option((), help="names of blocks, or patterns; instead of count")
     count: int = option(1, help="how many links to cut, the cheapest first", minimum=1)
     links: Literal["residual", "skip", "all"] = option("residual", help="links that may be cut")
     refine: bool = option(True, help="fit the layers next to a link to calibration activations")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
 
 class ResidualCut(Technique):

@@ -24,13 +24,15 @@ class SpaceToDepthConfig:
             cell.
         refine: Fit the layers to calibration activations: the last one to its outputs at full resolution,
             the others to the averages of theirs.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     factor: Literal[2, 4] = option(2, help="side of the cells of pixels that become channels", unit="pixel")
     detail: bool = option(True, help="pass the input's pixels to the last convolution too")
     refine: bool = option(True, help="fit the layers to calibration activations at full resolution")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
 
 class SpaceToDepth(Technique):

@@ -29,7 +29,7 @@ class StagePruneConfig:
             that can spare them. Named for an encoder-decoder network, it is treated like the others.
         blocks: Other networks: how many blocks of the stage to remove.
         refine: Fit the layers after the hole to calibration activations.
-        images: Calibration images to fit on.
+        images: Calibration images to fit on; none for :attr:`zoo.contracts.Context.fitting_images`.
     """
 
     drop: int = option(1, help="stages of an encoder-decoder network to drop, the deepest first", minimum=1)
@@ -39,7 +39,9 @@ class StagePruneConfig:
     stage: str | None = option(None, help="name of the module whose last blocks are dropped")
     blocks: int = option(1, help="blocks of that module to drop", minimum=1)
     refine: bool = option(True, help="fit the layers after the gap to calibration activations")
-    images: int = option(16, help="calibration images for fitting", minimum=1)
+    images: int | None = option(
+        None, help="calibration images for fitting; none: as many as its smallest layers need", minimum=1
+    )
 
 
 class StagePrune(Technique):

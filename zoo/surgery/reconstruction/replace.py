@@ -119,13 +119,13 @@ def replace_layers(
         return _check(model, replaced, layers, context, technique)
 
 
-def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]:
+def fitting_batches(context: Context, refine: bool, images: int | None) -> list[Tensor]:
     """Return the first calibration images, in their batches, (N, C, H, W) each.
 
     Args:
         context: Provides the calibration data.
         refine: The technique's option of this name; False returns no batches.
-        images: How many images to return at most.
+        images: How many images to return; None for :attr:`zoo.contracts.Context.fitting_images`.
 
     Returns:
         The batches; none if there is no calibration data.
@@ -133,7 +133,9 @@ def fitting_batches(context: Context, refine: bool, images: int) -> list[Tensor]
     kept: list[Tensor] = []
     if not refine or context.calibration is None:
         return kept
-    for batch in context.calibration():
+    images = context.fitting_images if images is None else images
+    batches = context.calibration_images(images) if context.calibration_images else context.calibration()
+    for batch in batches:
         kept.append(batch[:images].detach())
         images -= len(kept[-1])
         if images <= 0:
