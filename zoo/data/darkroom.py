@@ -13,7 +13,7 @@ from zoo.data.cameras import CAMERAS
 from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose
 from zoo.data.picture_folders import ImageSet, Picture
 from zoo.data.raw_sample import raw_sample
-from zoo.errors import UsageError
+from zoo.errors import InputError, UsageError
 from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.options import option
 from zoo.raw.decode import decode
@@ -74,6 +74,11 @@ class Darkroom(Dataset):
     def identity(self) -> str:
         ratios = f"{self.config.min_ratio:g}-{self.config.max_ratio:g}"
         return f"darkroom/{_VERSION}({ratios};{self._pictures.identity()})"
+
+    def check(self, architecture: Architecture) -> None:
+        _check(architecture)
+        if not self.scenes("train"):
+            raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")
 
     def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
         _check(architecture)

@@ -16,6 +16,7 @@ from zoo.contracts import Architecture, Dataset, Sample, SampleFiles, Split
 from zoo.data.labelled_pictures import SPLITS, LabelledPicture, pictures_of_folders, pictures_of_table
 from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
+from zoo.data.random_crops import shuffled
 from zoo.data.resizing import THUMBNAIL, Interpolation, crop_pct_of, random_part, resize_middle, shifted
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
@@ -220,14 +221,10 @@ class Folder(Dataset):
         self, architecture: Architecture, size: int, seed: int, start: int = 0
     ) -> Iterator[Sample]:
         pictures, labels = self._training(), self.indices(architecture)
-        number = start
-        while True:
-            visit, position = divmod(number, len(pictures))
-            order = np.random.default_rng((seed, visit)).permutation(len(pictures))
-            picture = pictures[int(order[position])]
+        for number, position in enumerate(shuffled(len(pictures), seed, start), start):
+            picture = pictures[position]
             cut = self._middle(self._pixels(picture), architecture.input.example, architecture)
             yield _sample(f"{picture.file.name}#{number}", picture, cut, architecture, labels)
-            number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         labels = self.indices(architecture)

@@ -90,11 +90,8 @@ def pictures_of_table(
     """
     rows = read_labels(table)
     files = {file.name: file for file in find_pictures(root)}
-    stems = Counter(PurePosixPath(name).with_suffix("").as_posix() for name in files)
-    by_stem = {
-        stem: file for stem, file in ((PurePosixPath(n).with_suffix("").as_posix(), f) for n, f in files.items())
-        if stems[stem] == 1
-    }  # fmt: skip
+    stems = Counter(file.stem for file in files.values())
+    by_stem = {file.stem: file for file in files.values() if stems[file.stem] == 1}
     labels: dict[str, str] = {}
     stated: dict[str, Split] = {}
     missing: dict[str, str] = {}

@@ -15,10 +15,10 @@ from zoo.contracts import Architecture, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
 from zoo.data.picture_folders import ImageCache
 from zoo.data.random_crops import random_window
+from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input
 from zoo.options import option
-from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -79,22 +79,12 @@ class Masks(Dataset):
         self._cache: ImageCache[Page] = ImageCache(read_page)
 
     def _split(self) -> dict[Split, list[_Pair]]:
-        config, names = self.config, [pair.name for pair in self._pairs]
-        for name in config.test:
-            if name not in names:
-                raise UsageError(
-                    f"masks: there is no image '{name}' to hold out{did_you_mean(name, names) or '.'}",
-                    hint=f"They are called {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
-                )
-        ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-        held = set(config.test or ranked[: round(config.test_share * len(names))])
-        rest = [name for name in ranked if name not in held]
-        checked = set(rest[: round(config.val_share * len(rest))])
-        splits: dict[Split, list[_Pair]] = {"train": [], "val": [], "test": []}
-        for pair in self._pairs:
-            split: Split = "test" if pair.name in held else "val" if pair.name in checked else "train"
-            splits[split].append(pair)
-        return splits
+        by_name = {pair.name: pair for pair in self._pairs}
+        names = split_names(
+            list(by_name), self.id, test=self.config.test, test_share=self.config.test_share,
+            val_share=self.config.val_share,
+        )  # fmt: skip
+        return {split: [by_name[name] for name in found] for split, found in names.items()}
 
     def scenes(self, split: Split) -> Sequence[str]:
         return [pair.name for pair in self._splits[split]]
@@ -115,7 +105,23 @@ class Masks(Dataset):
         how = f"{self.config.classes}{self.config.invert}"
         return f"masks/{_VERSION}({len(self._pairs)};{digest.hexdigest()};{how})"
 
+    def check(self, architecture: Architecture) -> None:
+        self._check_kinds(architecture)
+        splits: tuple[Split, ...] = ("train", "test")
+        for split in splits:
+            next(self.frames(architecture, split), None)
+
+    def _check_kinds(self, architecture: Architecture) -> None:
+        output = architecture.output
+        if architecture.input.kind not in ("gray", "rgb") or output.kind != "mask" or output.scale != 1:
+            raise UsageError(
+                f"masks provides images and masks of the same size; {architecture.id} maps "
+                f"{architecture.input.kind} to {output.kind}, {output.scale} times as large.",
+                hint="List the datasets:  zoo list datasets",
+            )
+
     def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        self._check_kinds(architecture)
         pairs = self._splits["train"]
         if not pairs:
             raise InputError(
@@ -129,17 +135,11 @@ class Masks(Dataset):
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        self._check_kinds(architecture)
         for pair in self._splits[split]:
             yield self._sample(pair, architecture)
 
     def _sample(self, pair: _Pair, architecture: Architecture) -> Sample:
-        output = architecture.output
-        if architecture.input.kind not in ("gray", "rgb") or output.kind != "mask" or output.scale != 1:
-            raise UsageError(
-                f"masks provides images and masks of the same size; {architecture.id} maps "
-                f"{architecture.input.kind} to {output.kind}, {output.scale} times as large.",
-                hint="List the datasets:  zoo list datasets",
-            )
         image, label = self._cache.get(pair.image), self._cache.get(pair.label)
         if image.shape[:2] != label.shape[:2]:
             raise InputError(
@@ -147,7 +147,7 @@ class Masks(Dataset):
                 f"{label.shape[1]}x{label.shape[0]}."
             )
         inputs = as_input(image, architecture.input, pair.image)
-        return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, output.channels))
+        return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, architecture.output.channels))
 
     def _target(self, label: npt.NDArray[Any], page: Page, channels: int) -> FloatArray:
         if label.ndim == 3:

@@ -53,7 +53,15 @@ class Photos(Dataset):
     def identity(self) -> str:
         return f"photos/{_VERSION}({self._pictures.identity()})"
 
+    def check(self, architecture: Architecture) -> None:
+        if architecture.input.kind != "rgb" or architecture.input.channels != 3:
+            raise UsageError(
+                f"photos provides RGB images; {architecture.id} expects {architecture.input.kind} input.",
+                hint="List the datasets:  zoo list datasets",
+            )
+
     def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        self.check(architecture)
         number = start
         while True:
             rng = np.random.default_rng((seed, number))
@@ -62,6 +70,7 @@ class Photos(Dataset):
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        self.check(architecture)
         for picture in self._pictures.of(split):
             for number in range(_CROPS_A_PICTURE):
                 rng = np.random.default_rng((seed, number, *picture.scene.encode()))
@@ -75,11 +84,6 @@ class Photos(Dataset):
         architecture: Architecture,
         rng: np.random.Generator,
     ) -> Sample:
-        if architecture.input.kind != "rgb" or architecture.input.channels != 3:
-            raise UsageError(
-                f"photos provides RGB images; {architecture.id} expects {architecture.input.kind} input.",
-                hint="List the datasets:  zoo list datasets",
-            )
         pixels = _random_crop(self._pictures.pixels(picture), size, rng)
         inputs = np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32) / np.float32(255)
         return Sample(f"{picture.scene}#{number}", picture.scene, inputs, None)

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from zoo.errors import InputError, UsageError
@@ -33,6 +33,11 @@ class PictureFile:
     name: str
     path: Path
     digest: str = ""
+
+    @property
+    def stem(self) -> str:
+        """Return the name without its suffix."""
+        return PurePosixPath(self.name).with_suffix("").as_posix()
 
 
 def folder_of(text: str, owner: str, option: str) -> Path:

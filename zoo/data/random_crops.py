@@ -1,7 +1,8 @@
-"""Training crops of images that are in memory as a whole."""
+"""Orders of images, and training crops of those that are in memory as a whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,21 @@ from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
+
+
+def shuffled(count: int, seed: int, start: int = 0) -> Iterator[int]:
+    """Yield numbers below `count` without end, each once before one comes again, in an order that depends on the seed.
+
+    Args:
+        count: How many numbers there are.
+        seed: Number k of the sequence depends only on (seed, k).
+        start: The number in the sequence that is first.
+    """
+    visit, position = divmod(start, count)
+    while True:
+        order = np.random.default_rng((seed, 1, visit)).permutation(count)
+        yield from map(int, order[position:])
+        visit, position = visit + 1, 0
 
 
 def random_window(

@@ -1,11 +1,15 @@
-"""Splitting labelled data so that each class keeps its share in every split, whatever machine does it."""
+"""Splitting data by hashes of names, so that every machine does it alike and adding files moves few others."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
+
+from zoo.contracts import Split
+from zoo.errors import UsageError
+from zoo.suggest import did_you_mean
 
 Label = TypeVar("Label", bound=Hashable)
 
@@ -33,6 +37,37 @@ def held_out(labels: Mapping[str, Label], share: float, split: str) -> set[str]:
             if last > first:
                 held.add(name)
     return held
+
+
+def split_names(
+    names: Sequence[str], owner: str, *, test: Sequence[str], test_share: float, val_share: float
+) -> dict[Split, list[str]]:
+    """Return the names in each split, in their order: a share is held out, the lowest by a hash of the name.
+
+    Args:
+        names: All of them.
+        owner: Id of the dataset, for messages.
+        test: The names that are held out; a share of all if there are none.
+        test_share: Share of the names that are held out.
+        val_share: Share of the rest for validation.
+
+    Raises:
+        UsageError: One that should be held out is not among them.
+    """
+    for name in test:
+        if name not in names:
+            raise UsageError(
+                f"{owner}: there is no image '{name}' to hold out{did_you_mean(name, names) or '.'}",
+                hint=f"They are called {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}",
+            )
+    ranked = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+    held = set(test or ranked[: round(test_share * len(names))])
+    rest = [name for name in ranked if name not in held]
+    checked = set(rest[: round(val_share * len(rest))])
+    splits: dict[Split, list[str]] = {"train": [], "val": [], "test": []}
+    for name in names:
+        splits["test" if name in held else "val" if name in checked else "train"].append(name)
+    return splits
 
 
 def _fraction(name: str) -> float:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 #: Modes of Pillow that are read as they are; the others become RGB.
 _PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
+#: the tag of EXIF for how to turn an image, and its values for a quarter turn
+_ORIENTATION, _TURNED = 0x0112, range(5, 9)
 #: weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -43,6 +45,17 @@ def open_image(path: Path) -> Iterator[Pillow.Image]:
         raise InputError(
             f"{path} cannot be read as an image: {error}.", hint="Use a PNG, TIFF, JPEG, WebP or BMP file."
         ) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of an image as it is shown; its pixels are not decoded.
+
+    Raises:
+        InputError: The file cannot be opened; the message names it.
+    """
+    with open_image(path) as image:
+        width, height = image.size
+        return (height, width) if image.getexif().get(_ORIENTATION, 1) in _TURNED else (width, height)
 
 
 def read_pixels(
