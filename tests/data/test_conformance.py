@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from support import class_folders, mask_folders, sid_tree
+from support import array_file, class_folders, image_pairs, mask_folders, sid_tree
 from zoo.data.darkroom import Darkroom
 from zoo.data.folder import Folder
 from zoo.data.masks import Masks
+from zoo.data.pairs import Pairs
 from zoo.data.photos import Photos
 from zoo.data.sid import SeeInTheDark
+from zoo.data.tensors import Tensors
 from zoo.plugins import find_plugins, load_plugin
 from zoo.testing import dataset_checks
 
@@ -17,6 +19,8 @@ TestDarkroom = dataset_checks(Darkroom)
 TestPhotos = dataset_checks(Photos)
 TestMasks = dataset_checks(Masks, options={"root": "", "val_share": "0.2"})
 TestFolder = dataset_checks(Folder, options={"root": ""}, architecture=class_folders.Classifier())
+TestPairs = dataset_checks(Pairs, options={"input": "", "target": ""})
+TestTensors = dataset_checks(Tensors, options={"file": ""}, architecture=class_folders.Classifier(4))
 TestSeeInTheDark = dataset_checks(SeeInTheDark, options={"root": ""})
 
 
@@ -24,8 +28,12 @@ TestSeeInTheDark = dataset_checks(SeeInTheDark, options={"root": ""})
 WRITTEN = (
     (TestMasks, mask_folders.write_folder),
     (TestFolder, class_folders.write_classes),
+    (TestPairs, image_pairs.write_pairs),
+    (TestTensors, array_file.write_arrays),
     (TestSeeInTheDark, sid_tree.write_tree),
 )
+#: The options that name them.
+PLACES = {"root": "", "input": "input", "target": "target", "file": "arrays.npz"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,7 +41,8 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> None:
     for checks, write in WRITTEN:
         root = tmp_path_factory.mktemp("data")
         write(root)
-        checks.options["root"] = str(root)
+        for option in checks.options.keys() & PLACES.keys():
+            checks.options[option] = str(root / PLACES[option])
 
 
 def test_none_is_left_out() -> None:

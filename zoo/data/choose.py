@@ -31,7 +31,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         raise UsageError(
             f"No data is packaged for {task.id}, the task of {architecture.id}.", hint=task.data_hint
         )
-    text = _with_photos(text or task.data, photos)
+    text = _with_photos(_written_out(text or task.data), photos)
     stage = parse_stage(text, "dataset")
     dataset = plugins.dataset(stage.technique, stage.option_map)
     if task.id != "any" and not {task.id, "any"} & set(dataset.tasks):
@@ -42,6 +42,14 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         )
     dataset.check(architecture)
     return text, dataset
+
+
+def _written_out(text: str) -> str:
+    """Return the dataset that the name of a file of arrays stands for; any other text as it is."""
+    name = text.removeprefix("tensors(").removesuffix(")") if text.startswith("tensors(") else text
+    if name.endswith((".npz", ".safetensors")) and not set(name) & set("=,()"):
+        return str(Stage.of("tensors", {"file": name}))
+    return text
 
 
 def _with_photos(text: str, photos: Sequence[Path]) -> str:

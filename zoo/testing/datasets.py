@@ -101,6 +101,11 @@ class DatasetChecks(OptionChecks):
         return list(itertools.islice(cls.made().crops(cls.network(), size, seed, start), count))
 
     @classmethod
+    def calibration(cls, count: int, *, start: int = 0) -> list[Sample]:
+        """Return `count` samples for calibration of a new instance."""
+        return list(itertools.islice(cls.made().calibration(cls.network(), _SIZE, 0, start), count))
+
+    @classmethod
     def frames(cls, split: Split, seed: int = 0) -> list[Sample]:
         """Return the first frames of a split of a new instance."""
         return list(itertools.islice(cls.made().frames(cls.network(), split, seed), _MOST_FRAMES))
@@ -146,7 +151,9 @@ class DatasetChecks(OptionChecks):
     # -------------------------------------------------------------------------------------------- crops
 
     def test_crops_are_what_the_network_takes_and_gives(self) -> None:
-        for size in (_SIZE, _SIZE + self.network().input.multiple_of):
+        spec = self.network().input
+        only = spec.fixed_size and spec.example == (_SIZE, _SIZE)
+        for size in (_SIZE,) if only else (_SIZE, _SIZE + spec.multiple_of):
             for crop in self.crops(2, size=size):
                 _check_sample(crop, self.network(), size)
 
@@ -174,6 +181,20 @@ class DatasetChecks(OptionChecks):
 
     def test_crops_stream(self) -> None:
         _check_stream(self.made().crops(self.network(), _SIZE, 0), 8)
+
+    # -------------------------------------------------------------------------------------- calibration
+
+    def test_what_is_calibrated_on_is_training_data_and_reproducible(self) -> None:
+        allowed = set(self.made().scenes("train"))
+        whole = self.calibration(6)
+        assert len(whole) == 6, "the stream for calibration must be endless"
+        assert {sample.scene for sample in whole} <= allowed
+        for sample in whole:
+            _check_sample(sample, self.network())
+        assert _same(whole[4:], self.calibration(2, start=4)), "samples 4 and 5 differ when the stream starts with them"
+
+    def test_it_is_checked_before_any_work(self) -> None:
+        self.made().check(self.network())
 
     # ------------------------------------------------------------------------------------------- frames
 

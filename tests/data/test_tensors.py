@@ -1,0 +1,107 @@
+"""Arrays in files: which forms are read, how they are split, and which are refused before any work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from support.class_folders import Classifier
+from support.image_pairs import Restorer
+from zoo.data.tensors import Tensors, TensorsConfig
+from zoo.errors import InputError, UsageError
+
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+FLOATS = np.ascontiguousarray(BYTES.transpose(0, 3, 1, 2), dtype=np.float32) / np.float32(255)
+LABELS = np.arange(40) % 4
+
+
+def written(path: Path, **arrays: np.ndarray) -> Tensors:
+    if path.suffix == ".safetensors":
+        save_file(arrays, path)
+    else:
+        (np.savez_compressed if "packed" in path.name else np.savez)(path, **arrays)
+    return Tensors(TensorsConfig(file=str(path)))
+
+
+@pytest.mark.parametrize("name", ["a.npz", "packed.npz", "a.safetensors"])
+@pytest.mark.parametrize("inputs", [BYTES, FLOATS], ids=["bytes", "floats"])
+def test_forms_of_files_and_arrays(tmp_path: Path, name: str, inputs: np.ndarray) -> None:
+    data = written(tmp_path / name, x=inputs, y=LABELS)
+    net = Classifier(4, side=16)
+    data.check(net)
+    for crop in islice(data.crops(net, 16, seed=0), 12):
+        number = int(crop.scene.rpartition("/")[2])
+        assert np.allclose(crop.inputs, FLOATS[number])
+        assert int(crop.target) == LABELS[number]
+
+
+def test_every_class_keeps_its_share(tmp_path: Path) -> None:
+    data = written(tmp_path / "a.npz", inputs=BYTES, targets=LABELS)
+    counts = Counter(int(frame.target) for frame in data.frames(Classifier(4, side=16), "test"))
+    assert counts == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+def test_arrays_named_after_splits_are_followed(tmp_path: Path) -> None:
+    data = written(tmp_path / "a.npz", x_train=BYTES, y_train=LABELS, x_test=BYTES[:6], y_test=LABELS[:6])
+    assert len(data.scenes("test")) == 6
+    assert len(data.scenes("train")) + len(data.scenes("val")) == 40
+
+
+def test_inputs_alone_are_unlabelled_and_images_have_targets(tmp_path: Path) -> None:
+    alone = written(tmp_path / "a.npz", images=BYTES)
+    assert next(alone.crops(Classifier(4, side=16), 16, seed=0)).target is None
+    both = written(tmp_path / "b.npz", inputs=FLOATS, targets=1 - FLOATS)
+    crop = next(both.crops(Restorer(), 8, seed=0))
+    assert crop.inputs.shape == (3, 8, 8)
+    assert np.allclose(crop.inputs + crop.target, 1)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": BYTES, "y": LABELS[:39]}, "40 inputs, but 39 targets"),
+        ({"x": np.where(np.arange(16) == 3, np.nan, FLOATS), "y": LABELS}, "input 0 .* NaN"),
+        ({"x": FLOATS, "y": np.full((40, 3, 16, 16), np.inf, np.float32)}, "target 0 .* NaN"),
+        ({"x": BYTES[:0], "y": LABELS[:0]}, "is empty"),
+        ({"x": np.array([{}] * 3)}, "Python objects"),
+        ({"z": BYTES}, "no array of inputs, only z"),
+    ],
+)
+def test_bad_arrays_are_refused_at_once(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises((InputError, UsageError), match=message) as refused:
+        written(tmp_path / "a.npz", **arrays)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": BYTES, "y": LABELS + 1}, "label 4; a-classifier has outputs 0 to 3"),
+        ({"x": BYTES, "y": LABELS - 1}, "label -1"),
+        ({"x": BYTES, "y": LABELS.astype(np.float32)}, "not the number of a class"),
+        ({"x": BYTES[:, :12], "y": LABELS}, "12x16 pixels; a-classifier expects 16x16"),
+        ({"x": FLOATS * 4 - 2, "y": LABELS}, r"values from -2.* not in 0 to 1"),
+        ({"x": FLOATS[:, :2], "y": LABELS}, "not an image of 3 channels"),
+    ],
+)
+def test_arrays_that_do_not_suit_the_network_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    data = written(tmp_path / "a.npz", **arrays)
+    with pytest.raises((InputError, UsageError), match=message):
+        data.check(Classifier(4, side=16))
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    for name, content in (("a.npz", b"no zip"), ("a.safetensors", b"\0" * 20), ("a.txt", b"x")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            Tensors(TensorsConfig(file=str(tmp_path / name)))
+    with pytest.raises(InputError, match="does not exist"):
+        Tensors(TensorsConfig(file=str(tmp_path / "b.npz")))

@@ -1,0 +1,111 @@
+"""Arrays in .npz and .safetensors files, read row by row."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from zoo.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+#: Compressed arrays are unpacked in memory, up to this many bytes.
+_UNPACKED = 1 << 30
+_LOCAL_HEADER = 30
+
+
+class Rows(Protocol):
+    """An array that is read row by row."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]: ...
+
+
+def open_arrays(path: Path) -> Mapping[str, Rows]:
+    """Return the arrays of a file by name; no more than single rows of them are held in memory.
+
+    Raises:
+        InputError: The file is neither .npz nor .safetensors, is damaged, or holds Python objects.
+    """
+    if not path.is_file():
+        raise InputError(f"The file {path} does not exist.", hint="Name a .npz or .safetensors file.")
+    try:
+        if path.suffix == ".npz":
+            return _open_npz(path)
+        if path.suffix == ".safetensors":
+            return _open_safetensors(path)
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, numpy and safetensors raise a dozen unrelated types
+        raise InputError(f"{path} is damaged: {error}", hint="Write the file again.") from error
+    raise InputError(
+        f"{path} is neither a .npz nor a .safetensors file.", hint="Save arrays with numpy.savez(FILE, inputs=...)."
+    )
+
+
+def _open_npz(path: Path) -> dict[str, Rows]:
+    arrays: dict[str, Rows] = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.filename.endswith(".npy"):
+                continue
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, by_columns, dtype = read(file)
+                start = file.tell()
+            if dtype.hasobject:
+                raise InputError(
+                    f"{path}: the array '{name}' holds Python objects, which are not loaded.",
+                    hint="Save it with a numeric type.",
+                )
+            order: Any = "F" if by_columns else "C"
+            if member.compress_type == zipfile.ZIP_STORED:
+                offset = _content_offset(path, member) + start
+                arrays[name] = np.memmap(path, dtype, "r", offset, shape, order) if 0 not in shape else np.empty(shape, dtype)
+                continue
+            if member.file_size > _UNPACKED:
+                raise InputError(
+                    f"{path}: the compressed array '{name}' unpacks to {member.file_size >> 20:,} MB.",
+                    hint="Save large arrays with numpy.savez, which does not compress, or as safetensors.",
+                )
+            with archive.open(member) as file:
+                arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+    return arrays
+
+
+def _content_offset(path: Path, member: zipfile.ZipInfo) -> int:
+    """Return where the content of a member starts: its local header may differ from the one in the directory."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        header = file.read(_LOCAL_HEADER)
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return member.header_offset + _LOCAL_HEADER + lengths
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An array of a .safetensors file."""
+
+    slices: Any
+    shape: tuple[int, ...]
+
+    def __getitem__(self, index: int) -> npt.NDArray[Any]:
+        return np.asarray(self.slices[index])
+
+
+def _open_safetensors(path: Path) -> dict[str, Rows]:
+    from safetensors import safe_open
+
+    file: Any = safe_open(path, framework="numpy")
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    return {name: _Tensor(each, tuple(each.get_shape())) for name, each in slices.items()}

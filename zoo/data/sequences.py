@@ -1,0 +1,157 @@
+"""Samples that are kept one after another, by number: arrays in files, and sequences of a user's own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.data.random_crops import random_window, shuffled
+from zoo.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+
+class SequenceDataset(Dataset):
+    """Samples by number, in splits. A scene is a sample, named ``train/0`` after its split and number.
+
+    A subclass sets :attr:`numbers`, and implements :meth:`read`.
+    """
+
+    #: The samples of each split.
+    numbers: dict[Split, Sequence[int]]
+
+    @abstractmethod
+    def read(self, split: Split, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+        """Return the input and the target of a sample, as they are stored."""
+
+    def scenes(self, split: Split) -> Sequence[str]:
+        return [f"{split}/{number}" for number in self.numbers[split]]
+
+    def check(self, architecture: Architecture) -> None:
+        """Try the first sample of each split.
+
+        Raises:
+            InputError: A sample is not what the network takes, or its target not what it gives.
+            UsageError: There is nothing to train on.
+        """
+        for split, numbers in self.numbers.items():
+            if numbers:
+                sample = self._sample(split, numbers[0], architecture)
+                if not architecture.output.dense and sample.inputs.shape[1:] != architecture.input.example:
+                    raise UsageError(
+                        f"{self.id}: samples have {_times(sample.inputs.shape[1:])} pixels; {architecture.id} "
+                        f"expects {_times(architecture.input.example)}.",
+                        hint="Resize them, or use images:  --data 'folder(root=DIR)'",
+                    )
+
+    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+        numbers = self.numbers["train"]
+        if not numbers:
+            raise InputError(f"{self.id} has no samples for training.", hint="Hold fewer out: test_share.")
+        scale, multiple = max(1, architecture.output.scale), architecture.input.multiple_of
+        for count, position in enumerate(shuffled(len(numbers), seed, start), start):
+            sample = self._sample("train", numbers[position], architecture)
+            if architecture.output.dense and sample.inputs.shape[1:] != (size, size):
+                rng = np.random.default_rng((seed, 2, count))
+                sample = random_window(sample, size, scale, multiple, count, rng)
+            elif sample.inputs.shape[1:] != (size, size):
+                raise UsageError(
+                    f"{self.id}: {sample.name} has {_times(sample.inputs.shape[1:])} pixels, not {size}x{size}.",
+                    hint="Omit --crop.",
+                )
+            yield Sample(f"{sample.scene}#{count}", sample.scene, sample.inputs, sample.target)
+
+    def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
+        for number in self.numbers[split]:
+            yield self._sample(split, number, architecture)
+
+    def _sample(self, split: Split, number: int, architecture: Architecture) -> Sample:
+        name = f"{split}/{number}"
+        stored, wanted = self.read(split, number)
+        inputs = self._as_images(stored, architecture.input.channels, name)
+        target = None if wanted is None else self._as_target(wanted, inputs, architecture, name)
+        return Sample(name, name, inputs, target)
+
+    def _as_images(self, stored: npt.NDArray[Any], channels: int, name: str) -> npt.NDArray[np.float32]:
+        """Return (C, H, W) in [0, 1] from (C, H, W), (H, W, C) or (H, W), of bytes or of floats in [0, 1]."""
+        array = stored[None] if stored.ndim == 2 and channels == 1 else stored
+        if array.ndim == 3 and array.shape[0] != channels and array.shape[2] == channels:
+            array = array.transpose(2, 0, 1)
+        if array.ndim != 3 or array.shape[0] != channels:
+            raise InputError(
+                f"{self.id}: {name} has the shape {_times(stored.shape)}, which is not an image of "
+                f"{channels} channels.",
+                hint="Shapes are CxHxW or HxWxC.",
+            )
+        if array.dtype in (np.uint8, np.uint16):
+            return np.ascontiguousarray(array, dtype=np.float32) / np.float32(np.iinfo(array.dtype).max)
+        values = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise InputError(f"{self.id}: {name} contains NaN or infinite values.", hint="Repair the data.")
+        if values.size and (values.min() < 0 or values.max() > 1):
+            raise InputError(
+                f"{self.id}: {name} has values from {values.min():g} to {values.max():g}, not in 0 to 1.",
+                hint="Undo the normalization; state mean and std as options of the network instead.",
+            )
+        return values
+
+    def _as_target(
+        self, stored: npt.NDArray[Any], inputs: npt.NDArray[np.float32], architecture: Architecture, name: str
+    ) -> Any:
+        """Return the target in the form of :class:`zoo.contracts.Sample`."""
+        gives = architecture.output
+        if gives.kind == "logits":
+            return self.as_class(stored, architecture, name)
+        if not architecture.output.dense:
+            return np.ascontiguousarray(stored, dtype=np.float32)
+        height, width = (gives.scale * side for side in inputs.shape[1:])
+        if gives.kind not in ("rgb", "gray", "mask"):
+            if stored.shape != (height, width) or stored.dtype.kind not in "ui":
+                raise InputError(
+                    f"{self.id}: the target of {name} is {stored.dtype} {_times(stored.shape)}, not a whole number "
+                    f"for each of {_times((height, width))} pixels."
+                )
+            return np.ascontiguousarray(stored, dtype=np.int64)
+        target = self._as_images(stored, gives.channels, f"the target of {name}")
+        if target.shape[1:] != (height, width):
+            raise InputError(
+                f"{self.id}: the target of {name} has {_times(target.shape[1:])} pixels; {architecture.id} "
+                f"outputs {_times((height, width))} for its input.",
+            )
+        return target
+
+    def as_class(
+        self, stored: npt.NDArray[Any], architecture: Architecture, name: str
+    ) -> npt.NDArray[np.int64]:
+        """Return the number of a class, of no dimension.
+
+        Args:
+            stored: One number.
+            architecture: The network, whose outputs it must be one of.
+            name: Of the sample, for messages.
+
+        Raises:
+            InputError: It is anything else.
+        """
+        outputs = architecture.output.channels
+        label = stored.reshape(()) if stored.size == 1 else stored
+        if label.ndim or label.dtype.kind not in "ui":
+            raise InputError(
+                f"{self.id}: the target of {name} is {stored.dtype} {_times(stored.shape)}, not the number of a class."
+            )
+        if not 0 <= int(label) < outputs:
+            raise InputError(
+                f"{self.id}: {name} has the label {int(label)}; {architecture.id} has outputs 0 to {outputs - 1}.",
+                hint="Labels count from 0.",
+            )
+        return np.array(int(label), dtype=np.int64)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one value"

@@ -1,0 +1,155 @@
+"""`tensors`: arrays of inputs, and of targets if there are any, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import numpy as np
+
+from zoo.contracts import Architecture, Split
+from zoo.data.array_files import Rows, open_arrays
+from zoo.data.picture_files import listed
+from zoo.data.sequences import SequenceDataset
+from zoo.data.splits import held_out
+from zoo.errors import InputError, UsageError
+from zoo.options import option
+from zoo.storage.atomic import sha256_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+#: What arrays are called where the options do not say: with splits, and without.
+_SPLIT_NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
+    split: ((f"x_{split}", f"y_{split}"), (f"{split}_inputs", f"{split}_targets"), (f"{split}_images", f"{split}_labels"))
+    for split in get_args(Split)
+}  
+_NAMES = (("inputs", "targets"), ("x", "y"), ("images", "labels"), ("input", "target"))
+
+
+@dataclass(frozen=True)
+class TensorsConfig:
+    """Options of `tensors`."""
+
+    file: str = option("", help="file of arrays, .npz or .safetensors")
+    inputs: str = option("", help="name of the array of inputs; by default inputs, x or images, or x_train, x_test")
+    targets: str = option("", help="name of the array of targets; by default targets, y or labels, if there is one")
+    test_share: float = option(0.2, minimum=0.0, maximum=1.0, help="share held out, unless the arrays say")
+    val_share: float = option(0.1, minimum=0.0, maximum=0.9, help="share of the rest for validation")
+
+
+class Tensors(SequenceDataset):
+    """Arrays whose first axis counts the samples: (N, C, H, W), (N, H, W, C) or (N, H, W), bytes or floats in [0, 1].
+
+    Targets are a class for each sample, (N,), or images, masks or classes of pixels, as the network outputs them.
+    """
+
+    id: ClassVar[str] = "tensors"
+    summary: ClassVar[str] = "arrays of inputs and targets in a .npz or .safetensors file"
+    Config: ClassVar[type] = TensorsConfig
+    tasks: ClassVar[frozenset[str]] = frozenset(
+        {"any", "classification", "detection", "image-to-image", "raw-to-rgb", "segmentation"}
+    )
+    config: TensorsConfig
+
+    def __init__(self, config: TensorsConfig | None = None) -> None:
+        super().__init__(config)
+        if not self.config.file:
+            raise UsageError("tensors needs a file.", hint="Name it:  --data 'tensors(file=FILE.npz)'")
+        self._path = Path(self.config.file).expanduser()
+        self._arrays = self._found(open_arrays(self._path))
+        self._check_values()
+        self.numbers = self._split()
+
+    def _found(self, arrays: Mapping[str, Rows]) -> dict[Split, tuple[Rows, Rows | None]]:
+        """Return the arrays of each split; those of the training split if there is only one set."""
+        config = self.config
+        if not config.inputs:
+            found: dict[Split, tuple[Rows, Rows | None]] = {
+                split: (arrays[inputs], arrays.get(targets))
+                for split, names in _SPLIT_NAMES.items()
+                for inputs, targets in names
+                if inputs in arrays
+            }
+            if "train" in found:
+                return found
+        names = [(config.inputs, config.targets)] if config.inputs else _NAMES
+        for inputs, targets in names:
+            if inputs in arrays:
+                targets = config.targets or targets
+                if config.targets and targets not in arrays:
+                    raise UsageError(
+                        f"{self._path} has no array '{targets}', only {listed(sorted(arrays))}.",
+                        hint="Name it:  tensors(file=...,inputs=NAME,targets=NAME)",
+                    )
+                return {"train": (arrays[inputs], arrays.get(targets))}
+        raise UsageError(
+            f"{self._path} has no array of inputs, only {listed(sorted(arrays)) or 'nothing'}.",
+            hint="Name it:  tensors(file=...,inputs=NAME,targets=NAME)",
+        )
+
+    def _check_values(self) -> None:
+        """Refuse arrays of different lengths and what is not finite, before any work."""
+        for split, (inputs, targets) in self._arrays.items():
+            if not inputs.shape or not inputs.shape[0]:
+                raise InputError(f"{self._path}: the array of inputs ({split}) is empty.", hint="Write the file again.")
+            if targets is not None and targets.shape[:1] != inputs.shape[:1]:
+                raise InputError(
+                    f"{self._path}: {inputs.shape[0]} inputs, but {targets.shape[0] if targets.shape else 'one'} targets "
+                    f"({split}).",
+                    hint="There must be one target for each input.",
+                )
+            for what, array in (("input", inputs), ("target", targets)):
+                for number in range(inputs.shape[0] if array is not None else 0):
+                    assert array is not None
+                    row = np.asarray(array[number])
+                    if row.dtype.kind == "f" and not np.isfinite(row).all():
+                        raise InputError(
+                            f"{self._path}: {what} {number} ({split}) contains NaN or infinite values.",
+                            hint="Repair the data.",
+                        )
+                    if row.dtype.kind not in "f":
+                        break
+
+    def _split(self) -> dict[Split, Sequence[int]]:
+        numbers: dict[Split, Sequence[int]] = {"train": (), "val": (), "test": ()}
+        numbers |= {split: range(inputs.shape[0]) for split, (inputs, _) in self._arrays.items()}
+        labels = self._labels()
+        for split, share in (("test", self.config.test_share), ("val", self.config.val_share)):
+            if split in self._arrays:
+                continue
+            held = held_out({str(number): labels[number] for number in numbers["train"]}, share, split)
+            numbers[split] = [number for number in numbers["train"] if str(number) in held]  # type: ignore[index]
+            numbers["train"] = [number for number in numbers["train"] if str(number) not in held]
+        return numbers
+
+    def _labels(self) -> Sequence[int]:
+        """Return the class of each training sample, so that each keeps its share; 0 if targets are no classes."""
+        inputs, targets = self._arrays["train"]
+        if targets is None or len(targets.shape) != 1:
+            return [0] * inputs.shape[0]
+        return [int(targets[number]) for number in range(targets.shape[0])]
+
+    def check(self, architecture: Architecture) -> None:
+        super().check(architecture)
+        if architecture.output.kind == "logits":
+            for split, (_, targets) in self._arrays.items():
+                for number in range(targets.shape[0] if targets is not None else 0):
+                    assert targets is not None
+                    self.as_class(np.asarray(targets[number]), architecture, f"{split}/{number}")
+
+    def read(self, split: Split, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+        inputs, targets = self._arrays[split if split in self._arrays else "train"]
+        return np.asarray(inputs[number]), None if targets is None else np.asarray(targets[number])
+
+    def identity(self) -> str:
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        config = self.config
+        how = f"{config.inputs};{config.targets};{config.test_share:g};{config.val_share:g}"
+        return f"tensors/1({sha256_of(self._path)};{how})"
