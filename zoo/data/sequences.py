@@ -132,7 +132,7 @@ class SequenceDataset(Dataset):
         """Return the number of a class, of no dimension.
 
         Args:
-            stored: One number.
+            stored: One number, () or (1,).
             architecture: The network, whose outputs it must be one of.
             name: Of the sample, for messages.
 
