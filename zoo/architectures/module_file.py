@@ -19,8 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from zoo.architectures.specs import input_spec, output_spec
-from zoo.contracts import Architecture, InputSpec, OutputSpec, task_for
+from zoo.architectures.network_options import NetworkConfig, complete_input
+from zoo.architectures.probing import Probe, Remedies
+from zoo.architectures.specs import input_spec
+from zoo.contracts import Architecture, task_for
 from zoo.errors import InputError, UsageError, ZooError
 from zoo.extras import require
 from zoo.options import format_options, option, parse_options
@@ -33,60 +35,13 @@ if TYPE_CHECKING:
 _FORM = re.compile(r"(?P<path>.+\.py):(?P<factory>[A-Za-z_]\w*)\s*(?P<options>\(.*\))?", re.DOTALL)
 _LARGEST = 1 << 24
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
-#: A dense network is tried on sides of about this length.
-_TRIED_SIDE = 64
-_MOST_MULTIPLE = 64
-_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
 
 
 @dataclass(frozen=True)
-class ModuleConfig:
-    """What a network of the user's own takes and gives, where the file does not say so itself."""
+class ModuleConfig(NetworkConfig):
+    """The options of a network that a Python file defines."""
 
-    input: str = option("", help="its input, KIND:CxHxW, as in rgb:3x256x256 or gray:1x512x512")
-    output: str = option("", help="its output, as in mask:1, logits:10, or rgb:3x2 for twice the size")
-    multiple_of: int | None = option(
-        None,
-        minimum=1,
-        maximum=1024,
-        unit="pixel",
-        help="height and width must be multiples of it; determined by trial if none",
-    )
-    fixed_size: bool = option(False, help="whether only inputs of the stated size are accepted")
-    mean: tuple[float, ...] = option((), help="normalisation per channel, done inside the exported graph")
-    std: tuple[float, ...] = option((), help="normalisation per channel, done inside the exported graph")
     trained: bool = option(False, help="whether the factory returns trained weights")
-    sha256: str = option("", help="sha256 that the file must have; stated by recipe files")
-
-
-def with_specs(name: str, takes: str, gives: str) -> str:
-    """Return `name` with the values of ``--input`` and ``--output`` added to its options.
-
-    Args:
-        name: A network, such as ``path/to/module.py:factory``.
-        takes: The value of ``--input``, "" for none.
-        gives: The value of ``--output``, "" for none.
-
-    Raises:
-        UsageError: The network defines its own input and output, or one is stated twice.
-    """
-    said = {key: text for key, text in (("input", takes), ("output", gives)) if text}
-    if not said:
-        return name
-    form = _FORM.fullmatch(name)
-    if form is None:
-        raise UsageError(
-            f"'{name}' defines its own input and output.",
-            hint="--input and --output are for networks of your own, as in ./mynet.py:make_net",
-        )
-    stage = parse_stage(f"module{form['options'] or ''}", "architecture")
-    twice = sorted(said.keys() & stage.option_map.keys())
-    if twice:
-        raise UsageError(
-            f"The {twice[0]} of {form['path']} is stated twice, as an option and by --{twice[0]}."
-        )
-    options = str(Stage.of("module", {**stage.option_map, **said})).removeprefix("module")
-    return f"{form['path']}:{form['factory']}{options}"
 
 
 class ModuleArchitecture(Architecture):
@@ -191,99 +146,23 @@ class ModuleArchitecture(Architecture):
                 )
             net = self.build().eval()
         self.trained = bool(config.trained or getattr(module, "TRAINED", self.trained))
+        label = f"{self._factory} of {self._path}"
+        probe = Probe(net, label, lambda what: _blamed(self._path, f"{self._factory} {what}"), self._remedies())
         if self._inner is None:
-            self.input = self._completed(input_spec(stated, f"{self._path}: INPUT"))
-            self.output = self._output(net)
+            self.input = complete_input(input_spec(stated, f"{self._path}: INPUT"), config, str(self._path))
+            said = config.output or getattr(module, "OUTPUT", "")
+            self.output = probe.output(said, f"{self._path}: OUTPUT", self.input)
             self.task = getattr(module, "TASK", "") or task_for(self.input, self.output)
-            if not self.input.fixed_size and self.output.dense:
-                self.input = dataclasses.replace(self.input, multiple_of=self._multiple(net))
-        self._check(net)
+            self.input = probe.accepted(self.input, self.output, config.multiple_of)
+        probe.check(self.input, self.output)
 
-    def _completed(self, spec: InputSpec) -> InputSpec:
-        """The input as stated, with what options add to it."""
-        config = self._config
-        changes: dict[str, Any] = {}
-        if config.mean or config.std:
-            if not len(config.mean) == len(config.std) == spec.channels:
-                raise UsageError(f"{self._path}: mean and std each need {spec.channels} numbers.")
-            changes = {"mean": config.mean, "std": config.std}
-        return dataclasses.replace(spec, fixed_size=config.fixed_size or spec.fixed_size, **changes)
-
-    def _output(self, net: nn.Module) -> OutputSpec:
-        stated = self._config.output or getattr(self._module, "OUTPUT", "")
-        if stated:
-            return output_spec(stated, f"{self._path}: OUTPUT")
-        shape = self._run(net, *self.input.example)
-        if len(shape) == 2:
-            return OutputSpec("logits", shape[1])
-        if len(shape) in (3, 5):
-            return OutputSpec("tensor", shape[1])
-        if len(shape) == 4 and self.input.kind == "packed-raw" and shape[1] == 3:
-            return OutputSpec("rgb", 3, shape[2] // self.input.example[0])
-        raise UsageError(
-            f"The output of {self._factory} of {self._path}, {_times(shape)}, is not stated.",
-            hint='Say it: --output mask:1, or in the file: OUTPUT = "mask:1"',
-        )
-
-    def _multiple(self, net: nn.Module) -> int:
-        """The least multiple that sides must be of, as stated or as found by trying."""
-        if self._config.multiple_of or self.input.multiple_of > 1:
-            return self._config.multiple_of or self.input.multiple_of
-        for multiple in range(1, _MOST_MULTIPLE + 1):
-            height, width = _sides_of(multiple)
-            with contextlib.suppress(InputError):
-                if self._run(net, height, width) == self._expected(height, width):
-                    return multiple
-        self._check(net)
-        raise UsageError(
-            f"{self._factory} of {self._path} accepts inputs of {_times(self.input.example)}, but no other size that "
-            f"was tried (multiples of 1 to {_MOST_MULTIPLE}).",
-            hint="State the sizes: by the option multiple_of=N, or fixed_size=true for only the stated size, as in "
+    def _remedies(self) -> Remedies:
+        return Remedies(
+            output='Say it: --output mask:1, or in the file: OUTPUT = "mask:1"',
+            wrong_output="Correct --output, or OUTPUT in the file.",
+            sizes="State the sizes: by the option multiple_of=N, or fixed_size=true for only the stated size, as in "
             f"'{self._path}:{self._factory}(fixed_size=true)'",
         )
-
-    def _check(self, net: nn.Module) -> None:
-        """Raise InputError unless the net does on its example what is said of it."""
-        height, width = self.input.example
-        multiple = self.input.multiple_of
-        if height % multiple or width % multiple:
-            raise UsageError(
-                f"{self._path}: {height}x{width} is not a multiple of {multiple}, which this network needs.",
-                hint=f"State a size like {max(multiple, height // multiple * multiple)}.",
-            )
-        shape, expected = self._run(net, height, width), self._expected(height, width)
-        if not self._fits(shape, expected):
-            raise InputError(
-                f"{self._factory} of {self._path} returns {_times(shape)}, "
-                f"not {_times(expected)} as stated ({self.output.kind}).",
-                hint="Correct --output, or OUTPUT in the file.",
-            )
-
-    def _fits(self, shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-        """Whether a shape is the expected one; boxes may be any number, and tensors end as they like."""
-        if self.output.kind == "boxes":
-            return len(shape) == 3 and (shape[0], shape[2]) == (expected[0], expected[2])
-        if self.output.kind == "tensor":
-            return shape[:2] == expected
-        return shape == expected
-
-    def _expected(self, height: int, width: int) -> tuple[int, ...]:
-        scale, channels = self.output.scale, self.output.channels
-        if self.output.kind == "boxes":
-            return (2, channels, 6)
-        return (2, channels, scale * height, scale * width) if self.output.dense else (2, channels)
-
-    def _run(self, net: nn.Module, height: int, width: int) -> tuple[int, ...]:
-        import torch
-
-        inputs = torch.zeros(2, self.input.channels, height, width)
-        with torch.no_grad(), _blamed(self._path, f"{self._factory} on {_times(tuple(inputs.shape))}"):
-            outputs = net(inputs)
-        if not isinstance(outputs, torch.Tensor):
-            raise InputError(
-                f"{self._factory} of {self._path} returns {type(outputs).__name__}, not one tensor."
-            )
-        return tuple(outputs.shape)
 
 
 def _content(path: Path) -> bytes:
@@ -340,16 +219,5 @@ def _blamed(path: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-def _sides_of(multiple: int) -> tuple[int, int]:
-    """Two sides that are multiples of `multiple`, and of nothing else that a network might need."""
-    least = max(_PRIMES[0], -(-_TRIED_SIDE // multiple))
-    first = next(index for index, prime in enumerate(_PRIMES) if prime >= least)
-    return multiple * _PRIMES[first], multiple * _PRIMES[first + 1]
-
-
 def _fit(name: str) -> str:
     return _UNFIT.sub("-", name)[-35:]
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from zoo.architectures.module_file import with_specs
+from zoo.architectures.own_networks import with_specs
 from zoo.architectures.weight_option import split_weights
 from zoo.errors import UsageError
 from zoo.pipeline.loss_limit import MaxLoss, parse_limit
@@ -90,7 +90,7 @@ def make_request(
         architecture: Its name; None for the one that the recipe file names.
         given: Fields of :class:`ApplyRequest` that were stated explicitly, and no others. In addition `minutes` or
             `steps` (one number per training stage, or one for all) for the budgets, and `input` and `output` for a
-            network of the user's own, as :func:`zoo.architectures.module_file.with_specs` reads them; and `trust_code`
+            network of the user's own, as :func:`zoo.architectures.own_networks.with_specs` reads them; and `trust_code`
             if Python files that only the recipe file names may be executed.
 
     Raises:

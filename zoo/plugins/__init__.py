@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from zoo.plugins.discovery import GROUPS, Plugin, PluginKind
 from zoo.plugins.loader import (
-    OWN_FILE,
     architecture,
     dataset,
     device,
@@ -12,6 +11,7 @@ from zoo.plugins.loader import (
     load,
     load_plugin,
     make_technique,
+    own_family,
     task,
     task_of,
     technique,
@@ -20,7 +20,6 @@ from zoo.plugins.lookup import find_plugins, resolve_plugin
 
 __all__ = [
     "GROUPS",
-    "OWN_FILE",
     "Plugin",
     "PluginKind",
     "architecture",
@@ -31,6 +30,7 @@ __all__ = [
     "load",
     "load_plugin",
     "make_technique",
+    "own_family",
     "resolve_plugin",
     "task",
     "task_of",

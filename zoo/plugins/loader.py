@@ -17,9 +17,20 @@ from zoo.plugins.discovery import Plugin, PluginKind, import_target
 from zoo.plugins.guard import guarded
 from zoo.plugins.lookup import resolve_architecture, resolve_plugin
 
-#: How a network of the user's own is named, ``path/to/module.py:factory``, and the family that builds it.
-OWN_FILE = re.compile(r"\.py:[A-Za-z_]\w*\s*(\(|$)")
-_OWN_FAMILY = "module"
+#: How networks in files of the user's own are named, by the family that makes them, and what those files are.
+_OWN_NETWORKS = {
+    "module": (re.compile(r"\.py:[A-Za-z_]\w*\s*(\(|$)"), "a Python file"),
+    "onnx": (re.compile(r"\.onnx\s*(\(|$)", re.IGNORECASE), "an ONNX file"),
+}
+
+
+def own_family(name: str) -> str:
+    """Return the family that makes the network of a file, ``path/to/module.py:factory`` or ``path/to/model.onnx``.
+
+    Args:
+        name: Of any architecture; "" is returned for one that is not in a file of the user's own.
+    """
+    return next((family for family, (form, _) in _OWN_NETWORKS.items() if form.search(name)), "")
 
 
 @overload
@@ -68,15 +79,16 @@ def architecture(name: str, *, own_files: bool = False) -> Architecture:
 
     Args:
         name: Its id, or ``family:member`` for a member of a family, such as ``timm:resnet18``.
-        own_files: Whether `name` may be ``path/to/module.py:factory``, a file that is then executed. Only for names
-            that the user typed, never for one that comes from a download.
+        own_files: Whether `name` may be ``path/to/module.py:factory``, a file that is then executed, or
+            ``path/to/model.onnx``. Only for names that the user typed, never for one that comes from a download.
     """
-    if OWN_FILE.search(name):
+    family = own_family(name)
+    if family:
         if not own_files:
             raise UnknownIdError(
-                f"'{name[:100]}' names a Python file on its author's machine and cannot be loaded here."
+                f"'{name[:100]}' names {_OWN_NETWORKS[family][1]} on its author's machine and cannot be loaded here."
             )
-        name = name if name.partition(":")[0] == _OWN_FAMILY else f"{_OWN_FAMILY}:{name}"
+        name = name if name.partition(":")[0] == family else f"{family}:{name}"
     plugin, member = resolve_architecture(name)
     cls = load_plugin(plugin)
     if member is not None and not cls.family:

@@ -1,0 +1,170 @@
+"""An ONNX file in place of an architecture: what is read of it, refused, and recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from support import tiny
+from support.onnx_models import plain_run, quantizing_model
+from zoo import plugins
+from zoo.artifacts.artifact import open_artifact
+from zoo.conversion.external_data import read_whole_model
+from zoo.errors import InputError, IntegrityError, UnknownIdError, UsageError, ZooError
+from zoo.recipes import recipe_toml
+from zoo_cli.main import main
+
+
+def classifier(height: int | str = 32) -> onnx.ModelProto:
+    """(1, 3, height, 32) to (1, 7)."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "stem.weight": rng.normal(0, 0.3, (8, 3, 3, 3)),
+        "deep.weight": rng.normal(0, 0.2, (16, 8, 3, 3)),
+        "fc.weight": rng.normal(0, 1, (7, 16)),
+        "fc.bias": rng.normal(0, 1, 7),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "stem.weight"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "deep.weight"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("GlobalAveragePool", ["d"], ["e"]),
+        helper.make_node("Flatten", ["e"], ["f"]),
+        helper.make_node("Gemm", ["f", "fc.weight", "fc.bias"], ["scores"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, height, 32])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 7])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    onnx.save_model(classifier(), tmp_path / "net.onnx")
+    return tmp_path / "net.onnx"
+
+
+def test_a_file_is_compressed_and_the_artifact_does_what_it_does(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["apply", "ptq", str(file), "--images", "4", "--out", str(out), "--max-loss", "none"]) == 0
+    artifact = open_artifact(out)
+    assert artifact.manifest.architecture.startswith("onnx:net@")
+    assert artifact.manifest.precision == "int8"
+    assert artifact.metrics()["training"]["starting_weights"] == "its own"
+    inputs = np.random.default_rng(1).random((1, 3, 32, 32), dtype=np.float32)
+    before, after = (plain_run(each.read_bytes(), inputs) for each in (file, out / "model.onnx"))
+    assert np.abs(after - before).max() < 0.1 * np.abs(before).max()
+    again = recipe_toml.read(out / "recipe.toml").architecture
+    assert again is not None
+    assert plugins.architecture(again, own_files=True).id == artifact.manifest.architecture
+
+
+def test_a_recipe_refuses_another_file_of_the_same_name(file: Path) -> None:
+    named = plugins.architecture(str(file), own_files=True).named
+    changed = classifier()
+    changed.graph.initializer[3].CopyFrom(numpy_helper.from_array(np.zeros(7, np.float32), "fc.bias"))
+    onnx.save_model(changed, file)
+    with pytest.raises(InputError, match="not the file that the recipe was made with"):
+        plugins.architecture(named, own_files=True)
+
+
+def test_layers_are_called_as_their_weights_are(file: Path) -> None:
+    names = dict(plugins.architecture(str(file), own_files=True).build().named_modules())
+    assert {"stem", "deep", "fc"} <= set(names)
+
+
+def test_open_sides_need_an_example(tmp_path: Path) -> None:
+    path = tmp_path / "open.onnx"
+    onnx.save_model(classifier("h"), path)
+    with pytest.raises(UsageError, match="3xHx32, which leaves open"):
+        plugins.architecture(str(path), own_files=True)
+    with pytest.raises(UsageError, match="3xHx32, not 3x64x64"):
+        plugins.architecture(f"{path}(input=rgb:3x64x64)", own_files=True)
+    built = plugins.architecture(f"{path}(input=rgb:3x64x32)", own_files=True)
+    assert built.input.example == (64, 32)
+
+
+def test_a_file_that_a_download_names_is_not_read(file: Path) -> None:
+    with pytest.raises(UnknownIdError, match="names an ONNX file on its author's machine"):
+        plugins.architecture(str(file))
+
+
+def test_int8_files_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.onnx"
+    made = quantizing_model()
+    made.graph.input[0].type.tensor_type.shape.CopyFrom(classifier().graph.input[0].type.tensor_type.shape)  # type: ignore[attr-defined]
+    path.write_bytes(made.SerializeToString())  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="computes in integers already"):
+        plugins.architecture(str(path), own_files=True)
+    path.write_bytes(b"no model")
+    with pytest.raises(IntegrityError):
+        plugins.architecture(str(path), own_files=True)
+    with pytest.raises(ZooError, match="does not exist"):
+        plugins.architecture(str(tmp_path / "absent.onnx"), own_files=True)
+
+
+@pytest.fixture
+def divided(tmp_path: Path) -> Path:
+    path = tmp_path / "divided.onnx"
+    onnx.save_model(classifier(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def test_weights_in_a_second_file_are_read(divided: Path, file: Path) -> None:
+    inputs = np.random.default_rng(1).random((1, 3, 32, 32), dtype=np.float32)
+    np.testing.assert_array_equal(
+        plain_run(read_whole_model(divided), inputs), plain_run(file.read_bytes(), inputs)
+    )
+    assert plugins.architecture(str(divided), own_files=True).id.startswith("onnx:divided@")
+
+
+@pytest.mark.parametrize("place", ["../weights.bin", "/etc/passwd", "a/weights.bin", "..", ""])
+def test_weights_elsewhere_are_not_read(divided: Path, place: str) -> None:
+    (divided.parent.parent / "weights.bin").write_bytes(bytes(1 << 16))
+    _change(divided, "location", place)
+    with pytest.raises(IntegrityError, match="not a file in its own folder"):
+        read_whole_model(divided)
+
+
+def test_a_link_is_not_followed_and_no_byte_beyond_the_end_is_read(divided: Path, tmp_path: Path) -> None:
+    weights = divided.with_name("weights.bin")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4])
+    with pytest.raises(IntegrityError, match="beyond the end"):
+        read_whole_model(divided)
+    weights.unlink()
+    (tmp_path / "elsewhere").write_bytes(content)
+    weights.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ZooError):
+        read_whole_model(divided)
+
+
+def _change(path: Path, key: str, value: str) -> None:
+    model = onnx.load_model(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == key:
+                entry.value = value
+    path.write_bytes(model.SerializeToString())
+
+
+def test_the_sum_of_a_network_is_the_same_in_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(file), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] == 8 * 27 + 16 * 72 + 7 * 16 + 7
+
+
+def test_a_u_net_accepts_what_its_file_does(tmp_path: Path) -> None:
+    path = tmp_path / "unet.onnx"
+    path.write_bytes(tiny.small_unet())
+    built = plugins.architecture(f"{path}(input=packed-raw:4x32x32)", own_files=True)
+    assert (built.input.multiple_of, built.output.kind, built.output.scale) == (2, "rgb", 2)

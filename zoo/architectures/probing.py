@@ -1,0 +1,161 @@
+"""Finding out by trial what a network outputs, and which sizes of input it accepts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zoo.architectures.specs import output_spec
+from zoo.contracts import InputSpec, OutputSpec
+from zoo.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: A dense network is tried on sides of about this length.
+_TRIED_SIDE = 64
+_MOST_MULTIPLE = 64
+_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
+#: Images in the batch that a network is run on.
+_BATCH = 2
+
+#: Runs something, and turns what it raises into an InputError that says what failed.
+Blame = Callable[[str], contextlib.AbstractContextManager[None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Remedies:
+    """What to do, in the words of whoever named the network.
+
+    Attributes:
+        output: Where its output is not known.
+        wrong_output: Where it is another than stated.
+        sizes: Where it accepts no other size than the example's.
+    """
+
+    output: str
+    wrong_output: str
+    sizes: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A network that is run to see what it does.
+
+    Attributes:
+        network: In eval mode.
+        name: What messages call it.
+        blame: See :data:`Blame`.
+        remedies: For messages.
+    """
+
+    network: nn.Module
+    name: str
+    blame: Blame
+    remedies: Remedies
+
+    def output(self, stated: Any, where: str, spec: InputSpec) -> OutputSpec:
+        """Return the output as it is stated or, if it is not, as it can be told from a run on the example.
+
+        Raises:
+            UsageError: What is stated is malformed, or nothing is and it cannot be told.
+            InputError: The network does not run.
+        """
+        if stated:
+            return output_spec(stated, where)
+        shape = self.shape(spec, *spec.example)
+        if len(shape) == 2:
+            return OutputSpec("logits", shape[1])
+        if len(shape) in (3, 5):
+            return OutputSpec("tensor", shape[1])
+        if len(shape) == 4 and spec.kind == "packed-raw" and shape[1] == 3:
+            return OutputSpec("rgb", 3, shape[2] // spec.example[0])
+        raise UsageError(f"The output of {self.name}, {_times(shape)}, is not stated.", hint=self.remedies.output)
+
+    def accepted(self, spec: InputSpec, output: OutputSpec, stated: int | None = None) -> InputSpec:
+        """Return the input with the least multiple that sides must be of, as stated or as found by trying.
+
+        Raises:
+            UsageError: Only the size of the example is accepted.
+            InputError: The network does something else than stated on its example.
+        """
+        if spec.fixed_size or not output.dense:
+            return spec
+        if stated or spec.multiple_of > 1:
+            return dataclasses.replace(spec, multiple_of=stated or spec.multiple_of)
+        for multiple in range(1, _MOST_MULTIPLE + 1):
+            height, width = _sides_of(multiple)
+            with contextlib.suppress(InputError):
+                if self.shape(spec, height, width) == _expected(output, height, width):
+                    return dataclasses.replace(spec, multiple_of=multiple)
+        self.check(spec, output)
+        raise UsageError(
+            f"{self.name} accepts inputs of {_times(spec.example)}, but no other size that was tried (multiples of 1 to "
+            f"{_MOST_MULTIPLE}).",
+            hint=self.remedies.sizes,
+        )
+
+    def check(self, spec: InputSpec, output: OutputSpec) -> None:
+        """Check that the network does on its example what is said of it.
+
+        Raises:
+            UsageError: The size of the example does not suit it.
+            InputError: It outputs something else.
+        """
+        height, width = spec.example
+        multiple = spec.multiple_of
+        if height % multiple or width % multiple:
+            raise UsageError(
+                f"{self.name}: {height}x{width} is not a multiple of {multiple}, which this network needs.",
+                hint=f"State a size like {max(multiple, height // multiple * multiple)}.",
+            )
+        shape, expected = self.shape(spec, height, width), _expected(output, height, width)
+        if not _fits(shape, expected, output):
+            raise InputError(
+                f"{self.name} returns {_times(shape)}, not {_times(expected)} as stated ({output.kind}).",
+                hint=self.remedies.wrong_output,
+            )
+
+    def shape(self, spec: InputSpec, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of the output for a batch of two.
+
+        Raises:
+            InputError: The network does not run, or returns something other than one tensor.
+        """
+        import torch
+
+        inputs = torch.zeros(_BATCH, spec.channels, height, width)
+        with torch.no_grad(), self.blame(f"on {_times(tuple(inputs.shape))}"):
+            outputs = self.network(inputs)
+        if not isinstance(outputs, torch.Tensor):
+            raise InputError(f"{self.name} returns {type(outputs).__name__}, not one tensor.")
+        return tuple(outputs.shape)
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...], output: OutputSpec) -> bool:
+    """Whether a shape is the expected one; boxes may be any number, and tensors end as they like."""
+    if output.kind == "boxes":
+        return len(shape) == 3 and (shape[0], shape[2]) == (expected[0], expected[2])
+    if output.kind == "tensor":
+        return shape[:2] == expected
+    return shape == expected
+
+
+def _expected(output: OutputSpec, height: int, width: int) -> tuple[int, ...]:
+    scale, channels = output.scale, output.channels
+    if output.kind == "boxes":
+        return (_BATCH, channels, 6)
+    return (_BATCH, channels, scale * height, scale * width) if output.dense else (_BATCH, channels)
+
+
+def _sides_of(multiple: int) -> tuple[int, int]:
+    """Two sides that are multiples of `multiple`, and of nothing else that a network might need."""
+    least = max(_PRIMES[0], -(-_TRIED_SIDE // multiple))
+    first = next(index for index, prime in enumerate(_PRIMES) if prime >= least)
+    return multiple * _PRIMES[first], multiple * _PRIMES[first + 1]
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
