@@ -14,7 +14,8 @@ EXPORTED = ("unet", "c-unet", "timm")
 MEMBERS = {"timm": "test_resnet"}
 
 for _plugin in find_plugins("architectures"):
-    if _plugin.builtin and _plugin.id not in ("module", "onnx"):  # which build what a file says
+    # What a file of the user's says, and what has to be downloaded, cannot be built here.
+    if _plugin.builtin and _plugin.id not in ("module", "onnx", "torchvision"):
         _cls = load_plugin(_plugin)
         # A class with other widths of the same modules is tried with its base.
         if Architecture in _cls.__bases__:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: The kinds of output of a network; see :class:`OutputSpec`.
 OutputKind = Literal["rgb", "gray", "mask", "classes", "logits", "boxes", "tensor"]
+#: How images are resized, by Pillow's names.
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 #: The most pixels of a side of an image.
 LARGEST_SIDE = 1 << 16
 #: `InputSpec.halo` of a network whose every output depends on the whole frame.
@@ -66,7 +68,7 @@ class InputSpec:
     halo: Annotated[int | None, Limits(0, LARGEST_SIDE)] = None
     target_level: Annotated[float | None, Limits(0.001, 1)] = None
     crop_pct: Annotated[float | None, Limits(0.05, 1)] = None
-    interpolation: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None = None
+    interpolation: Interpolation | None = None
     noise_planes: Annotated[int, Limits(0, 4)] = 0
 
 
@@ -121,6 +123,8 @@ class Architecture:
     trained: bool = False
     #: Name for recipe files, if that differs from what the user typed.
     named: str = ""
+    #: Where the trained weights are from that :meth:`build` has loaded, with their sha256; "" if that is not known.
+    weights_from: str = ""
     id: str
     summary: str
     paper: str = ""
@@ -135,6 +139,14 @@ class Architecture:
     def build(self) -> "nn.Module":
         """Return a freshly initialised network in float32; initialisation follows torch's global seed."""
         raise NotImplementedError
+
+    def build_blank(self) -> "nn.Module":
+        """Return a network whose weights will be replaced; one that loads trained weights need not fetch them."""
+        return self.build()
+
+    def published_as(self) -> str:
+        """Return how else to name it for trained weights, as the rest of a sentence (", or write ..."); "" for no way."""
+        return ""
 
     def identity(self) -> str:
         """Return what its networks depend on beyond name and version, such as a digest of a file; "" for nothing.

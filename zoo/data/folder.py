@@ -16,8 +16,9 @@ from zoo.contracts import Architecture, Dataset, Sample, SampleFiles, Split
 from zoo.data.labelled_pictures import SPLITS, LabelledPicture, pictures_of_folders, pictures_of_table
 from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
+from zoo.contracts.architecture import Interpolation
 from zoo.data.random_crops import shuffled
-from zoo.data.resizing import THUMBNAIL, Interpolation, crop_pct_of, random_part, resize_middle, shifted
+from zoo.data.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
 from zoo.options import option

@@ -8,9 +8,11 @@ https://github.com/huggingface/pytorch-image-models.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from zoo.contracts.architecture import Interpolation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 #: Inputs up to this side are thumbnails, which are shown whole.
 THUMBNAIL = 64
 _CROP_PCT = 0.875

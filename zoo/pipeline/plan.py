@@ -110,7 +110,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     from zoo.pipeline.input_sizes import trial_export
     from zoo.pipeline.plain_network import make_network_plain
     from zoo.training.teachers import load_teacher
-    from zoo.training.weights import load_start
+    from zoo.training.weights import build_start, load_start
 
     specialized = specialize_for_device(loaded, request.device, half_weights=request.half_weights)
     base = plugins.architecture(request.architecture, own_files=True)
@@ -129,7 +129,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     if request.keep_stages is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("Only runs of a single process can keep stages.", hint="Omit --keep-stages.")
     torch.manual_seed(request.seed)
-    original = suited.build().eval()
+    original = build_start(suited, request.weights).eval()
     start = load_start(original, suited, request.weights, entry=request.weights_key, partial=request.partial)
     if start.remark and (start.trained or request.recipe is not None):
         reporter.note(start.remark)

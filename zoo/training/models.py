@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zoo import plugins
 from zoo.architectures.weight_option import split_weights
 from zoo.extras import require
-from zoo.training.weights import load_start
+from zoo.training.weights import build_start, load_start
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +38,7 @@ def create_model(
     require("torch", "Building a model")
     name, named = split_weights(name)
     architecture = plugins.architecture(name, own_files=True)
-    model = architecture.build()
-    load_start(model, architecture, named or weights, entry=weights_key, partial=partial)
+    wanted = named or weights
+    model = build_start(architecture, wanted)
+    load_start(model, architecture, wanted, entry=weights_key, partial=partial)
     return model

@@ -17,7 +17,7 @@ from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.training.inputs import denormalise
-from zoo.training.weights import fit_weights, load_start, read_weights
+from zoo.training.weights import build_start, fit_weights, load_start, read_weights
 
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
@@ -46,7 +46,7 @@ def load_teacher(name: str) -> Teacher:
             f"No checkpoint, artifact folder or architecture is called '{name[:100]}'.",
             hint="List the checkpoints:  zoo list checkpoints",
         ) from error
-    net = _built(architecture)
+    net = _built(architecture, weights or "auto")
     trained = load_start(net, architecture, weights).trained if weights else architecture.trained
     if not trained:
         raise UsageError(
@@ -69,7 +69,7 @@ def _of_artifact(artifact: Artifact, name: str) -> Teacher:
             architecture = plugins.architecture(candidate)
         except ZooError:
             continue  # a third party's that is not installed, a file of its maker's, a folder
-        net = _built(architecture)
+        net = _built(architecture, "blank")
         if not fit_weights(net, state, architecture):
             make_weights_plain(net)
             blocks = architecture.feature_blocks()
@@ -81,9 +81,9 @@ def _of_artifact(artifact: Artifact, name: str) -> Teacher:
     )  # fmt: skip
 
 
-def _built(architecture: Architecture) -> nn.Module:
+def _built(architecture: Architecture, weights: str) -> nn.Module:
     with torch.random.fork_rng():  # what is trained draws the same numbers with and without a teacher
-        return architecture.build().eval()
+        return build_start(architecture, weights).eval()
 
 
 class ExportedNet(nn.Module):

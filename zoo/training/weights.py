@@ -57,7 +57,7 @@ def load_start(
     """Put the weights called `name` into `model`.
 
     Args:
-        model: Changed in place.
+        model: Changed in place; from :func:`build_start`.
         architecture: Of `model`.
         name: "auto" takes those that the architecture brings itself, or the checkpoint of its id that is part
             of this installation, if there is one; "none" keeps what `model` has; a file of weights is read as
@@ -71,12 +71,11 @@ def load_start(
         IntegrityError: The file is damaged, or holds numbers that are not finite.
         InputError: The file cannot be read without executing code.
     """
-    if name == "none":
-        return StartWeights(_RANDOM, "", trained=False, remark=_random_remark(architecture))
-    if name == "auto":
+    if name in ("auto", "none"):
         if architecture.trained:
-            return StartWeights(_OWN, state_digest(model.state_dict()), trained=True)
-        shipped = find_shipped(architecture.id)
+            said = f"Weights: {architecture.weights_from}." if architecture.weights_from else ""
+            return StartWeights(_OWN, state_digest(model.state_dict()), trained=True, remark=said)
+        shipped = find_shipped(architecture.id) if name == "auto" else None
         if shipped is None:
             return StartWeights(_RANDOM, "", trained=False, remark=_random_remark(architecture))
         name, artifact = architecture.id, open_artifact(shipped)
@@ -99,10 +98,15 @@ def load_start(
     return StartWeights(name, state_digest(state), trained=True)
 
 
+def build_start(architecture: Architecture, name: str) -> nn.Module:
+    """Return a network for :func:`load_start` to put the weights called `name` into."""
+    return architecture.build() if name in ("auto", "none") else architecture.build_blank()
+
+
 def _random_remark(architecture: Architecture) -> str:
     return (
         f"{architecture.id} has random weights: none were named. Its cost is measured as usual; its outputs mean "
-        "nothing. Name trained ones with --weights."
+        f"nothing. Name trained ones with --weights{architecture.published_as()}."
     )
 
 
