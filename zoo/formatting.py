@@ -33,6 +33,18 @@ def seconds(value: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def printable(text: str) -> str:
+    """Return text without what a terminal would obey: control characters but line feeds are replaced.
+
+    Names from files and plugins go through it wherever they are printed.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text
+    )
+
+
 def table_lines(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[str] = ()
 ) -> list[str]:

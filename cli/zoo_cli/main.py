@@ -18,6 +18,7 @@ import click
 
 import zoo
 from zoo.errors import OutputError, ZooError
+from zoo.formatting import printable
 from zoo.suggest import did_you_mean
 
 #: One line about each sub-command; the command itself is `command` in zoo_cli.commands.NAME.
@@ -169,14 +170,11 @@ def _described(error: Exception) -> tuple[str, str | None, int]:
 
 
 def _say(message: str) -> None:
-    """Print to standard error; names from files and plugins cannot smuggle control characters in."""
-    shown = "".join(
-        each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in message
-    )
+    """Print to standard error."""
     with contextlib.suppress(
         OSError, ValueError
     ):  # if standard error is closed, the exit code still reports it
-        print(shown, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _print_traceback() -> None:

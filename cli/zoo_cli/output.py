@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zoo.formatting import table_lines
+from zoo.formatting import printable, table_lines
 
 _LONG_TABLE = 60
 
@@ -60,7 +60,12 @@ def print_json(value: Any) -> None:
 
 def print_text(*lines: str) -> None:
     """Print lines of text."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+
+
+def print_note(line: str) -> None:
+    """Print a line that is no part of the result, to standard error."""
+    click.echo(printable(line), err=True)
 
 
 def print_table(
@@ -71,7 +76,7 @@ def print_table(
     On a terminal rich draws it; elsewhere the columns are padded with spaces, and rich is not imported. So
     are those of long tables, for which rich takes noticeable time.
     """
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     to_right = set(right)
     if sys.stdout.isatty() and len(cells) <= _LONG_TABLE:
         _print_rich(columns, cells, title, to_right)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from zoo.contracts import Reporter, SilentReporter
-from zoo.formatting import scaled, seconds
+from zoo.formatting import printable, scaled, seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +35,7 @@ class NoteReporter(SilentReporter):
     """Prints notes, and nothing about the progress of tasks."""
 
     def note(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class BarReporter:
@@ -46,11 +46,11 @@ class BarReporter:
         self._task: TaskID | None = None
 
     def note(self, message: str) -> None:
-        self._bars.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
 
     def start(self, task: str, total: float | None, unit: str = "steps") -> None:
         self.finish()
-        self._task = self._bars.add_task(task, total=total, figures="", unit=unit)
+        self._task = self._bars.add_task(printable(task), total=total, figures="", unit=unit)
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:
         if self._task is not None:

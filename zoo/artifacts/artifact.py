@@ -39,11 +39,13 @@ class Artifact:
         path: The folder.
         manifest: The content of zoo.json.
         absent: Files of the manifest that were not fetched, if it was opened as a runner's subset.
+        pinned: Whether a registry pins its bytes, and whoever keeps that registry vouches for them.
     """
 
     path: Path
     manifest: Manifest
     absent: frozenset[str] = frozenset()
+    pinned: bool = False
 
     def read(self, name: str, *, most: int = _LARGEST_IN_MEMORY) -> bytes:
         """Return the verified content of a file of at most `most` bytes; raise IntegrityError."""

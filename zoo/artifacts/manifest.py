@@ -131,6 +131,8 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     clash = clashing_names([MANIFEST_NAME, *manifest.files])
     if clash:
         table.refuse(f"lists {clash[1]}, which is the manifest itself or hides it", "files")
+    if MODEL_NAME not in manifest.files:
+        table.refuse(f"lists no {MODEL_NAME}, without which an artifact is none", "files")
     if manifest.golden and manifest.golden.file not in manifest.files:
         table.refuse(f"names {manifest.golden.file}, which is not among the files", "golden.file")
     return manifest
@@ -142,7 +144,7 @@ def needed_by_runner(manifest: Manifest) -> frozenset[str]:
     The golden outputs are among them, so that nobody skips the check by omitting them.
     """
     golden = {manifest.golden.file} if manifest.golden else set()
-    return frozenset({MANIFEST_NAME, *({MODEL_NAME, CARD_NAME} & manifest.files.keys()), *golden})
+    return frozenset({MANIFEST_NAME, MODEL_NAME, *({CARD_NAME} & manifest.files.keys()), *golden})
 
 
 def check_file_names(table: StrictTable, names: Iterable[str]) -> None:

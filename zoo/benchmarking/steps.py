@@ -64,7 +64,8 @@ class Steps:
 def step_settings(manifest: Manifest) -> Settings:
     """Return how a runner must be opened for :func:`measure_steps`."""
     masks = needs_whole(manifest.output.channels)
-    return Settings(format="tiff" if masks else "png", overwrite=True)
+    # In this process, so that the engine's own time is measured; the fresh process before it has shown that it lives.
+    return Settings(format="tiff" if masks else "png", overwrite=True, supervised=False)
 
 
 def measure_steps(

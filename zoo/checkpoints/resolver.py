@@ -12,6 +12,7 @@ artifact and hides no checkpoint. Checkpoints of the cache and of the installati
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -39,11 +40,13 @@ class Location:
         name: As it was typed.
         path: The artifact folder.
         origin: A folder of the user's, a pulled checkpoint in the cache, or one that is part of the installation.
+        pinned: Whether a registry pins its bytes.
     """
 
     name: str
     path: Path
     origin: Literal["folder", "pulled", "shipped"]
+    pinned: bool = False
 
     @property
     def remark(self) -> str:
@@ -74,7 +77,7 @@ def locate_artifact(name: str, *, subset: bool = True, reporter: Reporter | None
         raise _unknown(name)
     if reporter is not None and found.remark:
         reporter.note(found.remark)
-    return open_artifact(found.path, subset=subset)
+    return dataclasses.replace(open_artifact(found.path, subset=subset), pinned=found.pinned)
 
 
 def find_location(name: str) -> Location | None:
@@ -97,9 +100,9 @@ def find_location(name: str) -> Location | None:
         return None if record is None else Location(name, _checked_pull(name, record.path, record), "pulled")
     entry = known[name]
     if (path := _in_cache(entry)) is not None:
-        return Location(name, _checked_pull(name, path, entry), "pulled")
+        return Location(name, _checked_pull(name, path, entry), "pulled", pinned=True)
     if (path := find_shipped(name)) is not None:
-        return Location(name, path, "shipped")
+        return Location(name, path, "shipped", pinned=True)
     raise UnknownIdError(
         f"The checkpoint '{name}' has not been pulled yet.", hint=f"Pull it:  zoo pull {name}"
     )

@@ -29,6 +29,8 @@ class Engine:
     contract: ClassVar[int] = CONTRACT_VERSION
     id: ClassVar[str]
     summary: ClassVar[str]
+    #: Whether a process that computes with it may be limited in addresses. Engines on GPUs map far more than they use.
+    limit_addresses: ClassVar[bool] = False
 
     def available(self) -> str | None:
         """Return None if the engine can run here, otherwise the reason as a sentence."""

@@ -179,6 +179,42 @@ class OnnxRuntimeSession:
         """
         import numpy as np
 
+        array = self._checked(inputs)
+        try:
+            output = self._session.run([self._output], {self._input.name: array})[0]
+        except Exception as error:  # onnxruntime raises a dozen unrelated types
+            raise _failed(inputs.shape, error) from error
+        return np.asarray(output, dtype=np.float32)
+
+    def run_into(self, inputs: FloatArray, outputs: FloatArray) -> bool:
+        """Run one batch, writing to memory that the caller holds.
+
+        Args:
+            inputs: (N, C, H, W).
+            outputs: Contiguous, of the shape that the network gives.
+
+        Returns:
+            Whether it was done; not if the network gives another shape, or the engine cannot.
+
+        Raises:
+            InputError: The network does not take the shape of the inputs.
+        """
+        import numpy as np
+
+        array = self._checked(inputs)
+        try:
+            binding = self._session.io_binding()
+            binding.bind_cpu_input(self._input.name, array)
+            binding.bind_output(self._output, "cpu", 0, np.float32, outputs.shape, outputs.ctypes.data)
+            self._session.run_with_iobinding(binding)
+        except Exception:  # onnxruntime raises a dozen unrelated types
+            return False
+        return True
+
+    def _checked(self, inputs: FloatArray) -> FloatArray:
+        """The inputs as the engine takes them. Raises InputError."""
+        import numpy as np
+
         expected = self._input.shape
         fits = len(expected) == inputs.ndim and all(
             not isinstance(side, int) or side == given
@@ -192,14 +228,11 @@ class OnnxRuntimeSession:
                 f"{_shape(inputs.shape)}.",
                 hint=f"Use smaller tiles:  --tile {self.most_side}",
             )
-        array = np.ascontiguousarray(inputs, dtype=np.float32)
-        try:
-            output = self._session.run([self._output], {self._input.name: array})[0]
-        except Exception as error:  # onnxruntime raises a dozen unrelated types
-            raise ZooError(
-                f"ONNX Runtime failed on an input of {_shape(inputs.shape)}: {_reason(error)}"
-            ) from error
-        return np.asarray(output, dtype=np.float32)
+        return np.ascontiguousarray(inputs, dtype=np.float32)
+
+
+def _failed(shape: tuple[int, ...], error: Exception) -> ZooError:
+    return ZooError(f"ONNX Runtime failed on an input of {_shape(shape)}: {_reason(error)}")
 
 
 def _options(runtime: Any, threads: int, profile: DeviceProfile | None) -> Any:

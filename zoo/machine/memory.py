@@ -45,6 +45,11 @@ def limit_of_process() -> int | None:
     return min(found, default=None)
 
 
+def status_bytes(process: int, name: str) -> int:
+    """Return a figure of another process's status in bytes, such as VmRSS; 0 where there is none."""
+    return _status(name, Path(f"/proc/{process}/status")) or 0
+
+
 def return_freed_memory() -> None:
     """Have glibc give large arrays back to the system as soon as they are freed.
 
@@ -69,10 +74,10 @@ def parse_size(text: str) -> int:
     return round(float(match[1]) * _UNITS[unit])
 
 
-def _status(name: str) -> int | None:
-    """Return a figure of /proc/self/status in bytes; None where there is none."""
+def _status(name: str, file: Path | None = None) -> int | None:
+    """Return a figure of a process's status, this one's by default, in bytes; None where there is none."""
     try:
-        for line in _STATUS.read_text().splitlines():
+        for line in (file or _STATUS).read_text().splitlines():
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError):

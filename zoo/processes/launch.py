@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ _PROGRAM = (
 )  # fmt: skip
 #: What a child that handles a stranger's file gets of the environment: no token, no proxy, nothing else.
 _PLAIN = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 #: One thread: for children in which no library computes.
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -76,6 +78,11 @@ def read_program(path: str, *arguments: str, seconds: float = 10) -> str:
 def plain_environment(**more: str) -> dict[str, str]:
     """Return the few variables that finding programs and libraries takes, and `more`."""
     return {name: os.environ[name] for name in _PLAIN if name in os.environ} | more
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """Return this process's environment without what is named like a secret."""
+    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
 def module_path() -> list[str]:

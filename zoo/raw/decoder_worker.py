@@ -13,10 +13,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from zoo.errors import InputError
+from zoo.processes.channel import send_description
 from zoo.processes.child_limits import Ceiling, prepare_child
 from zoo.raw.decode import RawFrame, open_frame
 
-#: What it says when it can take questions. Each answer begins with the length of its description, in as many bytes.
+#: What it says when it can take questions.
 READY = b"RAW\n"
 _LARGEST_QUESTION = 1 << 16
 #: Rows that are sent at once, of about this many bytes.
@@ -58,26 +59,22 @@ def _answer(channel: socket.socket, open_: Open, file: int, name: str) -> None:
     try:
         # By descriptor: nothing can be put in the file's place, and no name is too odd for LibRaw.
         with open_(f"/dev/fd/{file}", name) as frame:
-            _describe(
-                channel,
-                height=frame.mosaic.shape[0],
-                width=frame.mosaic.shape[1],
-                pattern=frame.pattern.ravel().tolist(),
-                black=frame.black,
-                white=frame.white,
-                gains=frame.gains,
-                flip=frame.flip,
-                shot=frame.noise.shot if frame.noise else (),
-                read=frame.noise.read if frame.noise else (),
-                to_srgb=frame.to_srgb or (),
-            )
+            height, width = frame.mosaic.shape
+            described = {
+                "height": height,
+                "width": width,
+                "pattern": frame.pattern.ravel().tolist(),
+                "black": frame.black,
+                "white": frame.white,
+                "gains": frame.gains,
+                "flip": frame.flip,
+                "shot": frame.noise.shot if frame.noise else (),
+                "read": frame.noise.read if frame.noise else (),
+                "to_srgb": frame.to_srgb or (),
+            }
+            send_description(channel, described)
             rows = max(1, _CHUNK // frame.mosaic[0].nbytes)
             for start in range(0, len(frame.mosaic), rows):
                 channel.sendall(np.ascontiguousarray(frame.mosaic[start : start + rows]).data)
     except InputError as error:
-        _describe(channel, error=error.message, hint=error.hint)
-
-
-def _describe(channel: socket.socket, **fields: object) -> None:
-    content = json.dumps(fields).encode()
-    channel.sendall(len(content).to_bytes(len(READY), "little") + content)
+        send_description(channel, {"error": error.message, "hint": error.hint})

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from zoo.errors import InputError, ZooError
+from zoo.processes.channel import fill, receive_description
 from zoo.processes.child_limits import tighter_than
 from zoo.processes.launch import SINGLE_THREADED, plain_environment, start_python
 from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw, plausible_matrix
@@ -170,7 +171,7 @@ class SubprocessDecoder:
                     pass_fds=[theirs.fileno()],
                 )
                 theirs.close()
-                _fill(self._channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
+                fill(self._channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
             except OSError as error:
                 self._end(_GRACE_SECONDS)
                 errors.seek(0)
@@ -211,17 +212,6 @@ def _held_back(path: Path, machine: str) -> InputError:
     )
 
 
-def _fill(channel: socket.socket, buffer: bytearray | memoryview, deadline: float) -> None:
-    """Receive as many bytes as the buffer has. Raises OSError if the child ends first or the time is over."""
-    rest = memoryview(buffer)
-    while rest:
-        channel.settimeout(max(0.001, deadline - time.monotonic()))
-        count = channel.recv_into(rest)
-        if not count:
-            raise ConnectionError("it ended")
-        rest = rest[count:]
-
-
 def _fate(status: int) -> str:
     """Return what happened to the child, as the second half of a sentence about the file."""
     if status == -signal.SIGXCPU:
@@ -237,12 +227,9 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
     """Return the answer: a description and the pixels, of at most `most` bytes. Nothing that is said is believed."""
     import numpy as np
 
-    length = bytearray(len(READY))
-    _fill(channel, length, deadline)
-    answer = bytearray(min(int.from_bytes(length, "little"), _LARGEST_ANSWER))
-    _fill(channel, answer, deadline)
+    answer = receive_description(channel, deadline)
     source = f"The RAW decoder's answer to {name}"
-    fields = StrictTable(parse_json(bytes(answer), source, error=InputError), source, error=InputError)
+    fields = StrictTable(parse_json(answer, source, error=InputError), source, error=InputError)
     if "error" in fields:
         raise _Refused(
             str(fields.get("error"))[:_LARGEST_TEXT], hint=str(fields.get("hint", ""))[:_LARGEST_TEXT]
@@ -267,7 +254,7 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
     if not fits:
         fields.refuse("is inconsistent")
     mosaic = np.empty((height, width), dtype=np.uint16)
-    _fill(channel, mosaic.data.cast("B"), deadline)
+    fill(channel, mosaic.data.cast("B"), deadline)
     side = 2 if len(pattern) == 4 else 6
     return RawFrame(
         mosaic=mosaic,

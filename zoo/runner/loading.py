@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 from zoo import engines, onnx, plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
+from zoo.engines.checked_session import CheckedSession, output_shape
 from zoo.engines.opening import name_engine_in_errors, open_session_for
+from zoo.engines.supervised_session import SupervisedSession, can_supervise
 from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
 from zoo.machine.processors import machine_fingerprint
 from zoo.onnx.check import load_checked_model
@@ -50,7 +53,7 @@ class Loaded:
     """
 
     artifact: Artifact
-    session: Session
+    session: CheckedSession
     engine: str
     engine_version: str
     golden_psnr: float | None
@@ -58,7 +61,13 @@ class Loaded:
 
 
 def load(
-    artifact: Artifact, profile: DeviceProfile, *, engine: str | None = None, threads: int = 0
+    artifact: Artifact,
+    profile: DeviceProfile,
+    *,
+    engine: str | None = None,
+    threads: int = 0,
+    memory: int | None = None,
+    supervised: bool | None = None,
 ) -> Loaded:
     """Verify all files and open the model on the profile's first engine that computes it correctly.
 
@@ -69,6 +78,9 @@ def load(
         profile: Its engines are tried in order.
         engine: Id of the only engine to use.
         threads: Of the engine; 0 for those of the profile.
+        memory: Bytes that a process of the engine's own may hold; None for any number.
+        supervised: Whether the engine computes in a process of its own, which the network may crash, hang or fill;
+            None for yes unless a registry pins the artifact.
 
     Raises:
         IntegrityError: The artifact was altered, no engine may be given its model, or no engine computes it rightly;
@@ -77,13 +89,14 @@ def load(
         UsageError: `engine` cannot run here.
     """
     artifact.verify()
+    supervised = is_supervised(artifact, supervised)
     if engine is not None:
-        return _opened(artifact, _named(engine), profile, threads)
+        return _opened(artifact, _named(engine), profile, threads, memory, supervised)
     refused: list[Refused] = []
     obstacles: list[str] = []
     for candidate in _present(profile, obstacles):
         try:
-            loaded = _opened(artifact, candidate, profile, threads)
+            loaded = _opened(artifact, candidate, profile, threads, memory, supervised)
         except ZooError as error:
             refused.append(Refused(candidate.id, error.message))
             obstacles.append(f"{candidate.id}: {error.message}")
@@ -98,6 +111,11 @@ def load(
     raise PluginError(
         f"None of the engines of {profile.id} can run here:\n{reasons}", hint="See:  zoo doctor"
     )
+
+
+def is_supervised(artifact: Artifact, wish: bool | None) -> bool:
+    """Return whether an engine computes an artifact in a process of its own; `wish` is the user's, if any."""
+    return wish if wish is not None else not artifact.pinned
 
 
 def _named(name: str) -> Engine:
@@ -124,18 +142,35 @@ def _present(profile: DeviceProfile, obstacles: list[str]) -> Iterator[Engine]:
             obstacles.append(f"{name}: {obstacle}")
 
 
-def _opened(artifact: Artifact, engine: Engine, profile: DeviceProfile, threads: int) -> Loaded:
+def _opened(
+    artifact: Artifact,
+    engine: Engine,
+    profile: DeviceProfile,
+    threads: int,
+    memory: int | None,
+    supervised: bool,
+) -> Loaded:
     """Open and check. Raises ZooError, whatever the engine raises."""
     with name_engine_in_errors(engine.id):
         version = engine.version()
         check = _GoldenRecord(artifact, profile, engine.id, version)
         check.raise_if_refused()
         manifest = artifact.manifest
-        session = open_session_for(
-            engine, load_checked_model(artifact), profile, threads=threads, spec=manifest.input,
-            digest=manifest.files[MODEL_NAME].sha256,
-        )  # fmt: skip
-        return Loaded(artifact, session, engine.id, version, check.psnr(session))
+        model, spec, digest = load_checked_model(artifact), manifest.input, manifest.files[MODEL_NAME].sha256
+        inner: Session
+        if supervised and can_supervise(engine):
+            inner = SupervisedSession(
+                engine, model, profile, threads=threads, spec=spec, digest=digest, memory=memory,
+                expected=functools.partial(output_shape, manifest.output),
+            )  # fmt: skip
+        else:
+            inner = open_session_for(engine, model, profile, threads=threads, spec=spec, digest=digest)
+        session = CheckedSession(inner, manifest.output)
+        try:
+            return Loaded(artifact, session, engine.id, version, check.psnr(session))
+        except BaseException:
+            session.close()
+            raise
 
 
 class _GoldenRecord:

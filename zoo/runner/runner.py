@@ -79,7 +79,7 @@ def open_runner(
         from zoo.onnx.working_set import artifact_working_set
         from zoo.runner.budget import Footprint, usual_limit
         from zoo.runner.development import reserve_for
-        from zoo.runner.loading import load
+        from zoo.runner.loading import is_supervised, load
 
         started = time.perf_counter()
         return_freed_memory()
@@ -94,14 +94,20 @@ def open_runner(
             decoder.begin(files[0], last=len(files) == 1)
         try:
             found = artifact_working_set(artifact)
-            before = Footprint(artifact.manifest, found, arena=profile.arena)
+            supervised = is_supervised(artifact, settings.supervised)
+            before = Footprint(artifact.manifest, found, arena=profile.arena, supervised=supervised)
             reserve = reserve_for(before, files, settings.memory)
             profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
-            loaded = load(artifact, profile, engine=engine, threads=threads)
+            most = max(settings.memory, before.loading)
+            loaded = load(
+                artifact, profile, engine=engine, threads=threads, memory=most, supervised=supervised
+            )
         except IntegrityError:
             distrust_pulled(artifact.path)
             raise
-        need = Footprint(artifact.manifest, found, engine=loaded.engine, arena=profile.arena)
+        need = Footprint(
+            artifact.manifest, found, engine=loaded.engine, arena=profile.arena, supervised=supervised
+        )
         return Runner(loaded, need, settings, decoder, reserve, time.perf_counter() - started)
     except BaseException:
         decoder.close()
@@ -139,9 +145,10 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """End the process that decodes; the runner cannot be used afterwards."""
+        """End the processes that decode and compute; the runner cannot be used afterwards."""
         self._closed = True
         self._decoder.close()
+        self.loaded.session.close()
 
     @property
     def artifact(self) -> Artifact:
@@ -203,7 +210,7 @@ class Runner:
                     f"{result.path} does not fit in memory.", hint="Use a lower limit:  --memory 256MB"
                 )
             result.seconds = time.perf_counter() - started
-            reporter.advance(1, peak_mb=round(peak_rss_mb()))
+            reporter.advance(1, peak_mb=round(peak_rss_mb() + self.loaded.session.peak_bytes / 2**20))
         reporter.finish()
         return results
 

@@ -22,7 +22,9 @@ class Settings:
         tile: Longest side of what the network sees at once, in input pixels, halo included; None chooses.
         overwrite: Replace pictures that exist.
         resume: Leave pictures that exist, and do the others.
-        memory: Bytes that this process and the one that decodes may hold together; None goes by the device.
+        memory: Bytes that this process and those that decode and compute may hold together; None goes by the device.
+        supervised: Whether the engine computes in a process of its own; None for yes unless a registry pins the
+            artifact.
     """
 
     out: Path | None = None
@@ -32,3 +34,4 @@ class Settings:
     overwrite: bool = False
     resume: bool = False
     memory: int | None = None
+    supervised: bool | None = None

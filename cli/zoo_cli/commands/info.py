@@ -15,7 +15,7 @@ from zoo.formatting import integer, scaled
 from zoo.options import Option, format_value, options_of
 from zoo.plugins.discovery import GROUPS, PluginKind, discover
 from zoo.suggest import did_you_mean
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 
 Record = dict[str, Any]
 
@@ -40,7 +40,7 @@ def command(id_: str, kind: str | None, as_json: bool) -> None:
         records = [_DESCRIBE[each](id_) for each in kinds]
     for record in records:
         if "note" in record:
-            click.echo(record["note"], err=True)
+            print_note(record["note"])
     if as_json:
         print_json({**records[0], **({"also": records[1:]} if records[1:] else {})})
         return

@@ -11,7 +11,7 @@ import click
 
 from zoo.errors import ZooError
 from zoo.formatting import seconds
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 from zoo_cli.param_types import Amplification, MemorySize
 from zoo_cli.progress import progress
 
@@ -58,6 +58,11 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing images.")
 @click.option("--resume", is_flag=True, help="Skip existing images, and make the others.")
+@click.option(
+    "--isolate/--no-isolate",
+    default=None,
+    help="Compute in a process of its own [unless a registry pins the artifact].",
+)
 @json_option
 def command(
     artifact: str,
@@ -72,6 +77,7 @@ def command(
     memory: int | None,
     overwrite: bool,
     resume: bool,
+    isolate: bool | None,
     as_json: bool,
 ) -> None:
     """Run ARTIFACT, a folder or the id of a checkpoint, on FILES.
@@ -91,7 +97,7 @@ def command(
             "--overwrite and --resume cannot be combined: one replaces the images that the other skips.",
             hint="Use one of them.",
         )
-    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory)
+    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory, isolate)
     with (
         quiet_stdout(as_json),
         progress(quiet=len(files) == 1) as reporter,
@@ -100,7 +106,7 @@ def command(
         ) as runner,
     ):
         for refused in runner.loaded.refused:
-            click.echo(str(refused), err=True)
+            print_note(str(refused))
         results = runner.run(files, reporter=reporter)
     _show(artifact, runner, results, as_json)
     _fail_if_any_failed(results)
@@ -109,7 +115,8 @@ def command(
 def _show(name: str, runner: Runner, results: Sequence[FileResult], as_json: bool) -> None:
     from zoo.machine.memory import peak_rss_mb
 
-    loaded, loading, peak = runner.loaded, runner.load_seconds, peak_rss_mb()
+    loaded, loading = runner.loaded, runner.load_seconds
+    peak = peak_rss_mb() + loaded.session.peak_bytes / 2**20
     if as_json:
         assert runner.settings.memory is not None
         print_json(

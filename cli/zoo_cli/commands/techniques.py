@@ -9,7 +9,7 @@ from zoo.plugins import load_plugin, resolve_plugin
 from zoo.plugins.discovery import Plugin
 from zoo.plugins.plugin_check import PluginState, check_plugins
 from zoo.recipes.legality import Relation, relation
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
+from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 
 
 @click.command()
@@ -39,7 +39,7 @@ def command(ids: tuple[str, ...], matrix: bool, as_json: bool) -> None:
         columns = ("ID", "PHASE", "SUMMARY")
         print_table(columns, (tuple(record[column.lower()] for column in columns) for record in records))
     for message in broken:
-        click.echo(f"Left out: {message}", err=True)
+        print_note(f"Left out: {message}")
 
 
 def _load() -> tuple[dict[str, tuple[Plugin, type[Technique]]], list[str]]:

@@ -1,0 +1,141 @@
+"""Networks made to do harm: one that traps, fills memory or gives nonsense costs its own pictures and no more."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import hostile_models, tiny
+from support.dngs import COLORCHART, dng, frame
+from zoo.artifacts import Artifact, open_artifact
+from zoo.errors import IntegrityError
+from zoo.runner.api import load, run
+from zoo.runner.runner import open_runner
+from zoo.runner.settings import Settings
+from zoo_cli.main import main
+from zoo_cli.output import print_note, print_table, print_text
+from zoo_cli.progress import NoteReporter
+
+SHARED = Path(__file__).parents[3] / "shared" / "hostile"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "a.dng", tmp_path / "b.dng"]
+    for path in paths:
+        path.write_bytes(dng(frame((120, 160))))
+    return paths
+
+
+def test_a_network_that_traps_costs_its_pictures_and_the_process_lives(
+    tmp_path: Path, shots: list[Path]
+) -> None:
+    made = hostile_models.artifact(tmp_path / "trap", hostile_models.trap())
+    results = run(made, shots, tmp_path / "out")
+    assert [str(result.error) for result in results] == ["The network makes onnxruntime crash (SIGFPE)."] * 2
+    assert all(isinstance(result.error, IntegrityError) for result in results)
+    assert run(tiny.bayer_artifact(tmp_path / "good"), shots, tmp_path / "out")[0].error is None
+
+
+def test_a_network_that_fills_memory_is_stopped_within_its_limit(tmp_path: Path) -> None:
+    shot = tmp_path / "large.dng"
+    shot.write_bytes(dng(frame((400, 600))))
+    made = hostile_models.artifact(tmp_path / "outer", hostile_models.outer_product())
+    with load(made, memory="256MB") as runner:
+        (result,) = runner.run([shot], tmp_path / "out")
+        assert "takes more than the 256 MB" in str(result.error)
+        assert runner.loaded.session.peak_bytes < 300 * 10**6
+
+
+@pytest.mark.parametrize("supervised", [False, True])
+def test_an_output_that_is_not_what_the_manifest_states_is_refused(
+    tmp_path: Path, shots: list[Path], supervised: bool
+) -> None:
+    settings = Settings(tmp_path / "out", supervised=supervised)
+    for what, model in hostile_models.wrong_outputs().items():
+        made = hostile_models.artifact(tmp_path / what, model)
+        with open_runner(made, settings=settings) as runner:
+            (result,) = runner.run(shots[:1])
+        assert isinstance(result.error, IntegrityError), what
+        assert "its zoo.json states" in str(result.error) or "not finite" in str(result.error)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("way", ["", "--tile=48", "--format=tiff", "--no-isolate"])
+def test_a_network_that_gives_nonsense_ends_with_exit_code_4(
+    tmp_path: Path, shots: list[Path], way: str
+) -> None:
+    made = hostile_models.artifact(tmp_path / "made", hostile_models.wrong_outputs()["one-pixel"])
+    assert main(["run", str(made.path), *map(str, shots), "-o", str(tmp_path / "out"), *way.split()]) == 4
+
+
+def test_the_child_ends_with_the_runner(tmp_path: Path, shots: list[Path]) -> None:
+    made = tiny.bayer_artifact(tmp_path / "good")
+    with load(made) as runner:
+        runner.develop(shots[0])
+        child = runner.loaded.session._session._process.pid  # type: ignore[attr-defined]
+        assert Path(f"/proc/{child}").exists()
+    assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_pinned_artifact_is_computed_in_this_process_and_gives_the_same_picture(
+    tmp_path: Path, shots: list[Path]
+) -> None:
+    made = tiny.bayer_artifact(tmp_path / "good")
+    pictures = []
+    for pinned in (False, True):
+        with load(open_artifact(made.path) if not pinned else _pinned(made.path)) as runner:
+            assert (type(runner.loaded.session._session).__name__ == "SupervisedSession") is not pinned
+            pictures.append(runner.develop(shots[0]))
+    assert np.array_equal(*pictures)
+
+
+def _pinned(path: Path) -> Artifact:
+    return dataclasses.replace(open_artifact(path), pinned=True)
+
+
+def test_an_artifact_without_a_model_is_refused(tmp_path: Path, shots: list[Path]) -> None:
+    made = tiny.bayer_artifact(tmp_path / "good")
+    content = json.loads((made.path / "zoo.json").read_text())
+    del content["files"]["model.onnx"]
+    (made.path / "zoo.json").write_text(json.dumps(content))
+    os.unlink(made.path / "model.onnx")
+    for command in (
+        ["run", str(made.path), str(shots[0]), "-o", str(tmp_path / "out")],
+        ["explain", str(made.path)],
+    ):
+        assert main(command) == 4
+
+
+def test_names_from_outside_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b]0;owned\x07 \x9b31m \u202e layer"
+    print_text(name)
+    print_table(["layer"], [[name]])
+    print_note(name)
+    NoteReporter().note(name)
+    printed = capsys.readouterr()
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(printed.out + printed.err)
+    assert (printed.out + printed.err).count("layer") == 5
+
+
+@pytest.mark.skipif(
+    not (SHARED.exists() and COLORCHART.exists()), reason="the hostile artifacts are not there"
+)
+@pytest.mark.parametrize(
+    "name", ["cos_const_2e31-1", "matmul_outer", "resize_sizes_big", "div_int_min", "shape_batch0"]
+)
+def test_hostile_artifacts_are_refused_within_the_limit(tmp_path: Path, name: str) -> None:
+    with load(SHARED / name, memory="256MB") as runner:
+        (result,) = runner.run([COLORCHART], tmp_path / "out")
+        assert isinstance(result.error, IntegrityError)
+        assert runner.loaded.session.peak_bytes < 300 * 10**6

@@ -1,0 +1,73 @@
+"""A session whose outputs are held against the manifest before anything is made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from zoo.contracts import FloatArray, OutputSpec, Session
+
+
+def output_shape(output: OutputSpec, inputs: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape of the output for an input of (N, C, H, W); None if the specification leaves it open."""
+    if output.kind == "logits":
+        return (inputs[0], output.channels)
+    if output.scale < 1:
+        return None
+    return (inputs[0], output.channels, output.scale * inputs[2], output.scale * inputs[3])
+
+
+class CheckedSession:
+    """Runs a session, and refuses an output of another shape or type than the manifest states.
+
+    Args:
+        session: The session.
+        output: What the manifest states.
+    """
+
+    def __init__(self, session: Session, output: OutputSpec) -> None:
+        self._session, self._output = session, output
+
+    @property
+    def most_side(self) -> int | None:
+        """Return the longest side of an input that the session takes, None for any."""
+        side: int | None = getattr(self._session, "most_side", None)
+        return side
+
+    @property
+    def peak_bytes(self) -> int:
+        """Return the most memory that a process of the session's own has held; 0 if it has none."""
+        return getattr(self._session, "peak_bytes", 0)
+
+    def close(self) -> None:
+        """End the session's own process, if it has one."""
+        close = getattr(self._session, "close", None)
+        if close is not None:
+            close()
+
+    def run(self, inputs: FloatArray) -> FloatArray:
+        """Run one batch.
+
+        Args:
+            inputs: (N, C, H, W).
+
+        Raises:
+            IntegrityError: The output is not what the manifest states, or logits are not finite.
+            ZooError: The session fails.
+        """
+        import numpy as np
+
+        outputs = np.asarray(self._session.run(inputs))
+        expected = output_shape(self._output, inputs.shape)
+        if expected is not None and (outputs.shape != expected or outputs.dtype != np.float32):
+            raise IntegrityError(
+                f"The network gives {outputs.dtype.name} {outputs.shape} for an input of {inputs.shape}; "
+                f"its zoo.json states float32 {expected}.",
+                hint="The artifact is damaged or malicious; make it again, or pull it again.",
+            )
+        # Pictures are checked as they are rounded, a strip at a time.
+        if len(outputs.shape) == 2 and not np.isfinite(outputs).all():
+            raise IntegrityError("The network returned numbers that are not finite.")
+        return outputs
