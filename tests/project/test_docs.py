@@ -118,7 +118,7 @@ def _check_command(where: str, name: str, *args: str) -> None:
         canonical.resolve(given["recipe"])
         if not plugins.own_family(given["architecture"]):
             plugins.architecture(given["architecture"])
-    if given.get("data"):
+    if given.get("data") and not plugins.own_family(given["data"]):
         stage = parse_stage(given["data"], "dataset")
         parse_options(stage.technique, plugins.load("datasets", stage.technique).Config, stage.option_map)
     if name == "pull":

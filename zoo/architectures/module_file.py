@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.util
 import re
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from zoo.architectures.network_options import NetworkConfig, complete_input
@@ -26,14 +22,13 @@ from zoo.contracts import Architecture, task_for
 from zoo.errors import InputError, UsageError, ZooError
 from zoo.extras import require
 from zoo.options import format_options, option, parse_options
+from zoo.plugins import python_file
 from zoo.recipes.grammar import Stage, parse_stage
-from zoo.storage.atomic import read_bytes
 
 if TYPE_CHECKING:
     from torch import nn
 
 _FORM = re.compile(r"(?P<path>.+\.py):(?P<factory>[A-Za-z_]\w*)\s*(?P<options>\(.*\))?", re.DOTALL)
-_LARGEST = 1 << 24
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
 
@@ -72,7 +67,7 @@ class ModuleArchitecture(Architecture):
         self._path, self._factory = Path(form["path"]).expanduser(), form["factory"]
         stage = parse_stage(f"module{form['options'] or ''}", "architecture")
         self._config = parse_options("module", ModuleConfig, stage.option_map)
-        content = _content(self._path)
+        content = python_file.read(self._path, "a network of your own")
         self._sha256 = hashlib.sha256(content).hexdigest()
         if self._config.sha256 and self._config.sha256 != self._sha256:
             raise InputError(
@@ -80,7 +75,7 @@ class ModuleArchitecture(Architecture):
                 f"not {self._config.sha256}.",
                 hint="Restore the file, or omit the option sha256.",
             )
-        self._module = _executed(self._path, content, self._sha256)
+        self._module = python_file.execute(self._path, content, self._sha256)
         self._make = getattr(self._module, self._factory, None)
         if not callable(self._make):
             raise InputError(f"{self._path} has no function or class '{self._factory}'.")
@@ -100,7 +95,7 @@ class ModuleArchitecture(Architecture):
     def build(self) -> nn.Module:
         made = self._called()
         if isinstance(made, Architecture):
-            with _blamed(self._path, "building"):
+            with python_file.blamed(self._path, "building"):
                 made = made.build()
         import torch
         from torch import nn
@@ -124,7 +119,7 @@ class ModuleArchitecture(Architecture):
     # ----------------------------------------------------------------------------------------------- details
 
     def _called(self) -> Any:
-        with _blamed(self._path, self._factory), _beside(self._path):
+        with python_file.blamed(self._path, self._factory), python_file.beside(self._path):
             made = cast(Any, self._make)()
             return made() if isinstance(made, type) and issubclass(made, Architecture) else made
 
@@ -147,7 +142,7 @@ class ModuleArchitecture(Architecture):
             net = self.build().eval()
         self.trained = bool(config.trained or getattr(module, "TRAINED", self.trained))
         label = f"{self._factory} of {self._path}"
-        probe = Probe(net, label, lambda what: _blamed(self._path, f"{self._factory} {what}"), self._remedies())
+        probe = Probe(net, label, lambda what: python_file.blamed(self._path, f"{self._factory} {what}"), self._remedies())
         if self._inner is None:
             self.input = complete_input(input_spec(stated, f"{self._path}: INPUT"), config, str(self._path))
             said = config.output or getattr(module, "OUTPUT", "")
@@ -163,60 +158,6 @@ class ModuleArchitecture(Architecture):
             sizes="State the sizes: by the option multiple_of=N, or fixed_size=true for only the stated size, as in "
             f"'{self._path}:{self._factory}(fixed_size=true)'",
         )
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        raise InputError(f"The file {path} of a network of your own does not exist.")
-    return read_bytes(path, _LARGEST)
-
-
-def _executed(path: Path, content: bytes, sha256: str) -> ModuleType:
-    """Return the module, executed once per process for one content; it may import files in its folder."""
-    name = f"zoo_own_{sha256[:16]}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # dataclasses and copying look it up there
-    try:
-        with _blamed(path, "importing"), _beside(path):
-            exec(compile(content, str(path), "exec"), module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[None]:
-    folder = str(path.resolve().parent)
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
-
-
-@contextlib.contextmanager
-def _blamed(path: Path, what: str) -> Iterator[None]:
-    """Whatever the user's file raises becomes an InputError that names the line."""
-    try:
-        yield
-    except (ZooError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-        ]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-        place = f"{path}, line {line}" if line else str(path)
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"{place}: {what} failed: {type(error).__name__}{f': {reason[0][:300]}' if reason else ''}"
-        ) from error
 
 
 def _fit(name: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.data.dataset_file import load_dataset_file
 from zoo.errors import UsageError
 from zoo.recipes.grammar import Stage, parse_stage
 
@@ -31,9 +32,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         raise UsageError(
             f"No data is packaged for {task.id}, the task of {architecture.id}.", hint=task.data_hint
         )
-    text = _with_photos(_written_out(text or task.data), photos)
-    stage = parse_stage(text, "dataset")
-    dataset = plugins.dataset(stage.technique, stage.option_map)
+    text, dataset = open_dataset(text or task.data, photos)
     if task.id != "any" and not {task.id, "any"} & set(dataset.tasks):
         raise UsageError(
             f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "
@@ -42,6 +41,25 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         )
     dataset.check(architecture)
     return text, dataset
+
+
+def open_dataset(text: str, photos: Sequence[Path] = ()) -> tuple[str, Dataset]:
+    """Return the dataset that a text names, whatever it is for, with its full text.
+
+    Args:
+        text: Id and options, a file of arrays, or ``path/to/file.py:NAME``, a file that is then executed.
+        photos: Folders added to its option `photos`.
+
+    Raises:
+        ZooError: What :func:`zoo.plugins.dataset` and :func:`zoo.data.dataset_file.load_dataset_file` raise.
+    """
+    if plugins.own_family(text) == "module":
+        if photos:
+            raise UsageError("--photos is for darkroom and photos, not for a dataset of your own.")
+        return text, load_dataset_file(text)
+    text = _with_photos(_written_out(text), photos)
+    stage = parse_stage(text, "dataset")
+    return text, plugins.dataset(stage.technique, stage.option_map)
 
 
 def _written_out(text: str) -> str:
