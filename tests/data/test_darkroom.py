@@ -17,6 +17,9 @@ from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.data.exposure import Shot, colour_matrix, expose
 from zoo.data.picture_folders import ImageCache, packaged_pictures, read_picture, split_of
 from zoo.errors import InputError, UsageError
+from zoo.architectures.swift_unet import SwiftUNetArchitecture
+from zoo.data.varied import quick_generator
+from zoo.raw.develop import to_linear_srgb
 from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
@@ -175,3 +178,27 @@ def test_a_net_for_another_sensor_is_refused() -> None:
 def test_ratios_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(UsageError, match="min_ratio"):
         Darkroom(DarkroomConfig(min_ratio=300, max_ratio=100))
+
+
+def test_varied_crops_are_of_many_cameras_and_depend_on_seed_and_number_alone() -> None:
+    dataset, network = Darkroom(DarkroomConfig(min_ratio=1, varied=True)), SwiftUNetArchitecture()
+    crops = list(islice(dataset.crops(network, 32, seed=3), 6))
+    again = next(dataset.crops(network, 32, seed=3, start=4))
+    assert np.array_equal(crops[4].inputs, again.inputs)
+    assert crops[0].inputs.shape == (8, 32, 32)
+    assert any(crop.inputs[:4].min() < 0 for crop in crops)
+    assert len({crop.to_srgb.tobytes() for crop in crops if crop.to_srgb is not None}) == len(crops)
+
+
+def test_a_network_in_camera_colours_is_shown_the_photograph_once_it_is_developed() -> None:
+    frame = next(iter(Darkroom().frames(SwiftUNetArchitecture(), "test")))
+    assert frame.target is not None
+    assert frame.to_srgb is not None
+    shown = linear_to_srgb(np.clip(to_linear_srgb(frame.target, frame.to_srgb), 0, 1))
+    assert np.abs(shown - packaged("astronaut").transpose(2, 0, 1) / 255).max() < 1e-3
+
+
+def test_photons_in_large_numbers_have_the_mean_and_the_variance_of_a_poisson_distribution() -> None:
+    counts = quick_generator(0).poisson(np.full((400, 400), 60, np.float32))
+    assert counts.mean() == pytest.approx(60, rel=0.01)
+    assert counts.var() == pytest.approx(60, rel=0.02)

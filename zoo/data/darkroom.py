@@ -13,6 +13,7 @@ from zoo.data.cameras import CAMERAS
 from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose
 from zoo.data.picture_folders import ImageSet, Picture
 from zoo.data.raw_sample import raw_sample
+from zoo.data.varied import quick_generator, spoil, vary_camera
 from zoo.errors import InputError, UsageError
 from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.options import option
@@ -23,10 +24,14 @@ from zoo.raw.pack import pack_mosaic
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from zoo.raw.decode import RawFrame
+
     FloatArray = npt.NDArray[np.float32]
 
 #: bumped when the simulation changes, so that fingerprints do
 _VERSION = 1
+#: Of varied crops, the share of cameras that were not calibrated.
+_OTHER_CAMERAS = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class DarkroomConfig:
     packaged: bool = option(True, help="use the photographs that scikit-image and scikit-learn ship")
     min_ratio: float = option(100.0, minimum=1.0, maximum=1000.0, help="minimum darkening", unit="times")
     max_ratio: float = option(300.0, minimum=1.0, maximum=1000.0, help="maximum darkening", unit="times")
+    varied: bool = option(False, help="train on variations of the cameras, phones, and hot pixels, too")
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Darkroom(Dataset):
         return [picture.scene for picture in self._pictures.of(split)]
 
     def identity(self) -> str:
-        ratios = f"{self.config.min_ratio:g}-{self.config.max_ratio:g}"
+        ratios = f"{self.config.min_ratio:g}-{self.config.max_ratio:g}" + ";varied" * self.config.varied
         return f"darkroom/{_VERSION}({ratios};{self._pictures.identity()})"
 
     def check(self, architecture: Architecture) -> None:
@@ -84,11 +90,15 @@ class Darkroom(Dataset):
         _check(architecture)
         number = start
         while True:
-            rng = np.random.default_rng((seed, number))
+            varied = self.config.varied
+            rng = quick_generator(seed, number) if varied else np.random.default_rng((seed, number))
             picture = self._pictures.draw(rng)
             linear = _random_scene(self._pictures.pixels(picture), 2 * size, rng)
-            exposure = self._expose(linear, rng)
-            yield _sample(f"{picture.scene}#{number}", picture.scene, exposure, architecture)
+            name = f"{picture.scene}#{number}"
+            if varied:
+                yield self._varied(name, picture.scene, linear, architecture, rng)
+            else:
+                yield _sample(name, picture.scene, self._expose(linear, rng), architecture)
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
@@ -109,6 +119,18 @@ class Darkroom(Dataset):
         return Exposure(data, linear_to_srgb(linear), shot)
 
 
+    def _varied(
+        self, name: str, scene: str, linear: FloatArray, architecture: Architecture, rng: np.random.Generator
+    ) -> Sample:
+        """A crop of any camera. It does not become a file, which would take longer than all else."""
+        camera = CAMERAS[int(rng.integers(len(CAMERAS)))]
+        if rng.random() < _OTHER_CAMERAS:
+            camera = vary_camera(camera, rng)
+        shot = draw_shot(rng, (camera,), (self.config.min_ratio, self.config.max_ratio))
+        frame = spoil(expose(linear, shot, rng), rng)
+        return _packed_sample(name, scene, frame, shot, linear_to_srgb(linear), architecture)
+
+
 def _check(architecture: Architecture) -> None:
     if architecture.input.kind != "packed-raw" or architecture.input.mosaic != "bayer":
         raise UsageError(
@@ -118,9 +140,14 @@ def _check(architecture: Architecture) -> None:
 
 
 def _sample(name: str, scene: str, exposure: Exposure, architecture: Architecture) -> Sample:
-    frame = decode(exposure.dng)
-    packed = pack_mosaic(frame, architecture.input, exposure.shot.ratio)
-    picture = np.ascontiguousarray(exposure.target.transpose(2, 0, 1))
+    return _packed_sample(name, scene, decode(exposure.dng), exposure.shot, exposure.target, architecture)
+
+
+def _packed_sample(
+    name: str, scene: str, frame: RawFrame, shot: Shot, target: FloatArray, architecture: Architecture
+) -> Sample:
+    packed = pack_mosaic(frame, architecture.input, shot.ratio)
+    picture = np.ascontiguousarray(target.transpose(2, 0, 1))
     return raw_sample(name, scene, packed.data, picture, frame, architecture)
 
 

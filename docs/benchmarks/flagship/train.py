@@ -11,9 +11,10 @@ not what passed. `DIR/log.csv` gets a line a minute; `DIR/weights.safetensors` h
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,88 +23,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo.architectures.swift_unet import SwiftUNetArchitecture
-from zoo.data.cameras import CAMERAS, Camera, LogLinear
-from zoo.data.darkroom import _random_scene
-from zoo.data.exposure import draw_shot, expose
-from zoo.data.picture_folders import ImageSet
-from zoo.raw.noise import NoiseProfile
-from zoo.raw.pack import pack_mosaic
-from zoo.raw.tone import KNEE, encode
+from zoo.data.darkroom import Darkroom, DarkroomConfig
+from zoo.raw.tone import KNEE
 
-SPEC = SwiftUNetArchitecture.input
 SPAN = math.asinh(1 / KNEE)
-RATIOS = (1.0, 300.0)
 
 
-def vary(camera: Camera, rng: np.random.Generator) -> Camera:
-    """Another camera: a mixture of two colour matrices, other read noise and banding, sometimes a phone's range."""
-    other, share = CAMERAS[int(rng.integers(len(CAMERAS)))], rng.random()
-    matrix = tuple(
-        round(share * a + (1 - share) * b)
-        for a, b in zip(camera.xyz_to_camera, other.xyz_to_camera, strict=True)
-    )
-    shift = rng.normal(0, 0.4)
-    read = dataclasses.replace(camera.read, bias=camera.read.bias + shift)
-    row = dataclasses.replace(camera.row, bias=camera.row.bias + shift + rng.normal(-0.3, 0.5))
-    changed = dataclasses.replace(camera, xyz_to_camera=matrix, read=read, row=row)
-    if rng.random() < 0.3:  # ten bits, a small sensor: calibrated at k 0.97 with a deviation of 1.7 (PMRID)
-        changed = dataclasses.replace(
-            changed, black=64, white=1023, gain_range=(0.04, 4.0), shapes=(0.14,),
-            read=LogLinear(0.7, math.log(0.55), 0.3), row=LogLinear(0.7, math.log(0.1), 0.4),
-        )  # fmt: skip
-    return changed
-
-
-class Quick(np.random.Generator):
-    """Draws the counts of many photons from a normal distribution, which takes a fifth of the time."""
-
-    def poisson(self, lam: np.ndarray) -> np.ndarray:  # type: ignore[override]
-        counts = np.sqrt(lam) * self.standard_normal(lam.shape, dtype=np.float32)
-        counts = np.rint(counts + lam)
-        few = lam < 30
-        if few.any():
-            counts[few] = super().poisson(lam[few])
-        return counts
-
-
-class Crops:
-    """Batches of (inputs, targets on the curve, matrices to sRGB)."""
-
-    def __init__(self, photos: list[str], seed: int) -> None:
-        self._set = ImageSet(photos, packaged=True)
-        self.pictures = self._set.of("train") + self._set.of("val")
-        for picture in self.pictures:
-            self._set.pixels(picture)
-        self._seed = seed
-
-    def batch(self, number: int, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-        rng = Quick(np.random.PCG64((self._seed, number)))
-        made = [self._crop(side, rng) for _ in range(size)]
-        inputs, targets, matrices = (torch.from_numpy(np.stack(each)) for each in zip(*made, strict=True))
-        return inputs, targets, matrices
-
-    def _crop(self, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        picture = self.pictures[int(rng.integers(len(self.pictures)))]
-        linear = _random_scene(self._set.pixels(picture), 2 * side, rng)
-        shot = draw_shot(rng, CAMERAS, RATIOS)
-        if rng.random() < 0.5:
-            shot = draw_shot(rng, (vary(shot.camera, rng),), RATIOS)
-        frame = expose(linear, shot, rng)
-        assert frame.noise is not None
-        assert frame.to_srgb is not None
-        if rng.random() < 0.2:  # hot and dead pixels
-            hit = rng.random(frame.mosaic.shape) < 10 ** rng.uniform(-5, -3)
-            frame.mosaic[hit] = rng.integers(shot.camera.black, shot.camera.white, int(hit.sum()))
-        # What a file states, or what is estimated, is not exact.
-        told = tuple(float(v) for v in np.exp(rng.normal(0, 0.2, 2)))
-        noise = NoiseProfile(
-            tuple(v * told[0] for v in frame.noise.shot),  # type: ignore[arg-type]
-            tuple(v * told[1] for v in frame.noise.read),  # type: ignore[arg-type]
-        )
-        inputs = pack_mosaic(dataclasses.replace(frame, noise=noise), SPEC, shot.ratio).data
-        to_srgb = np.array(frame.to_srgb, dtype=np.float32).reshape(3, 3)
-        camera = np.clip(linear @ np.linalg.inv(to_srgb).T, 0, 1).transpose(2, 0, 1)
-        return inputs, encode(np.ascontiguousarray(camera)), to_srgb
+def batches(dataset: Darkroom, seed: int, start: int, size: int, side: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield (inputs, targets on the curve, matrices to sRGB)."""
+    crops = dataset.crops(SwiftUNetArchitecture(), side, seed, start)
+    while True:
+        made = list(islice(crops, size))
+        columns = [[each.inputs for each in made], [each.target for each in made], [each.to_srgb for each in made]]
+        inputs, targets, matrices = (torch.from_numpy(np.stack(column)) for column in columns)
+        yield inputs, targets, matrices
 
 
 def picture(values: Tensor, matrices: Tensor) -> Tensor:
@@ -134,7 +67,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    crops = Crops(arguments.photos, arguments.seed)
+    dataset = Darkroom(DarkroomConfig(photos=tuple(arguments.photos), min_ratio=1.0, varied=True))
     model = SwiftUNetArchitecture().build().to(device, memory_format=torch.channels_last)
     if arguments.start:
         from safetensors.torch import load_file
@@ -166,13 +99,16 @@ def main() -> None:
             arguments.state / "weights.safetensors",
         )
 
+    taken: tuple[int, int] | None = None
     losses: list[float] = []
     waited, logged, stored = 0.0, time.monotonic(), time.monotonic()
     while trained < 60 * arguments.minutes:
         started = time.monotonic()
         progress = trained / (60 * arguments.minutes)
-        size, side = (8, 64) if progress < 0.5 else (4, 96)
-        inputs, targets, matrices = (each.to(device) for each in crops.batch(step, size, side))
+        shape = (8, 64) if progress < 0.5 else (4, 96)
+        if shape != taken:
+            taken, crops = shape, batches(dataset, arguments.seed, 8 * step, *shape)
+        inputs, targets, matrices = (each.to(device) for each in next(crops))
         waited += time.monotonic() - started
         rate = arguments.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in optimizer.param_groups:
