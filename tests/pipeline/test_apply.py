@@ -76,32 +76,41 @@ def test_the_sample_picture_shows_four_panels(compressed: Result) -> None:
         assert len(np.unique(np.asarray(picture))) > 50
 
 
-def test_the_card_states_data_steps_and_command(tmp_path: Path) -> None:
-    outcome = run(None, tmp_path / "plain", command="zoo train small-unet --steps 6")
-    card = (outcome.artifact / "README.md").read_text()
-    for text in ("zoo train small-unet --steps 6", "darkroom", "steps: 6", "PSNR"):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Result:
+    """The small net, trained long enough to have something to lose."""
+    out = tmp_path_factory.mktemp("trained") / "whole"
+    return run(None, out, budgets=(Budget(steps=80),), command="zoo train small-unet --steps 80")
+
+
+@pytest.fixture(scope="module")
+def continued(trained: Result, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """What becomes of the trained net without further steps."""
+    out = tmp_path_factory.mktemp("continued") / "whole"
+    return run("qat", out, weights=str(trained.artifact), budgets=(Budget(steps=0),))
+
+
+def test_the_card_states_data_steps_and_command(trained: Result) -> None:
+    card = (trained.artifact / "README.md").read_text()
+    for text in ("zoo train small-unet --steps 80", "darkroom", "steps: 80", "PSNR"):
         assert text in card
 
 
-def test_training_from_an_artifact_starts_where_it_ended(tmp_path: Path) -> None:
-    first = run(None, tmp_path / "first", budgets=(Budget(steps=12),))
-    second = run("qat", tmp_path / "second", weights=str(first.artifact), budgets=(Budget(steps=0),))
-    assert second.files[0].psnr == pytest.approx(first.files[-1].psnr, abs=0.05)
-    assert second.start.trained
+def test_training_from_an_artifact_starts_where_it_ended(trained: Result, continued: Result) -> None:
+    assert continued.files[0].psnr == pytest.approx(trained.files[-1].psnr, abs=0.05)
+    assert continued.start.trained
 
 
-def test_a_runner_only_artifact_of_half_the_size_still_holds_weights_to_start_from(tmp_path: Path) -> None:
-    whole = run(None, tmp_path / "whole", budgets=(Budget(steps=12),))
-    half = run(None, tmp_path / "half", budgets=(Budget(steps=12),), half_weights=True, runner_only=True)
+def test_a_runner_only_artifact_of_half_the_size_still_holds_weights_to_start_from(
+    trained: Result, continued: Result, tmp_path: Path
+) -> None:
+    half = run(None, tmp_path / "half", budgets=(Budget(steps=80),), half_weights=True, runner_only=True)
     assert not (half.artifact / "model.safetensors").exists()
-    sizes = [(outcome.artifact / "model.onnx").stat().st_size for outcome in (whole, half)]
+    sizes = [(outcome.artifact / "model.onnx").stat().st_size for outcome in (trained, half)]
     assert sizes[1] < 0.6 * sizes[0]
-    from_whole, from_half = (
-        run("qat", tmp_path / f"from-{name}", weights=str(tmp_path / name), budgets=(Budget(steps=0),))
-        for name in ("whole", "half")
-    )
+    from_half = run("qat", tmp_path / "from-half", weights=str(half.artifact), budgets=(Budget(steps=0),))
     assert from_half.start.trained
-    assert from_half.files[0].psnr == pytest.approx(from_whole.files[0].psnr, abs=0.01)
+    assert from_half.files[0].psnr == pytest.approx(continued.files[0].psnr, abs=0.01)
 
 
 def test_weights_of_another_net_are_refused(compressed: Result, tmp_path: Path) -> None:
@@ -126,9 +135,10 @@ def test_a_stage_without_honest_effect_fails_by_name(recipe: str, text: str, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_stage_that_loses_more_quality_than_the_budget_fails_by_name(tmp_path: Path) -> None:
-    start = run(None, tmp_path / "start", budgets=(Budget(steps=80),))
-    options = {"weights": str(start.artifact), "budgets": (Budget(steps=0),)}
+def test_a_stage_that_loses_more_quality_than_the_budget_fails_by_name(
+    trained: Result, tmp_path: Path
+) -> None:
+    options = {"weights": str(trained.artifact), "budgets": (Budget(steps=0),)}
     with pytest.raises(NoEffectError, match=r"spoils lost .* dB"):
         run("spoils", tmp_path / "out", max_loss=0.5, **options)
     assert run("spoils", tmp_path / "out", max_loss=None, **options).artifact.is_dir()
@@ -153,13 +163,15 @@ def test_an_output_that_exists_is_refused_before_any_work(tmp_path: Path) -> Non
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep me"
 
 
-@pytest.mark.parametrize("task", ["train depthwise", "train qat"])
-def test_an_interrupted_run_goes_on_and_ends_the_same(task: str, compressed: Result, tmp_path: Path) -> None:
+def test_a_run_that_is_interrupted_twice_goes_on_and_ends_the_same(
+    compressed: Result, tmp_path: Path
+) -> None:
     wanted = request("depthwise+qat", tmp_path / "out", budgets=(Budget(steps=6),))
-    with pytest.raises(KeyboardInterrupt):
-        apply_request(wanted, StopsAt(task))
-    assert not (tmp_path / "out").exists()
-    assert (tmp_path / "out.work").is_dir()
+    for task in ("train depthwise", "train qat"):
+        with pytest.raises(KeyboardInterrupt):
+            apply_request(wanted, StopsAt(task))
+        assert not (tmp_path / "out").exists()
+        assert (tmp_path / "out.work").is_dir()
     outcome = apply_request(wanted, SilentReporter())
     assert outcome is not None
     assert not (tmp_path / "out.work").exists()
@@ -182,22 +194,20 @@ def test_budgets_must_match_the_number_of_trainings(tmp_path: Path) -> None:
 
 
 def test_two_processes_reach_the_loss_of_one(tmp_path: Path) -> None:
-    def launch(out: Path, *launcher: str) -> dict:
-        command = [
-            sys.executable, *launcher, "-m", "zoo_cli", "apply", "depthwise+qat", "small-unet", "--steps", "20",
-            "--batch", "4", "--crop", "32", "--precision", "float32", "--images", "1", "--out", str(out), "--json",
-        ]  # fmt: skip
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        return json.loads((out / "metrics.json").read_text())
-
-    one = launch(tmp_path / "one")
-    two = launch(
-        tmp_path / "two", "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
+    run("depthwise+qat", tmp_path / "one", budgets=(Budget(steps=6),), batch=4)
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines",
         "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-    )  # fmt: skip
+        "-m", "zoo_cli", "apply", "depthwise+qat", "small-unet", "--steps", "6", "--batch", "4", "--crop", "32",
+        "--precision", "float32", "--images", "1", "--out", "two", "--json",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (json.loads((tmp_path / out / "metrics.json").read_text()) for out in ("one", "two"))
+    assert len(one["losses"]) == 2
     for ours, theirs in zip(one["losses"], two["losses"], strict=True):
         assert [step for step, _ in theirs] == [step for step, _ in ours]
         assert [loss for _, loss in theirs] == pytest.approx([loss for _, loss in ours], rel=1e-4)

@@ -1,11 +1,29 @@
-"""Source of a third party's distribution with a small U-Net and a few techniques."""
+"""Source of a third party's distribution with a small U-Net of two levels and a few techniques."""
 
 PLUGIN = """
 from dataclasses import dataclass
 import torch
 from torch import nn
 from zoo.architectures.unet import UNetArchitecture
+from zoo.architectures.unet_module import DoubleConv
 from zoo.contracts import InputSpec, LossTerm, Phase, Technique
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down1 = DoubleConv(4, 16, (False, False))
+        self.pool = nn.MaxPool2d(2)
+        self.bottom = DoubleConv(16, 64, (False, False))
+        self.up1 = nn.ConvTranspose2d(64, 16, 2, stride=2)
+        self.join1 = DoubleConv(32, 16, (False, False))
+        self.head = nn.Conv2d(16, 12, 1)
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x):
+        skip = self.down1(x)
+        x = self.up1(self.bottom(self.pool(skip)))
+        return self.shuffle(self.head(self.join1(torch.cat([x, skip], dim=1))))
 
 
 class Small(UNetArchitecture):
@@ -14,8 +32,10 @@ class Small(UNetArchitecture):
     input = InputSpec("packed-raw", 4, 16, (32, 32), mosaic="bayer", white_balance=True)
 
     def build(self):
-        from zoo.architectures.unet_module import UNet
-        return UNet(widths=(16, 32, 48, 48, 64))
+        return Net()
+
+    def stages(self):
+        return ({"down": "down1", "up": "up1", "join": "join1"}, {"down": "bottom"})
 
 
 @dataclass(frozen=True)

@@ -447,5 +447,5 @@ def test_pruned_and_quantized_nets_run_in_int8(tmp_path: Path) -> None:
     artifact = open_artifact(outcome.artifact)
     artifact.verify()
     assert artifact.manifest.precision == "int8"
-    assert artifact.metrics()["int8"]["share"] > 0.9
+    assert len(artifact.metrics()["int8"]["float_layers"]) == 1
     assert np.isfinite(quantized.psnr)
