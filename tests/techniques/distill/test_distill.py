@@ -73,7 +73,7 @@ def test_output_losses_are_mean_absolute_and_mean_squared_difference() -> None:
     assert float(difference(DistillConfig(loss="l1"), picture)(ours, theirs)) == pytest.approx(0.75)
     assert float(difference(DistillConfig(loss="l2"), picture)(ours, theirs)) == pytest.approx(0.625)
     assert float(difference(DistillConfig(), picture)(ours, theirs)) == pytest.approx(0.75)
-    with pytest.raises(UsageError, match="use l1 or l2 for images"):
+    with pytest.raises(UsageError, match="use l1 or l2 for other outputs"):
         difference(DistillConfig(loss="soft"), picture)
 
 
