@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "Train an architecture as it is, for recipes to start from.",
     "apply": "Compress a network with a recipe, train, export and measure it.",
     "explain": "Show what rounding does to each tensor of an artifact.",
+    "data": "Show what a dataset holds, and a contact sheet.",
     "eval": "Measure the quality of an artifact on a dataset.",
     "run": "Turn RAW files into images with an artifact; needs no torch.",
     "pull": "Fetch a published checkpoint.",

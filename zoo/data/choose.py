@@ -15,13 +15,19 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture, Dataset
 
 
-def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture) -> tuple[str, Dataset]:
+def choose_dataset(
+    text: str,
+    photos: Sequence[Path],
+    architecture: Architecture,
+    opened: tuple[str, Dataset] | None = None,
+) -> tuple[str, Dataset]:
     """Return the dataset that a text such as ``darkroom(min_ratio=200)`` names, with its full text.
 
     Args:
         text: Id and options; "" for the task's default.
         photos: Folders added to its option `photos`.
         architecture: The network the data is for.
+        opened: What :func:`open_dataset` returned for the text, if it was called before.
 
     Raises:
         UsageError: The task has no default, or the data is for another task.
@@ -32,7 +38,7 @@ def choose_dataset(text: str, photos: Sequence[Path], architecture: Architecture
         raise UsageError(
             f"No data is packaged for {task.id}, the task of {architecture.id}.", hint=task.data_hint
         )
-    text, dataset = open_dataset(text or task.data, photos)
+    text, dataset = opened or open_dataset(text or task.data, photos)
     if task.id != "any" and not {task.id, "any"} & set(dataset.tasks):
         raise UsageError(
             f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "

@@ -94,7 +94,7 @@ class ApplyPlan:
 def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     """Find what a request names, refuse what cannot work, and decide all that is left open.
 
-    An illegal recipe is refused before torch is imported. The network is built and exported once, since its
+    An illegal recipe is refused before torch is imported, and so is data that cannot be read. The network is built and exported once, since its
     file may accept fewer sizes of input than the architecture.
 
     Raises:
@@ -103,9 +103,11 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     loaded = canonical.load(request.recipe) if request.recipe is not None else None
     for module in ("torch", "onnx", "onnxscript", "skimage", "accelerate"):
         require(module, "Compressing a network")
+    from zoo.data.choose import choose_dataset, open_dataset
+
+    opened = open_dataset(request.data, request.photos) if request.data else None
     import torch
 
-    from zoo.data.choose import choose_dataset
     from zoo.pipeline.identity import Identity, technique_identities
     from zoo.pipeline.input_sizes import trial_export
     from zoo.pipeline.plain_network import make_network_plain
@@ -119,7 +121,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     stages = stages_of(techniques)
     suited = adapt_input(base, techniques)
     check_unit(parse_limit(request.max_loss), (plugins.task_of(suited), plugins.task("any")))
-    data, dataset = choose_dataset(request.data, request.photos, suited)
+    data, dataset = choose_dataset(request.data, request.photos, suited, opened)
     for note in dataset.notes():
         reporter.note(note)
     choose_crop(suited, request.crop)

@@ -1,0 +1,32 @@
+"""`zoo data`: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.class_folders import write_classes
+from zoo_cli.main import main
+
+
+def test_a_sound_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_classes(tmp_path / "data")
+    assert main(["data", "folder(root=data)"]) == 0
+    printed = capsys.readouterr().out
+    assert "Sizes: 40x32 (30)" in printed
+    assert "Wrote out/folder-sheet.png." in printed
+    assert (tmp_path / "out/folder-sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_damaged_folder_is_one_document_and_exit_code_5(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classes(tmp_path)
+    (tmp_path / "bee/0.png").write_bytes(b"")
+    assert main(["data", f"folder(root={tmp_path})", "--json", "--no-sheet"]) == 5
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["scenes"].values()) == 29
+    assert "bee/0.png is empty (0 bytes)" in found["notes"][0]
