@@ -212,7 +212,8 @@ def choose(
         importance: Of each group.
         ratio: The share to remove, in [0, 1].
         globally: Whether all pools are ranked together, each group by its importance over its pool's mean.
-        round_to: Pools keep a multiple of this number of channels, where they have that many.
+        round_to: Pools keep a multiple of this number of channels, where they have that many. The share is met as
+            nearly as that allows by all pools together.
     """
     relative: dict[int, float] = {}
     for pool in pools:
@@ -220,19 +221,43 @@ def choose(
         for group in pool.groups:
             relative[group] = importance.get(group, 0.0) / mean if mean > 0 else 1.0
     ranked = sorted(relative, key=relative.__getitem__)
-    doomed = set(ranked[: int(ratio * len(ranked))])
+    doomed = set(ranked[: round(ratio * len(ranked))])
+    wanted = [
+        sum(group in doomed for group in pool.groups) if globally else ratio * len(pool.groups) for pool in pools
+    ]
     removed: set[int] = set()
-    for pool in pools:
-        wanted = sum(group in doomed for group in pool.groups) if globally else int(ratio * len(pool.groups))
-        order = sorted(pool.groups, key=relative.__getitem__)
-        least = max(1, math.ceil(len(order) / 10))
-        kept = max(least, len(order) - wanted)
-        if len(set(pool.channels.values())) == 1:
-            each = next(iter(pool.channels.values()))
-            step = round_to // math.gcd(round_to, each)
-            kept = math.ceil(kept / step) * step
-        removed.update(order[: max(0, len(order) - kept)])
+    for pool, count in zip(pools, _whole_counts(pools, wanted, round_to), strict=True):
+        removed.update(sorted(pool.groups, key=relative.__getitem__)[:count])
     return removed
+
+
+def _whole_counts(pools: Sequence[Pool], wanted: Sequence[float], round_to: int) -> list[int]:
+    """Return how many groups each pool loses: as near as possible to `wanted`, in each pool and in all together.
+
+    Each pool takes the nearest number that leaves a multiple of `round_to` channels. Those that are nearest to the
+    number on the other side then take that one, as long as the sum comes nearer to that of `wanted`.
+    """
+    choices: list[list[int]] = []
+    for pool, ideal in zip(pools, wanted, strict=True):
+        size = len(pool.groups)
+        widths = set(pool.channels.values())
+        step = round_to // math.gcd(round_to, next(iter(widths))) if len(widths) == 1 else 1
+        least = max(1, math.ceil(size / 10))
+        lost = [size - kept for kept in range(step, size, step) if kept >= least] or [0]
+        choices.append(sorted({*lost, 0}, key=lambda count, ideal=ideal: (abs(count - ideal), count))[:2])  # type: ignore[misc]
+    counts = [each[0] for each in choices]
+    missing = math.fsum(wanted) - sum(counts)
+    others = [
+        ((abs(each[1] - ideal) - abs(each[0] - ideal)) / len(pool.groups), index)
+        for index, (pool, each, ideal) in enumerate(zip(pools, choices, wanted, strict=True))
+        if len(each) > 1 and min(each) < ideal < max(each)
+    ]
+    for _, index in sorted(others):
+        change = choices[index][1] - choices[index][0]
+        if abs(missing - change) < abs(missing) - 1e-9:
+            counts[index] += change
+            missing -= change
+    return counts
 
 
 def choose_within(

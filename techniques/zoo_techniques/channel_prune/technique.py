@@ -28,7 +28,8 @@ class ChannelPruneConfig:
             norm of their weights; "bn", the scale of the batch norm behind them.
         scope: "layer" takes the same share of every layer; "net" ranks all channels together, each by its
             importance over the mean of its layer.
-        round_to: Layers keep a multiple of this number of channels, where they have that many.
+        round_to: Layers keep a multiple of this number of channels, where they have that many; some more and some
+            fewer than their share, so that all together keep it.
         refine: Fit the layers that are left to calibration activations.
         images: Calibration images to rank and to fit on; none for
             :attr:`zoo.contracts.Context.fitting_images`.
@@ -125,7 +126,8 @@ class ChannelPrune(Technique):
         )
         groups = sum(len(pool.groups) for pool in pools)
         context.report.note(
-            f"{self.id}: {len(removed)} of {groups} channels removed, {left:.0%} of the multiplications stay"
+            f"{self.id}: {len(removed)} of {groups} channels removed ({len(removed) / groups:.1%}), {left:.0%} of the "
+            "multiplications stay"
         )
         return model
 

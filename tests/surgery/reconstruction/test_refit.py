@@ -80,3 +80,24 @@ def test_what_cannot_be_refitted_is_not_a_target() -> None:
     assert is_refittable(nn.ConvTranspose2d(3, 3, 2))
     assert not is_refittable(nn.Linear(3, 3))
     assert not is_refittable(nn.Conv1d(3, 3, 3))
+
+
+def test_a_linear_layer_is_refitted_to_what_the_network_computed() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+    model.eval()
+    where = context(smooth(1))
+    batches = list(smooth(32).split(8))
+    layers = targets_downstream(trace(model, where.example_input), [model[0]])
+    assert [target.name for target in layers.values()] == ["0", "4"]
+    del layers[model[0]]
+    targets = record_outputs(model, layers, batches, where)
+    wanted = [model(batch) for batch in batches]
+    with torch.no_grad():
+        model[0].weight[:4] = 0  # as if these channels had gone
+        model[0].bias[:4] = 0
+        before = sum((model(b) - w).square().mean() for b, w in zip(batches, wanted, strict=True))
+        error = refit_layers(model, layers, targets, batches, where, "test")
+        after = sum((model(b) - w).square().mean() for b, w in zip(batches, wanted, strict=True))
+    assert error is not None
+    assert after < before / 10

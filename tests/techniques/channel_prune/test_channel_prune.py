@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ def test_a_gate_over_a_concatenation_takes_no_layer_whole(scope: str) -> None:
         net.weak.weight.mul_(1e-3)
     found = shapes(pruned(net, ratio=0.5, round_to=4, scope=scope))
     assert found["weak.weight"][0] == 4
-    assert found["strong.weight"][0] == (4 if scope == "layer" else 8)
-    assert found["gate.weight"][:2] == (found["strong.weight"][0] + 4,) * 2
+    assert found["strong.weight"][0] == 4
+    assert found["gate.weight"][:2] == (8, 8)
 
 
 def test_both_sides_of_a_sum_lose_the_same_channels() -> None:
@@ -449,3 +450,18 @@ def test_pruned_and_quantized_nets_run_in_int8(tmp_path: Path) -> None:
     assert artifact.manifest.precision == "int8"
     assert len(artifact.metrics()["int8"]["float_layers"]) == 1
     assert np.isfinite(quantized.psnr)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.25, 0.3, 0.4, 0.55])
+@pytest.mark.parametrize("width", [16, 20, 64])
+def test_all_layers_together_lose_the_share_that_was_asked_for(ratio: float, width: int) -> None:
+    names = "abcdefgh"
+    net = Net(
+        lambda n, x: n.last(functools.reduce(lambda x, name: getattr(n, name)(x).relu(), names, x)),
+        **{name: conv(width if index else 4, width) for index, name in enumerate(names)}, last=conv(width, 3),
+    )  # fmt: skip
+    found = shapes(pruned(net, ratio=ratio, round_to=4))
+    kept = [found[f"{name}.weight"][0] for name in names]
+    assert all(count % 4 == 0 for count in kept)
+    assert max(kept) - min(kept) <= 4
+    assert abs(sum(kept) - (1 - ratio) * width * len(names)) <= 2

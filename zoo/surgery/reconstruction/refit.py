@@ -46,7 +46,8 @@ class RefitTarget:
 def is_refittable(layer: nn.Module) -> bool:
     """Return whether least squares can refit a layer: a plain convolution, transposed or not, of moderate size.
 
-    Linear layers are excluded: an image has one or a few positions, too few to fit hundreds of numbers to.
+    Linear layers are excluded, which have no height and width. :func:`targets_downstream` and :func:`targets_after`
+    include them.
     """
     return not isinstance(layer, nn.Linear) and refit_unsupported_reason(layer) is None
 
@@ -143,7 +144,9 @@ def _fit(
 
 
 def targets_downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> dict[nn.Module, RefitTarget]:
-    """Return the refittable layers of a traced network that depend on some layers, with themselves as targets.
+    """Return the layers of a traced network that depend on some layers and can be refitted, with themselves as targets.
+
+    Convolutions, transposed or not, and linear layers can be.
 
     Args:
         module: A graph from :func:`zoo.surgery.trace`.
@@ -156,20 +159,20 @@ def targets_downstream(module: fx.GraphModule, starts: Iterable[nn.Module]) -> d
         layer = layer_of(module, node)
         if layer in starts or any(source in reached for source in node.all_input_nodes):
             reached.add(node)
-            if layer is not None and is_refittable(layer):
+            if layer is not None and refit_unsupported_reason(layer) is None:
                 layers[layer] = RefitTarget(str(node.target), layer)
     return layers
 
 
 def targets_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn.Module, RefitTarget]:
-    """Return the refittable layers that first run after a module has run for the last time, with themselves as targets.
+    """Return the layers to refit that first run after a module has run for the last time, with themselves as targets.
 
     Args:
         model: The network.
         last: The module.
         example: An input, (N, C, H, W).
     """
-    layers = {m: RefitTarget(all_names[0], m) for m, all_names in names_of(model).items() if is_refittable(m)}
+    layers = {m: RefitTarget(all_names[0], m) for m, all_names in names_of(model).items() if refit_unsupported_reason(m) is None}
     order: list[nn.Module] = []
     inside = set(last.modules())
 
