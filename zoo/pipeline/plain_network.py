@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
+from zoo.errors import ZooError
 from zoo.surgery.closures import bind_closures
 from zoo.surgery.plain_layers import make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
@@ -29,7 +32,16 @@ def make_network_plain(model: nn.Module, spec: InputSpec) -> Iterator[str]:
 
     Yields:
         What was done, in sentences.
+
+    Raises:
+        ZooError: A part of it is scripted.
     """
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ZooError(
+                f"'{path or type(model).__name__}' is a scripted or traced module, whose layers cannot change.",
+                hint="Use the nn.Module that it was made from, and load its weights into that.",
+            )
     bind_closures(model)
     weights = make_weights_plain(model)
     if weights:

@@ -13,14 +13,13 @@ from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer
 from zoo.quantization.lowering import Pad
 from zoo.quantization.operator_roles import OperatorRole, gives_sequence, is_nonnegative, role_of, upper_bound
+from zoo.surgery import unused_name
 from zoo.surgery.plain_layers import is_plain
 
 #: Kinds whose result shares the levels of what went in.
 _SHARING = (OperatorRole.PASS, OperatorRole.RECTIFY, OperatorRole.JOIN)
 #: Kinds that engines compute in int8 once inputs and result are quantized.
 _COMPUTING = (OperatorRole.WEIGHTED, OperatorRole.INTEGER)
-
-QUANTIZERS = "quantizers"
 
 
 class QuantizerFactory(Protocol):
@@ -76,7 +75,8 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
         and not gives_sequence(node)
     ]
     quantizers = nn.Module()
-    module.add_submodule(QUANTIZERS, quantizers)
+    home = unused_name(module, "quantizers")
+    module.add_submodule(home, quantizers)
     rounded = [(node, root) for node, root, rounds in sites if rounds]
     signed = {root for node, root in rounded if not is_nonnegative(node, module)}
     limits = _limits(module, plan, rounded)
@@ -91,7 +91,7 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
         if not rounds:
             name = f"{node.name}_again"
             quantizers.add_module(name, Requantize(owner))
-        _insert_after(module, node, f"{QUANTIZERS}.{name}", plan)
+        _insert_after(module, node, f"{home}.{name}", plan)
     module.recompile()
     return len(owners)
 

@@ -17,7 +17,7 @@ from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer, fold_batch_norms
 from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
-from zoo.quantization.placement import QUANTIZERS, place_quantizers
+from zoo.quantization.placement import place_quantizers
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.quantization.separate_uses import separate_uses
 from zoo.surgery import propagate_shapes, replace_named, trace
@@ -229,7 +229,7 @@ def calibrate(module: nn.Module, batches: Iterable[Tensor]) -> int:
     if not count:
         raise ZooError("There are no calibration batches to set the ranges of the activations from.")
     if unseen:
-        tensor = unseen[0].removeprefix(f"{QUANTIZERS}.")
+        tensor = unseen[0].rpartition(".")[2]
         raise ZooError(
             f"No calibration data reached the quantizer of '{tensor}', so its range is unknown.",
             hint="This is a mistake in zoo; report it with the network's code around that tensor.",

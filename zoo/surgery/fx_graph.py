@@ -159,9 +159,10 @@ def clean_up_graph(module: fx.GraphModule) -> None:
 
 
 def unused_name(module: fx.GraphModule, wanted: str) -> str:
-    """Return `wanted`, with a number appended if a module has that name already."""
+    """Return `wanted`, with a number appended if a module or an attribute has that name already."""
     name, number = wanted, 1
-    while any(name == known for known, _ in module.named_modules()):
+    known = {path for path, _ in module.named_modules()}
+    while name in known or hasattr(module, name):
         number += 1
         name = f"{wanted}_{number}"
     return name

@@ -106,11 +106,6 @@ def _refuse_state(module: fx.GraphModule, model: nn.Module, before: Mapping[str,
 
 def _graph_of(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, Tracer]:
     """The graph as the code is written, and its tracer, which knows the values on the example."""
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ZooError(
-            f"{type(model).__name__} is a scripted network, whose code torch.fx cannot follow.",
-            hint="Compress the module as it was before torch.jit.script() or torch.jit.trace().",
-        )
     parameters = list(inspect.signature(model.forward).parameters.values())
     calls = has_own_call(model) or (bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL)
     root = _Root(model) if calls else model
