@@ -116,6 +116,10 @@ COMPUTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "clamp of integers": lambda net, x: (x * 10).int().clamp(1, 5.5) * 1.0,
     "hardtanh with an int and a float": lambda net, x: F.hardtanh(net.a(x), -1, 0.5),
     "average with a divisor": lambda net, x: F.avg_pool2d(net.a(x), 2, divisor_override=3),
+    "average with a divisor beyond the border": lambda net, x: torch.cat([
+        F.avg_pool2d(net.a(x), 3, 2, padding, True, include, 5).flatten(1)
+        for padding in (0, 1) for include in (True, False)
+    ], 1),
     "average with a divisor and a border": lambda net, x: F.avg_pool2d(net.a(x), (3, 2), 2, 1, divisor_override=2),
     "average beyond the border": lambda net, x: F.avg_pool2d(net.a(x), 3, 2, 1, ceil_mode=True),
 }  # fmt: skip

@@ -143,7 +143,12 @@ def calls_a_layer_three_times(net: Any, x: Tensor) -> Tensor:
     return head(x)
 
 
+def has_a_layer_with_the_name_of_what_is_added(net: Any, x: Tensor) -> Tensor:
+    return head(F.relu(net.quantizers(net.b(net.a(x)))))
+
+
 COMPUTED = [
+    has_a_layer_with_the_name_of_what_is_added,
     writes_through_slices, writes_through_a_transposed_view, reads_the_state_of_an_lstm, writes_into_a_chunk, moves_to_a_device, calls_by_keyword, reads_a_bias_elsewhere,
     reads_a_weight_elsewhere, decodes_with_the_weight_of_its_encoder, pools_with_indices, pools_beyond_the_border,
     divides_by_another_number,
@@ -162,7 +167,7 @@ def layers() -> dict[str, nn.Module]:
     return {
         "a": conv(3, 16), "b": conv(16, 16, padding_mode="reflect"), "c": conv(16, 16), "norm": norm, "up": up,
         "again": again, "shuffle": nn.PixelShuffle(2), "average": nn.AvgPool2d(2, divisor_override=2),
-        "lstm": nn.LSTM(16, 16, batch_first=True), "linear": nn.Linear(32, 10),
+        "lstm": nn.LSTM(16, 16, batch_first=True), "linear": nn.Linear(32, 10), "quantizers": conv(16, 16),
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations
 
 from zoo.contracts import Architecture, InputSpec, OutputSpec
 
-SIDE, CHANNELS = 16, 8
+SIDE, CHANNELS = 8, 8
 
 
 def conv(inputs: int = CHANNELS, outputs: int = CHANNELS, kernel: int = 3, **options: Any) -> nn.Conv2d:
@@ -107,6 +107,38 @@ def _write_chunk(net: Any, x: Tensor) -> Tensor:
     return torch.cat([second, first], 1)
 
 
+def _loop(net: Any, x: Tensor) -> Tensor:
+    y = net.a(x)
+    for index in range(y.size(1)):
+        y[:, index] *= index - 3
+    return y
+
+
+def _looped_chunks(net: Any, x: Tensor) -> Tensor:
+    y = net.a(x)
+    for part in y.chunk(4, 1):
+        part.mul_(2)
+    return y
+
+
+def _turned(net: Any, x: Tensor) -> Tensor:
+    y = net.a(x)
+    turned = y.transpose(2, 3)
+    turned[:, 2:].add_(1)
+    return y + turned
+
+
+def _sizes(net: Any, x: Tensor) -> Tensor:
+    n, channels, height, width = x.shape
+    if x.dim() == 4 and width % 2:
+        x = F.pad(x, (0, 1))
+    return net.a(x).view(n, channels, -1).reshape(n, channels, height, width) / float(channels)
+
+
+def _positions(net: Any, x: Tensor) -> Tensor:
+    return net.a(x) + torch.linspace(-1, 1, x.shape[3]).expand(x.shape[0], 1, x.shape[2], x.shape[3])
+
+
 def _attention(net: Any, x: Tensor) -> Tensor:
     tokens = net.a(x).flatten(2).transpose(1, 2)
     y = F.scaled_dot_product_attention(net.q(tokens), net.k(tokens), net.v(tokens))
@@ -119,7 +151,7 @@ def _indices(net: Any, x: Tensor) -> Tensor:
 
 
 #: Functions of (net, x) with what may be built by hand; net has the layers a, b (convolutions), q, k, v (linear),
-#: tied (two convolutions with one weight).
+#: tied (two convolutions with one weight), norm (a batch norm).
 FUNCTIONS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "residual": lambda net, x: x + net.b(F.relu(net.a(x))),
     "residual in place": lambda net, x: net.a(x).add_(x),
@@ -130,6 +162,20 @@ FUNCTIONS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "split": lambda net, x: torch.mul(*net.a(x).split(4, 1)).repeat(1, 2, 1, 1),
     "written slice": _write_slice,
     "written chunk": _write_chunk,
+    "written loop": _loop,
+    "looped chunks": _looped_chunks,
+    "written turned": _turned,
+    "sizes": _sizes,
+    "positions": _positions,
+    "list of chunks": lambda net, x: torch.cat([p * i for i, p in enumerate(net.a(x).chunk(4, 1))], 1),
+    "augmented view": lambda net, x: net.a(x).unflatten(1, (2, 4)).add_(1).flatten(1, 2),
+    "state of the norm": lambda net, x: net.norm(net.a(x)) * net.norm.running_var.view(1, -1, 1, 1),
+    "squared distance": lambda net, x: (net.a(x) - net.b(x)) ** 2,
+    "variance": lambda net, x: net.a(x) / (x.var(1, keepdim=True) + 1).sqrt(),
+    "cumulated": lambda net, x: net.a(x).cumsum(1) / 4,
+    "gathered": lambda net, x: net.a(x)[:, torch.tensor([3, 1, 2, 0, 7, 5, 6, 4])],
+    "unfolded": lambda net, x: F.fold(F.unfold(net.a(x), 3, padding=1), x.shape[2:], 3, padding=1),
+    "batched product": lambda net, x: net.a(x) @ net.b(x).transpose(2, 3),
     "layer twice": lambda net, x: net.a(F.relu(net.a(x))),
     "layer thrice": lambda net, x: net.a(net.a(net.a(x)).tanh()),
     "tied": lambda net, x: net.tied[1](F.relu(net.tied[0](x))),
@@ -169,7 +215,7 @@ class Part(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.compute = FUNCTIONS[name]
-        self.a, self.b, self.tied = conv(), conv(), tied()
+        self.a, self.b, self.tied, self.norm = conv(), conv(), tied(), settled_norm()
         self.q, self.k, self.v = (nn.Linear(CHANNELS, CHANNELS) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -177,26 +223,45 @@ class Part(nn.Module):
 
 
 class Network(nn.Module):
-    """A convolution, the parts one after the other, and a linear layer on a 2 x 2 grid of means."""
+    """Branches behind one convolution, each of some parts one after the other.
 
-    def __init__(self, parts: Sequence[str]) -> None:
+    A branch that changes its input in place changes it for those that follow, as it does in torch.
+    """
+
+    def __init__(self, branches: Sequence[Sequence[str]]) -> None:
         super().__init__()
         self.stem = conv(3, CHANNELS)
-        self.parts = nn.ModuleList(LAYERS[name]() if name in LAYERS else Part(name) for name in parts)
-        self.head = nn.Linear(4 * CHANNELS, 10)
+        self.branches = nn.ModuleList(
+            nn.ModuleList(LAYERS[name]() if name in LAYERS else Part(name) for name in parts)
+            for parts in branches
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for part in self.parts:
-            x = part(x)
-        return self.head(F.adaptive_avg_pool2d(x, 2).flatten(1))
+        stem, results = self.stem(x), []
+        for branch in self.branches:
+            y = stem
+            for part in branch:  # type: ignore[attr-defined]
+                y = part(y)
+            results.append(y.flatten(1))
+        return torch.cat(results, 1)
+
+    def sizes(self, x: Tensor) -> list[int]:
+        """How many numbers each branch returns for an image of inputs (N, 3, H, W)."""
+        found = []
+        with torch.no_grad():
+            for branch in self.branches:
+                y = self.stem(x)
+                for part in branch:  # type: ignore[attr-defined]
+                    y = part(y)
+                found.append(y[0].numel())
+        return found
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network by the names of its parts, and what is applied to it."""
+    """Networks by the names of their parts, all of them branches of one, and what is applied to it."""
 
-    parts: tuple[str, ...]
+    branches: tuple[tuple[str, ...], ...]
     recipe: str
     seed: int = 0
 
@@ -211,23 +276,25 @@ class Case:
 
             def build(self) -> nn.Module:
                 torch.manual_seed(case.seed)
-                return Network(case.parts).eval()
+                return Network(case.branches).eval()
 
         return Random()
 
+    def halves(self) -> tuple[Case, Case]:
+        """The first and the second half of the branches."""
+        middle = len(self.branches) // 2
+        return replace(self, branches=self.branches[:middle]), replace(self, branches=self.branches[middle:])
 
-RECIPES = (
-    "",
-    "ptq",
-    "ptq",
-    "qat",
-    "low-rank",
-    "channel-prune",
-    "depthwise",
-    "relu",
-    "low-rank+ptq",
-    "fixed-point",
-)
+
+#: Recipes, with how many of the twenty batches of a run get each.
+RECIPES = {
+    "": 3, "ptq": 3, "qat": 1, "low-rank": 4, "channel-prune": 3, "depthwise": 2, "relu": 2, "low-rank+ptq": 1,
+    "fixed-point": 1,
+}  # fmt: skip
+#: torch cannot compute gradients of what is written into a part of a split; only recipes that trace before they train
+#: can have it.
+_WITHOUT_GRADIENTS = frozenset({"written chunk", "looped chunks"})
+_TRACING = frozenset({"ptq", "qat", "channel-prune", "fixed-point"})
 #: Parts that halve the sides may not follow each other for ever: of 16 pixels a pool makes one in four steps.
 _HALVING = frozenset(
     name for name in (*LAYERS, *FUNCTIONS) if "pool" in name or name in ("strided", "unshuffle")
@@ -238,8 +305,14 @@ def _large_enough(parts: Sequence[str]) -> bool:
     return sum(name in _HALVING for name in parts) <= 1
 
 
-def cases(recipes: Sequence[str] = RECIPES) -> st.SearchStrategy[Case]:
-    """Networks of one to four parts, with a recipe each."""
-    names = st.sampled_from(sorted([*LAYERS, *FUNCTIONS]))
-    parts = st.lists(names, min_size=1, max_size=4).filter(_large_enough).map(tuple)
-    return st.builds(Case, parts, st.sampled_from(recipes), st.integers(0, 3))
+def cases(networks: int, recipes: Sequence[str]) -> st.SearchStrategy[Case]:
+    """That many networks of one to three parts each, with one of some recipes."""
+
+    def of(recipe: str) -> st.SearchStrategy[Case]:
+        excluded = frozenset() if recipe in _TRACING else _WITHOUT_GRADIENTS
+        names = st.sampled_from(sorted({*LAYERS, *FUNCTIONS} - excluded))
+        parts = st.lists(names, min_size=1, max_size=3).filter(_large_enough).map(tuple)
+        branches = st.lists(parts, min_size=networks, max_size=networks).map(tuple)
+        return st.builds(Case, branches, st.just(recipe), st.integers(0, 3))
+
+    return st.sampled_from(list(recipes)).flatmap(of)

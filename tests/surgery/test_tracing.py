@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from support.functions import Function
 from zoo.errors import DisagreementError, ZooError
-from zoo.surgery.agreement import check_repeatable
+from zoo.surgery import check_repeatable, reads_past_layers, tied_parameters
 from zoo.surgery.closures import bind_closures
 from zoo.surgery.tracing import trace
 
@@ -222,3 +222,11 @@ def test_a_network_that_draws_random_numbers_is_refused_by_the_name_of_the_layer
     with pytest.raises(DisagreementError, match=r"something else each time.*first in 'b' \(Conv2d\)"):
         check_repeatable(net, torch.rand(1, 3, 8, 8))
     check_repeatable(network(lambda net, x: net.b(net.a(x))), torch.rand(1, 3, 8, 8))
+
+
+def test_uses_of_a_parameter_by_other_layers_and_past_its_layer_are_found() -> None:
+    net = network(lambda net, x: net.c(net.b(net.a(x))) * net.a.bias.sum(), c=nn.Conv2d(8, 8, 3))
+    net.c.weight = net.b.weight
+    (tied,) = tied_parameters(net)
+    assert [str(slot) for slot in tied] == ["b.weight", "c.weight"]
+    assert [node.target for node in reads_past_layers(trace(net, torch.rand(1, 3, 8, 8)))] == ["a.bias"]

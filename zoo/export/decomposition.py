@@ -104,16 +104,39 @@ def _make_numbers_alike(node: Node) -> None:
 def _average_pool(module: GraphModule, node: Node) -> None:
     """torch.onnx ignores the divisor: the mean is taken, and multiplied by what it should not have been divided by."""
     x, kernel, *options = node.args
-    if (
-        len(options) < 5 or options[4] is None or options[2]
-    ):  # beyond the border (ceil_mode) the mean divides by less
+    if len(options) < 5 or options[4] is None or not isinstance(x, Node):
         return
-    sides = [int(side) for side in kernel]  # type: ignore[union-attr, arg-type]
-    stride, padding = options[0] or sides, options[1]
-    area = sides[0] * sides[-1] if len(sides) > 1 else sides[0] ** 2
+    sides = _pair(kernel)
+    strides, padding = _pair(options[0]) if options[0] else sides, _pair(options[1])
+    beyond = _beyond_the_border(x, node, sides, strides, padding) if options[2] else [0, 0]
+    if beyond is None:
+        return  # the comparison refuses the file
     with module.graph.inserting_before(node):
-        mean = _inserted(module, node.target, (x, sides, stride, padding, False, True))
-    _rename(node, aten.mul.Tensor, (mean, area / options[4]))  # type: ignore[operator]
+        if options[2]:  # the mean would divide by less there: zeros count like all others
+            (top, left), (bottom, right) = padding, beyond
+            around = [left, left + right, top, top + bottom]
+            x, padding = _inserted(module, aten.constant_pad_nd.default, (x, around, 0.0)), [0, 0]
+        mean = _inserted(module, node.target, (x, sides, strides, padding, False, True))
+    _rename(node, aten.mul.Tensor, (mean, sides[0] * sides[1] / options[4]))  # type: ignore[operator]
+
+
+def _beyond_the_border(
+    x: Node, node: Node, sides: list[int], strides: list[int], padding: list[int]
+) -> list[int] | None:
+    """How far the windows of a pool with `ceil_mode` reach beyond the padding, below and right; None if that varies."""
+    given, wanted = x.meta["val"].shape[-2:], node.meta["val"].shape[-2:]
+    if all(isinstance(size, int) for size in (*given, *wanted)):
+        axes = zip(given, wanted, sides, strides, padding, strict=True)
+        return [max(0, (n - 1) * stride + side - size - 2 * pad) for size, n, side, stride, pad in axes]
+    # Without padding the last window begins inside, and what is too much for it makes no further one.
+    follows = not any(padding) and all(stride <= side for side, stride in zip(sides, strides, strict=True))
+    return [stride - 1 for stride in strides] if follows else None
+
+
+def _pair(value: Any) -> list[int]:
+    """Height and width, given as one number or two."""
+    sides = [int(side) for side in value] if isinstance(value, (tuple, list)) else [int(value)]
+    return [sides[0], sides[-1]]
 
 
 def _batch_norm(module: GraphModule, node: Node) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, fx, nn
 
-from zoo.surgery.fx_graph import unused_name
+from zoo.surgery import reads_past_layers, tied_parameters, unused_name
 
 
 def separate_uses(module: fx.GraphModule) -> list[str]:
@@ -28,23 +28,18 @@ def separate_uses(module: fx.GraphModule) -> list[str]:
 
 
 def _separate_layers(module: fx.GraphModule) -> Iterator[str]:
-    owners: dict[int, tuple[str, nn.Module]] = {}
-    for path, layer in module.named_modules():
-        for name, parameter in list(layer.named_parameters(recurse=False)):
-            first, owner = owners.setdefault(id(parameter), (f"{path}.{name}", layer))
-            if owner is not layer:
-                copied = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
-                setattr(layer, name, copied)
-                yield f"{path}.{name} was tied to {first}; from here on it has values of its own"
+    for first, *others in tied_parameters(module):
+        for slot in others:
+            parameter = getattr(slot.layer, slot.name)
+            copied = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
+            setattr(slot.layer, slot.name, copied)
+            yield f"{slot} was tied to {first}; from here on it has values of its own"
 
 
 def _separate_reads(module: fx.GraphModule) -> Iterator[str]:
-    called = {str(node.target) for node in module.graph.nodes if node.op == "call_module"}
     copies: dict[str, str] = {}
-    for node in module.graph.nodes:
+    for node in reads_past_layers(module):
         path, _, attribute = str(node.target).rpartition(".")
-        if node.op != "get_attr" or path not in called:
-            continue
         if node.target not in copies:
             value: Tensor = getattr(module.get_submodule(path), attribute)
             name = unused_name(module, f"{path}_{attribute}_read".replace(".", "_"))

@@ -43,6 +43,7 @@ from zoo.surgery.hooks import (
 )
 from zoo.surgery.module_tree import ModuleSlot, module_slots, names_of, replace_module, replace_named
 from zoo.surgery.plain_layers import PlainLayer, has_own_call, is_plain, make_layers_plain
+from zoo.surgery.parameter_uses import ParameterSlot, reads_past_layers, tied_parameters
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.surgery.resize import (
     WEIGHTED_LAYERS,
@@ -64,6 +65,7 @@ __all__ = [
     "WEIGHTED_LAYERS",
     "DataFlow",
     "ModuleSlot",
+    "ParameterSlot",
     "PlainLayer",
     "Reference",
     "Watcher",
@@ -97,6 +99,7 @@ __all__ = [
     "on_device_of",
     "output_channels",
     "propagate_shapes",
+    "reads_past_layers",
     "record_inputs",
     "replace_module",
     "replace_named",
@@ -106,6 +109,7 @@ __all__ = [
     "shape_of",
     "signal_to_error",
     "summed_inputs",
+    "tied_parameters",
     "trace",
     "unusable_weight_reason",
     "unused_name",

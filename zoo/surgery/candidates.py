@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from zoo.contracts import Context
 from zoo.surgery.module_tree import names_of
+from zoo.surgery.parameter_uses import tied_parameters
 
 Which = Literal["all", "first", "second"]
 
@@ -38,18 +39,18 @@ def find_candidates(
     """
     kinds = (_ConvNd, nn.Linear) if linear else (_ConvNd,)
     names = {module: all_names[0] for module, all_names in names_of(model).items()}
-    owners: dict[int, list[str]] = {}
-    for module, name in names.items():
-        for parameter in module.parameters(recurse=False):
-            owners.setdefault(id(parameter), []).append(name)
+    partners = {
+        slot.layer: next(other for other in group if other is not slot)
+        for group in tied_parameters(model)
+        for slot in group
+    }
     able: dict[str, nn.Module] = {}
     for module, name in names.items():
         if not isinstance(module, kinds):
             continue
         reason = unsupported_reason(module) or unusable_weight_reason(module)
-        others = [o for p in module.parameters(recurse=False) for o in owners[id(p)] if o != name]
-        if reason is None and others:
-            reason = f"it shares its parameters with '{others[0]}'"
+        if reason is None and module in partners:
+            reason = f"it shares its parameters with '{partners[module].path}'"
         if reason is None:
             able[name] = module
         else:

@@ -84,6 +84,12 @@ def test_an_unknown_operator_freezes_the_channels() -> None:
     assert all(dependencies.is_frozen(group) for group in groups_of(dependencies, model.first))
 
 
+def test_channels_whose_number_the_code_asks_for_are_frozen() -> None:
+    model = Net(lambda x: torch.relu(x) if x.shape[1] == 8 else x, 8)
+    dependencies = dependencies_of(model)
+    assert all(dependencies.is_frozen(group) for group in groups_of(dependencies, model.first))
+
+
 def test_the_outputs_of_the_network_are_frozen() -> None:
     model = Net(torch.relu, 8)
     dependencies = dependencies_of(model)

@@ -29,6 +29,7 @@ from zoo.surgery.dependency.shape_arithmetic import QUESTIONS, CountedChannels, 
 from zoo.surgery.dependency.union_find import ChannelMap, ParameterSlice, UnionFind
 from zoo.surgery.fx_graph import CONCAT_OPERATORS, layer_of, shape_of
 from zoo.surgery.resize import WEIGHTED_LAYERS, input_channels, output_channels
+from zoo.surgery.tracer import hold_decision
 
 
 class ChannelDependencies(UnionFind):
@@ -53,7 +54,7 @@ class ChannelDependencies(UnionFind):
         self._channel_maps: dict[fx.Node, ChannelMap] = {}
         self._pieces: dict[fx.Node, list[ChannelMap]] = {}
         self._counts = CountedChannels()
-        self._shared = find_shared_parameters(module, (*WEIGHTED_LAYERS, *NORMS))
+        self._shared = find_shared_parameters(module)
         for node in module.graph.nodes:
             channel_map = self._visit(node)
             if channel_map is not None:
@@ -85,6 +86,9 @@ class ChannelDependencies(UnionFind):
             if node.target not in QUESTIONS:
                 self._freeze_inputs(node)
             self._counts.note(node, self._channel_maps)
+            if node.target is hold_decision:  # the code went the way of that number of channels
+                for counted in self._counts.of(node):
+                    self.freeze(counted)
             return None
         handler = self._handler(node)
         channel_map = handler(node) if handler is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import fx, nn
 
 from zoo.surgery.candidates import unusable_weight_reason
+from zoo.surgery.parameter_uses import reads_past_layers, tied_parameters
 
 
 def parameter_names(layer: nn.Module) -> set[str]:
@@ -12,24 +13,15 @@ def parameter_names(layer: nn.Module) -> set[str]:
     return {name for name, value in layer._parameters.items() if value is not None}
 
 
-def find_shared_parameters(module: fx.GraphModule, kinds: tuple[type[nn.Module], ...]) -> set[int]:
+def find_shared_parameters(module: fx.GraphModule) -> set[int]:
     """Return the ids of modules whose parameters other modules share, or the graph reads past a call.
 
     Args:
         module: A traced network.
-        kinds: The classes for which reads past a call count.
     """
-    owners: dict[int, set[int]] = {}
-    for each in module.modules():
-        for parameter in each.parameters(recurse=False):
-            owners.setdefault(id(parameter), set()).add(id(each))
-    shared = {owner for several in owners.values() if len(several) > 1 for owner in several}
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            path, _, attribute = str(node.target).rpartition(".")
-            owner = module.get_submodule(path)
-            if isinstance(owner, kinds) and attribute in owner._parameters:
-                shared.add(id(owner))
+    shared = {id(slot.layer) for group in tied_parameters(module) for slot in group}
+    for node in reads_past_layers(module):
+        shared.add(id(module.get_submodule(str(node.target).rpartition(".")[0])))
     return shared
 
 
