@@ -115,9 +115,18 @@ def _average_pool(module: GraphModule, node: Node) -> None:
         if options[2]:  # the mean would divide by less there: zeros count like all others
             (top, left), (bottom, right) = padding, beyond
             around = [left, left + right, top, top + bottom]
-            x, padding = _inserted(module, aten.constant_pad_nd.default, (x, around, 0.0)), [0, 0]
+            x, padding = _padded(module, x, around), [0, 0]
         mean = _inserted(module, node.target, (x, sides, strides, padding, False, True))
     _rename(node, aten.mul.Tensor, (mean, sides[0] * sides[1] / options[4]))  # type: ignore[operator]
+
+
+def _padded(module: GraphModule, x: Node, around: list[int]) -> Node:
+    """`x` with zeros around it. Computing its value would take the example's batch for the only one."""
+    node = module.graph.call_function(aten.constant_pad_nd.default, (x, around, 0.0))
+    value, (left, right, top, bottom) = x.meta["val"], around
+    height, width = value.shape[-2:]
+    node.meta["val"] = value.new_empty((*value.shape[:-2], height + top + bottom, width + left + right))
+    return node
 
 
 def _beyond_the_border(
