@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from support import array_file, class_folders, image_pairs, mask_folders, sid_tree
+from support import array_file, boxed_images, class_folders, image_pairs, mask_folders, sid_tree
+from zoo.data.coco import Coco
 from zoo.data.darkroom import Darkroom
 from zoo.data.folder import Folder
 from zoo.data.masks import Masks
@@ -21,6 +22,7 @@ TestMasks = dataset_checks(Masks, options={"root": "", "val_share": "0.2"})
 TestFolder = dataset_checks(Folder, options={"root": ""}, architecture=class_folders.Classifier())
 TestPairs = dataset_checks(Pairs, options={"input": "", "target": ""})
 TestTensors = dataset_checks(Tensors, options={"file": ""}, architecture=class_folders.Classifier(4))
+TestCoco = dataset_checks(Coco, options={"root": ""}, architecture=boxed_images.Detector())
 TestSeeInTheDark = dataset_checks(SeeInTheDark, options={"root": ""})
 
 
@@ -30,6 +32,7 @@ WRITTEN = (
     (TestFolder, class_folders.write_classes),
     (TestPairs, image_pairs.write_pairs),
     (TestTensors, array_file.write_arrays),
+    (TestCoco, boxed_images.write_coco),
     (TestSeeInTheDark, sid_tree.write_tree),
 )
 #: The options that name them.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.boxed_images import write_coco
 from support.class_folders import NAMES, Classifier, write_classes, write_picture
 from support.image_pairs import Restorer, write_pairs
 from zoo.contracts import Sample, SilentReporter
@@ -98,3 +99,10 @@ def test_boxes_are_drawn_and_counted() -> None:
     tile = sample_tile(Sample("a", "a", np.zeros((3, 32, 32), np.float32), boxes), "training", ["cat", "dog"])
     assert tile.caption == "2 dog, 1 class 7"
     assert (tile.images[0] > 200).any()
+
+
+def test_boxes_are_shown_without_a_network_too(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    found = looked_at(f"coco(root={tmp_path})")
+    assert not found.checked
+    assert {tile.caption for tile in found.tiles} == {"1 car", "1 dog", "1 bus", "no boxes"}

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 from zoo.data.choose import choose_dataset, open_dataset
 from zoo.data.contact_sheet import Tile, file_tile, sample_tile
 from zoo.data.labelled_pictures import SPLITS
@@ -20,10 +21,12 @@ from zoo.plugins import own_family
 from zoo.recipes.grammar import Stage, parse_stage
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset, Reporter, SampleFiles, Split
+    from zoo.contracts import Dataset, Reporter, SampleFiles, Split
 
 #: Images on a contact sheet, or in each of its two halves.
 _TILES, _HALF = 48, 24
+#: Of images with boxes.
+_BOXED_SIDE = 256
 
 
 @dataclass
@@ -110,13 +113,26 @@ def survey_dataset(
     files = dataset.files()
     _count_classes(found, files)
     _look_at_files(found, files[:limit], reporter)
+    found.checked = architecture is not None
+    # A box means nothing without its image.
+    architecture = architecture or _detector_for(dataset)
     if architecture is not None:
-        found.checked = True
         found.tiles = list(_samples(dataset, architecture))
     else:
         names = {each.name for each in files} - found.faults.keys()
         found.tiles = [file_tile(each) for each in _spread([each for each in files if each.name in names])]
     return found
+
+
+def _detector_for(dataset: Dataset) -> Architecture | None:
+    """Return specs of a network that could use a dataset of boxes; None for any other."""
+    if dataset.tasks != {"detection"}:
+        return None
+    stand_in = Architecture()
+    stand_in.id, stand_in.task = "any detector", "detection"
+    stand_in.input = InputSpec("rgb", 3, example=(_BOXED_SIDE, _BOXED_SIDE))
+    stand_in.output = OutputSpec("boxes", max(1, len(dataset.class_names())))
+    return stand_in
 
 
 def _opened(text: str, photos: Sequence[Path], architecture: Architecture | None) -> tuple[str, Dataset]:
