@@ -61,7 +61,7 @@ class SwiftUNet(nn.Module):
         self.up2 = Up(w[3], w[2])
         self.up1 = Up(w[2], w[1])
         self.up0 = Up(w[1], w[0])
-        self.head = nn.Conv2d(w[0], 48, 3, padding=1)
+        self.head = nn.Conv2d(w[0], 48, 1)
         self.gate = nn.Conv2d(_PLANES, 1, 1)
         self.demosaic = nn.Conv2d(_MOSAIC, 48, 4, stride=2, padding=1, bias=False)
         self.shuffle = nn.PixelShuffle(4)
