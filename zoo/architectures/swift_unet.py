@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SwiftUNetArchitecture(Architecture):
-    """1,792,117 parameters; it computes at a quarter of the mosaic's resolution, with ReLU and additive skips.
+    """1,773,685 parameters; it computes at a quarter of the mosaic's resolution, with ReLU and additive skips.
 
     It is told the noise and works in white-balanced camera colours; a linear demosaic is added to what it computes.
     """
