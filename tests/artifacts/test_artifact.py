@@ -172,7 +172,8 @@ def test_what_could_not_be_opened_is_not_written(tmp_path: Path) -> None:
 
 
 def test_golden_outputs_pass_a_right_engine_and_stop_a_wrong_one(artifact: Artifact) -> None:
-    (inputs, expected), *_ = read_golden(artifact)
+    (inputs, golden), *_ = read_golden(artifact)
+    expected = golden["output"]
 
     class Right:
         def run(self, given: np.ndarray) -> np.ndarray:

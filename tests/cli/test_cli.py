@@ -289,7 +289,7 @@ def test_a_shell_gets_completions() -> None:
 
 def test_list_shows_what_is_installed_by_kind(run: Any) -> None:
     listed = run("list", "--json").json
-    assert list(listed) == ["architectures", "techniques", "engines", "datasets", "devices", "checkpoints"]
+    assert list(listed) == ["architectures", "techniques", "tasks", "engines", "datasets", "devices", "checkpoints"]
     assert {"unet", "light-unet", "lighter-unet", "unet-xtrans", "timm"} <= {
         each["id"] for each in listed["architectures"]
     }

@@ -12,7 +12,7 @@ from PIL import Image
 
 from support.class_folders import NAMES, Classifier, write_classes, write_picture
 from zoo.data.folder import Folder, FolderConfig
-from zoo.data.resizing import resize_middle
+from zoo.images.resizing import resize_middle
 from zoo.errors import InputError, UsageError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"

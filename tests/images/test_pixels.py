@@ -11,16 +11,22 @@ import pytest
 import tifffile
 from PIL import Image
 
-from zoo.contracts import InputSpec
+from support import tiny
+from zoo.contracts import InputSpec, OutputSpec
 from zoo.data.picture_folders import read_picture
 from zoo.errors import InputError
 from zoo.images.pixels import as_input, read_pixels, read_rgb8
-from zoo.runner.rgb_input import read_rgb
+from zoo.runner.showing import read_input
+
+def read_shown(path: Path, spec: InputSpec) -> Any:
+    """Read an image as `zoo run` does for a classifier."""
+    return read_input(path, tiny.manifest(input=spec, output=OutputSpec("logits", 10)))
+
 
 RGB = InputSpec("rgb", 3, multiple_of=1, example=(64, 64))
 
 
-@pytest.mark.parametrize("read", [read_pixels, read_picture, lambda path: read_rgb(path, RGB)])
+@pytest.mark.parametrize("read", [read_pixels, read_picture, lambda path: read_shown(path, RGB)])
 def test_a_file_that_is_not_an_image_is_named_by_every_reader(
     read: Callable[[Path], Any], tmp_path: Path
 ) -> None:
@@ -146,11 +152,11 @@ def test_every_kind_of_picture_is_read_right_by_every_reader(kind: str, tmp_path
     pixels = read_pixels(tmp_path / name, upright=True)
     assert np.abs(as_input(pixels, RGB, name) * 255 - wanted.transpose(2, 0, 1)).max() <= 1.01
     whole = InputSpec("rgb", 3, example=(70, 90), fixed_size=True)
-    assert np.abs(read_rgb(tmp_path / name, whole)[0] * 255 - wanted.transpose(2, 0, 1)).max() <= 1.01
+    assert np.abs(read_shown(tmp_path / name, whole) * 255 - wanted.transpose(2, 0, 1)).max() <= 1.01
 
 
 @pytest.mark.parametrize("values", [(0.0, 90.0), (-1.0, 1.0), (0.0, np.nan)])
-@pytest.mark.parametrize("read", [read_picture, lambda path: read_rgb(path, RGB)])
+@pytest.mark.parametrize("read", [read_picture, lambda path: read_shown(path, RGB)])
 def test_values_of_an_unknown_range_are_refused_with_what_to_do(
     read: Callable[[Path], Any], values: tuple[float, float], tmp_path: Path
 ) -> None:

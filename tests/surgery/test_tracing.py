@@ -200,7 +200,7 @@ REFUSED: dict[str, tuple[Code, str, str]] = {
         "test_tracing.py, line",
         "torch's functions",
     ),
-    "a dictionary": (lambda net, x: {"y": net.a(x)}, "not one tensor", ""),
+    "no tensor": (lambda net, x: {"y": 1}, "depends on no tensor", ""),
     "its own tensor": (
         lambda net, x: net.a(x) + net.norm.running_mean.add_(x.mean()).sum(),
         "own tensor",

@@ -44,7 +44,7 @@ class ModuleArchitecture(Architecture):
 
     The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
     The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
-    (the same texts, or InputSpec and OutputSpec), TASK, STAGES and TRAINED. The net is run once on an example to
+    (the same texts, or InputSpec and OutputSpec), TASK, MAIN, STAGES and TRAINED. The net is run once on an example to
     check them.
 
     Raises:
@@ -133,6 +133,7 @@ class ModuleArchitecture(Architecture):
             if isinstance(made, Architecture):
                 self._inner = made
                 self.input, self.output, self.task = made.input, made.output, made.task
+                self.extra_outputs, self.main_output = made.extra_outputs, made.main_output
                 self.trained = made.trained
             elif not stated:
                 raise UsageError(
@@ -146,10 +147,17 @@ class ModuleArchitecture(Architecture):
         if self._inner is None:
             self.input = complete_input(input_spec(stated, f"{self._path}: INPUT"), config, str(self._path))
             said = config.output or getattr(module, "OUTPUT", "")
+            probe = dataclasses.replace(probe, main=getattr(module, "MAIN", ""))
             self.output = probe.output(said, f"{self._path}: OUTPUT", self.input)
+            probe = probe.with_main(self.input, self.output)
+            self.main_output = probe.main
             self.task = getattr(module, "TASK", "") or task_for(self.input, self.output)
             self.input = probe.accepted(self.input, self.output, config.multiple_of)
+        else:
+            probe = dataclasses.replace(probe, main=self.main_output)
         probe.check(self.input, self.output)
+        if self._inner is None:
+            self.extra_outputs = probe.extra_outputs(self.input)
 
     def _remedies(self) -> Remedies:
         return Remedies(

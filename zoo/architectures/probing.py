@@ -49,12 +49,14 @@ class Probe:
         name: What messages call it.
         blame: See :data:`Blame`.
         remedies: For messages.
+        main: Name of the main output; "" for the one by convention.
     """
 
     network: nn.Module
     name: str
     blame: Blame
     remedies: Remedies
+    main: str = ""
 
     def output(self, stated: Any, where: str, spec: InputSpec) -> OutputSpec:
         """Return the output as it is stated or, if it is not, as it can be told from a run on the example.
@@ -118,20 +120,63 @@ class Probe:
                 hint=self.remedies.wrong_output,
             )
 
-    def shape(self, spec: InputSpec, height: int, width: int) -> tuple[int, ...]:
-        """Return the shape of the output for a batch of two.
+    def with_main(self, spec: InputSpec, output: OutputSpec) -> Probe:
+        """Return the probe with the main output of several: the first that is as stated, where the usual one is not."""
+        expected = _expected(output, *spec.example)
+        with contextlib.suppress(InputError):  # what is wrong with the example is said when it is checked
+            shapes = self.shapes(spec, *spec.example)
+            if not self.main and len(shapes) > 1 and not _fits(self.shape(spec, *spec.example), expected, output):
+                found = next((name for name, each in shapes.items() if _fits(each, expected, output)), "")
+                return dataclasses.replace(self, main=found)
+        return self
+
+    def extra_outputs(self, spec: InputSpec) -> dict[str, OutputSpec]:
+        """Return what the network outputs besides its main output, each a tensor, by name.
 
         Raises:
-            InputError: The network does not run, or returns something other than one tensor.
+            InputError: One has no axis besides that of the batch, or the network does not run.
         """
+        from zoo.modules.output_tree import primary_name
+
+        returned = self._returned(spec, *spec.example)
+        main = self.main or primary_name(returned)
+        others = {name: each for name, each in self.shapes(spec, *spec.example).items() if name != main}
+        for name, each in others.items():
+            if len(each) < 2:
+                raise InputError(
+                    f"The output '{name}' of {self.name} has no axis besides that of the batch.",
+                    hint="Return tensors of (N, C) or more, or leave it out.",
+                )
+        return {name: OutputSpec("tensor", each[1]) for name, each in others.items()}
+
+    def shape(self, spec: InputSpec, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of the main output for a batch of two.
+
+        Raises:
+            InputError: The network does not run, or returns no tensor.
+        """
+        from zoo.modules.output_tree import primary_name, tensors_of
+
+        returned = self._returned(spec, height, width)
+        with self.blame("returns what cannot be used, and"):
+            return tuple(tensors_of(returned)[self.main or primary_name(returned)].shape)
+
+    def shapes(self, spec: InputSpec, height: int, width: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all outputs for a batch of two, by name.
+
+        Raises:
+            InputError: The network does not run.
+        """
+        from zoo.modules.output_tree import tensors_of
+
+        return {name: tuple(each.shape) for name, each in tensors_of(self._returned(spec, height, width)).items()}
+
+    def _returned(self, spec: InputSpec, height: int, width: int) -> Any:
         import torch
 
         inputs = torch.zeros(_BATCH, spec.channels, height, width)
         with torch.no_grad(), self.blame(f"on {_times(tuple(inputs.shape))}"):
-            outputs = self.network(inputs)
-        if not isinstance(outputs, torch.Tensor):
-            raise InputError(f"{self.name} returns {type(outputs).__name__}, not one tensor.")
-        return tuple(outputs.shape)
+            return self.network(inputs)
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int, ...], output: OutputSpec) -> bool:

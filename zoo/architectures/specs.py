@@ -65,6 +65,7 @@ def output_spec(stated: Any, where: str) -> OutputSpec:
     channels, scale = int(match[2]), int(match[3] or dense)
     if channels != _OUTPUT_CHANNELS.get(kind, channels) or not channels or dense != (scale > 0):
         raise UsageError(
-            f"{where} is '{stated}': rgb has 3 channels, gray has 1, and logits, boxes and tensors have no size."
+            f"{where} is '{stated}': rgb has 3 channels, gray has 1, and logits have no size, "
+            "as boxes and tensors have none."
         )
     return OutputSpec(kind, channels, scale)

@@ -28,7 +28,7 @@ class Figure:
         how: How it was measured, with the command where there is one.
     """
 
-    key: Annotated[str, Limits(most=50, pattern="[a-z][a-z0-9_]*")]
+    key: Annotated[str, Limits(most=150, pattern="[a-z0-9][a-z0-9_]*")]
     name: Annotated[str, Limits(most=100)]
     unit: Annotated[str, Limits(most=20)]
     before: Annotated[float | None, _VALUE]

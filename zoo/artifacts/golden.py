@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.safetensors_check import checked_tensors
@@ -25,20 +25,33 @@ _MOST_PAIRS = 100
 _LARGEST = 256 << 20
 
 
-def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray]]) -> bytes:
-    """Return the content of the file for (input, output) pairs, each float32 with a batch dimension."""
+#: What the main output is called, in files and here.
+MAIN_OUTPUT = "output"
+
+
+def all_outputs(session: Session, inputs: FloatArray) -> dict[str, FloatArray]:
+    """Return all outputs of a network by name, the main one as "output", for inputs (N, C, H, W)."""
+    run_all = getattr(session, "run_all", None)
+    return {MAIN_OUTPUT: session.run(inputs)} if run_all is None else run_all(inputs)
+
+
+def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray | Mapping[str, FloatArray]]]) -> bytes:
+    """Return the content of the file for pairs of an input (N, C, H, W) and its output, or outputs by name, in float32."""
     import numpy as np
     from safetensors.numpy import save
 
     tensors = {}
     for number, (inputs, outputs) in enumerate(pairs):
         tensors[f"input.{number}"] = np.ascontiguousarray(inputs, dtype=np.float32)
-        tensors[f"output.{number}"] = np.ascontiguousarray(outputs, dtype=np.float32)
+        named = outputs if isinstance(outputs, Mapping) else {MAIN_OUTPUT: outputs}
+        for name, value in named.items():
+            key = f"output.{number}" if name == MAIN_OUTPUT else f"output.{number}.{name}"
+            tensors[key] = np.ascontiguousarray(value, dtype=np.float32)
     return save(tensors)
 
 
-def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
-    """Return the (input, output) pairs of an artifact, empty if it has none; raise IntegrityError."""
+def read_golden(artifact: Artifact) -> list[tuple[FloatArray, dict[str, FloatArray]]]:
+    """Return the inputs of an artifact, each with its outputs by name, empty if it has none; raise IntegrityError."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -52,14 +65,25 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, FloatArray]]:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:  # a type numpy lacks, for instance
         raise IntegrityError(f"{source} is not a safetensors file: {error}") from error
-    count = len(tensors) // 2
-    names = {f"{side}.{number}" for number in range(count) for side in ("input", "output")}
+    extras = list(artifact.manifest.extra_outputs)
+    count = len(tensors) // (2 + len(extras))
+    keys = {
+        number: {MAIN_OUTPUT: f"output.{number}", **{name: f"output.{number}.{name}" for name in extras}}
+        for number in range(min(count, _MOST_PAIRS + 1))
+    }
+    names = {f"input.{number}" for number in keys} | {key for each in keys.values() for key in each.values()}
     if not 1 <= count <= _MOST_PAIRS or names != tensors.keys():
-        raise IntegrityError(f"{source} must contain input.0, output.0, input.1, ... and nothing else.")
+        further = "".join(f", output.0.{name}" for name in extras)
+        raise IntegrityError(
+            f"{source} must contain input.0, output.0{further}, input.1, ... and nothing else."
+        )
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32 or tensor.size == 0 or not np.isfinite(tensor).all():
             raise IntegrityError(f"{source}: {name} must contain finite float32 numbers.")
-    return [(tensors[f"input.{number}"], tensors[f"output.{number}"]) for number in range(count)]
+    return [
+        (tensors[f"input.{number}"], {name: tensors[key] for name, key in each.items()})
+        for number, each in keys.items()
+    ]
 
 
 def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
@@ -73,26 +97,30 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
         engine: Name of the engine, for messages.
 
     Returns:
-        The lowest PSNR in dB over the pairs; None if the artifact has none.
+        The lowest PSNR in dB over the pairs and outputs; None if the artifact has none.
 
     Raises:
-        IntegrityError: An output has another shape, or lies below the manifest's threshold.
+        IntegrityError: An output is missing, has another shape, or lies below the manifest's threshold.
     """
     import numpy as np
 
     manifest = artifact.manifest
     if manifest.golden is None:
         return None
+    specs = {MAIN_OUTPUT: manifest.output, **manifest.extra_outputs}
     lowest = PSNR_CEILING
-    for inputs, expected in read_golden(artifact):
-        outputs = np.asarray(session.run(inputs))
-        if outputs.shape != expected.shape:
-            raise IntegrityError(
-                f"{engine} returns {outputs.shape} for a golden input of {artifact.path}; "
-                f"{expected.shape} is expected."
-            )
-        peak = 1.0 if manifest.output.bounded else float(np.abs(expected).max()) or 1.0
-        lowest = min(lowest, output_psnr(outputs, expected, peak))
+    for inputs, golden in read_golden(artifact):
+        found = all_outputs(session, inputs)
+        for name, expected in golden.items():
+            outputs = np.asarray(found[name]) if name in found else np.zeros(0, np.float32)
+            if outputs.shape != expected.shape:
+                which = "" if name == MAIN_OUTPUT else f" as '{name}'"
+                raise IntegrityError(
+                    f"{engine} returns {outputs.shape}{which} for a golden input of {artifact.path}; "
+                    f"{expected.shape} is expected."
+                )
+            peak = 1.0 if specs[name].bounded else float(np.abs(expected).max()) or 1.0
+            lowest = min(lowest, output_psnr(outputs, expected, peak))
     if not lowest >= manifest.golden.min_psnr:
         raise IntegrityError(
             f"{engine} computes {artifact.path} wrongly: its outputs agree with "

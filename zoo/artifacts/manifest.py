@@ -23,6 +23,8 @@ MODEL_NAME = "model.onnx"
 CARD_NAME = "README.md"
 LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
+_MOST_OUTPUTS = 64
+_OUTPUT_NAME = re.compile(r"[a-z0-9_]{1,100}")
 #: Fields of the specs that the first runners do not know.
 _LATER = {"noise_planes", "colors"}
 _LARGEST_FILE = 1 << 40
@@ -71,6 +73,7 @@ class Manifest:
         fingerprint: "sha256:" and the digest over recipe, plugin versions, data and starting weights.
         input: The input of the network.
         output: The output of the network.
+        extra_outputs: The other outputs of model.onnx by name, for networks that have several.
         task: The id of its task; "" in artifacts from before there were tasks.
         classes: The names of the classes by their index; empty if they are not known.
         precision: The arithmetic: "float32", "int8", "int4", "fixed-point w0.4 a6.0", ...
@@ -84,6 +87,7 @@ class Manifest:
     fingerprint: Fingerprint
     input: InputSpec
     output: OutputSpec
+    extra_outputs: Annotated[Mapping[str, OutputSpec], Limits(most=_MOST_OUTPUTS)] = field(default_factory=dict)
     task: Annotated[str, Limits(most=32, pattern=f"({PLUGIN_ID})?")] = ""
     classes: Annotated[tuple[Annotated[str, Limits(most=200)], ...], Limits(most=1 << 16)] = ()
     precision: Annotated[str, Limits(most=32, pattern=r"[a-z][a-z0-9. -]{1,31}"), Key(required=True)] = (
@@ -98,10 +102,12 @@ class Manifest:
     def to_json(self) -> str:
         """Return the text of zoo.json."""
         content = {"format": FORMAT, **dataclasses.asdict(self)}
-        if not self.classes:
-            del content["classes"]
-        for table, later in (("input", InputSpec), ("output", OutputSpec)):
-            _omit_defaults(content[table], later)
+        for optional in ("extra_outputs", "classes"):
+            if not content[optional]:
+                del content[optional]
+        _omit_defaults(content["input"], InputSpec)
+        for output in (content["output"], *content.get("extra_outputs", {}).values()):
+            _omit_defaults(output, OutputSpec)
         return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -124,9 +130,13 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     manifest = read(Manifest, table)
     _check_architecture(table, manifest.architecture)
     _check_input(table, manifest.input)
-    _check_output(table, manifest.output)
+    _check_output(table, manifest.output, "output")
     if manifest.output.colors == "camera" and not manifest.input.mosaic:
         table.refuse("needs RAW input for camera colours", "output.colors")
+    for name, spec in manifest.extra_outputs.items():
+        if not _OUTPUT_NAME.fullmatch(name) or name in ("input", "output"):
+            table.refuse("holds a malformed name of an output", "extra_outputs")
+        _check_output(table, spec, f"extra_outputs.{name}")
     check_file_names(table, manifest.files)
     clash = clashing_names([MANIFEST_NAME, *manifest.files])
     if clash:
@@ -186,10 +196,10 @@ def _check_input(table: StrictTable, spec: InputSpec) -> None:
         table.refuse(f"must contain multiples of {spec.multiple_of}", "input.example")
 
 
-def _check_output(table: StrictTable, spec: OutputSpec) -> None:
+def _check_output(table: StrictTable, spec: OutputSpec, place: str) -> None:
     channels = {"rgb": 3, "gray": 1}.get(spec.kind)
     if channels not in (None, spec.channels) or (channels and spec.scale < 1):
         count = "one channel" if channels == 1 else "three channels"
-        table.refuse(f"needs {count} and a scale of at least 1 for an image", "output")
+        table.refuse(f"needs {count} and a scale of at least 1 for an image", place)
     if spec.dense and spec.scale < 1:
-        table.refuse("needs a scale of at least 1 for a mask", "output")
+        table.refuse("needs a scale of at least 1 for a mask", place)

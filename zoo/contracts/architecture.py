@@ -3,6 +3,7 @@
 # Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
@@ -132,6 +133,11 @@ class Architecture:
     task: str
     input: InputSpec
     output: OutputSpec
+    #: The other outputs of a network that returns several, by name: keys and positions, joined by underscores. They are
+    #: exported and compared with the original's.
+    extra_outputs: Mapping[str, OutputSpec] = MappingProxyType({})
+    #: Name of the output that `output` describes; "" for "out", "logits" or the first.
+    main_output: str = ""
 
     def __init__(self, member: str | None = None) -> None:
         self.member = member

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Session(Protocol):
     """A loaded model: float32 (N, C, H, W) in, float32 out.
 
-    If inputs are limited in size, an attribute `most_side` may state their longest side.
+    If inputs are limited in size, an attribute `most_side` may state their longest side. A session that runs networks
+    with several outputs has a method `run_all`, which returns all of them by name, the main one as "output".
     """
 
     def run(self, inputs: FloatArray) -> FloatArray: ...

@@ -18,14 +18,14 @@ from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
 from zoo.contracts.architecture import Interpolation
 from zoo.data.random_crops import shuffled
-from zoo.data.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
+from zoo.images.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
 from zoo.options import option
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from zoo.data.resizing import Pixels
+    from zoo.images.resizing import Pixels
 
 _VERSION = 1
 

@@ -157,12 +157,12 @@ class OnnxRuntimeSession:
         self.most_side = most_side
         self._session = session
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
+        if len(inputs) != 1 or not outputs or inputs[0].type != "tensor(float)":
             raise IntegrityError(
                 f"The model has {len(inputs)} inputs and {len(outputs)} outputs; "
-                "zoo runs models with one float32 input and one output."
+                "zoo runs models with one float32 input."
             )
-        self._input, self._output = inputs[0], outputs[0].name
+        self._input, self._outputs = inputs[0], [output.name for output in outputs]
 
     def run(self, inputs: FloatArray) -> FloatArray:
         """Run one batch.
@@ -171,20 +171,31 @@ class OnnxRuntimeSession:
             inputs: (N, C, H, W).
 
         Returns:
-            (N, C, H, W) or (N, classes).
+            The main output, (N, C, H, W) or (N, classes).
 
         Raises:
             InputError: The network does not take the shape.
             ZooError: The engine fails.
         """
+        return self._run(inputs, self._outputs[:1])[0]
+
+    def run_all(self, inputs: FloatArray) -> dict[str, FloatArray]:
+        """Run one batch and return all outputs by name; arguments and errors are those of :meth:`run`.
+
+        Args:
+            inputs: (N, C, H, W).
+        """
+        return dict(zip(self._outputs, self._run(inputs, self._outputs), strict=True))
+
+    def _run(self, inputs: FloatArray, names: Sequence[str]) -> list[FloatArray]:
         import numpy as np
 
         array = self._checked(inputs)
         try:
-            output = self._session.run([self._output], {self._input.name: array})[0]
+            outputs = self._session.run(list(names), {self._input.name: array})
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise _failed(inputs.shape, error) from error
-        return np.asarray(output, dtype=np.float32)
+        return [np.asarray(output, dtype=np.float32) for output in outputs]
 
     def run_into(self, inputs: FloatArray, outputs: FloatArray) -> bool:
         """Run one batch, writing to memory that the caller holds.
@@ -205,7 +216,7 @@ class OnnxRuntimeSession:
         try:
             binding = self._session.io_binding()
             binding.bind_cpu_input(self._input.name, array)
-            binding.bind_output(self._output, "cpu", 0, np.float32, outputs.shape, outputs.ctypes.data)
+            binding.bind_output(self._outputs[0], "cpu", 0, np.float32, outputs.shape, outputs.ctypes.data)
             self._session.run_with_iobinding(binding)
         except Exception:  # onnxruntime raises a dozen unrelated types
             return False

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split, task_for
 from zoo.data.choose import choose_dataset
-from zoo.evaluation.predict import make_predictor
+from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
 from zoo.onnx.check import load_checked_model
+
+if TYPE_CHECKING:
+    from zoo.evaluation.predict import PredictExtras
 
 _ALL: tuple[Split, ...] = ("train", "val", "test")
 
@@ -71,14 +74,17 @@ def evaluate_artifact(
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
         dataset, split = _Everything(dataset), "test"
-    predict = make_predictor(_open(artifact, engine, threads), architecture)
+    session = _open(artifact, engine, threads)
+    predict = make_predictor(session, architecture)
     reference = None
+    extras: tuple[PredictExtras | None, PredictExtras | None] = (None, None)
     if against is not None:
         other = _open(locate_artifact(against, reporter=reporter), engine, threads)
         reference = make_predictor(other, architecture)
+        extras = make_extra_predictor(session, architecture), make_extra_predictor(other, architecture)
     quality = evaluate_quality(
-        predict, dataset, architecture, split=split, reporter=reporter, reference=reference, seed=seed,
-        limit=images,
+        predict, dataset, architecture, split=split, reporter=reporter, reference=reference, extras=extras,
+        seed=seed, limit=images,
     )  # fmt: skip
     return Evaluation(name, artifact.manifest.fingerprint, engine, quality, _seen(artifact, dataset, split))
 
@@ -88,6 +94,7 @@ def deployed_architecture(artifact: Artifact) -> Architecture:
     manifest = artifact.manifest
     deployed = Architecture()
     deployed.id, deployed.input, deployed.output = manifest.architecture, manifest.input, manifest.output
+    deployed.extra_outputs = manifest.extra_outputs
     deployed.task = manifest.task or task_for(manifest.input, manifest.output)
     return deployed
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.artifacts.golden import all_outputs
 from zoo.images.srgb import linear_to_srgb
 from zoo.raw.develop import to_linear_srgb
 from zoo.raw.pack import Packed
@@ -13,13 +14,15 @@ from zoo.runner.infer import Canvas, infer
 from zoo.runner.tiles import plan_tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from zoo.contracts import Architecture, FloatArray, Session
 
     #: (C, h, w) of any size, and the matrix from its colours to sRGB, to the network's output: (channels, H, W), or
     #: (classes,)
     Predict = Callable[[FloatArray, FloatArray | None], FloatArray]
+    #: (C, h, w) to the outputs besides the main one, by name
+    PredictExtras = Callable[[FloatArray], Mapping[str, FloatArray]]
 
 #: input pixels computed at once; larger frames are cut into tiles, so that memory does not follow the frame
 _TILE_PIXELS = 1 << 18
@@ -53,6 +56,18 @@ def make_predictor(session: Session, architecture: Architecture) -> Predict:
 def wanted_picture(target: FloatArray, to_srgb: FloatArray | None) -> FloatArray:
     """Return the target of a sample, (3, H, W), as a picture: in sRGB where it is in camera colours."""
     return target if to_srgb is None else linear_to_srgb(np.clip(to_linear_srgb(target, to_srgb), 0, 1))
+
+
+def make_extra_predictor(session: Session, architecture: Architecture) -> PredictExtras | None:
+    """Return a function from (C, h, w) to the outputs besides the main one, by name; None if there are none."""
+    if not architecture.extra_outputs:
+        return None
+
+    def predict(inputs: FloatArray) -> dict[str, FloatArray]:
+        found = all_outputs(session, _padded(inputs, architecture.input.multiple_of)[None])
+        return {name: np.asarray(found[name][0]) for name in architecture.extra_outputs}
+
+    return predict
 
 
 def _padded(inputs: FloatArray, multiple: int) -> FloatArray:

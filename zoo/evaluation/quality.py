@@ -11,13 +11,14 @@ from zoo import plugins
 from zoo.contracts import Metric
 from zoo.errors import InputError, UsageError, ZooError
 from zoo.evaluation.predict import wanted_picture
+from zoo.tasks.agreement_scorers import agreement_scorer
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from zoo.contracts import Architecture, Dataset, Reporter, Split
-    from zoo.evaluation.predict import Predict
+    from zoo.evaluation.predict import Predict, PredictExtras
 
     FloatArray = npt.NDArray[np.float32]
 
@@ -44,6 +45,8 @@ class Quality:
         scores: Of each image.
         values: Over all images, by the key of the metric.
         intervals: The 95 % interval, for those values where it is known.
+        extras: Of networks with several outputs: how far each of the others agrees with the original's, by the output's
+            name and the key of the metric.
     """
 
     dataset: str
@@ -54,6 +57,7 @@ class Quality:
     scores: list[Score] = field(default_factory=list)
     values: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    extras: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -81,6 +85,7 @@ class Quality:
             "images": self.images,
             "compared_with": "labels" if self.labelled else "the original network",
             **{key: _short(value) for key, value in self.values.items()},
+            **({"extra_outputs": {name: dict(each) for name, each in self.extras.items()}} if self.extras else {}),
             **(
                 {"intervals_95": {key: [*map(_short, each)] for key, each in self.intervals.items()}}
                 if self.intervals
@@ -111,6 +116,7 @@ def evaluate_quality(
     split: Split,
     reporter: Reporter,
     reference: Predict | None = None,
+    extras: tuple[PredictExtras | None, PredictExtras | None] = (None, None),
     seed: int = 0,
     limit: int | None = None,
 ) -> Quality:
@@ -125,6 +131,7 @@ def evaluate_quality(
         split: Which images.
         reporter: Shows progress.
         reference: The original network; None if it is not known.
+        extras: What computes the other outputs, of this network and of the original; None where there are none.
         seed: Of the images, where they are simulated.
         limit: At most this many images.
 
@@ -149,7 +156,10 @@ def evaluate_quality(
     scorer = task.scorer(architecture.output)
     quality = Quality(dataset.id, split, seed, labelled)
     total = 0.0
-    reporter.start(f"evaluate on {dataset.id}/{split}", min(images, limit or images), "images")
+    total_images = min(images, limit or images) if labelled else None
+    reporter.start(f"evaluate on {dataset.id}/{split}", total_images, "images")
+    others = {name: agreement_scorer(spec) for name, spec in architecture.extra_outputs.items()}
+    ours, theirs = extras
     for sample in chain([first], frames):
         prediction = predict(sample.inputs, sample.to_srgb)
         target = sample.target if labelled else None
@@ -162,6 +172,10 @@ def evaluate_quality(
             height, width = target.shape[-2:]
             prediction = prediction[:, :height, :width]
             target = wanted_picture(target, sample.to_srgb)
+        if ours is not None and theirs is not None:
+            found, wanted = ours(sample.inputs), theirs(sample.inputs)
+            for name, other in others.items():
+                other.add(found[name], wanted[name])
         values = scorer.add(prediction, target)
         quality.scores.append(Score(sample.name, sample.scene, values))
         shown = next((each for each in task.measures if each.key in values), None)
@@ -172,6 +186,8 @@ def evaluate_quality(
             reporter.advance(1)
     reporter.finish()
     quality.values, quality.intervals = scorer.result(), scorer.intervals()
+    if ours is not None and theirs is not None:
+        quality.extras = {name: dict(other.result()) for name, other in others.items()}
     quality.metrics = tuple(metric for metric in task.measures if metric.key in quality.values)
     return quality
 

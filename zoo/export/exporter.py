@@ -9,7 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from zoo.export.simplify import simplify_model
 from zoo.export.symbolic_shapes import limit_symbolic_shapes
 from zoo.export.translation_tables import kept_translation_tables
 from zoo.extras import require
+from zoo.modules.output_tree import split_outputs
 from zoo.onnx.check import check_onnx
 from zoo.storage.atomic import write_bytes_atomic
 
@@ -41,6 +42,7 @@ class Deployed(nn.Module):
         super().__init__()
         self.net = net
         spec = architecture.input
+        self.architecture = architecture
         self.normalises = bool(spec.mean or spec.std)
         self.clips = architecture.output.kind in ("rgb", "gray")
         if self.normalises:
@@ -50,11 +52,12 @@ class Deployed(nn.Module):
             self.register_buffer("mean", torch.tensor(mean).view(shape))
             self.register_buffer("std", torch.tensor(std).view(shape))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.normalises:
             x = (x - self.mean) / self.std
-        y = cast(Tensor, self.net(x))
-        return y.clamp(0.0, 1.0) if self.clips else y
+        y, extras = split_outputs(self.net(x), self.architecture)
+        y = y.clamp(0.0, 1.0) if self.clips else y
+        return (y, *extras.values()) if extras else y
 
 
 def export_onnx(
@@ -64,7 +67,7 @@ def export_onnx(
 
     Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
     ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to [0,
-    1]. A network that went through quantization-aware training becomes QuantizeLinear/DequantizeLinear pairs
+    1]. Further outputs have the names that the architecture states. A network that went through quantization-aware training becomes QuantizeLinear/DequantizeLinear pairs
     around int8 weights; for any other, the initializers are named like the state dict's keys.
 
     Args:
@@ -113,7 +116,7 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
                 with narrowed_rewrite_rules(), kept_translation_tables():
                     program = torch.onnx.export(
                         graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
-                        output_names=["output"], verbose=False, external_data=False,
+                        output_names=["output", *architecture.extra_outputs], verbose=False, external_data=False,
                     )  # fmt: skip
         except Exception as error:  # the exporter has no closed set of errors
             first = first or error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import plugins
-from zoo.artifacts.golden import output_psnr
+from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs, output_psnr
 from zoo.errors import ZooError
 from zoo.export.divergence import first_divergence
 from zoo.export.exporter import Deployed
@@ -22,7 +22,7 @@ from zoo.images.decibels import PSNR_CEILING
 from zoo.surgery.agreement import report_disagreement, signal_to_error
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, FloatArray
+    from zoo.contracts import Architecture, FloatArray, OutputSpec
 
 #: Signal to error, in dB, that a file must reach: in float, with weights in 16 bits, and with rounded activations.
 FLOAT_DB, HALF_DB, QUANTIZED_DB = 50.0, 35.0, 25.0
@@ -98,20 +98,22 @@ def compare_file(
     """
     deployed = Deployed(network, architecture).eval()
     session = plugins.engine("onnxruntime").open(exported, threads=threads)
-    found, psnr, worst = math.inf, PSNR_CEILING, inputs[0]
+    found, psnr, worst, differing = math.inf, PSNR_CEILING, inputs[0], MAIN_OUTPUT
     for each in inputs:
         expected = _expected(deployed, each, architecture)
-        actual = torch.from_numpy(session.run(each))
-        ratio = _ratio(expected, actual, architecture)
-        psnr = min(psnr, _psnr(expected, actual))
+        actual = {name: torch.from_numpy(value) for name, value in all_outputs(session, each).items()}
+        ratio, output = _least_ratio(expected, actual, architecture)
+        psnr = min(psnr, *(_psnr(value, actual[name]) for name, value in expected.items()))
         if ratio < found or each is inputs[0]:
-            found, worst = ratio, each
+            found, worst, differing = ratio, each, output
     bound = QUANTIZED_DB if _rounds(exported) else HALF_DB if half_weights else FLOAT_DB
     if found >= bound:
         return FileAgreement(found, psnr, bound)
     steadiness = _steadiness(deployed, worst, architecture)
     bound = min(bound, steadiness - _ALLOWANCE_DB)
     first = "" if found >= bound else first_divergence(deployed, exported, worst, bound, threads=threads)
+    if differing != MAIN_OUTPUT:
+        first = f"it is the output '{differing}'{f'; {first}' if first else ''}"
     return FileAgreement(found, psnr, bound, steadiness, first)
 
 
@@ -155,16 +157,20 @@ def _rounds(exported: bytes) -> bool:
     return any(node.op_type in _ROUNDING for node in onnx.load_model_from_string(exported).graph.node)
 
 
-def run_network(deployed: Deployed, inputs: FloatArray) -> Tensor:
-    """Return the output of a network with its pre- and post-processing, for inputs (N, C, H, W)."""
+def run_network(deployed: Deployed, inputs: FloatArray) -> dict[str, Tensor]:
+    """Return the outputs of a network with its pre- and post-processing by name, for inputs (N, C, H, W)."""
     parameter = next(deployed.net.parameters(), None)
     given = torch.from_numpy(np.ascontiguousarray(inputs))
     with torch.no_grad():
-        output: Tensor = deployed(given if parameter is None else given.to(parameter.device))
-    return output.detach().float().cpu()
+        returned = deployed(given if parameter is None else given.to(parameter.device))
+    outputs = (returned,) if isinstance(returned, Tensor) else returned
+    names = (MAIN_OUTPUT, *deployed.architecture.extra_outputs)
+    return {
+        name: output.detach().float().cpu() for name, output in zip(names, outputs, strict=True)
+    }
 
 
-def _expected(deployed: Deployed, inputs: FloatArray, architecture: Architecture) -> Tensor:
+def _expected(deployed: Deployed, inputs: FloatArray, architecture: Architecture) -> dict[str, Tensor]:
     try:
         return run_network(deployed, inputs)
     except Exception as error:  # whatever a stranger's forward() raises
@@ -172,9 +178,17 @@ def _expected(deployed: Deployed, inputs: FloatArray, architecture: Architecture
         raise ZooError(f"{architecture.id} does not run on an input of {shape}: {error}") from error
 
 
-def _ratio(expected: Tensor, actual: Tensor, architecture: Architecture) -> float:
+def _least_ratio(
+    expected: dict[str, Tensor], actual: dict[str, Tensor], architecture: Architecture
+) -> tuple[float, str]:
+    """The lowest signal to error over the outputs in dB, and the name of that output."""
+    specs = {MAIN_OUTPUT: architecture.output, **architecture.extra_outputs}
+    return min((_ratio(value, actual[name], specs[name]), name) for name, value in expected.items())
+
+
+def _ratio(expected: Tensor, actual: Tensor, spec: OutputSpec) -> float:
     """Signal to error in dB. Pictures and masks that are black all over have no signal to speak of."""
-    faint = architecture.output.bounded and expected.square().mean().sqrt().item() < _FAINTEST
+    faint = spec.bounded and expected.square().mean().sqrt().item() < _FAINTEST
     if faint and expected.shape == actual.shape:
         error = (expected - actual).double().square().mean().item()
         return -10 * math.log10(error / _FAINTEST**2) if error else math.inf
@@ -195,7 +209,9 @@ def _steadiness(deployed: Deployed, inputs: FloatArray, architecture: Architectu
     """
     expected = run_network(deployed, inputs)
     with _nudged(deployed):
-        return min(_ratio(expected, run_network(deployed, inputs), architecture) for _ in range(_NUDGES))
+        return min(
+            _least_ratio(expected, run_network(deployed, inputs), architecture)[0] for _ in range(_NUDGES)
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ its intermediate values take, is not known before it runs.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ LARGEST_MODEL = 2**31
 _OLDEST_VERSION, _NEWEST_VERSION = 3, 14
 #: Elements of a tensor, and of one whose shape a constant gives.
 _MOST_ELEMENTS = 2**31
+_MOST_OUTPUTS = 65
 #: Bits of an element of each type; those of text and complex numbers are no types of zoo's files.
 _BITS = {
     1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 18: 8,
@@ -37,7 +39,7 @@ _BITS = {
 _SIZED_BY = {"CenterCropPad": 1, "ConstantOfShape": 0, "Expand": 1, "Pad": 1, "Resize": 3, "Tile": 1}
 
 #: Digests of models that passed, with what they were held against.
-_passed: set[tuple[str, InputSpec, OutputSpec]] = set()
+_passed: set[tuple[str, InputSpec, tuple[object, ...]]] = set()
 _PASSED = b"passed"
 
 
@@ -50,12 +52,14 @@ def load_checked_model(artifact: Artifact) -> bytes:
     data = artifact.read("model.onnx", most=LARGEST_MODEL - 1)
     manifest = artifact.manifest
     # Reading compared the digest: what passed for these specs before passes again.
-    subject = (manifest.files["model.onnx"].sha256, manifest.input, manifest.output)
+    stated = (manifest.output, *manifest.extra_outputs.items())
+    subject = (manifest.files["model.onnx"].sha256, manifest.input, stated)
     if subject not in _passed:
-        specs = {"input": asdict(manifest.input), "output": asdict(manifest.output)}
+        extras = {name: asdict(spec) for name, spec in manifest.extra_outputs.items()}
+        specs = {"input": asdict(manifest.input), "output": asdict(manifest.output), "extra_outputs": extras}
         cache = ResultCache("checked", {"model": subject[0], **specs}, Path(__file__))
         if cache.read(len(_PASSED)) != _PASSED:
-            check_onnx(data, manifest.input, manifest.output)
+            check_onnx(data, manifest.input, manifest.output, manifest.extra_outputs)
             cache.write(_PASSED)
         _passed.add(subject)
     return data
@@ -71,13 +75,19 @@ def read_model_bytes(model: Path | bytes) -> bytes:
     return model if isinstance(model, bytes) else read_bytes(model, LARGEST_MODEL, error=IntegrityError)
 
 
-def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | None = None) -> None:
+def check_onnx(
+    data: bytes,
+    takes: InputSpec | None = None,
+    gives: OutputSpec | None = None,
+    extras: Mapping[str, OutputSpec] | None = None,
+) -> None:
     """Check that a model may be handed to an engine.
 
     Args:
         data: Bytes of the model.
         takes: Input that it must have.
-        gives: Output that it must have.
+        gives: Output that it must have, as its first.
+        extras: The other outputs that it must have, by name, if `gives` is stated; None for none.
 
     Raises:
         IntegrityError: It may not.
@@ -97,16 +107,29 @@ def check_onnx(data: bytes, takes: InputSpec | None = None, gives: OutputSpec | 
     _check_graph(graph, graph.opset, {})
     constants = {tensor.name for tensor in graph.initializers}
     inputs = [value for value in graph.inputs if value.name not in constants]
-    for found, what in ((inputs, "inputs"), (graph.results, "outputs")):
-        if len(found) != 1:
-            raise IntegrityError(
-                f"The model file has {len(found)} {what}; zoo's files have one input and one output."
-            )
+    if len(inputs) != 1:
+        raise IntegrityError(
+            f"The model file has {len(inputs)} inputs; zoo's files have one."
+        )
+    outputs = {value.name: value for value in graph.results}
+    if not 1 <= len(outputs) == len(graph.results) <= _MOST_OUTPUTS:
+        raise IntegrityError(
+            f"The model file has {len(graph.results)} outputs; zoo's files have one to {_MOST_OUTPUTS} with names of "
+            "their own."
+        )
     if takes is not None:
         sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
         _check_value(inputs[0], "input", [None, takes.channels, *sides])
     if gives is not None:
         _check_value(graph.results[0], "output", _expected(gives))
+        stated = extras or {}
+        if list(outputs)[1:] != list(stated):
+            raise IntegrityError(
+                f"The model file has {len(outputs)} outputs ({', '.join(map(ascii, list(outputs)[:10]))}); the manifest "
+                f"states {1 + len(stated)}."
+            )
+        for name, spec in stated.items():
+            _check_value(outputs[name], f"output '{name}'", _expected(spec))
 
 
 def _check_graph(graph: Graph, opset: int, outer: dict[str, Tensor]) -> None:

@@ -71,6 +71,7 @@ def write_result(
         fingerprint=result.fingerprint,
         input=spec,
         output=plan.architecture.output,
+        extra_outputs=dict(plan.architecture.extra_outputs),
         task=plugins.task_of(plan.architecture).id,
         classes=tuple(plan.dataset.class_names()),
         precision=_precision(plan, metrics),
@@ -102,7 +103,7 @@ def _golden_pairs(plan: ApplyPlan, finished: nn.Module) -> list[tuple[Any, Any]]
     """Return small training crops with the outputs of the torch network, clipped as the exported graph clips."""
     deployed = Deployed(finished, plan.architecture).eval()
     return [
-        (inputs, run_network(deployed, inputs).numpy())
+        (inputs, {name: value.numpy() for name, value in run_network(deployed, inputs).items()})
         for inputs in golden_inputs(plan.dataset, plan.architecture, plan.crop, plan.request.seed)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,13 @@ from torch import nn
 from zoo.contracts import Phase
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError
+from zoo.modules.output_tree import tensors_of
 from zoo.pipeline.loss_limit import limit_for, loss_and_least
+from zoo.tasks.built_in_metrics import METRICS
 
 if TYPE_CHECKING:
     from zoo.contracts import Reporter, Technique
+    from zoo.evaluation.quality import Quality
     from zoo.pipeline.loss_limit import LossLimit
     from zoo.pipeline.measure import Measured
     from zoo.pipeline.stages import TrainingStage
@@ -30,14 +33,14 @@ class Snapshot:
     """A network at one point of a recipe.
 
     Attributes:
-        outputs: For the example input, in eval mode.
+        outputs: By name, for the example input, in eval mode.
     """
 
     parameters: int
     nonzero: int
     macs: int
     kinds: Counter[str]
-    outputs: torch.Tensor
+    outputs: Mapping[str, torch.Tensor]
 
 
 def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
@@ -45,7 +48,7 @@ def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
     model = copy.deepcopy(model).eval()
     cost = model_cost(model, example)
     with torch.no_grad():
-        outputs = model(example)
+        outputs = tensors_of(model(example))
     return Snapshot(
         parameters=cost.parameters,
         nonzero=sum(int(torch.count_nonzero(p)) for p in model.parameters()),
@@ -62,12 +65,13 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
         NoEffectError: It did otherwise.
     """
     name = technique.id
-    if before.outputs.shape != after.outputs.shape:
-        raise NoEffectError(
-            f"{name} changed the shape of the output from {tuple(before.outputs.shape)} "
-            f"to {tuple(after.outputs.shape)}."
-        )
-    if not torch.isfinite(after.outputs).all():
+    shapes = [
+        {output: tuple(value.shape) for output, value in each.outputs.items()} for each in (before, after)
+    ]
+    if shapes[0] != shapes[1]:
+        was, is_now = (_shapes(each) for each in shapes)
+        raise NoEffectError(f"{name} changed the shape of the output from {was} to {is_now}.")
+    if not all(torch.isfinite(value).all() for value in after.outputs.values()):
         raise NoEffectError(f"After {name} the output of the network is no longer finite.")
     same_structure = (before.parameters, before.macs, before.kinds) == (
         after.parameters,
@@ -76,7 +80,8 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
     )
     if not same_structure or adds_objective:
         return
-    if torch.equal(before.outputs, after.outputs) and before.nonzero == after.nonzero:
+    same = all(torch.equal(value, after.outputs[output]) for output, value in before.outputs.items())
+    if same and before.nonzero == after.nonzero:
         raise NoEffectError(
             f"{name} changed nothing: layers, weights and output are the same.",
             hint=f"Omit it, or see what it needs:  zoo info {name}",
@@ -87,6 +92,11 @@ def check_rewrite(technique: Technique, before: Snapshot, after: Snapshot, *, ad
             "as large and the engine as slow as before.",
             hint="A pruning technique must remove channels or blocks, not mask them.",
         )
+
+
+def _shapes(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return a shape, or those of several outputs with their names."""
+    return ", ".join(f"{name} {each}" if len(shapes) > 1 else str(each) for name, each in shapes.items())
 
 
 def check_quality(
@@ -108,6 +118,7 @@ def check_quality(
     metric = after.quality.limited
     if limit is None or metric is None or not (start.trained and stage.techniques):
         return
+    _check_extras(stage, before.quality, after.quality, limit)
     most = limit_for(limit, metric)
     lost, least = loss_and_least(metric, before.quality, after.quality)
     if lost <= most:
@@ -123,9 +134,29 @@ def check_quality(
         return
     raise NoEffectError(
         f"{message}; the budget is {most:g}.",
-        hint=f"Train longer, or allow more: --max-loss {math.ceil(lost)}{metric.loss_unit}. "
+        hint=f"Train longer, or allow more: --max-loss {math.ceil(lost - 1e-6)}{metric.loss_unit}. "
         "The training so far is kept.",
     )
+
+
+def _check_extras(stage: TrainingStage, before: Quality, after: Quality, limit: LossLimit) -> None:
+    """Check that the outputs besides the main one still follow the original's, unless the user stated a limit.
+
+    Raises:
+        NoEffectError: One does not.
+    """
+    for name, values in after.extras.items():
+        for key, value in values.items():
+            metric = METRICS[key]
+            if limit.stated or metric.limit is None or key not in before.extras.get(name, {}):
+                continue
+            lost = metric.lost(before.extras[name][key], value)
+            if lost > metric.limit:
+                raise NoEffectError(
+                    f"The output '{name}' no longer follows the original's after {stage.name}: {metric.name} is "
+                    f"{metric.show(value)}; the budget is {metric.limit:g} {metric.loss_unit}.",
+                    hint="Train longer, or allow any loss:  --max-loss none",
+                )
 
 
 def check_smaller(techniques: Iterable[Technique], first: Measured, last: Measured) -> None:

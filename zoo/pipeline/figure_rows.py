@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.figures import Figure
+from zoo.tasks.built_in_metrics import METRICS
 
 if TYPE_CHECKING:
     from zoo.contracts import Metric
@@ -60,7 +61,7 @@ def _quality_rows(first: Measured, last: Measured, command: str, against: str) -
         how = f"over {after.images:,} images not used for training: {command}"
     else:
         how = f"against the net before, on {after.images:,} images: {command} {against}"
-    return [
+    rows = [
         Figure(
             each.key, each.name, each.unit,
             round(before.values[each.key], _digits(each)) if after.labelled or each.loss_unit else None,
@@ -69,6 +70,12 @@ def _quality_rows(first: Measured, last: Measured, command: str, against: str) -
         for each in after.metrics
         if each.shown
     ]  # fmt: skip
+    return rows + [
+        Figure(f"{name}_{key}", f"{name}, {METRICS[key].name}", METRICS[key].unit, None, round(value, 2), how)
+        for name, values in after.extras.items()
+        for key, value in values.items()
+        if METRICS[key].shown
+    ]
 
 
 def _digits(metric: Metric) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.benchmarking.timing import ROUNDS, WARM_UP, Latency, measure_latency
 from zoo.cost import onnx_cost
-from zoo.evaluation.predict import make_predictor
+from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
 from zoo.onnx.check import check_onnx
 
@@ -82,7 +82,7 @@ class Meter:
             IntegrityError: No runner would take the file.
         """
         model, spec = exported.data, self._plan.architecture.input
-        check_onnx(model, spec, self._plan.architecture.output)
+        check_onnx(model, spec, self._plan.architecture.output, self._plan.architecture.extra_outputs)
         cost = onnx_cost(model, (1, spec.channels, *spec.example))
         session = self._engine.open(model, threads=self._plan.request.threads)
         reference = next(iter(self._sessions.values()), session)
@@ -108,8 +108,10 @@ class Meter:
 
     def _quality(self, session: Session, reference: Session) -> Quality:
         plan = self._plan
+        architecture = plan.architecture
+        extras = make_extra_predictor(session, architecture), make_extra_predictor(reference, architecture)
         return evaluate_quality(
-            make_predictor(session, plan.architecture), plan.dataset, plan.architecture, split="test",
-            reporter=self._reporter, reference=make_predictor(reference, plan.architecture),
+            make_predictor(session, architecture), plan.dataset, architecture, split="test",
+            reporter=self._reporter, reference=make_predictor(reference, architecture), extras=extras,
             limit=plan.request.images,
         )  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.formatting import integer, scaled, seconds, table_lines
+from zoo.tasks.built_in_metrics import METRICS
 
 if TYPE_CHECKING:
     from zoo.artifacts.figures import Figure
@@ -103,4 +104,9 @@ class Result:
         ]
         if rows and last.intervals:
             rows[0][0] += f" {images} (95 % interval)"
-        return rows
+        return rows + [
+            [f"{name}, {METRICS[key].name}", *(METRICS[key].show(each.extras[name][key]) for each in qualities)]
+            for name, values in last.extras.items()
+            for key in values
+            if METRICS[key].shown
+        ]

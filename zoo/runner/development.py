@@ -142,20 +142,6 @@ class Development:
         return plan
 
 
-def classify(loaded: Loaded, result: FileResult) -> None:
-    """Put the five highest logits of one photograph into `result`."""
-    import numpy as np
-
-    from zoo.runner.rgb_input import read_rgb
-
-    with result.timed("decode"):
-        inputs = read_rgb(result.path, loaded.artifact.manifest.input)
-    with result.timed("infer"):
-        logits = loaded.session.run(inputs)[0]
-    best = np.argsort(-logits, kind="stable")[:5]
-    result.top = [(int(index), float(logits[index])) for index in best]
-
-
 def reserve_for(need: Footprint, files: Sequence[Path], memory: int) -> int:
     """Return the bytes that the engine should reserve before any file is decoded, so that a tile of any of these fits.
 

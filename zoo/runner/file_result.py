@@ -26,7 +26,8 @@ class FileResult:
         tiles: How many tiles the network computed.
         steps: Seconds of each step: decode, pack, infer and write. RAW files are decoded while other work is done.
         seconds: The time that passed from the start of work on the file until it was done.
-        top: Of a classifier, the five highest (class index, logit).
+        findings: Of networks whose outputs are no images: what the task shows, such as classes or boxes.
+        others: Of networks with several outputs: shape and range of each of the others, by name.
         planned: Bytes that the memory was expected to peak at.
         skipped: Whether its picture existed already and was left.
         error: Why it failed; None if it did not.
@@ -39,10 +40,17 @@ class FileResult:
     tiles: int = 0
     steps: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    top: list[tuple[int, float]] | None = None
+    findings: list[dict[str, Any]] | None = None
+    others: dict[str, dict[str, Any]] = field(default_factory=dict)
     planned: int | None = None
     skipped: bool = False
     error: ZooError | None = None
+
+    @property
+    def top(self) -> list[tuple[int, float]] | None:
+        """Return the five highest (class index, logit) of a classifier; None for other networks."""
+        rows = self.findings or []
+        return [(row["class"], row["logit"]) for row in rows] if rows and "logit" in rows[0] else None
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -59,7 +67,14 @@ class FileResult:
         if self.skipped:
             return {**value, "output": str(self.output), "skipped": True}
         if self.top is not None:
-            value["top"] = [{"class": index, "logit": logit} for index, logit in self.top]
+            value["top"] = self.findings
+        elif self.findings is not None:
+            value["findings"] = self.findings
+        if self.others:
+            value["other_outputs"] = self.others
+        if self.findings is not None:
+            if self.output is not None:
+                value["output"] = str(self.output)
         else:
             value |= {"output": str(self.output), "size": self.size, "ratio": self.ratio, "tiles": self.tiles}
             value["planned_mb"] = None if self.planned is None else round(self.planned / 2**20, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError
-from zoo.images.writing import SUFFIXES, Format, needs_whole
+from zoo.images.writing import Format, needs_whole
 from zoo.storage.atomic import writing
 
 if TYPE_CHECKING:
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from zoo.runner.settings import Settings
 
 
-def picture_targets(files: Sequence[Path], settings: Settings) -> list[Path]:
+def picture_targets(files: Sequence[Path], settings: Settings, suffix: str) -> list[Path]:
     """Return where the picture of each file goes, after checking that all of them can be written there.
 
     The output folder is made.
+
+    Args:
+        files: The files of a run.
+        settings: With the folder.
+        suffix: Of what is written.
 
     Raises:
         UsageError: No folder is given, a picture exists (unless `overwrite` or `resume` is set), or two inputs have
@@ -29,7 +34,7 @@ def picture_targets(files: Sequence[Path], settings: Settings) -> list[Path]:
     """
     if settings.out is None:
         raise UsageError("A folder for the images is required.", hint="Name one:  -o DIR")
-    targets = [settings.out / (file.stem + SUFFIXES[settings.format]) for file in files]
+    targets = [settings.out / (file.stem + suffix) for file in files]
     for target, times in Counter(targets).items():
         if times > 1:
             rivals = ", ".join(str(file) for file, each in zip(files, targets, strict=True) if each == target)

@@ -163,7 +163,8 @@ class Runner:
     ) -> list[FileResult]:
         """Run the network on each file. A file that fails is noted in its result, and the next one is taken.
 
-        Networks that make pictures write one for each file; classifiers give their five highest classes.
+        Networks that make pictures write one for each file. For others the task says what a person looks at, such as
+        classes or boxes; if a folder is given, the picture of it or all outputs are written as well.
 
         Args:
             files: RAW files, pictures or photographs, as the network's input says.
@@ -174,9 +175,10 @@ class Runner:
             UsageError: The pictures could not be written, or the memory suffices for nothing; before any work.
             OutputError: The folder cannot be written to, or the disk fills up meanwhile.
         """
+        from zoo.images.writing import SUFFIXES
         from zoo.machine.memory import peak_rss_mb
-        from zoo.runner.development import classify
         from zoo.runner.picture_targets import check_format, picture_targets
+        from zoo.runner.showing import show_file, suffix_of
 
         reporter = reporter or SilentReporter()
         paths = [Path(file) for file in files]
@@ -185,7 +187,9 @@ class Runner:
         targets: Sequence[Path | None] = [None] * len(paths)
         if self._makes_pictures:
             check_format(self.artifact.manifest.output, settings.format)
-            targets = picture_targets(paths, settings)
+            targets = picture_targets(paths, settings, SUFFIXES[settings.format])
+        elif settings.out is not None and suffix_of(self.artifact.manifest.output):
+            targets = picture_targets(paths, settings, suffix_of(self.artifact.manifest.output))
         results = [FileResult(*pair) for pair in zip(paths, targets, strict=True)]
         for result in results:
             result.skipped = settings.resume and result.output is not None and result.output.exists()
@@ -196,7 +200,7 @@ class Runner:
             started = time.perf_counter()
             try:
                 if development is None:
-                    classify(self.loaded, result)
+                    show_file(self.loaded, result)
                 else:
                     development.write(result, [each.path for each in left[number + 1 :][:1]])
             except OutputError:
@@ -243,7 +247,7 @@ class Runner:
         self._check_open()
         if not self._makes_pictures:
             raise UsageError(
-                f"{self.artifact.path} is a classifier and does not produce images.", hint="Use run()."
+                f"The output of {self.artifact.path} is not an image.", hint="Use run()."
             )
         result = FileResult(Path(file))
         if out is None:

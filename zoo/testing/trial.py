@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
+from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.export.exporter import Deployed, export_onnx
 from zoo.export.file_agreement import FileAgreement, compare_file, run_network
 from zoo.pipeline.golden_inputs import comparison_inputs
@@ -60,8 +61,9 @@ class Trial:
 
     def computed(self, inputs: FloatArray) -> FloatArray:
         """Return the output of the finished network, not of the file, for inputs (N, C, H, W) in the file's range."""
-        outputs: FloatArray = run_network(Deployed(self.finished, self.architecture).eval(), inputs).numpy()
-        return outputs
+        outputs = run_network(Deployed(self.finished, self.architecture).eval(), inputs)
+        computed: FloatArray = outputs[MAIN_OUTPUT].numpy()
+        return computed
 
 
 def rewrite(

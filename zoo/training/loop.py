@@ -14,10 +14,10 @@ from torch import nn
 
 from zoo import plugins
 from zoo.errors import UsageError, ZooError
+from zoo.modules.output_tree import split_outputs, tensors_of
 from zoo.tasks.losses import exact_sigmoids, following_loss
 from zoo.training.feed import Batch, Feed
 from zoo.training.inputs import normalise
-from zoo.training.outputs import count_outputs, primary_output
 from zoo.training.schedule import Budget, Precision, Schedule
 from zoo.training.state import Progress, load_state, save_state
 
@@ -259,21 +259,26 @@ def _loss(
         memory_format=torch.channels_last
     )
     returned = wrapped(inputs)
-    outputs = primary_output(returned).float()
+    main, extras = split_outputs(returned, architecture)
+    outputs = main.float()
     targets = batch.targets
     compare = plugins.task_of(architecture).loss(architecture.output) if targets is not None else None
+    others = torch.zeros((), device=device)
     if targets is None or compare is None:
         if teacher is None:
             raise ZooError("This data has no targets to train on, and there is no teacher to follow.")
         with torch.no_grad():
-            targets = primary_output(teacher(inputs)).float()
-        compare = following_loss(architecture.output)
+            answer, answers = split_outputs(teacher(inputs), architecture)
+        targets, compare = answer.float(), following_loss(architecture.output)
+        for name in extras.keys() & answers.keys():
+            follow = following_loss(architecture.extra_outputs[name])
+            others = others + follow(extras[name].float(), answers[name].float())
     targets = targets.to(device)
-    loss = compare(outputs, targets)
+    loss = compare(outputs, targets) + others
     own = 1 + sum(term.weight for term in terms if term.scales_task)
     if own != 1:
         loss = own * loss
     for term in terms:
         if not term.scales_task:
             loss = loss + term.weight * term.compute(inputs, outputs, targets, model)
-    return loss, count_outputs(returned)
+    return loss, 1 if extras else len(tensors_of(returned))

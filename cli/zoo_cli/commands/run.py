@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Turn files into images with an artifact; needs no torch.")
 @click.argument("artifact")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the images.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for what is written.")
 @click.option(
     "--ratio",
     type=Amplification(),
@@ -82,11 +82,13 @@ def command(
 ) -> None:
     """Run ARTIFACT, a folder or the id of a checkpoint, on FILES.
 
-    Networks whose output is an image or a mask write one for each file to the folder given by -o; classifiers
-    read photographs and print the five highest classes. A file that cannot be used is reported, and the others
-    are processed.
+    FILES are files, folders of them, or - for standard input: RAW files, or JPEG, PNG, WebP and TIFF images, as the
+    network expects. Networks whose output is an image or a mask write one for each file to the folder given by -o;
+    classifiers print the five highest classes, detectors their boxes, others what their task shows, and with -o they
+    write a picture of it. A file that cannot be used is reported, and the others are processed.
     """
     from zoo.errors import UsageError
+    from zoo.runner.input_files import input_files
     from zoo.runner.runner import open_runner
     from zoo.runner.settings import Settings
 
@@ -100,14 +102,15 @@ def command(
     settings = Settings(out, format_, ratio, tile, overwrite, resume, memory, isolate)
     with (
         quiet_stdout(as_json),
-        progress(quiet=len(files) == 1) as reporter,
+        input_files(files) as paths,
+        progress(quiet=len(paths) == 1) as reporter,
         open_runner(
-            artifact, device, settings, engine=engine, threads=threads, files=files, reporter=reporter
+            artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=reporter
         ) as runner,
     ):
         for refused in runner.loaded.refused:
             print_note(str(refused))
-        results = runner.run(files, reporter=reporter)
+        results = runner.run(paths, reporter=reporter)
     _show(artifact, runner, results, as_json)
     _fail_if_any_failed(results)
 
@@ -136,10 +139,9 @@ def _show(name: str, runner: Runner, results: Sequence[FileResult], as_json: boo
         )
         return
     done = [result for result in results if result.error is None and not result.skipped]
-    if done and done[0].top is not None:
+    if done and done[0].findings is not None:
         for result in done:
-            best = ", ".join(f"{index} ({logit:.2f})" for index, logit in result.top or ())
-            print_text(f"{result.path}: classes {best}")
+            _print_findings(result)
     elif done:
         _print_pictures(done)
     else:
@@ -147,6 +149,35 @@ def _show(name: str, runner: Runner, results: Sequence[FileResult], as_json: boo
     print_text(
         f"{loaded.engine} {loaded.engine_version}, loaded in {seconds(loading)}; peak memory {peak:.0f} MB"
     )
+
+
+def _print_findings(result: FileResult) -> None:
+    """Print what a file shows, a line each, and where the picture of it is."""
+    print_text(f"{result.path}:" + ("" if result.findings else " nothing found"))
+    for row in result.findings or ():
+        print_text(f"  {_finding(row)}")
+    for name, about in result.others.items():
+        print_text(f"  output '{name}': {_finding(about)}")
+    if result.output is not None:
+        print_text(f"  wrote {result.output}")
+
+
+def _finding(row: Mapping[str, Any]) -> str:
+    """Return a row of what a task shows: "cat 93.1 %", "person 87.0 % at 12, 40 to 80, 200", "reading 3.2"."""
+    rest = dict(row)
+    words = []
+    if "class" in rest:
+        number, label = rest.pop("class"), rest.pop("label", "")
+        words.append(f"{label} ({number})" if label else f"class {number}")
+    for share in ("confidence", "share"):
+        if share in rest:
+            words.append(f"{100 * rest.pop(share):.1f} %")
+    if "box" in rest:
+        x0, y0, x1, y1 = rest.pop("box")
+        words.append(f"at {x0:g}, {y0:g} to {x1:g}, {y1:g}")
+    for key, value in rest.items():
+        words.append(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}")
+    return "  ".join(words)
 
 
 def _print_pictures(results: Sequence[FileResult]) -> None:

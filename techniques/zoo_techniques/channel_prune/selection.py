@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from zoo.modules.output_tree import tensors_of
 from zoo.surgery import (
     evaluating,
     on_device_of,
@@ -156,9 +157,11 @@ def by_gradient(
             weight.requires_grad_(True)
         for batch in batches:
             for image in batch:
-                output = model(on_device_of(model, image[None]))
-                signs = torch.randint(0, 2, output.shape, generator=generator).to(output) * 2 - 1
-                gradients = torch.autograd.grad((output * signs).sum(), weights, allow_unused=True)
+                total = torch.zeros(())
+                for output in tensors_of(model(on_device_of(model, image[None]))).values():
+                    signs = torch.randint(0, 2, output.shape, generator=generator).to(output) * 2 - 1
+                    total = total.to(output) + (output * signs).sum()
+                gradients = torch.autograd.grad(total, weights, allow_unused=True)
                 for part, weight, gradient in zip(makers, weights, gradients, strict=True):
                     if gradient is None:
                         continue

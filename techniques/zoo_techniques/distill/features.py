@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
 
+from zoo.modules.output_tree import tensors_of
 from zoo.surgery import evaluating, names_of, on_device_of
 
 
@@ -151,7 +152,8 @@ def _calls(model: nn.Module, example: Tensor) -> list[Feature]:
     finally:
         for handle in handles:
             handle.remove()
-    return [feature for feature, output in found if output is not result]
+    ends = {id(each) for each in tensors_of(result).values()}
+    return [feature for feature, output in found if id(output) not in ends]
 
 
 def _is_activation(module: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from zoo.contracts import Context, LossTerm, OutputSpec, Teacher
 from zoo.errors import UsageError
+from zoo.modules.output_tree import split_outputs
 from zoo.tasks.losses import absolute_difference, soft_targets
 from zoo.training.inputs import denormalise, normalise
 from zoo_techniques.distill.config import DistillConfig
@@ -103,7 +104,8 @@ class Lesson:
         if self._answer is None or inputs is not self._inputs:
             net = self._teacher.net.to(inputs.device)
             with torch.no_grad():
-                self._answer = net(self._for_teacher(inputs)).float()
+                answer, _ = split_outputs(net(self._for_teacher(inputs)), self._context.architecture)
+                self._answer = answer.float()
             self._inputs = inputs
         return self._answer
 

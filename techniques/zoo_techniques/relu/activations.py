@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from zoo.modules.output_tree import tensors_of
 from zoo.surgery import evaluating, names_of, on_device_of, replace_module
 
 Rectifier = Literal["relu", "relu6"]
@@ -94,7 +95,8 @@ def find_activations(model: nn.Module, example: Tensor, *, relu6: bool) -> Found
         output = model(on_device_of(model, example))
     found.modules = {module: name for module, name in names.items() if module in candidates & ran}
     found.gates = [name for module, name in names.items() if module in ran and is_gate(module)]
-    found.endings = {module for module, result in results.items() if result is output}
+    ends = {id(each) for each in tensors_of(output).values()}
+    found.endings = {module for module, result in results.items() if id(result) in ends}
     return found
 
 

@@ -1,0 +1,107 @@
+"""The outputs of networks that return several: tuples, lists and dictionaries, nested in any way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.contracts import Architecture
+
+#: The key of the main output where a network returns a dictionary, as torchvision's and transformers' do.
+_MAIN = ("out", "logits")
+_UNFIT = re.compile(r"[^a-z0-9]+")
+
+
+def tensors_of(outputs: Any) -> dict[str, Tensor]:
+    """Return every tensor of what a network returned, by its name: keys and positions, joined by underscores.
+
+    A lone tensor is called "0". What is not a tensor is left out.
+    """
+    return dict(_named(outputs, ()))
+
+
+def primary_name(outputs: Any) -> str:
+    """Return the name of the main output, as :func:`tensors_of` calls it.
+
+    Networks with auxiliary heads return several outputs in training mode; the convention of torchvision is that the
+    first one is that of evaluation mode. Of a dictionary it is "out" or "logits", else the first value.
+
+    Raises:
+        ZooError: There is no tensor.
+    """
+    place: tuple[str, ...] = ()
+    chosen = outputs
+    while not isinstance(chosen, torch.Tensor):
+        items = dict(_items(chosen))
+        if not items:
+            raise ZooError(
+                f"The network returns {type(outputs).__name__} without a tensor that could be its output.",
+                hint="Return the main output first: (output, auxiliary, ...).",
+            )
+        key = next((each for each in _MAIN if each in items), next(iter(items)))
+        place, chosen = (*place, key), items[key]
+    return _joined(place)
+
+
+def primary_output(outputs: Any) -> Tensor:
+    """Return the main output of a network, any shape; see :func:`primary_name`.
+
+    Raises:
+        ZooError: There is no tensor.
+    """
+    return tensors_of(outputs)[primary_name(outputs)]
+
+
+def split_outputs(outputs: Any, architecture: Architecture) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the main output of a network, and the others that the architecture states, by name.
+
+    Of the others those are left out that the network does not return in its present mode.
+
+    Raises:
+        ZooError: The main output is not there.
+    """
+    if isinstance(outputs, torch.Tensor):
+        return outputs, {}
+    found = tensors_of(outputs)
+    main = architecture.main_output or primary_name(outputs)
+    if main not in found:
+        raise ZooError(
+            f"The network returns no output '{main}', only {', '.join(found) or 'none'}.",
+            hint="Return the main output first, or name it as MAIN in the network's file.",
+        )
+    return found[main], {name: found[name] for name in architecture.extra_outputs if name in found}
+
+
+def _named(outputs: Any, place: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(outputs, torch.Tensor):
+        yield _joined(place), outputs
+        return
+    for key, value in _items(outputs):
+        yield from _named(value, (*place, key))
+
+
+def _items(outputs: Any) -> Iterator[tuple[str, Any]]:
+    """The parts of a container, those that hold no tensor left out."""
+    if isinstance(outputs, Mapping):
+        pairs = [(str(key), value) for key, value in outputs.items()]
+    elif isinstance(outputs, Sequence) and not isinstance(outputs, str):
+        pairs = [(str(place), value) for place, value in enumerate(outputs)]
+    elif hasattr(outputs, "__dataclass_fields__"):
+        pairs = [(name, getattr(outputs, name)) for name in outputs.__dataclass_fields__]
+    else:
+        pairs = []
+    for key, value in pairs:
+        if isinstance(value, torch.Tensor) or next(_named(value, ()), None) is not None:
+            yield key, value
+
+
+def _joined(place: tuple[str, ...]) -> str:
+    return "_".join(_UNFIT.sub("_", key.lower()).strip("_") or "0" for key in place) or "0"
