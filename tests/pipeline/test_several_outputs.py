@@ -21,6 +21,7 @@ from zoo.export.file_agreement import compare_file
 from zoo.onnx.check import check_onnx
 from zoo.pipeline.api import apply
 from zoo.pipeline.result import Result
+from zoo.runner.loading import load
 from zoo.training.loop import TrainingSettings, train
 from zoo.training.schedule import Budget
 
@@ -86,6 +87,21 @@ def test_every_output_is_in_the_file_the_manifest_the_golden_outputs_and_the_sco
     assert scores["compared_with"] == "the original network"
     assert all(scores["extra_outputs"][name]["signal_to_error_db"] > 20 for name in NAMES)
     assert any(row[0] == "aux_1, signal to error" for row in rounded.table_cells()[1])
+
+
+def test_a_process_of_its_own_returns_every_output_as_this_one_does(rounded: Result) -> None:
+    inputs = np.random.default_rng(0).random((2, 3, 32, 40), dtype=np.float32)
+    expected = plugins.engine("onnxruntime").open(rounded.artifact / "model.onnx").run_all(inputs)
+    for supervised in (True, False):
+        loaded = load(open_artifact(rounded.artifact), plugins.device("host"), supervised=supervised)
+        try:
+            found = loaded.session.run_all(inputs)
+            again = loaded.session.run(inputs)
+        finally:
+            loaded.session.close()
+        assert list(found) == list(expected)
+        assert all(np.allclose(found[name], value, atol=1e-5) for name, value in expected.items())
+        assert np.array_equal(found["output"], again)
 
 
 def test_eval_scores_every_output_against_another_artifact(rounded: Result) -> None:

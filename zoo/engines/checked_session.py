@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
 from zoo.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zoo.contracts import FloatArray, OutputSpec, Session
 
 
@@ -24,11 +27,14 @@ class CheckedSession:
 
     Args:
         session: The session.
-        output: What the manifest states.
+        output: What the manifest states of the main output.
+        extras: What it states of the others, by name; None for none.
     """
 
-    def __init__(self, session: Session, output: OutputSpec) -> None:
-        self._session, self._output = session, output
+    def __init__(
+        self, session: Session, output: OutputSpec, extras: Mapping[str, OutputSpec] | None = None
+    ) -> None:
+        self._session, self._output, self._extras = session, output, dict(extras or {})
 
     @property
     def most_side(self) -> int | None:
@@ -57,10 +63,30 @@ class CheckedSession:
             IntegrityError: The output is not what the manifest states, or logits are not finite.
             ZooError: The session fails.
         """
+        return self._checked(self._session.run(inputs), inputs, self._output)
+
+    def run_all(self, inputs: FloatArray) -> dict[str, FloatArray]:
+        """Run one batch and return all outputs by name; errors are those of :meth:`run`.
+
+        Args:
+            inputs: (N, C, H, W).
+        """
+        found = all_outputs(self._session, inputs)
+        stated = {MAIN_OUTPUT: self._output, **self._extras}
+        missing = [name for name in stated if name not in found]
+        if missing:
+            raise IntegrityError(
+                f"The network does not return the output '{missing[0]}' that its zoo.json states, or its engine runs no "
+                "networks with several outputs.",
+                hint="Try another engine:  zoo list engines",
+            )
+        return {name: self._checked(found[name], inputs, spec) for name, spec in stated.items()}
+
+    def _checked(self, given: FloatArray, inputs: FloatArray, spec: OutputSpec) -> FloatArray:
         import numpy as np
 
-        outputs = np.asarray(self._session.run(inputs))
-        expected = output_shape(self._output, inputs.shape)
+        outputs = np.asarray(given)
+        expected = output_shape(spec, inputs.shape)
         if expected is not None and (outputs.shape != expected or outputs.dtype != np.float32):
             raise IntegrityError(
                 f"The network gives {outputs.dtype.name} {outputs.shape} for an input of {inputs.shape}; "
@@ -68,6 +94,6 @@ class CheckedSession:
                 hint="The artifact is damaged or malicious; make it again, or pull it again.",
             )
         # Pictures are checked as they are rounded, a strip at a time.
-        if len(outputs.shape) == 2 and not np.isfinite(outputs).all():
+        if not spec.bounded and not np.isfinite(outputs).all():
             raise IntegrityError("The network returned numbers that are not finite.")
         return outputs

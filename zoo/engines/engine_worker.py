@@ -10,6 +10,7 @@ import socket
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zoo.artifacts.golden import all_outputs
 from zoo.contracts import DeviceProfile, InputSpec
 from zoo.errors import ZooError
 from zoo.processes.channel import LARGEST_DESCRIPTION, LENGTH, send_description
@@ -48,7 +49,11 @@ def main(descriptor: str, parent: str) -> None:
                     send_description(channel, {**READY, "most_side": getattr(session, "most_side", None)})
                     continue
                 assert session is not None
-                outputs, written = _run(session, question, buffers)
+                parts: list[tuple[str, tuple[int, ...]]] = []
+                if question.get("all"):
+                    (outputs, parts), written = _run_all(session, question, buffers), False
+                else:
+                    outputs, written = _run(session, question, buffers)
             except ZooError as error:
                 kind = type(error).__name__
                 send_description(channel, {"error": error.message, "hint": error.hint, "kind": kind})
@@ -58,9 +63,8 @@ def main(descriptor: str, parent: str) -> None:
                 first = (str(error).strip().splitlines() or [""])[0][:300]
                 send_description(channel, {"error": f"{type(error).__name__}: {first}", "kind": "Exception"})
             else:
-                send_description(
-                    channel, {"shape": outputs.shape, "dtype": outputs.dtype.name, "written": written}
-                )
+                about = {"shape": outputs.shape, "dtype": outputs.dtype.name, "written": written, "parts": parts}
+                send_description(channel, about)
                 if not written and outputs.size:
                     channel.sendall(outputs.data.cast("B"))
                 del outputs
@@ -106,6 +110,18 @@ def _run(
         into[...] = outputs
         return into, True
     return outputs, False
+
+
+def _run_all(
+    session: Session, question: dict[str, Any], buffers: dict[int, SharedBuffer]
+) -> tuple[npt.NDArray[np.float32], list[tuple[str, tuple[int, ...]]]]:
+    """Compute all outputs; return their numbers one after the other, and the name and shape of each."""
+    import numpy as np
+
+    found = all_outputs(session, _array(buffers[question["input"]], question["shape"]))
+    values = {name: np.asarray(value, np.float32) for name, value in found.items()}
+    flat = np.concatenate([value.ravel() for value in values.values()])
+    return flat, [(name, value.shape) for name, value in values.items()]
 
 
 def _array(buffer: SharedBuffer, shape: list[int]) -> npt.NDArray[np.float32]:

@@ -118,18 +118,42 @@ class SupervisedSession:
             inputs: (N, C, H, W).
 
         Returns:
-            (N, C, H, W) or (N, classes).
+            The main output, (N, C, H, W) or (N, classes).
 
         Raises:
             InputError: The network does not take the shape.
             IntegrityError: The network crashes the engine, takes too long, or more memory than it may.
             ZooError: The engine fails.
         """
+        wanted = None if self._expected is None else self._expected(inputs.shape)
+        return self._compute(inputs, wanted)[0]
+
+    def run_all(self, inputs: FloatArray) -> dict[str, FloatArray]:
+        """Run one batch and return all outputs by name; errors are those of :meth:`run`.
+
+        Args:
+            inputs: (N, C, H, W).
+        """
+        flat, answer = self._compute(inputs, None, everything=True)
+        outputs, begin = {}, 0
+        for name, shape in _parts(answer.get("parts")):
+            end = begin + math.prod(shape)
+            if end > flat.size:
+                break
+            outputs[name], begin = flat[begin:end].reshape(shape), end
+        if begin != flat.size or not outputs:
+            self._end()
+            raise PluginError(f"{self._engine.id} does not say which outputs it returns.")
+        return outputs
+
+    def _compute(
+        self, inputs: FloatArray, wanted: tuple[int, ...] | None, *, everything: bool = False
+    ) -> tuple[FloatArray, StrictTable]:
+        """Ask the child for the main output or for all, flat; also what it says about them."""
         import numpy as np
 
         if self._channel is None:
             self._start()
-        wanted = None if self._expected is None else self._expected(inputs.shape)
         given = np.ascontiguousarray(inputs, dtype=np.float32)
         source = self._buffers.take(given.nbytes)
         target = None if wanted is None else self._buffers.take(4 * math.prod(wanted))
@@ -139,6 +163,7 @@ class SupervisedSession:
             "shape": given.shape,
             "output": None if target is None else self._buffers.number(target),
             "expected": wanted,
+            "all": everything,
         }
         limit = max(_FIRST_SECONDS if not self._longest else 0, _TIMES * self._longest + _MORE_SECONDS)
         started = time.monotonic()
@@ -150,7 +175,7 @@ class SupervisedSession:
             if target is not None:
                 self._buffers.release(target)
         self._longest = max(self._longest, time.monotonic() - started)
-        return outputs
+        return outputs, answer
 
     # ------------------------------------------------------------------------------------------------ the child
 
@@ -289,6 +314,15 @@ class SupervisedSession:
             status = self._process.wait()
             self._process = None
         return status
+
+
+def _parts(stated: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """The names and shapes of outputs as a child states them; none if they are malformed."""
+    try:
+        found = [(str(name), tuple(int(side) for side in shape)) for name, shape in stated]
+    except (TypeError, ValueError):
+        return []
+    return found if all(side >= 0 for _, shape in found for side in shape) else []
 
 
 def _ran_out(message: str) -> bool:

@@ -165,7 +165,7 @@ def _opened(
             )  # fmt: skip
         else:
             inner = open_session_for(engine, model, profile, threads=threads, spec=spec, digest=digest)
-        session = CheckedSession(inner, manifest.output)
+        session = CheckedSession(inner, manifest.output, manifest.extra_outputs)
         try:
             return Loaded(artifact, session, engine.id, version, check.psnr(session))
         except BaseException:
