@@ -12,11 +12,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from support import tiny
 from support.onnx_models import plain_run, quantizing_model
-from support.quantized import SmallUNet, pictures, quantized, small_float_file, small_unet_file
+from support.quantized import (
+    SmallUNet,
+    pictures,
+    quantized,
+    small_float_file,
+    small_signed_file,
+    small_unet_file,
+)
 from zoo import plugins
 from zoo.contracts import DeviceProfile, Session
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
@@ -39,7 +46,7 @@ runtime = pytest.importorskip("onnxruntime")
 
 
 def test_shifting_activations_changes_no_bit_of_the_output() -> None:
-    data = small_unet_file()
+    data = small_signed_file()
     shifted = to_unsigned(data)
     assert shifted != data
     for seed in range(3):
@@ -48,8 +55,8 @@ def test_shifting_activations_changes_no_bit_of_the_output() -> None:
 
 
 def test_only_the_zero_point_of_activations_changes() -> None:
-    old = onnx.load_from_string(small_unet_file())
-    new = onnx.load_from_string(to_unsigned(small_unet_file()))
+    old = onnx.load_from_string(small_signed_file())
+    new = onnx.load_from_string(to_unsigned(small_signed_file()))
     onnx.checker.check_model(new, full_check=True)
     assert list(new.graph.node) == list(old.graph.node)
     before = {t.name: onnx.numpy_helper.to_array(t) for t in old.graph.initializer}
@@ -57,8 +64,12 @@ def test_only_the_zero_point_of_activations_changes() -> None:
     changed = [
         n for n in before if before[n].dtype != after[n].dtype or not np.array_equal(before[n], after[n])
     ]
-    assert changed == ["zoo_zero_point"]
-    assert (after["zoo_zero_point"].dtype, int(after["zoo_zero_point"])) == (np.uint8, 128)
+    assert changed == ["zoo_zero_point_int8"]
+    assert (after[changed[0]].dtype, int(after[changed[0]])) == (np.uint8, 128)
+
+
+def test_what_zoo_writes_is_unsigned_already() -> None:
+    assert to_unsigned(small_unet_file()) is small_unet_file()
 
 
 @pytest.mark.parametrize("zero", [np.int8(0), np.int8(-3), np.array([7], np.int8)])
@@ -148,11 +159,23 @@ def operators(data: bytes) -> list[str]:
 
 @functools.cache
 def mixed_file() -> bytes:
-    """A network with ReLUs and with pixel shuffles of both orders inside, between int8 layers."""
+    """A network with ReLUs and with pixel shuffles of both orders inside, between int8 layers.
+
+    One ReLU stands alone: something else uses its input with the sign.
+    """
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mix = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.mix(x.relu()) + x
+
     net = nn.Sequential(
         nn.Conv2d(4, 36, 3, padding=1), nn.PixelShuffle(3), nn.Conv2d(4, 8, 1), nn.ReLU(),
-        nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, padding=1), nn.ReLU6(), nn.Conv2d(4, 4, 1), nn.Sigmoid(),
-        nn.Conv2d(4, 12, 1), nn.PixelShuffle(2),
+        nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, padding=1), nn.ReLU6(), nn.Conv2d(4, 4, 1), Both(),
+        nn.Conv2d(4, 4, 1), nn.Sigmoid(), nn.Conv2d(4, 12, 1), nn.PixelShuffle(2),
     )  # fmt: skip
     module, _ = quantized(net, pictures(2))
     return export_onnx(freeze(module.eval()), SmallUNet())
@@ -170,13 +193,14 @@ def test_what_the_engine_loads_gives_the_files_own_bits(data: object, unsigned: 
 
 def test_rectifiers_and_shuffles_between_integers_run_in_int8() -> None:
     before, after = operators(mixed_file()), operators(prepare_for_onnxruntime(mixed_file(), unsigned=True))
-    assert (before.count("Relu"), before.count("DepthToSpace"), before.count("Transpose")) == (2, 3, 0)
-    assert (after.count("Relu"), after.count("LeakyRelu"), after.count("DepthToSpace")) == (0, 2, 0)
+    assert (before.count("Relu"), before.count("DepthToSpace"), before.count("Transpose")) == (3, 3, 0)
+    assert (after.count("Relu"), after.count("LeakyRelu"), after.count("DepthToSpace")) == (2, 1, 0)
     assert after.count("Transpose") == 3 * 2 + 2
     report = int8_report(mixed_file())
-    assert report.float == ("9",)
-    assert len(report.int8) == 4
-    assert report.operators["QLinearLeakyRelu"] == 2
+    assert report.float == ("11",)
+    assert len(report.int8) == 6
+    assert report.operators["QLinearLeakyRelu"] == 1
+    assert "Relu" not in report.operators  # the other two are part of their convolutions
     # One at the input, one in each shuffle between integers, one before and two in the shuffle at the end.
     assert report.operators["Transpose"] == 6
 
@@ -191,7 +215,7 @@ def test_a_relu_or_a_shuffle_in_float_stays_in_float() -> None:
     assert prepare_for_onnxruntime(data, unsigned=True) is data
 
 
-def bounded_model(*, scale_after: str = "scale", channels: int = 5) -> object:
+def bounded_model(*, scale_after: str = "scale", channels: int = 5, zero: object = np.int8(-3)) -> object:
     """input -> Q -> DQ -> Max for each channel -> Q -> DQ -> Clip -> Q -> DQ -> output, (n, channels, h, w)."""
     helper, numpy = onnx.helper, onnx.numpy_helper
     nodes = [helper.make_node("QuantizeLinear", ["input", "scale", "zero"], ["a"])]
@@ -208,7 +232,7 @@ def bounded_model(*, scale_after: str = "scale", channels: int = 5) -> object:
     shift = np.linspace(-9, 9, channels, dtype=np.float32).reshape(channels, 1, 1)
     tensors = [
         numpy.from_array(np.float32(0.05), "scale"), numpy.from_array(np.float32(0.04), "other"),
-        numpy.from_array(np.int8(-3), "zero"), numpy.from_array(shift, "shift"),
+        numpy.from_array(zero, "zero"), numpy.from_array(shift, "shift"),
         numpy.from_array(np.float32(3.16), "high"),
     ]  # fmt: skip
     ends = [
@@ -220,8 +244,9 @@ def bounded_model(*, scale_after: str = "scale", channels: int = 5) -> object:
 
 
 @pytest.mark.parametrize("unsigned", [False, True])
-def test_bounds_between_integers_are_integers_and_change_no_bit(unsigned: bool) -> None:
-    data = bounded_model().SerializeToString()  # type: ignore[attr-defined]
+@pytest.mark.parametrize("zero", [np.int8(-3), np.uint8(0), np.uint8(128)])
+def test_bounds_between_integers_are_integers_and_change_no_bit(zero: object, unsigned: bool) -> None:
+    data = bounded_model(zero=zero).SerializeToString()  # type: ignore[attr-defined]
     rewritten = prepare_for_onnxruntime(data, unsigned=unsigned)
     assert operators(rewritten) == [
         "QuantizeLinear",

@@ -297,16 +297,17 @@ def export_size_of_the_whole_unet() -> int:
     return 7_760_748 + beside + biases_and_scales
 
 
-def test_activations_share_one_signed_zero_point_and_scales_are_positive() -> None:
+def test_activations_with_a_sign_share_one_zero_point_and_scales_are_positive() -> None:
     model = onnx.load_from_string(small_unet_file())
     initializers = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    zero = initializers[ZERO_POINT]
-    assert (zero.dtype, zero.shape, int(zero)) == (np.int8, (), 0)
+    signed = f"{ZERO_POINT}_128"
+    zero = initializers[signed]
+    assert (zero.dtype, zero.shape, int(zero)) == (np.uint8, (), 128)
     pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
     assert all((initializers[n.input[1]] > 0).all() for n in pairs)
     weights = [n for n in pairs if n.input[0] in initializers]
     assert len(weights) == 23
-    assert {n.input[2] for n in pairs if n not in weights} == {ZERO_POINT}
+    assert {n.input[2] for n in pairs if n not in weights} == {signed}
     for node in weights:
         assert initializers[node.input[1]].ndim == 1
         assert node.attribute[0].i == 0

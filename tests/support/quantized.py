@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from zoo.architectures.unet_module import UNet
 from zoo.contracts import Architecture, Context, InputSpec, OutputSpec
 from zoo.export.exporter import export_onnx
+from zoo.onnx.symmetric import to_symmetric
 from zoo_techniques.qat import Qat
 from zoo_techniques.qat.technique import QatConfig
 
@@ -78,6 +79,12 @@ def small_unet() -> fx.GraphModule:
 def small_unet_file() -> bytes:
     """The same, exported."""
     return export_onnx(small_unet(), SmallUNet())
+
+
+@functools.cache
+def small_signed_file() -> bytes:
+    """The same as earlier versions wrote it: int8 activations, the zero point 0."""
+    return to_symmetric(small_unet_file())
 
 
 @functools.cache

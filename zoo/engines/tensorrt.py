@@ -22,6 +22,7 @@ from zoo.onnx.check import read_model_bytes
 from zoo.onnx.dequantize import to_float
 from zoo.onnx.graph import read_model
 from zoo.onnx.packed_weights import unpack_int4
+from zoo.onnx.symmetric import to_symmetric
 
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile
@@ -78,7 +79,7 @@ class TensorRtEngine(Engine):
         """
         data = read_model_bytes(model)
         # TensorRT knows symmetric int8 in QuantizeLinear and DequantizeLinear, but no INT4 with them.
-        data = unpack_int4(data) if has_int8(profile) else to_float(data)
+        data = to_symmetric(unpack_int4(data)) if has_int8(profile) else to_float(data)
         options = tensorrt_options(data, profile, spec)
         varies = "trt_profile_max_shapes" in options
         most_side = greatest_side(profile, (spec or _UNKNOWN).multiple_of) if varies else None

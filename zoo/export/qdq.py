@@ -17,7 +17,8 @@ from zoo.surgery import replace_named
 
 #: The opset whose QuantizeLinear and DequantizeLinear are written.
 OPSET = 19
-_INT8 = (-128, 127)
+#: Levels of an activation in the file, and the zero point that moves its levels there.
+_SIGNED, _UNSIGNED = (-128, 127), (0, 255)
 
 
 def _dequantize(x: Tensor, scale: Tensor, *zero_point: Tensor, axis: int | None = None) -> Tensor:
@@ -29,10 +30,10 @@ def _dequantize(x: Tensor, scale: Tensor, *zero_point: Tensor, axis: int | None 
 
 
 class _QuantizeDequantize(nn.Module):
-    """An activation's quantizer. Ranges below 8 bits are cut with a Clip between two pairs.
+    """An activation's quantizer, to uint8: levels with a sign are moved by 128.
 
-    The first pair lets the engine compute what comes before in int8; the second puts the clipped values on
-    their levels again.
+    Ranges below 8 bits are cut with a Clip between two pairs. The first pair lets the engine compute what comes
+    before in int8; the second puts the clipped values on their levels again.
     """
 
     scale: Tensor
@@ -41,16 +42,17 @@ class _QuantizeDequantize(nn.Module):
     def __init__(self, owner: FakeQuantize, *, clip: bool) -> None:
         super().__init__()
         self.register_buffer("scale", owner.scale.detach().reshape(()).clone())
-        self.register_buffer("zero_point", torch.zeros((), dtype=torch.int8))
+        lowest, highest_level = _UNSIGNED if owner.low >= 0 else _SIGNED
+        self.register_buffer("zero_point", torch.tensor(-lowest, dtype=torch.uint8))
         scale = float(self.scale)
         highest = owner.high * scale if owner.limit is None else min(owner.high * scale, owner.limit)
-        narrow = owner.low > _INT8[0] or owner.high < _INT8[1]
+        narrow = owner.low > lowest or owner.high < highest_level
         self.limits = (owner.low * scale, highest) if clip and narrow else None
 
     def _pair(self, x: Tensor) -> Tensor:
         levels = torch.onnx.ops.symbolic(
             "QuantizeLinear", (x, self.scale, self.zero_point), {},
-            dtype=torch.int8, shape=x.shape, version=OPSET,
+            dtype=torch.uint8, shape=x.shape, version=OPSET,
         )  # fmt: skip
         return _dequantize(levels, self.scale, self.zero_point)
 

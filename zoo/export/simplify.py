@@ -8,6 +8,7 @@ import numpy as np
 
 from zoo.contracts import Architecture
 from zoo.errors import ZooError
+from zoo.export.fold_padding import fold_padding
 from zoo.export.packing import INT4_OPSET, pack_weights
 from zoo.export.qdq_propagation import propagate_qdq
 from zoo.version import __version__
@@ -15,7 +16,7 @@ from zoo.version import __version__
 if TYPE_CHECKING:
     import onnx
 
-#: The zero point of every quantized activation: one int8 scalar, shared.
+#: The zero point of quantized activations without a sign, one uint8 scalar. Those with a sign share another.
 ZERO_POINT = "zoo_zero_point"
 #: Those of weights, one for each number of channels. Engines may move the activations' alone.
 WEIGHT_ZERO_POINT = "zoo_weight_zero_point"
@@ -41,6 +42,7 @@ def simplify_model(
             f"{architecture.id} exports to operators that are not standard ONNX: {', '.join(names)}."
         )
     _share_zero_points(proto.graph)
+    fold_padding(proto.graph)
     _drop_dead_initializers(proto.graph)
     _merge_scalars(proto.graph)
     _name(proto.graph, prefix)
@@ -79,10 +81,12 @@ def _drop_dead_initializers(graph: onnx.GraphProto) -> None:
 
 
 def _share_zero_points(graph: onnx.GraphProto) -> None:
-    """One zero point for all activations, and one for all weights of one number of channels.
+    """One zero point for all activations with a sign, one for those without, and one per number of weights' channels.
 
     A constant that is quantized like an activation, such as a token that is always the same, counts as a weight.
     """
+    from onnx import numpy_helper
+
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     constant = set(initializers)
     shared: dict[str, onnx.TensorProto] = {}
@@ -90,7 +94,8 @@ def _share_zero_points(graph: onnx.GraphProto) -> None:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) != 3:
             continue
         tensor = initializers[node.input[2]]
-        name = ZERO_POINT
+        value = numpy_helper.to_array(tensor)
+        name = f"{ZERO_POINT}_{int(value)}" if value.ndim == 0 and value else ZERO_POINT
         if node.input[0] in constant:
             constant.update(node.output)
             name = "_".join([WEIGHT_ZERO_POINT, *(str(side) for side in tensor.dims)])

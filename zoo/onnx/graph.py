@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from zoo.errors import IntegrityError
 from zoo.onnx import fields
-from zoo.onnx.fields import INT8, INT64
+from zoo.onnx.fields import INT8, INT64, UINT8
 from zoo.onnx.protobuf import Field, Reader
 
 _STANDARD = ("", "ai.onnx")
@@ -53,13 +53,20 @@ class Tensor:
 
     def int8_value(self) -> int | None:
         """Return the value of a tensor that holds exactly one int8, else None."""
-        if self.type != INT8 or any(side != 1 for side in self.dims):
+        return self._byte(-128) if self.type == INT8 else None
+
+    def uint8_value(self) -> int | None:
+        """Return the value of a tensor that holds exactly one uint8, else None."""
+        return self._byte(0) if self.type == UINT8 else None
+
+    def _byte(self, lowest: int) -> int | None:
+        if any(side != 1 for side in self.dims):
             return None
         if self.raw is not None and len(self.raw) == 1 and not self.int32:
-            return int.from_bytes(self.raw, "little", signed=True)
+            return int.from_bytes(self.raw, "little", signed=lowest < 0)
         if self.raw is None and len(self.int32) == 1:
             value = _signed(self.int32[0])
-            return value if -128 <= value <= 127 else None
+            return value if lowest <= value <= lowest + 255 else None
         return None
 
     def int64_values(self) -> list[int]:

@@ -78,12 +78,14 @@ class IntegerBounds:
         import numpy as np
 
         zero = self._tensors.get(quantizer[2])
-        point = zero.int8_value() if zero is not None else None
+        if zero is None:
+            return None
+        point = zero.int8_value() if zero.type == INT8 else zero.uint8_value()
         scale = self._floats(quantizer[1])
-        if zero is None or point is None or scale is None or scale.size != 1 or not scale.item() > 0:
+        if point is None or scale is None or scale.size != 1 or not scale.item() > 0:
             return None
         moved = 128 if zero.place in self._unsigned else 0
-        kind, lowest = (UINT8, 0) if moved else (INT8, -128)
+        kind, lowest = (UINT8, 0) if moved or zero.type == UINT8 else (INT8, -128)
         names = []
         for name in node.inputs[1:]:
             values = self._floats(name) if name else np.zeros(0, np.float32)

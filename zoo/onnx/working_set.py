@@ -221,13 +221,27 @@ class _Liveness:
 
     def _computes_integers(self, node: Node) -> bool:
         before = [self._producer.get(name) for name in node.inputs if name in self._count]
-        after = self._users.get(node.outputs[0], [])
         return (
             node.operator in _INTEGER
             and all(each is not None and each.operator == "DequantizeLinear" for each in before)
-            and bool(after)
+            and self._is_quantized(node.outputs[0])
+        ) or self._is_fused(node)
+
+    def _is_fused(self, node: Node) -> bool:
+        """Return whether a node is a ReLU that the operator before it computes by the levels it rounds to."""
+        before = self._producer.get(node.inputs[0]) if node.operator == "Relu" else None
+        return before is not None and before.operator != "Relu" and self._computes_integers(before)
+
+    def _is_quantized(self, value: str) -> bool:
+        """Return whether all that uses a value, but for a ReLU in between, is a QuantizeLinear."""
+        after = self._users.get(value, [])
+        if [user.operator for user in after] == ["Relu"] and value not in self._graph.outputs:
+            value = after[0].outputs[0]
+            after = self._users.get(value, [])
+        return (
+            bool(after)
             and all(user.operator == "QuantizeLinear" for user in after)
-            and node.outputs[0] not in self._graph.outputs
+            and value not in self._graph.outputs
         )
 
     def _alias(self, node: Node, inputs: list[str]) -> str | None:
@@ -235,6 +249,8 @@ class _Liveness:
         integer = not self._is_float(node)
         if node.operator == "DequantizeLinear":
             return inputs[0] if integer else None
+        if self._is_fused(node):
+            return inputs[0]
         if node.operator == "QuantizeLinear":
             before = self._producer.get(inputs[0])
             return inputs[0] if before is not None and self._computes_integers(before) else None

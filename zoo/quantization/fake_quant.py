@@ -29,10 +29,10 @@ _LOG_SCALE_LIMITS = (-30.0, 30.0)
 def levels_of(bits: int, *, weight: bool = False, nonnegative: bool = False) -> tuple[int, int]:
     """Return the lowest and the highest level of a width.
 
-    Fewer than 8 bits need no sign if all values are at least 0; 8 bits keep it, since engines expect symmetric int8.
-    Weights leave the lowest level out: engines add pairs of int8 products in int16, which 2 * 128 * 128 overflows.
+    Values that are all at least 0 need no sign, which doubles the levels they are rounded to. Weights leave the lowest
+    level out: engines add pairs of int8 products in int16, which 2 * 128 * 128 overflows.
     """
-    if nonnegative and bits < 8:
+    if nonnegative:
         return 0, 2**bits - 1
     high: int = 2 ** (bits - 1) - 1
     return (-high if weight else -high - 1), high
@@ -41,8 +41,8 @@ def levels_of(bits: int, *, weight: bool = False, nonnegative: bool = False) -> 
 class FakeQuantize(nn.Module):
     """Fake quantization to multiples of one step, per tensor or per output channel (dimension 0).
 
-    Levels are symmetric around 0, or start there where `nonnegative` says that values do and `bits` are fewer
-    than 8. The forward pass computes in float32 whatever the input's type, and returns the input's type.
+    Levels are symmetric around 0, or start there where `nonnegative` says that values do. The forward pass computes
+    in float32 whatever the input's type, and returns the input's type.
 
     Attributes:
         log_scale: (1,) or (C,); a parameter when the scale is learned and a buffer otherwise, of the same

@@ -27,9 +27,9 @@ _TERNARY_THRESHOLD = 0.7
 def saturating_levels(bits: int, *, weight: bool, nonnegative: bool) -> tuple[int, int]:
     """Return the range of two's complement in `bits` with the sign; without it if there are no negative values.
 
-    At 8 bits an activation keeps its sign and a weight leaves -128 out, as engines expect.
+    At 8 bits a weight leaves -128 out, as engines expect.
     """
-    if nonnegative and bits < 8:
+    if nonnegative:
         return 0, 2**bits - 1
     half: int = 2 ** (bits - 1)
     return (1 - half if weight and bits == 8 else -half), half - 1

@@ -139,19 +139,6 @@ def _kind_of_function(
     return OperatorRole.FLOAT
 
 
-def is_nonnegative(node: fx.Node, module: fx.GraphModule) -> bool:
-    """Return whether the values of a node cannot be less than 0."""
-    if node.op == "call_module":
-        return isinstance(module.get_submodule(str(node.target)), (nn.ReLU, nn.Hardtanh, nn.Sigmoid)) and (
-            role_of(node, module) is not OperatorRole.FLOAT
-        )
-    return role_of(node, module) is OperatorRole.RECTIFY or node.target in (
-        torch.sigmoid,
-        F.sigmoid,
-        "sigmoid",
-    )
-
-
 def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:
     """Return the largest value that a rectification lets pass; None if there is no bound."""
     if node.op == "call_module":

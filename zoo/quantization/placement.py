@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import fx, nn
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer
 from zoo.quantization.lowering import Pad
-from zoo.quantization.operator_roles import OperatorRole, gives_sequence, is_nonnegative, role_of, upper_bound
+from zoo.quantization.operator_roles import OperatorRole, gives_sequence, role_of, upper_bound
+from zoo.quantization.value_signs import nonnegative_nodes
 from zoo.surgery import unused_name
 from zoo.surgery.plain_layers import is_plain
 
@@ -36,6 +37,10 @@ class _Plan:
     #: the last weighted layers; their inputs are quantized, their results are not
     last: set[fx.Node]
     group: dict[fx.Node, fx.Node]
+    #: what cannot be negative
+    nonnegative: set[fx.Node]
+    #: rectifications with a scale of their own, since what they rectify is also used, or moved, with its sign
+    apart: set[fx.Node] = field(default_factory=set)
 
     def root(self, node: fx.Node) -> fx.Node:
         while self.group[node] is not node:
@@ -78,7 +83,7 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
     home = unused_name(module, "quantizers")
     module.add_submodule(home, quantizers)
     rounded = [(node, root) for node, root, rounds in sites if rounds]
-    signed = {root for node, root in rounded if not is_nonnegative(node, module)}
+    signed = {root for node, root in rounded if node not in plan.nonnegative}
     limits = _limits(module, plan, rounded)
     owners: dict[fx.Node, tuple[str, FakeQuantize]] = {}
     for node, root, rounds in sites:
@@ -88,6 +93,8 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
             if root in limits:
                 owners[root][1].set_limit(limits[root])
         name, owner = owners[root]
+        if not rounds and root not in signed and _only_rectified(node, plan, module):
+            continue  # levels from 0 up are the rectification: engines compute it with the operator
         if not rounds:
             name = f"{node.name}_again"
             quantizers.add_module(name, Requantize(owner))
@@ -109,7 +116,8 @@ def _plan(module: fx.GraphModule) -> _Plan:
         known = [source for source in node.all_input_nodes if kinds[source] is not OperatorRole.NOTHING]
         if kinds[node] in _SHARING and not known:
             kinds[node] = OperatorRole.NOTHING if gives_sequence(node) else OperatorRole.SOURCE
-    plan = _Plan(kinds, set(), set(), {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING})
+    group = {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING}
+    plan = _Plan(kinds, set(), set(), group, nonnegative_nodes(module))
     for node in reversed(nodes):
         ends = plan.tail | {module.graph.output_node()}
         users = {user for user in node.users if user in plan.group or user.op == "output"}
@@ -119,8 +127,13 @@ def _plan(module: fx.GraphModule) -> _Plan:
             continue  # the end of the integer part lies before it
         is_average = kinds[node] is OperatorRole.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
         (plan.last if kinds[node] is OperatorRole.WEIGHTED or is_average else plan.tail).add(node)
+    plan.apart |= {
+        node
+        for node in plan.nonnegative & plan.group.keys() - plan.tail
+        if kinds[node] is OperatorRole.RECTIFY and not _fuses(node, plan)
+    }
     for node in plan.group:
-        if kinds[node] in _SHARING and node not in plan.tail:
+        if kinds[node] in _SHARING and node not in plan.tail | plan.apart:
             for source in _tensors(node, plan):
                 plan.join(source, node)
     return plan
@@ -150,13 +163,27 @@ def _needs(node: fx.Node, plan: _Plan) -> bool:
     return any(plan.kinds.get(user) in _COMPUTING and user not in plan.tail for user in node.users)
 
 
-def _only_rectified(node: fx.Node, plan: _Plan) -> bool:
+def _only_rectified(node: fx.Node, plan: _Plan, module: fx.GraphModule | None = None) -> bool:
+    """Whether one rectification, with `module` a plain ReLU, takes all that `node` makes."""
     users = list(node.users)
-    return len(users) == 1 and plan.kinds.get(users[0]) is OperatorRole.RECTIFY and users[0] not in plan.tail
+    return (
+        len(users) == 1
+        and plan.kinds.get(users[0]) is OperatorRole.RECTIFY
+        and users[0] not in plan.tail | plan.apart
+        and (module is None or _is_plain_relu(users[0], module))
+    )
+
+
+def _fuses(node: fx.Node, plan: _Plan) -> bool:
+    """Whether a rectification shares the levels of what it rectifies: nothing else takes that, or it has no sign."""
+    source = next(_tensors(node, plan))
+    return source in plan.nonnegative or (plan.kinds[source] not in _SHARING and len(source.users) == 1)
 
 
 def _rounds(node: fx.Node, plan: _Plan, module: fx.GraphModule) -> bool:
     """Whether the values of `node` lie between levels, so that they must be rounded."""
+    if node in plan.apart:
+        return True
     if plan.kinds[node] is OperatorRole.RECTIFY:
         source = next(_tensors(node, plan))
         clips = not _is_plain_relu(node, module)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import openvino
 import pytest
 
@@ -58,10 +59,21 @@ def test_symmetric_int8_comes_as_near_to_the_stored_outputs_as_in_onnx_runtime()
     assert found["openvino"] > found["onnxruntime"] - 0.5
 
 
-def test_a_pair_with_another_zero_point_is_left_to_openvino() -> None:
+def test_levels_moved_to_uint8_are_computed_as_the_signed_ones() -> None:
     data = to_unsigned((shipped_folder("lighter-unet-int8") / "model.onnx").read_bytes())
-    model = read(data)
-    assert not fuse_pairs(model)
+    assert fuse_pairs(read(data))
+    signed = outputs("openvino", "lighter-unet-int8")
+    assert np.array_equal(OpenVinoEngine().open(data, threads=1).run(INPUTS), signed)
+
+
+def test_a_pair_with_another_zero_point_is_left_to_openvino() -> None:
+    model = onnx.load_from_string(
+        to_unsigned((shipped_folder("lighter-unet-int8") / "model.onnx").read_bytes())
+    )
+    zero = next(tensor for tensor in model.graph.initializer if tensor.name == "zoo_zero_point")
+    zero.raw_data = bytes([120])
+    data = model.SerializeToString()
+    assert not fuse_pairs(read(data))
     signed = outputs("openvino", "lighter-unet-int8")
     assert output_psnr(OpenVinoEngine().open(data, threads=1).run(INPUTS), signed) > 30
 

