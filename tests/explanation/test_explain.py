@@ -31,6 +31,7 @@ from zoo.explanation.tensor_statistics import Distribution, RoundingError
 from zoo.explanation.verdicts import describe_problems, explain_difference
 from zoo.export.exporter import export_onnx
 from zoo.export.packing import pack_weights
+from zoo.onnx.symmetric import to_symmetric
 from zoo.quantization.observers import Magnitudes
 from zoo_cli.main import main
 from zoo_techniques.ptq import Ptq, PtqConfig
@@ -141,12 +142,12 @@ def test_every_rounded_tensor_is_there_and_those_that_only_pass_levels_on_are_co
         ("0", "activation"),
         ("0/LeakyRelu", "activation"),
         ("3.weight", "weight"),
-        ("3", "activation"),
+        ("3/Relu", "activation"),
         ("5.weight", "weight"),
         ("5", "activation"),
         ("6.weight", "weight"),
     ]
-    assert explained.passed_on == 3  # behind the pooling, the ReLU and the up-sampling
+    assert explained.passed_on == 2  # behind the pooling and the up-sampling
     assert explained.images == IMAGES
 
 
@@ -162,20 +163,45 @@ def test_the_figures_of_an_activation_are_those_of_its_values(
     model = onnx.load_from_string(data)
     node = next(n for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == value)
     scale = float(initializer(data, node.input[1]))
+    assert int(initializer(data, node.input[2])) == 128
     levels = np.rint(x / scale)
     choice = report.choice
     assert choice is not None
     assert report.scale == (pytest.approx(scale), pytest.approx(scale))
-    assert report.zero_point == (0, 0)
+    assert report.zero_point == (128, 128)
     assert (choice.low, choice.high) == (pytest.approx(-128 * scale), pytest.approx(127 * scale))
     assert choice.clipped == pytest.approx(np.mean((levels < -128) | (levels > 127)), abs=2e-5)
     assert choice.sqnr_db == pytest.approx(decibels(x, np.clip(levels, -128, 127) * scale - x), abs=0.05)
     assert report.seen == (pytest.approx(float(x.min()), rel=1e-4), pytest.approx(float(x.max()), rel=1e-4))
 
 
-def test_what_a_relu_cuts_off_anyway_is_no_error(static: Artifact, explained: Explanation) -> None:
+def test_levels_without_a_sign_start_at_zero(explained: Explanation) -> None:
+    report = next(tensor for tensor in explained.tensors if tensor.name == "3/Relu")
+    assert (report.zero_point, report.bits) == ((0, 0), 8)
+    assert report.choice is not None
+    assert report.choice.low == 0
+    assert report.choice.high == pytest.approx(255 * report.scale[0])
+    assert not any("never negative" in note for note in report.notes)
+
+
+@pytest.fixture(scope="module")
+def signed(static: Artifact, folder: Path) -> Artifact:
+    """The same network with a sign where there is none, and rounded before its ReLU, as other tools do."""
+    model = onnx.load_from_string(to_symmetric(static.read("model.onnx")))
+    relu = next(number for number, node in enumerate(model.graph.node) if node.op_type == "Relu")
+    value = model.graph.node[relu].input[0]
+    after = next(node for node in model.graph.node if node.input[0] == model.graph.node[relu].output[0])
+    for operator, given, made in (("DequantizeLinear", "levels", "rounded"), ("QuantizeLinear", value, "levels")):
+        model.graph.node.insert(relu, onnx.helper.make_node(operator, [given, *after.input[1:]], [made], made))
+    next(node for node in model.graph.node if node.op_type == "Relu").input[0] = "rounded"
+    described = manifest(architecture="unet", recipe="ptq", input=SPEC, output=OUTPUT, golden=None, precision="int8")
+    return write_artifact(folder / "signed", described, {"model.onnx": model.SerializeToString()})
+
+
+def test_what_a_relu_cuts_off_anyway_is_no_error(static: Artifact, signed: Artifact) -> None:
+    explained = explain_artifact(str(signed.path), reporter=SilentReporter(), images=IMAGES)
     report = next(tensor for tensor in explained.tensors if tensor.name == "3")
-    x = np.concatenate([recorded(static.read("model.onnx"), "3:", inputs).ravel() for inputs in frames()])
+    x = np.concatenate([recorded(signed.read("model.onnx"), "3:", inputs).ravel() for inputs in frames()])
     assert x.min() < 0, "there is something to cut off"
     x = np.maximum(x, 0)
     rounded = np.clip(np.rint(x / report.scale[0]), -128, 127) * report.scale[0]

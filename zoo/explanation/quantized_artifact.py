@@ -58,7 +58,7 @@ class _Tensor:
         remarks: tuple[str, ...] = ("the artifact holds no float weights, so the error is unknown",)
         if spread.counts.any():
             choice = Choice.of(label, self.error, covered_range(rounding, self._scales, self._zero_points))
-            signed = rounding.low < 0 and rounding.kind == "activation"
+            signed = rounding.signed and rounding.kind == "activation"
             remarks = describe_problems(choice, rounding.bits, spread, signed=signed)
         return TensorReport(
             rounding.name, rounding.kind, rounding.bits, rounding.scale.size, scale,

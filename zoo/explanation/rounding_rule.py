@@ -49,9 +49,14 @@ class RoundingRule:
         return 1 if binary else int(self.high - self.low).bit_length()
 
     @property
+    def signed(self) -> bool:
+        """Return whether there are levels below zero; those of a dynamic one are not known."""
+        return bool((self.low < self.zero_point).any())
+
+    @property
     def steps(self) -> int:
-        """Return the levels from zero to the end of a symmetric range of that many bits."""
-        return self.high if self.low == 0 else (self.high - self.low) // 2
+        """Return the levels from zero to the end of a range of that many bits, symmetric or from zero up."""
+        return (self.high - self.low) // 2 if self.signed else self.high - self.low
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -68,9 +73,9 @@ class RoundingRule:
         return np.asarray((self.levels - self._along(self.zero_point, ndim)) * self._along(self.scale, ndim))
 
     def symmetric(self, largest: Array) -> RoundingRule:
-        """Return the same width with the range [-largest, largest], (1,) or (C,)."""
+        """Return the same width with the range [-largest, largest], or [0, largest] without a sign, (1,) or (C,)."""
         steps = self.steps
-        low = 0 if self.low == 0 and self.kind == "activation" else -steps
+        low = 0 if not self.signed and self.kind == "activation" else -steps
         return replace(
             self, scale=largest / steps, zero_point=np.zeros_like(largest), low=low, high=steps, levels=None,
             kind="weight" if self.kind == "weight" else "activation",
