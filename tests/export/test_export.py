@@ -32,6 +32,7 @@ from zoo.errors import IntegrityError, OutputError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.export.int8_coverage import int8_report
 from zoo.export.simplify import WEIGHT_ZERO_POINT, ZERO_POINT
+from zoo.onnx.symmetric import to_symmetric
 from zoo.onnx.uint8 import to_unsigned
 from zoo.quantization.prepare import freeze
 from zoo_techniques.qat import Qat
@@ -260,8 +261,8 @@ def test_every_operator_with_an_int8_form_runs_in_it() -> None:
     report = int8_report(data)
     assert sorted(report.int8) == list("abcdefgijk")
     assert not report.float
-    # Padding alone goes through float: its value would have to be the zero point.
-    assert (report.operators["QuantizeLinear"], report.operators["DequantizeLinear"]) == (2, 1)
+    assert report.operators["QuantizeLinear"] == 1  # of the input; nothing goes through float
+    assert "DequantizeLinear" not in report.operators
     assert psnr(run_as_written(data, x), module(x)) > 60
     assert psnr(run(data, x), module(x)) > 35
     other = torch.rand(2, 4, 48, 80)
@@ -329,8 +330,27 @@ def test_a_constant_among_activations_does_not_keep_them_from_being_shifted() ->
     x = pictures(3)
     module, _ = quantized(Marked().eval(), x)
     data = export_onnx(freeze(module.eval()), FixedRaw())
-    assert to_unsigned(data) != data
     assert psnr(run(data, x), module(x)) > 35
+    symmetric = to_symmetric(data)
+    assert to_unsigned(symmetric) != symmetric != data
+    assert psnr(run(symmetric, x), module(x)) > 35
+
+
+def test_a_constant_among_activations_and_weights_have_zero_points_of_their_own() -> None:
+    class Marked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(8, 3, 1)
+            self.mark = nn.Parameter(torch.linspace(-1, 1, 4).view(1, 4, 1, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            mark = self.mark.expand(x.shape[0], -1, x.shape[2], x.shape[3])
+            return self.two(torch.cat([self.one(x), mark], dim=1))
+
+    x = pictures(3)
+    module, _ = quantized(Marked().eval(), x, per_channel=False)
+    data = export_onnx(freeze(module.eval()), FixedRaw())
+    assert psnr(run_as_written(data, x), module(x)) > 60
 
 
 def test_one_scale_for_a_whole_weight_runs_in_int8_too() -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fixed_point import FixedPointQuantizer, to_fixed_point
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
+from zoo.quantization.operator_roles import is_plain_relu
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.surgery import replace_named
 
@@ -183,9 +184,12 @@ def _exported(quantizer: FakeQuantize) -> _QuantizeDequantize:
 
 
 def _giving_floats(model: fx.GraphModule) -> Iterator[str]:
-    """Paths of the modules whose result is not quantized."""
+    """Paths of the modules whose result is not quantized, be it behind a ReLU, which is part of the rounding."""
     for node in model.graph.nodes:
         if node.op == "call_module":
-            users = [model.get_submodule(str(u.target)) for u in node.users if u.op == "call_module"]
-            if not any(isinstance(user, (FakeQuantize, Requantize)) for user in users):
+            users = list(node.users)
+            if len(users) == 1 and is_plain_relu(users[0], model):
+                users = list(users[0].users)
+            modules = [model.get_submodule(str(user.target)) for user in users if user.op == "call_module"]
+            if not any(isinstance(user, (FakeQuantize, Requantize)) for user in modules):
                 yield str(node.target)

@@ -85,7 +85,7 @@ def _share_zero_points(graph: onnx.GraphProto) -> None:
 
     A constant that is quantized like an activation, such as a token that is always the same, counts as a weight.
     """
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     constant = set(initializers)
@@ -95,10 +95,12 @@ def _share_zero_points(graph: onnx.GraphProto) -> None:
             continue
         tensor = initializers[node.input[2]]
         value = numpy_helper.to_array(tensor)
-        name = f"{ZERO_POINT}_{int(value)}" if value.ndim == 0 and value else ZERO_POINT
+        level = f"_{int(value)}" if value.ndim == 0 and value else ""
+        name = f"{ZERO_POINT}{level}"
         if node.input[0] in constant:
             constant.update(node.output)
-            name = "_".join([WEIGHT_ZERO_POINT, *(str(side) for side in tensor.dims)])
+            unsigned = "_unsigned" if tensor.data_type == TensorProto.UINT8 else ""
+            name = "_".join([f"{WEIGHT_ZERO_POINT}{unsigned}{level}", *(str(side) for side in tensor.dims)])
         if name not in shared:
             shared[name] = type(tensor)()
             shared[name].CopyFrom(tensor)

@@ -49,8 +49,10 @@ class _Symmetric:
         pairs = self._pairs()
         if not pairs:
             return self._data
-        zero = self._new_name("zoo_zero_point_int8")
-        added = [encode_tensor(zero, INT8, [], b"\0")]
+        # Of constants one of their own: :func:`zoo.onnx.uint8.to_unsigned` moves the activations' alone.
+        zero, constant_zero = self._new_name("zoo_zero_point_int8"), self._new_name("zoo_constant_zero_point_int8")
+        added = [encode_tensor(name, INT8, [], b"\0") for name in (zero, constant_zero)]
+        constant = {node.outputs[0] for node in pairs if node.inputs[0] in self._constants}
         narrow = {node.inputs[1] for node in pairs if self._is_narrow(node)}
         doubled: dict[str, str] = {}
         edits: dict[Field, bytes] = {}
@@ -65,7 +67,8 @@ class _Symmetric:
                     raw = struct.pack("<f", value * _MOST_UNSIGNED / _MOST_SIGNED)
                     added.append(encode_tensor(doubled[scale], FLOAT, self._constants[scale].dims, raw))
                 scale = doubled[scale]
-            inputs = [node.inputs[0], scale, zero]
+            is_constant = node.inputs[0] in self._constants or node.inputs[0] in constant
+            inputs = [node.inputs[0], scale, constant_zero if is_constant else zero]
             edits[node.place] = encode_like(self._data, node, node.operator, inputs, node.outputs)
         return replace(
             self._data, self._graph, edits | dict.fromkeys(self._graph.value_infos, b""), b"".join(added)
@@ -76,9 +79,7 @@ class _Symmetric:
         rounding = [
             node
             for node in self._graph.nodes
-            if node.operator == "QuantizeLinear"
-            and len(node.inputs) == 3
-            and node.inputs[0] not in self._constants
+            if node.operator == "QuantizeLinear" and len(node.inputs) == 3
         ]
         found = []
         for node in rounding:

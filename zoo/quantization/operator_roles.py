@@ -139,6 +139,13 @@ def _kind_of_function(
     return OperatorRole.FLOAT
 
 
+def is_plain_relu(node: fx.Node, module: fx.GraphModule) -> bool:
+    """Return whether a node is a ReLU without an upper bound."""
+    if node.op == "call_module":
+        return isinstance(module.get_submodule(str(node.target)), nn.ReLU)
+    return getattr(node.target, "__name__", node.target) == "relu"
+
+
 def upper_bound(node: fx.Node, module: fx.GraphModule) -> float | None:
     """Return the largest value that a rectification lets pass; None if there is no bound."""
     if node.op == "call_module":

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer
 from zoo.quantization.lowering import Pad
-from zoo.quantization.operator_roles import OperatorRole, gives_sequence, role_of, upper_bound
+from zoo.quantization.operator_roles import OperatorRole, gives_sequence, is_plain_relu, role_of, upper_bound
 from zoo.quantization.value_signs import nonnegative_nodes
 from zoo.surgery import unused_name
 from zoo.surgery.plain_layers import is_plain
@@ -170,7 +170,7 @@ def _only_rectified(node: fx.Node, plan: _Plan, module: fx.GraphModule | None = 
         len(users) == 1
         and plan.kinds.get(users[0]) is OperatorRole.RECTIFY
         and users[0] not in plan.tail | plan.apart
-        and (module is None or _is_plain_relu(users[0], module))
+        and (module is None or is_plain_relu(users[0], module))
     )
 
 
@@ -186,7 +186,7 @@ def _rounds(node: fx.Node, plan: _Plan, module: fx.GraphModule) -> bool:
         return True
     if plan.kinds[node] is OperatorRole.RECTIFY:
         source = next(_tensors(node, plan))
-        clips = not _is_plain_relu(node, module)
+        clips = not is_plain_relu(node, module)
         return clips or (plan.kinds[source] not in _SHARING and _only_rectified(source, plan))
     if plan.kinds[node] in _SHARING:
         return False
@@ -202,7 +202,7 @@ def _limits(
     """
     bounds: dict[fx.Node, list[float | None]] = {}
     for node, root in rounded:
-        clips = plan.kinds[node] is OperatorRole.RECTIFY and not _is_plain_relu(node, module)
+        clips = plan.kinds[node] is OperatorRole.RECTIFY and not is_plain_relu(node, module)
         bounds.setdefault(root, []).append(upper_bound(node, module) if clips else None)
     limits = {}
     for root, found in bounds.items():
@@ -213,12 +213,6 @@ def _limits(
             node.op, node.target = "call_function", F.relu
             node.args, node.kwargs = node.args[:1], {}
     return limits
-
-
-def _is_plain_relu(node: fx.Node, module: fx.GraphModule) -> bool:
-    if node.op == "call_module":
-        return isinstance(module.get_submodule(str(node.target)), nn.ReLU)
-    return getattr(node.target, "__name__", node.target) == "relu"
 
 
 def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Plan) -> None:
