@@ -77,4 +77,4 @@ def _keeps_sign(node: fx.Node, module: fx.GraphModule) -> bool:
         )
     if node.target is F.interpolate:
         return node.kwargs.get("mode", "nearest") in _WITHIN
-    return node.target in _KEEPING_FUNCTIONS and node.kwargs.get("alpha", 1) == 1
+    return node.target in _KEEPING_FUNCTIONS and bool(node.kwargs.get("alpha", 1) == 1)
