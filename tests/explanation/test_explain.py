@@ -470,7 +470,7 @@ def test_tables_show_what_was_measured(
         (["--compare", "minmax,mse", "--against", "unet"], "not both"),
         (["--tensor", "nowhere"], "No quantized tensor is called 'nowhere'"),
         (["--plot", "ranges.jpg"], "Plots are PNG files"),
-        (["--data", "photos"], "raw-to-rgb"),
+        (["--data", "photos"], "provides RGB images"),
         (["--against", "no-such-artifact"], "no-such-artifact"),
     ],
 )
