@@ -351,3 +351,14 @@ def test_no_page_names_a_place_on_the_machine_it_was_written_on() -> None:
         for found in re.findall(r"(?<!\w)/work\b|\.\./shared", page.read_text())
     ]
     assert places == []
+
+
+def test_every_fault_upstream_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "internals" / "upstream-faults.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
+    named = [re.fullmatch(r"\| .* \| .* \| `(tests/[\w/]+\.py)::(test_\w+)` \|", row) for row in rows]
+    assert len(rows) > 10
+    assert all(named), [row for row, found in zip(rows, named, strict=True) if not found]
+    for found in named:
+        assert found is not None
+        assert f"def {found[2]}(" in (ROOT / found[1]).read_text(), found[0]

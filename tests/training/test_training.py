@@ -17,10 +17,12 @@ import pytest
 import torch
 from torch import nn
 
+from support.random_networks import Case
 from zoo.architectures.unet import UNetArchitecture
 from zoo.contracts import LossTerm, SilentReporter
 from zoo.data.darkroom import Darkroom
 from zoo.errors import IntegrityError, UsageError, ZooError
+from zoo.testing import attempt
 from zoo.training.feed import Feed
 from zoo.training.loop import TrainingSettings, train
 from zoo.training.schedule import Budget, Schedule
@@ -299,3 +301,9 @@ def test_an_error_in_the_data_reaches_the_caller() -> None:
 def test_impossible_budgets_are_refused(wrong: dict) -> None:
     with pytest.raises(UsageError):
         Budget(**wrong)
+
+
+def test_a_network_that_changes_what_gradients_need_is_refused() -> None:
+    with pytest.raises(ZooError, match="cannot be trained, since it changes tensors in place") as caught:
+        attempt([], Case((("sigmoid", "relu in place"),), "").architecture())
+    assert "ptq" in (caught.value.hint or "")

@@ -23,6 +23,8 @@ _OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     getattr(operator, f"i{name}"): getattr(operator, f"{name}_", None) or getattr(operator, name)
     for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
 }
+#: Methods that return several views, which are one operation to autograd.
+_SEVERAL = frozenset({"chunk", "split", "tensor_split", "unbind"})
 _HINT = "Write it without changing the tensor in place: y = x * 2 instead of x.mul_(2)."
 
 
@@ -45,11 +47,28 @@ def write_view(
     """
     result = base.clone()
     view: Any = result
+    parts: list[Tensor] = []
     for name, args, kwargs in steps:
-        view = view[args[0]] if name == "getitem" else getattr(view, name)
-        view = view(*args, **kwargs) if callable(view) and name != "getitem" else view
+        if name in _SEVERAL:
+            parts = _parts(view, name, args, kwargs)
+        elif name == "getitem":
+            view, parts = parts[args[0]] if parts else view[args[0]], []
+        else:
+            view = getattr(view, name)
+            view = view(*args, **kwargs) if callable(view) else view
     view.copy_(part)
     return result
+
+
+def _parts(x: Tensor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """The parts of a tensor, each as a view of its own: torch has no gradients of writes into views made together."""
+    at = 0 if name == "unbind" else 1
+    dim = args[at] if len(args) > at else kwargs.get("dim", 0)
+    sizes = [1 if name == "unbind" else part.shape[dim] for part in getattr(x.detach(), name)(*args, **kwargs)]
+    starts = [sum(sizes[:index]) for index in range(len(sizes))]
+    if name == "unbind":
+        return [x.select(dim, start) for start in starts]
+    return [x.narrow(dim, start, size) for start, size in zip(starts, sizes, strict=True)]
 
 
 def write_into(x: Tensor, method: str, *args: Any, **kwargs: Any) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,13 +161,15 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule.factor(result.steps)
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
+                with _blamed_on(architecture):
+                    loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
             if outputs > 1 and result.steps == progress.step:
                 reporter.note(
                     f"{title}: in training the network returns {outputs} outputs; only the first is used."
                 )
             optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
+            with _blamed_on(architecture):
+                accelerator.backward(loss)
             if accelerator.num_processes > 1:
                 _average_gradients(parts, accelerator)
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -243,6 +245,21 @@ def _average_gradients(parts: nn.Module, accelerator: Any) -> None:
     for parameter in parts.parameters():
         if parameter.grad is not None:
             parameter.grad = accelerator.reduce(parameter.grad, "mean")
+
+
+@contextmanager
+def _blamed_on(architecture: Architecture) -> Iterator[None]:
+    """Report that torch has no gradients of what a network changes in place as what is wrong with the network."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "inplace" not in str(error):
+            raise
+        raise ZooError(
+            f"{architecture.id} cannot be trained, since it changes tensors in place that gradients need: {error}",
+            hint="Write that part without changing tensors in place (y = x * 2 instead of x.mul_(2)), or use a recipe "
+            "that trains nothing:  ptq",
+        ) from error
 
 
 def _loss(
