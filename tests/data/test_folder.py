@@ -94,6 +94,15 @@ def test_more_files_hardly_move_the_others(tmp_path: Path) -> None:
     assert len(before - set(made(tmp_path).scenes("test"))) <= 1
 
 
+def test_the_first_test_images_have_all_classes(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", count=2)
+    for label, (name, count) in enumerate(zip(NAMES, (40, 20, 20), strict=True)):
+        for number in range(count):
+            write_picture(tmp_path / "test" / name / f"{number}.png", 100 * label + number, 8, 8)
+    first = [scene.split("/")[1] for scene in made(tmp_path).scenes("test")[:20]]
+    assert [abs(first.count(name) - count) <= 1 for name, count in zip(NAMES, (10, 5, 5), strict=True)] == [True] * 3
+
+
 def test_folders_of_splits_are_followed(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", count=10)
     write_classes(tmp_path / "test", count=4)

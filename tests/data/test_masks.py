@@ -13,7 +13,7 @@ from PIL import Image
 from support.mask_folders import folder as folder
 from support.mask_folders import label, picture
 from zoo import plugins
-from zoo.contracts import OutputSpec
+from zoo.contracts import Architecture, InputSpec, OutputSpec
 from zoo.data.choose import choose_dataset
 from zoo.data.masks import Masks, MasksConfig
 from zoo.errors import InputError, UsageError
@@ -194,3 +194,49 @@ def test_the_isbi_slices_are_read() -> None:
     inputs, target = next(iter(frames(data).values()))
     assert inputs.shape == target.shape == (1, 512, 512)
     assert 0.6 < float(target.mean()) < 0.9, "cells, which are white, cover most of a slice"
+
+
+class PixelClasses(Architecture):
+    """Specs of a network that outputs one class for each pixel; it is never built."""
+
+    id = "pixel-classes"
+    task = "segmentation"
+    input = InputSpec("gray", 1, multiple_of=4, example=(32, 32))
+    output = OutputSpec("classes", 3, 1)
+
+
+def write_values(root: Path, values: list[int]) -> None:
+    """Write five label images whose rows have these values in turn."""
+    for number in range(5):
+        rows = np.array(values, np.uint8)[(np.arange(48) + number) % len(values)]
+        Image.fromarray(np.repeat(rows[:, None], 48, 1)).save(root / f"labels/{number}.png")
+        Image.fromarray(np.repeat(rows[:, None], 48, 1)).save(root / f"images/{number}.png")
+
+
+def test_each_pixel_may_have_a_class(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    write_values(tmp_path, [0, 1, 2, 255])
+    data = masks(root=str(tmp_path))
+    data.check(PixelClasses())
+    for frame in data.frames(PixelClasses(), "train"):
+        assert frame.target.dtype == np.int64
+        assert np.array_equal(frame.target, np.rint(frame.inputs[0] * 255))
+    crop = next(data.crops(PixelClasses(), 16, seed=3))
+    assert crop.target.shape == (16, 16)
+    assert np.array_equal(crop.target, np.rint(crop.inputs[0] * 255))
+    named = next(masks(root=str(tmp_path), classes=(2, 0, 1)).frames(PixelClasses(), "train"))
+    assert set(np.unique(named.target)) == {0, 1, 2, 255}
+    assert ((named.target == 0) == (np.rint(named.inputs[0] * 255) == 2)).all()
+
+
+def test_values_that_are_no_class_are_refused(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    write_values(tmp_path, [0, 1, 7])
+    with pytest.raises(InputError, match=r"has the value 7; the network has classes 0 to 2"):
+        masks(root=str(tmp_path)).check(PixelClasses())
+    write_values(tmp_path, [0, 255])
+    with pytest.raises(UsageError, match="apart from 255") as refused:
+        masks(root=str(tmp_path)).check(PixelClasses())
+    assert "classes=[0,255]" in str(refused.value.hint)

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from support.class_folders import Classifier
 from support.image_pairs import Restorer
+from zoo.contracts import OutputSpec
 from zoo.data.tensors import Tensors, TensorsConfig
 from zoo.errors import InputError, UsageError
 
@@ -105,3 +106,18 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             Tensors(TensorsConfig(file=str(tmp_path / name)))
     with pytest.raises(InputError, match="does not exist"):
         Tensors(TensorsConfig(file=str(tmp_path / "b.npz")))
+
+
+def test_windows_of_classes_of_pixels_and_of_unlabelled_images(tmp_path: Path) -> None:
+    class PixelClasses(Restorer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.task, self.output = "segmentation", OutputSpec("classes", 256, 1)
+
+    data = written(tmp_path / "a.npz", inputs=BYTES, targets=BYTES[..., 0].astype(np.int64))
+    crop = next(data.crops(PixelClasses(), 8, seed=0))
+    assert np.array_equal(crop.target, np.rint(crop.inputs[0] * 255))
+    alone = written(tmp_path / "b.npz", inputs=BYTES)
+    crop = next(alone.crops(Restorer(), 8, seed=0))
+    assert crop.target is None
+    assert crop.inputs.shape == (3, 8, 8)

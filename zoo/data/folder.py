@@ -19,6 +19,7 @@ from zoo.data.picture_folders import ImageCache
 from zoo.contracts.architecture import Interpolation
 from zoo.data.random_crops import shuffled
 from zoo.images.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
+from zoo.data.splits import interleaved
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
 from zoo.options import option
@@ -77,9 +78,7 @@ class Folder(Dataset):
         super().__init__(config)
         self._notes: list[str] = []
         self._pictures = self._found()
-        self._splits: dict[Split, list[LabelledPicture]] = {
-            split: [each for each in self._pictures if each.split == split] for split in SPLITS
-        }
+        self._splits = {split: self._of(split) for split in SPLITS}
         self._classes = self._named_classes()
         self._check_classes()
         self._cache: ImageCache[Path] = ImageCache(read_rgb8)
@@ -100,6 +99,11 @@ class Folder(Dataset):
             root, test_share=config.test_share, val_share=config.val_share,
             skip_bad=config.skip_bad, notes=self._notes,
         )  # fmt: skip
+
+    def _of(self, split: Split) -> list[LabelledPicture]:
+        """Return the pictures of a split, the classes mixed: of a part, too, figures should tell about the whole."""
+        found = {each.file.name: each for each in self._pictures if each.split == split}
+        return [found[name] for name in interleaved({name: each.label for name, each in found.items()})]
 
     def _named_classes(self) -> tuple[str, ...]:
         """Return the class names that the option states, in order; none if it does not."""

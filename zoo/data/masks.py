@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,13 +20,16 @@ from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input
 from zoo.options import option
+from zoo.tasks.mask_scores import IGNORED
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zoo.contracts import FloatArray
+    from zoo.contracts import OutputSpec, TargetArray
 
 _VERSION = 1
+#: Images that are looked at to see which classes there are.
+_LOOKED_AT = 8
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask")
 #: what may stand at the end of a label's name where the picture's has nothing
@@ -47,7 +51,7 @@ class MasksConfig:
     classes: tuple[int, ...] = option(
         (),
         minimum=0,
-        help="label value of each channel of the mask; by default, values above half of the largest",
+        help="label value of each class or channel; by default, values above half of the largest, or the classes",
     )
     invert: bool = option(False, help="whether dark is foreground and bright background, without classes")
 
@@ -110,10 +114,24 @@ class Masks(Dataset):
         splits: tuple[Split, ...] = ("train", "test")
         for split in splits:
             next(self.frames(architecture, split), None)
+        if architecture.output.kind == "classes":
+            self._check_classes(architecture)
+
+    def _check_classes(self, architecture: Architecture) -> None:
+        """Refuse labels of black and white, whose white would mean pixels that do not count."""
+        seen: set[int] = set()
+        for frame in islice(self.frames(architecture, "train"), _LOOKED_AT):
+            seen |= set(np.unique(np.asarray(frame.target)).tolist())
+        if len(seen - {IGNORED}) < 2 and IGNORED in seen:
+            raise UsageError(
+                f"masks: apart from {IGNORED}, which stands for pixels that do not count, the first label images have "
+                f"only the class {min(seen)}.",
+                hint="If 255 is a class, name the value of each:  masks(...,classes=[0,255])",
+            )
 
     def _check_kinds(self, architecture: Architecture) -> None:
         output = architecture.output
-        if architecture.input.kind not in ("gray", "rgb") or output.kind != "mask" or output.scale != 1:
+        if architecture.input.kind not in ("gray", "rgb") or output.kind not in ("mask", "classes") or output.scale != 1:
             raise UsageError(
                 f"masks provides images and masks of the same size; {architecture.id} maps "
                 f"{architecture.input.kind} to {output.kind}, {output.scale} times as large.",
@@ -147,9 +165,10 @@ class Masks(Dataset):
                 f"{label.shape[1]}x{label.shape[0]}."
             )
         inputs = as_input(image, architecture.input, pair.image)
-        return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, architecture.output.channels))
+        return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, architecture.output))
 
-    def _target(self, label: npt.NDArray[Any], page: Page, channels: int) -> FloatArray:
+    def _target(self, label: npt.NDArray[Any], page: Page, output: OutputSpec) -> TargetArray:
+        channels = output.channels
         if label.ndim == 3:
             if (label != label[..., :1]).any():
                 raise InputError(f"The label image {page} is in colour; one value per pixel is required.")
@@ -157,8 +176,12 @@ class Masks(Dataset):
         if self.config.classes:
             if len(self.config.classes) != channels:
                 raise UsageError(
-                    f"masks: {len(self.config.classes)} classes are named, but the network outputs {channels} masks."
+                    f"masks: {len(self.config.classes)} classes are named, but the network outputs {channels} "
+                    f"{'masks' if output.kind == 'mask' else 'classes'}."
                 )
+        if output.kind == "classes":
+            return self._class_of_each_pixel(label, page, channels)
+        if self.config.classes:
             return np.stack([label == value for value in self.config.classes]).astype(np.float32)
         if channels != 1:
             raise UsageError(
@@ -167,6 +190,24 @@ class Masks(Dataset):
             )
         foreground = label > label.max() / 2
         return np.asarray(foreground != self.config.invert, dtype=np.float32)[None]
+
+    def _class_of_each_pixel(
+        self, label: npt.NDArray[Any], page: Page, channels: int
+    ) -> npt.NDArray[np.int64]:
+        """Return (H, W): the place of each value among the stated ones, or the value itself."""
+        if self.config.classes:
+            found = np.full(label.shape, IGNORED, dtype=np.int64)
+            for index, value in enumerate(self.config.classes):
+                found[label == value] = index
+            return found
+        found = label.astype(np.int64)
+        wrong = found[(found >= channels) & (found != IGNORED)]
+        if wrong.size:
+            raise InputError(
+                f"The label image {page} has the value {int(wrong[0])}; the network has classes 0 to {channels - 1}.",
+                hint="Name the value of each class:  masks(...,classes=[10,20,30])",
+            )
+        return found
 
 
 def _sources(config: MasksConfig) -> tuple[Path, Path]:

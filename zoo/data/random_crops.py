@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from zoo.contracts import Sample
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.contracts import FloatArray
+    import numpy.typing as npt
 
 
 def shuffled(count: int, seed: int, start: int = 0) -> Iterator[int]:
@@ -35,7 +35,7 @@ def random_window(
     """Return a window of `size` x `size` input pixels at a random place, flipped and transposed at random.
 
     Args:
-        sample: The image to cut from.
+        sample: The image to cut from; its target has the shape (..., scale*H, scale*W), or there is none.
         size: Side of the window in input pixels.
         rng: The source of the choices.
         scale: Target pixels per input pixel along each side.
@@ -45,10 +45,11 @@ def random_window(
     Raises:
         UsageError: The sample is smaller than the window.
     """
-    assert sample.target is not None
-    height, width = (
-        min(s, t // scale) for s, t in zip(sample.inputs.shape[1:], sample.target.shape[1:], strict=True)
-    )
+    target = sample.target
+    sides = [sample.inputs.shape[1:]]
+    if target is not None:
+        sides.append((target.shape[-2] // scale, target.shape[-1] // scale))
+    height, width = map(min, zip(*sides, strict=True))
     if min(height, width) < size:
         most = min(height, width) // multiple * multiple
         raise UsageError(
@@ -57,16 +58,20 @@ def random_window(
         )
     top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
     inputs = sample.inputs[:, top : top + size, left : left + size]
-    target = sample.target[:, top * scale : (top + size) * scale, left * scale : (left + size) * scale]
-    return Sample(f"{sample.name}#{number}", sample.scene, *_turned(inputs, target, rng), sample.to_srgb)
+    if target is not None:
+        target = target[..., top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+    axes = [axis for axis in (-2, -1) if rng.random() < 0.5]
+    transposed = rng.random() < 0.5
+    return Sample(
+        f"{sample.name}#{number}",
+        sample.scene,
+        _turned(inputs, axes, transposed),
+        None if target is None else _turned(target, axes, transposed),
+        sample.to_srgb,
+    )
 
 
-def _turned(
-    inputs: FloatArray, target: FloatArray, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray]:
-    for axis in (1, 2):
-        if rng.random() < 0.5:
-            inputs, target = np.flip(inputs, axis), np.flip(target, axis)
-    if rng.random() < 0.5:
-        inputs, target = inputs.transpose(0, 2, 1), target.transpose(0, 2, 1)
-    return np.ascontiguousarray(inputs), np.ascontiguousarray(target)
+def _turned(image: npt.NDArray[Any], axes: Sequence[int], transposed: bool) -> npt.NDArray[Any]:
+    for axis in axes:
+        image = np.flip(image, axis)
+    return np.ascontiguousarray(image.swapaxes(-1, -2) if transposed else image)

@@ -39,6 +39,25 @@ def held_out(labels: Mapping[str, Label], share: float, split: str) -> set[str]:
     return held
 
 
+def interleaved(labels: Mapping[str, Label]) -> list[str]:
+    """Return the names in an order whose beginning, wherever it is cut, has about the share of each class.
+
+    So the first 500 images of a test split tell about all of it.
+
+    Args:
+        labels: The label of each sample, by its name.
+    """
+    members: dict[Label, list[str]] = defaultdict(list)
+    for name, label in labels.items():
+        members[label].append(name)
+    places: dict[str, float] = {}
+    for label, names in members.items():
+        start = _fraction(f"order of class {label}")
+        for position, name in enumerate(sorted(names, key=_fraction)):
+            places[name] = (position + start) / len(names)
+    return sorted(places, key=lambda name: (places[name], name))
+
+
 def split_names(
     names: Sequence[str], owner: str, *, test: Sequence[str], test_share: float, val_share: float
 ) -> dict[Split, list[str]]:

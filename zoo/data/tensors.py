@@ -14,7 +14,7 @@ from zoo.contracts import Architecture, Split
 from zoo.data.array_files import Rows, open_arrays
 from zoo.data.picture_files import listed
 from zoo.data.sequences import SequenceDataset
-from zoo.data.splits import held_out
+from zoo.data.splits import held_out, interleaved
 from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.storage.atomic import sha256_of
@@ -117,18 +117,23 @@ class Tensors(SequenceDataset):
     def _split(self) -> dict[Split, Sequence[int]]:
         numbers: dict[Split, Sequence[int]] = {"train": (), "val": (), "test": ()}
         numbers |= {split: range(inputs.shape[0]) for split, (inputs, _) in self._arrays.items()}
-        labels = self._labels()
+        labels = self._labels("train")
         for split, share in (("test", self.config.test_share), ("val", self.config.val_share)):
             if split in self._arrays:
                 continue
             held = held_out({str(number): labels[number] for number in numbers["train"]}, share, split)
             numbers[split] = [number for number in numbers["train"] if str(number) in held]  # type: ignore[index]
             numbers["train"] = [number for number in numbers["train"] if str(number) not in held]
-        return numbers
+        return {split: self._mixed(split, found) for split, found in numbers.items()}
 
-    def _labels(self) -> Sequence[int]:
-        """Return the class of each training sample, so that each keeps its share; 0 if targets are no classes."""
-        inputs, targets = self._arrays["train"]
+    def _mixed(self, split: Split, numbers: Sequence[int]) -> Sequence[int]:
+        """Return numbers so that the classes are mixed: of a part, too, figures should tell about the whole."""
+        labels = self._labels(split if split in self._arrays else "train")
+        return [int(name) for name in interleaved({str(number): labels[number] for number in numbers})]
+
+    def _labels(self, split: Split) -> Sequence[int]:
+        """Return the class of each sample of an array, so that each keeps its share; 0 if targets are no classes."""
+        inputs, targets = self._arrays[split]
         if targets is None or len(targets.shape) != 1:
             return [0] * inputs.shape[0]
         return [int(targets[number]) for number in range(targets.shape[0])]
