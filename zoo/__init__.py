@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.download.puller import pull
     from zoo.errors import ZooError
     from zoo.pipeline.api import apply
+    from zoo.pipeline.result import Result
     from zoo.plugins.lookup import list_architectures, list_techniques
     from zoo.publishing.api import publish
     from zoo.recipes.grammar import Recipe
@@ -36,6 +37,7 @@ else:
             "zoo.download.puller": ("pull",),
             "zoo.errors": ("ZooError",),
             "zoo.pipeline.api": ("apply",),
+            "zoo.pipeline.result": ("Result",),
             "zoo.plugins.lookup": ("list_architectures", "list_techniques"),
             "zoo.publishing.api": ("publish",),
             "zoo.recipes.grammar": ("Recipe",),
@@ -47,6 +49,7 @@ else:
 
 __all__ = [
     "Recipe",
+    "Result",
     "ZooError",
     "__version__",
     "apply",

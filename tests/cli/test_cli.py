@@ -26,9 +26,9 @@ from support.fake_distributions import Result, install_technique, python
 from zoo import errors, formatting, registry
 from zoo.registry import installed
 from zoo_cli import output
-from zoo_cli import progress as progress_module
+from zoo.progress import reporters as progress_module
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli, main
-from zoo_cli.progress import progress
+from zoo.progress import progress
 
 HEAVY = ("torch", "numpy", "onnxruntime", "onnx", "rawpy", "PIL", "rich", "huggingface_hub", "entrypoints")
 
@@ -490,7 +490,7 @@ def test_quiet_progress_prints_notes_only(capsys: pytest.CaptureFixture[str]) ->
 
 def test_progress_on_a_terminal_shows_rate_figures_and_notes() -> None:
     program = (
-        "import time\nfrom zoo_cli.progress import progress\n"
+        "import time\nfrom zoo.progress import progress\n"
         "with progress() as report:\n"
         "    report.start('train [x]', 3)\n"
         "    for _ in range(3):\n        time.sleep(0.1); report.advance(loss=0.03123456)\n"
@@ -510,7 +510,7 @@ LONG_LABEL = "train depthwise(which=second,activation=relu)+channels(keep=0.5)+d
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_a_long_label_leaves_room_for_bar_count_and_remaining_time(columns: int) -> None:
     program = (
-        "import time\nfrom zoo_cli.progress import progress\n"
+        "import time\nfrom zoo.progress import progress\n"
         "with progress() as report:\n"
         f"    report.start({LONG_LABEL!r}, 12_000)\n"
         "    for _ in range(5):\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,24 @@ def test_a_network_is_compressed(tmp_path: Path) -> None:
     printed = run(EXAMPLES / "compress_unet.py", "ptq", *QUICK, "--out", "made", cwd=tmp_path)
     assert "of the bytes" in printed
     assert (tmp_path / "made" / "model.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_is_compressed(tmp_path: Path) -> None:
+    printed = run(EXAMPLES / "own_model.py", "made", "--quick", cwd=tmp_path)
+    assert re.search(r"top-1: [\d.]+% before, [\d.]+% after", printed)
+    assert re.search(r"tells [\d.]+% of 397 digits", printed)
+
+
+@pytest.mark.slow
+def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path) -> None:
+    """They are executed as a program: neither Jupyter nor IPython is needed, and they use nothing of either."""
+    notebook = json.loads((EXAMPLES / "compress_a_model.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    program = "\n".join(cells).replace("range(10)", "range(1)").replace("(150, 100)", "(2, 2)")
+    shown = "\nprint(result.metrics['top1']['after'] == round((logits.argmax(1) == testing[1].numpy()).mean(), 5))"
+    assert run("-c", program + shown, cwd=tmp_path).strip() == "True"
+    assert all(cell["outputs"] or "result" not in "".join(cell["source"])[:7] for cell in notebook["cells"] if "outputs" in cell)
 
 
 def test_a_raw_file_is_developed(tmp_path: Path) -> None:

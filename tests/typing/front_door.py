@@ -7,6 +7,7 @@ from typing import Any, assert_type
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 import zoo
 from zoo.artifacts import Artifact
@@ -41,3 +42,9 @@ try:
     zoo.load("unet")
 except zoo.ZooError as error:
     assert_type(error.hint, str | None)
+
+compressed = zoo.apply(
+    torch.nn.ReLU(), "ptq", data=[torch.rand(1, 1, 8, 8)], metric={"a": lambda outputs, targets: 1.0}, out="out/x"
+)
+assert_type(compressed.model, torch.nn.Module | None)
+assert_type(compressed.metrics, dict[str, dict[str, float | None]])

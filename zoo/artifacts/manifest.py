@@ -188,6 +188,8 @@ def _check_input(table: StrictTable, spec: InputSpec) -> None:
     ] + spec.noise_planes
     if spec.noise_planes not in (0, 4) or (spec.noise_planes and not (spec.mosaic and spec.white_balance)):
         table.refuse("has noise planes that no RAW pipeline makes", "input.noise_planes")
+    if spec.kind == "tensor" and spec.mosaic is None:
+        expected = spec.channels
     if (spec.kind == "packed-raw") != (spec.mosaic is not None) or spec.channels != expected:
         table.refuse("is inconsistent: kind, mosaic and channels do not match", "input")
     if not {len(spec.mean), len(spec.std)} <= {0, spec.channels} or len(spec.mean) != len(spec.std):

@@ -37,8 +37,9 @@ class InputSpec:
     """The input of a network.
 
     Attributes:
-        kind: "packed-raw" (amplified sensor data, one channel per colour-filter position), "rgb" or "gray".
-        channels: Channels of the input tensor (N, channels, H, W), float32 in [0, 1].
+        kind: "packed-raw" (amplified sensor data, one channel per colour-filter position), "rgb", "gray", or "tensor"
+            (numbers in any range, which a program prepares).
+        channels: Channels of the input tensor (N, channels, H, W), float32, in [0, 1] unless it is a tensor.
         multiple_of: H and W must be multiples of this.
         example: (H, W) of the input tensor used for tracing and for the cost figures.
         fixed_size: Whether only `example` is accepted.
@@ -57,7 +58,7 @@ class InputSpec:
             for; None if unknown.
     """
 
-    kind: Literal["packed-raw", "rgb", "gray"]
+    kind: Literal["packed-raw", "rgb", "gray", "tensor"]
     channels: Annotated[int, Limits(1, 1024)]
     multiple_of: Annotated[int, Limits(1, 1024)] = 1
     example: Annotated[tuple[int, int], Limits(1, LARGEST_SIDE), Key(required=True)] = (256, 256)

@@ -113,6 +113,8 @@ class Task:
     outputs: ClassVar[tuple[str, ...]]
     #: All of its measures, the most important first.
     measures: ClassVar[tuple[Metric, ...]] = ()
+    #: Whether outputs are compared with labels, where the data has any.
+    labelled: ClassVar[bool] = True
     #: What model hubs call the task, "" for nothing.
     pipeline: ClassVar[str] = ""
     #: The dataset used unless another is named, "" for none.

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.contracts import Dataset
 from zoo.data.dataset_file import load_dataset_file
 from zoo.errors import UsageError
 from zoo.recipes.grammar import Stage, parse_stage
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset
+    from zoo.contracts import Architecture
+
+#: How recipe files call data that a Python program passed: the id of such a dataset.
+_OF_A_PROGRAM = "program"
 
 
 def choose_dataset(
-    text: str,
+    text: str | Dataset,
     photos: Sequence[Path],
     architecture: Architecture,
     opened: tuple[str, Dataset] | None = None,
@@ -24,7 +28,7 @@ def choose_dataset(
     """Return the dataset that a text such as ``darkroom(min_ratio=200)`` names, with its full text.
 
     Args:
-        text: Id and options; "" for the task's default.
+        text: Id and options; "" for the task's default; or a dataset, which is called by its id.
         photos: Folders added to its option `photos`.
         architecture: The network the data is for.
         opened: What :func:`open_dataset` returned for the text, if it was called before.
@@ -49,16 +53,26 @@ def choose_dataset(
     return text, dataset
 
 
-def open_dataset(text: str, photos: Sequence[Path] = ()) -> tuple[str, Dataset]:
+def open_dataset(text: str | Dataset, photos: Sequence[Path] = ()) -> tuple[str, Dataset]:
     """Return the dataset that a text names, whatever it is for, with its full text.
 
     Args:
-        text: Id and options, a file of arrays, or ``path/to/file.py:NAME``, a file that is then executed.
+        text: Id and options, a file of arrays, or ``path/to/file.py:NAME``, a file that is then executed; or a dataset,
+            which is called by its id.
         photos: Folders added to its option `photos`.
 
     Raises:
         ZooError: What :func:`zoo.plugins.dataset` and :func:`zoo.data.dataset_file.load_dataset_file` raise.
     """
+    if isinstance(text, Dataset):
+        if photos:
+            raise UsageError("Photographs can only be added to data that is named.", hint="Omit --photos.")
+        return text.id, text
+    if text == _OF_A_PROGRAM:
+        raise UsageError(
+            "The data of this recipe was passed by a Python program, which no text names.",
+            hint='Pass it again:  zoo.apply(model, Path("recipe.toml"), data=...)',
+        )
     if plugins.own_family(text) == "module":
         if photos:
             raise UsageError("--photos is for darkroom and photos, not for a dataset of your own.")

@@ -146,7 +146,7 @@ def evaluate_quality(
     if first is None:
         raise _empty(dataset, split)
     stated = plugins.task_of(architecture)
-    labelled = first.target is not None and stated.id != "any"
+    labelled = first.target is not None and stated.labelled
     if not labelled and reference is None:
         raise UsageError(
             f"The images of {dataset.id} have no labels to compare the output with.",

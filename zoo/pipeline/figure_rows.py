@@ -40,18 +40,23 @@ def figures(plan: ApplyPlan, files: Sequence[Measured]) -> list[Figure]:
 
 
 def _eval_command(plan: ApplyPlan) -> str:
+    if not isinstance(plan.request.data, str):
+        return "the data that the program passed"
     limit = f" --images {plan.request.images}" if plan.request.images else ""
     return f"zoo eval {shlex.quote(str(plan.request.out))} --data {shlex.quote(plan.data)}{limit}"
 
 
 def _against(plan: ApplyPlan) -> str:
     """Return what to type to compare with the network before the recipe."""
+    name = plan.request.architecture
+    if not (isinstance(plan.request.data, str) and isinstance(name, str)):
+        return ""
     if plan.start.named:
         return f"--against {shlex.quote(plan.start.label)}"
     request = plan.request
     seed = f" --seed {request.seed}" if request.seed else ""
     before = shlex.quote(str(request.out.with_name(f"{request.out.name}-before")))
-    made = f"zoo train {shlex.quote(request.architecture)}{seed} --steps 0 --out {before}"
+    made = f"zoo train {shlex.quote(name)}{seed} --steps 0 --out {before}"
     return f"--against {before}, which this writes: {made}"
 
 
@@ -60,7 +65,7 @@ def _quality_rows(first: Measured, last: Measured, command: str, against: str) -
     if after.labelled:
         how = f"over {after.images:,} images not used for training: {command}"
     else:
-        how = f"against the net before, on {after.images:,} images: {command} {against}"
+        how = f"against the net before, on {after.images:,} images: {command} {against}".rstrip()
     rows = [
         Figure(
             each.key, each.name, each.unit,

@@ -50,6 +50,7 @@ class Identity:
         crop: int,
         learning_rate: float,
         identities: Mapping[str, str],
+        graph: str = "",
     ) -> None:
         self._request = request
         self._recipe = recipe
@@ -60,6 +61,8 @@ class Identity:
         self._crop = crop
         self._learning_rate = learning_rate
         self._identities = identities
+        #: Digest of the file of a network that no text names: its code is part of what is computed.
+        self._graph = graph
 
     def fingerprint(self, budgets: Sequence[Budget]) -> str:
         """Return the fingerprint of the artifact; `budgets` as they were given, none if nothing is trained."""
@@ -86,7 +89,7 @@ class Identity:
         """Return the hash for the first `techniques` of the recipe."""
         recipe = self._recipe
         identities = dict(list(self._identities.items())[:techniques])
-        identities["architecture"] = self._architecture.identity()
+        identities |= {"architecture": self._architecture.identity(), "graph": self._graph}
         return fingerprint(
             Recipe(recipe.recipe.stages[:techniques]) if recipe and techniques else None,
             architecture=self._name,

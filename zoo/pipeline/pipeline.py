@@ -101,6 +101,7 @@ def carry_out(
         target,
         tuple(reused),
         tuple(dict.fromkeys(accepted or ())),
+        done.finished,
     )
     for message in result.accepted:
         reporter.note(f"Accepted: {message}")

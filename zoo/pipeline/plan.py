@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,9 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     from zoo.training.weights import build_start, load_start
 
     specialized = specialize_for_device(loaded, request.device, half_weights=request.half_weights)
-    base = plugins.architecture(request.architecture, own_files=True)
+    base = request.architecture
+    if isinstance(base, str):
+        base = plugins.architecture(base, own_files=True)
     recipe = canonical.configure(specialized.recipe) if specialized.recipe else None
     techniques = recipe.techniques if recipe else ()
     stages = stages_of(techniques)
@@ -151,6 +154,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     identity = Identity(
         request, recipe, architecture=architecture, name=_name_of(architecture, request), dataset=dataset,
         weights=start.sha256, crop=crop, learning_rate=learning_rate, identities=identities,
+        graph="" if isinstance(request.architecture, str) else hashlib.sha256(exported.data).hexdigest(),
     )  # fmt: skip
     fingerprint = identity.fingerprint(given)
     return ApplyPlan(
@@ -171,5 +175,6 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
 
 
 def _name_of(architecture: Architecture, request: ApplyRequest) -> str:
-    """Return what the user called it, except for a file, which others do not have."""
-    return architecture.id if architecture.named else request.architecture
+    """Return what the user called it, except for a file or a module, which others do not have."""
+    stated = request.architecture
+    return architecture.id if architecture.named or not isinstance(stated, str) else stated

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from zoo.pipeline.plan import ApplyPlan
     from zoo.training.loop import TrainingResult
 
+_NOT_TEXT_ALONE = """\
+# A Python program passed the network or its data, so this text alone cannot reproduce the artifact: pass both again,
+# zoo.apply(model, Path("recipe.toml"), data=...).
+"""
+
 
 def recipe_text(plan: ApplyPlan, trainings: Sequence[TrainingResult]) -> str:
     """Return the TOML text that repeats a run exactly, on the machine it was made on.
@@ -20,10 +25,13 @@ def recipe_text(plan: ApplyPlan, trainings: Sequence[TrainingResult]) -> str:
     """
     request = plan.request
     assert plan.recipe is not None
-    return dumps(
+    remark = ""
+    if not (isinstance(request.architecture, str) and isinstance(request.data, str)):
+        remark = _NOT_TEXT_ALONE
+    return remark + dumps(
         RecipeFile(
             recipe=plan.recipe.recipe,
-            architecture=plan.architecture.named or request.architecture,
+            architecture=plan.architecture.named or plan.name,
             seed=request.seed,
             steps=tuple(training.steps for training in trainings) or None,
             data=plan.data,

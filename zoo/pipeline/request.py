@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from zoo.architectures.own_networks import with_specs
 from zoo.architectures.weight_option import split_weights
+from zoo.contracts import Architecture, Dataset
 from zoo.errors import UsageError
 from zoo.pipeline.loss_limit import MaxLoss, parse_limit
 from zoo.recipes.code_files import refuse_untrusted_code
@@ -28,13 +29,13 @@ class ApplyRequest:
 
     Attributes:
         recipe: Its techniques in order; None to train the architecture as it is.
-        architecture: Its id, or a network of the user's own as ``module.py:factory``.
+        architecture: Its id, or a network of the user's own as ``module.py:factory``, or itself.
         out: The artifact folder to write.
         budgets: One budget for all training, or one for each training stage.
         weights: See :func:`zoo.training.weights.load_start`.
         weights_key: Which set of weights to take from a file that holds several; "" for the one that fits.
         partial: Whether a file of weights may lack tensors of the network, or hold others.
-        data: A dataset with options, "darkroom(min_ratio=200)"; "" for the task's default.
+        data: A dataset with options, "darkroom(min_ratio=200)", or itself; "" for the task's default.
         photos: Folders added to the dataset's own photographs.
         batch: Crops per training step.
         crop: Side of the training crops in input-tensor pixels; 0 for the default.
@@ -56,13 +57,13 @@ class ApplyRequest:
     """
 
     recipe: Recipe | None
-    architecture: str
+    architecture: str | Architecture
     out: Path
     budgets: tuple[Budget, ...]
     weights: str = "auto"
     weights_key: str = ""
     partial: bool = False
-    data: str = ""
+    data: str | Dataset = ""
     photos: tuple[Path, ...] = ()
     batch: int = 4
     crop: int = 0
@@ -81,7 +82,7 @@ class ApplyRequest:
 
 
 def make_request(
-    recipe: Recipe | RecipeFile | None, architecture: str | None = None, **given: Any
+    recipe: Recipe | RecipeFile | None, architecture: str | Architecture | None = None, **given: Any
 ) -> ApplyRequest:
     """Return the request for a recipe: what is given goes before the recipe file, the file before the defaults.
 
@@ -111,15 +112,17 @@ def make_request(
         raise UsageError(
             "The recipe file does not name an architecture.", hint="Name one: zoo apply --recipe FILE unet"
         )
-    name, named = split_weights(name)
-    if named and given.setdefault("weights", named) != named:
-        raise UsageError("The weights are stated twice, in the name of the network and by --weights.")
-    name = with_specs(name, given.pop("input", ""), given.pop("output", ""))
+    if isinstance(name, str):
+        name, named = split_weights(name)
+        if named and given.setdefault("weights", named) != named:
+            raise UsageError("The weights are stated twice, in the name of the network and by --weights.")
+        name = with_specs(name, given.pop("input", ""), given.pop("output", ""))
     settings = {**(_settings(file) if file else {}), **given}
     parse_limit(settings.get("max_loss"))
-    if stages is None and settings.get("weights", "auto") == "auto":
+    if stages is None and isinstance(name, str) and settings.get("weights", "auto") == "auto":
         settings["weights"] = "none"  # a network is trained from scratch, unless weights are named
-    out = settings.pop("out", None) or Path("out", _folder_name(f"{name}-{stages or 'trained'}"))
+    title = name if isinstance(name, str) else name.id
+    out = settings.pop("out", None) or Path("out", _folder_name(f"{title}-{stages or 'trained'}"))
     return ApplyRequest(stages, name, out, budgets, **settings)
 
 

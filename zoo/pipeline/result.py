@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from zoo.formatting import integer, scaled, seconds, table_lines
 from zoo.tasks.built_in_metrics import METRICS
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from zoo.artifacts.figures import Figure
     from zoo.pipeline.device_target import Target
     from zoo.pipeline.measure import Measured
@@ -34,6 +37,8 @@ class Result:
         target: The device that it was made for, with what will not pay there; None for none.
         reused: The stages that were not trained, because their results were kept by an earlier run.
         accepted: Where a graph or a file differs from the network and the user accepts it, a sentence each.
+        model: The finished module, in eval mode, that model.onnx was exported from; after quantization it holds
+            fake-quantized layers.
     """
 
     artifact: Path
@@ -47,6 +52,7 @@ class Result:
     target: Target | None = None
     reused: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    model: nn.Module | None = field(default=None, repr=False, compare=False)
 
     @property
     def table_title(self) -> str:
@@ -78,6 +84,13 @@ class Result:
         """Return the table of what was measured as text, a line per quantity and a column per file."""
         columns, rows = self.table_cells()
         return "\n".join([self.table_title, *table_lines(columns, rows, right=columns[1:])])
+
+    def _repr_html_(self) -> str:
+        """Return the table as notebooks show it."""
+        columns, rows = self.table_cells()
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in columns)
+        body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        return f"<table><caption>{escape(self.table_title)}</caption><tr>{head}</tr>{body}</table>"
 
     def table_cells(self) -> tuple[list[str], list[list[str]]]:
         """Return the column heads and the rows of :meth:`table`."""

@@ -23,6 +23,9 @@ _OWN_NETWORKS = {
     "onnx": (re.compile(r"\.onnx\s*(\(|$)", re.IGNORECASE), "an ONNX file"),
 }
 
+#: How artifacts name networks that a Python program passed.
+_IN_MEMORY = "memory:"
+
 
 def own_family(name: str) -> str:
     """Return the family that makes the network of a file, ``path/to/module.py:factory`` or ``path/to/model.onnx``.
@@ -82,6 +85,11 @@ def architecture(name: str, *, own_files: bool = False) -> Architecture:
         own_files: Whether `name` may be ``path/to/module.py:factory``, a file that is then executed, or
             ``path/to/model.onnx``. Only for names that the user typed, never for one that comes from a download.
     """
+    if name.startswith(_IN_MEMORY):
+        raise UnknownIdError(
+            f"'{name[:100]}' was a module of a Python program, which no text names.",
+            hint='Pass it again:  zoo.apply(model, Path("recipe.toml"), data=...)',
+        )
     family = own_family(name)
     if family:
         if not own_files:

@@ -183,7 +183,7 @@ class Runner:
         reporter = reporter or SilentReporter()
         paths = [Path(file) for file in files]
         settings = self.settings if out is None else dataclasses.replace(self.settings, out=Path(out))
-        self._check_open()
+        self._check_files()
         targets: Sequence[Path | None] = [None] * len(paths)
         if self._makes_pictures:
             check_format(self.artifact.manifest.output, settings.format)
@@ -244,7 +244,7 @@ class Runner:
         from zoo.images.writing import SUFFIXES
         from zoo.runner.picture_targets import check_format
 
-        self._check_open()
+        self._check_files()
         if not self._makes_pictures:
             raise UsageError(
                 f"The output of {self.artifact.path} is not an image.", hint="Use run()."
@@ -299,6 +299,14 @@ class Runner:
         from zoo.runner.development import Development
 
         return Development(self.loaded, self._need, self._decoder, settings, self._reserve)
+
+    def _check_files(self) -> None:
+        self._check_open()
+        if self.artifact.manifest.input.kind == "tensor":
+            raise UsageError(
+                f"The input of {self.artifact.path} is numbers that a program prepares, not a file.",
+                hint=f'Call it from Python:  zoo.load("{self.artifact.path}")(array)',
+            )
 
     def _check_open(self) -> None:
         if self._closed:

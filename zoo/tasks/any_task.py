@@ -28,6 +28,7 @@ class AnyTask(Task):
     id: ClassVar[str] = "any"
     summary: ClassVar[str] = "any output, compared with that of the original network"
     outputs: ClassVar[tuple[str, ...]] = ("rgb", "gray", "mask", "classes", "logits", "boxes", "tensor")
+    labelled: ClassVar[bool] = False
     data_hint: ClassVar[str] = "Try --data photos for a network that takes RGB images"
     measures: ClassVar[tuple[Metric, ...]] = (
         TOP1_AGREEMENT, LOGITS_SNR, PIXEL_AGREEMENT, BOX_AGREEMENT, DEVIATION, SIGNAL_TO_ERROR,

@@ -17,7 +17,7 @@ from zoo.pipeline.request import DEFAULT_MINUTES, PRECISIONS, ApplyRequest, make
 from zoo.recipes import recipe_toml
 from zoo.recipes.grammar import parse
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
-from zoo_cli.progress import progress
+from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.pipeline.result import Result

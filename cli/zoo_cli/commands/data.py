@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
-from zoo_cli.progress import progress
+from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.data.survey import Survey

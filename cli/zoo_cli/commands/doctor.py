@@ -6,7 +6,7 @@ import click
 
 from zoo.doctor import Severity, examine
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
-from zoo_cli.progress import progress
+from zoo.progress import progress
 
 
 @click.command()

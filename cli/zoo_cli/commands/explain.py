@@ -9,7 +9,7 @@ import click
 
 from zoo.extras import require
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
-from zoo_cli.progress import progress
+from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.explanation.report import Choice, Comparison, Explanation, TensorReport

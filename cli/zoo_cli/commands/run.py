@@ -13,7 +13,7 @@ from zoo.errors import ZooError
 from zoo.formatting import seconds
 from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 from zoo_cli.param_types import Amplification, MemorySize
-from zoo_cli.progress import progress
+from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.runner.file_result import FileResult

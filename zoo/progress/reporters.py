@@ -24,11 +24,16 @@ def progress(*, quiet: bool = False) -> Iterator[Reporter]:
     """Yield a reporter for the duration of one command; with `quiet` it shows only notes."""
     if quiet:
         yield NoteReporter()
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() or in_notebook():
         with _rich_progress() as bars:
             yield BarReporter(bars)
     else:
         yield LineReporter()
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook, where bars are drawn in the cell."""
+    return "ipykernel" in sys.modules and "IPython" in sys.modules
 
 
 class NoteReporter(SilentReporter):
@@ -149,7 +154,7 @@ def _rich_progress(console: Console | None = None) -> Progress:
     from rich.table import Column
     from rich.text import Text
 
-    shown_on = console or Console(stderr=True)
+    shown_on = console or (Console() if in_notebook() else Console(stderr=True))
 
     class ShortenedColumn(ProgressColumn):
         """Takes the room that the other columns leave."""

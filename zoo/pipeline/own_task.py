@@ -1,0 +1,117 @@
+"""A task made of a program's own loss and measures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from zoo.contracts import Metric, OutputSpec, Scorer, Task
+from zoo.errors import InputError, UsageError
+from zoo.tasks.built_in_metrics import METRICS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.contracts import FloatArray, TargetArray
+
+#: (outputs, targets) of a batch, to a number.
+Measure = Callable[[Any, Any], Any]
+#: Images that a measure is called with at once.
+_BATCH = 64
+
+
+class OwnTask(Task):
+    """A task whose loss or measures are functions of a Python program; the rest is that of another task.
+
+    Args:
+        base: The task that it completes.
+        loss: From (outputs, targets) of a batch, tensors with a batch dimension, to a scalar tensor; None for the
+            base's.
+        metrics: From (outputs, targets) of a batch to a number, by name or by :class:`zoo.contracts.Metric`. The
+            outputs are tensors of what the engine computes from the exported file.
+    """
+
+    def __init__(
+        self,
+        base: Task,
+        loss: Callable[[Tensor, Tensor], Tensor] | None,
+        metrics: Mapping[str | Metric, Measure],
+    ) -> None:
+        self._base, self._loss = base, loss
+        self._metrics = {_metric(name): function for name, function in metrics.items()}
+        self.id, self.summary, self.outputs = base.id, base.summary, base.outputs  # type: ignore[misc]
+        self.pipeline, self.data, self.data_hint = base.pipeline, base.data, base.data_hint  # type: ignore[misc]
+        own = {metric.key for metric in self._metrics}
+        self._joined = base.id == "classification" or not metrics
+        inherited = tuple(each for each in base.measures if each.key not in own) if self._joined else ()
+        self.measures = (*self._metrics, *inherited)  # type: ignore[misc]
+        self.labelled = bool(metrics) or base.labelled  # type: ignore[misc]
+
+    def loss(self, output: OutputSpec) -> Callable[[Tensor, Tensor], Tensor] | None:
+        return self._loss or self._base.loss(output)
+
+    def scorer(self, output: OutputSpec) -> Scorer:
+        return _OwnScorer(self._metrics, self._base.scorer(output) if self._joined else None)
+
+    def show(self, *args: Any, **kwargs: Any) -> Any:
+        return self._base.show(*args, **kwargs)
+
+
+def _metric(name: str | Metric) -> Metric:
+    """The declaration of a measure that is only named: that of the built-in one, else higher is better."""
+    if isinstance(name, Metric):
+        return name
+    return METRICS.get(name) or Metric(name, name.replace("_", " "), limit=math.inf)
+
+
+class _OwnScorer:
+    """Collects images into batches; the result is the mean over images."""
+
+    def __init__(self, metrics: Mapping[Metric, Measure], base: Scorer | None) -> None:
+        self._metrics, self._base = metrics, base
+        self._outputs: list[FloatArray] = []
+        self._targets: list[TargetArray] = []
+        self._sums = dict.fromkeys((metric.key for metric in metrics), 0.0)
+        self._images = 0
+
+    def add(self, prediction: FloatArray, target: TargetArray) -> Mapping[str, float]:
+        if self._outputs and (self._outputs[0].shape, self._targets[0].shape) != (prediction.shape, target.shape):
+            self._measure()  # images of different sizes are measured apart
+        self._outputs.append(prediction)
+        self._targets.append(np.asarray(target))
+        if len(self._outputs) == _BATCH:
+            self._measure()
+        return self._base.add(prediction, target) if self._base is not None and target.ndim == 0 else {}
+
+    def result(self) -> Mapping[str, float]:
+        self._measure()
+        own = {key: total / max(1, self._images) for key, total in self._sums.items()}
+        return {**(self._base.result() if self._base is not None else {}), **own}
+
+    def intervals(self) -> Mapping[str, tuple[float, float]]:
+        found = self._base.intervals() if self._base is not None else {}
+        return {key: each for key, each in found.items() if key not in self._sums}
+
+    def _measure(self) -> None:
+        if not self._outputs:
+            return
+        outputs = torch.from_numpy(np.stack(self._outputs))
+        targets = torch.from_numpy(np.stack(self._targets))
+        for metric, function in self._metrics.items():
+            try:
+                value = float(function(outputs, targets))
+            except Exception as error:  # the program's own function
+                raise InputError(
+                    f"The metric '{metric.key}' failed on outputs of {tuple(outputs.shape)} and targets of "
+                    f"{tuple(targets.shape)}: {type(error).__name__}: {error}",
+                    hint="metric=... is called with (outputs, targets), tensors with a batch dimension.",
+                ) from error
+            if not math.isfinite(value):
+                raise UsageError(f"The metric '{metric.key}' is {value}, which cannot be compared.")
+            self._sums[metric.key] += value * len(self._outputs)
+        self._images += len(self._outputs)
+        self._outputs, self._targets = [], []
