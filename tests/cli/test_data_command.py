@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.class_folders import write_classes
+from zoo.data.choose import leaving_out_bad
 from zoo_cli.main import main
 
 
@@ -30,3 +31,18 @@ def test_a_damaged_folder_is_one_document_and_exit_code_5(
     found = json.loads(capsys.readouterr().out)
     assert sum(found["scenes"].values()) == 29
     assert "bee/0.png is empty (0 bytes)" in found["notes"][0]
+
+
+def test_bad_files_are_left_out_by_an_option_of_the_command_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classes(tmp_path)
+    (tmp_path / "bee/0.png").write_bytes(b"")
+    data = f"folder(root={tmp_path})"
+    assert leaving_out_bad(data) == f"folder(root={tmp_path},skip_bad=true)"
+    assert main(["apply", "ptq", "timm:resnet18", "--data", data]) == 5
+    assert "--skip-bad" in capsys.readouterr().err
+    assert main(["apply", "ptq", "timm:resnet18", "--data", data, "--skip-bad"]) == 2
+    assert "3 classes" in capsys.readouterr().err, "the files are left out; the network does not suit"
+    assert main(["apply", "ptq", "timm:resnet18", "--data", "photos", "--skip-bad"]) == 2
+    assert "has no option skip_bad" in capsys.readouterr().err

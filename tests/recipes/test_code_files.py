@@ -34,6 +34,11 @@ def test_code_that_only_the_file_names_is_not_executed(
     assert not Path("canary").exists()
 
 
+@pytest.mark.parametrize("name", ["./a=.py:Data", "./a b/ .py:Data", "./(.py:Data(root=x)"])
+def test_no_name_of_a_file_hides_it(name: str) -> None:
+    assert code_files(loads(f'architecture = "unet"\ndata = "{name}"\n{STAGE}')) == (name,)
+
+
 @pytest.mark.parametrize("more", ["./evil.py:make", "--trust-code"])
 def test_code_that_the_user_names_or_trusts_is_executed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str

@@ -10,6 +10,7 @@ from zoo import plugins
 from zoo.contracts import Dataset
 from zoo.data.dataset_file import load_dataset_file
 from zoo.errors import UsageError
+from zoo.options import options_of
 from zoo.recipes.grammar import Stage, parse_stage
 
 if TYPE_CHECKING:
@@ -80,6 +81,25 @@ def open_dataset(text: str | Dataset, photos: Sequence[Path] = ()) -> tuple[str,
     text = _with_photos(_written_out(text), photos)
     stage = parse_stage(text, "dataset")
     return text, plugins.dataset(stage.technique, stage.option_map)
+
+
+def leaving_out_bad(text: str) -> str:
+    """Return a dataset with the option that leaves out files that cannot be used, as ``--skip-bad`` asks for.
+
+    Args:
+        text: Id and options.
+
+    Raises:
+        UsageError: It has no such option.
+    """
+    if text and not plugins.own_family(text):
+        stage = parse_stage(_written_out(text), "dataset")
+        if "skip_bad" in {option.name for option in options_of(plugins.load("datasets", stage.technique).Config)}:
+            return str(Stage.of(stage.technique, {**stage.option_map, "skip_bad": "true"}))
+    raise UsageError(
+        f"'{text}' has no option skip_bad." if text else "--skip-bad needs --data.",
+        hint="Name data of your own files, as in:  --data 'folder(root=DIR)' --skip-bad",
+    )
 
 
 def _written_out(text: str) -> str:

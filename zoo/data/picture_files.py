@@ -126,7 +126,7 @@ def refuse_or_skip(
     if not skip_bad:
         raise InputError(
             f"{message.rstrip('.')}.",
-            hint=f"Repair or remove them, or leave them out:  --data '{owner}(...,skip_bad=true)'",
+            hint=f"Repair or remove them, or leave them out:  --skip-bad, or --data '{owner}(...,skip_bad=true)'",
         )
     notes.append(f"Left out: {message}")
 

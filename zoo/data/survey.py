@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Architecture, InputSpec, OutputSpec
-from zoo.data.choose import choose_dataset, open_dataset
+from zoo.data.choose import choose_dataset, leaving_out_bad, open_dataset
 from zoo.data.contact_sheet import Tile, file_tile, sample_tile
 from zoo.data.labelled_pictures import SPLITS
 from zoo.errors import InputError, ZooError
 from zoo.images.pixels import read_pixels
-from zoo.options import options_of
-from zoo.plugins import own_family
-from zoo.recipes.grammar import Stage, parse_stage
 
 if TYPE_CHECKING:
     from zoo.contracts import Dataset, Reporter, SampleFiles, Split
@@ -100,11 +97,8 @@ def survey_dataset(
         full, dataset = _opened(text, photos, architecture)
     except InputError as error:
         # What is wrong may be files that could be left out: then the rest can be looked at.
-        lenient = _leaving_out(text)
-        if lenient is None:
-            raise
         try:
-            _, dataset = _opened(lenient, photos, architecture)
+            _, dataset = _opened(leaving_out_bad(text), photos, architecture)
         except ZooError:
             raise error from None
         full, unusable = text, True
@@ -137,19 +131,6 @@ def _detector_for(dataset: Dataset) -> Architecture | None:
 
 def _opened(text: str, photos: Sequence[Path], architecture: Architecture | None) -> tuple[str, Dataset]:
     return open_dataset(text, photos) if architecture is None else choose_dataset(text, photos, architecture)
-
-
-def _leaving_out(text: str) -> str | None:
-    """Return the text with the option that leaves unusable files out; None if the dataset has no such option."""
-    from zoo import plugins
-
-    if own_family(text) or "(" not in text:
-        return None
-    stage = parse_stage(text, "dataset")
-    names = {option.name for option in options_of(plugins.load("datasets", stage.technique).Config)}
-    if "skip_bad" not in names or "skip_bad" in stage.option_map:
-        return None
-    return str(Stage.of(stage.technique, {**stage.option_map, "skip_bad": "true"}))
 
 
 def _count_classes(found: Survey, files: Iterable[SampleFiles]) -> None:

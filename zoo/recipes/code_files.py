@@ -9,13 +9,19 @@ from zoo.recipes.recipe_toml import RecipeFile
 
 #: A file and what is taken from it, as in ``./net.py:make``, wherever it stands in a value.
 _REFERENCE = re.compile(r"[^\s(),=\[\]\"']+\.py(?=:[A-Za-z_])")
+#: Where one ends, whatever the file is called.
+_ANY = re.compile(r"\.py(?=:[A-Za-z_])")
 
 
 def code_files(file: RecipeFile) -> tuple[str, ...]:
     """Return the Python files that applying a recipe file executes: networks, teachers and datasets of one's own."""
     options = (value for stage in file.recipe.stages for value in stage.option_map.values())
     texts = [file.architecture or "", file.data or "", file.weights or "", *map(str, options)]
-    found = (match[0] for text in texts for match in _REFERENCE.finditer(text))
+    found: list[str] = []
+    for text in texts:
+        names = _REFERENCE.findall(text)
+        # A name may hold what elsewhere separates names: then the whole value is meant.
+        found += names if len(names) == len(_ANY.findall(text)) else [text]
     return tuple(dict.fromkeys(found))
 
 

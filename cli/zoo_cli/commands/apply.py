@@ -16,6 +16,7 @@ from zoo.pipeline.api import apply_request
 from zoo.pipeline.request import DEFAULT_MINUTES, PRECISIONS, ApplyRequest, make_request
 from zoo.recipes import recipe_toml
 from zoo.recipes.grammar import parse
+from zoo_cli.data_options import data_options, resolve_skip_bad
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo.progress import progress
 
@@ -30,7 +31,7 @@ _SHOWN_LAYERS = 8
 
 def training_options(command: Any) -> Any:
     """Add the options that `apply` and `train` share."""
-    options = [
+    options: list[Any] = [
         click.option("--out", type=click.Path(path_type=Path), help="Artifact folder [out/ARCHITECTURE-RECIPE]."),
         click.option(
             "--minutes",
@@ -41,10 +42,7 @@ def training_options(command: Any) -> Any:
         click.option("--steps", multiple=True, type=int, help="Steps instead of minutes; once, or once per stage."),
         click.option("--input", default="", help="Input of a network of your own, as in rgb:3x256x256."),
         click.option("--output", default="", help="Its output, as in mask:1, logits:10, rgb:3x2."),
-        click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task]."),
-        click.option(
-            "--photos", multiple=True, type=click.Path(path_type=Path), help="Photographs to add; repeatable."
-        ),
+        data_options,
         click.option(
             "--weights", default="auto", metavar="NAME",
             help="File of weights (.safetensors, .pth, ...), checkpoint id, artifact folder, 'auto' or 'none' [auto].",
@@ -151,12 +149,13 @@ def run(
 
 def _stated(context: click.Context) -> dict[str, Any]:
     """Return the options of a request that were typed, and none that only have their default."""
-    return {
+    stated = {
         name: value
         for name, value in context.params.items()
         if name not in ("recipe", "architecture", "recipe_file", "as_json")
         and context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
+    return resolve_skip_bad(stated)
 
 
 def show(result: Result) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.extras import require
+from zoo_cli.data_options import data_options, resolve_skip_bad
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo.progress import progress
 
@@ -22,10 +23,7 @@ _MOST_ROWS = 100
 
 @click.command(short_help="Measure the quality of an artifact on a dataset.")
 @click.argument("artifact")
-@click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task].")
-@click.option(
-    "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add."
-)
+@data_options
 @click.option(
     "--split", default="test", type=click.Choice(["train", "val", "test", "all"]), show_default=True,
     help="Which images; 'all' includes training images, which flatters.",
@@ -44,7 +42,7 @@ def command(artifact: str, as_json: bool, **options: Any) -> None:
     from zoo.evaluation.evaluator import evaluate_artifact
 
     with quiet_stdout(as_json), progress() as reporter:
-        result = evaluate_artifact(artifact, reporter=reporter, **options)
+        result = evaluate_artifact(artifact, reporter=reporter, **resolve_skip_bad(options))
     if as_json:
         print_json(result.to_json())
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zoo.extras import require
+from zoo_cli.data_options import data_options, resolve_skip_bad
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo.progress import progress
 
@@ -32,10 +33,7 @@ _MOST_REASONS = 8
 @click.option(
     "--against", default="", metavar="ARTIFACT", help="Another artifact of the same network to compare with."
 )
-@click.option("--data", default="", help="Dataset with options, as in 'sid(root=DIR)' [by the task].")
-@click.option(
-    "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add."
-)
+@data_options
 @click.option(
     "--images",
     default=4,
@@ -66,7 +64,7 @@ def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> 
     from zoo.explanation.explainer import explain_artifact
 
     with quiet_stdout(as_json), progress() as reporter:
-        result = explain_artifact(artifact, reporter=reporter, **options)
+        result = explain_artifact(artifact, reporter=reporter, **resolve_skip_bad(options))
     if plot is not None:
         from zoo.explanation.plot import draw_histograms
 
