@@ -16,7 +16,7 @@ from torch import Tensor
 
 from support.exported import run as run_file
 from support.random_networks import RECIPES, SIDE, Case, Network, cases
-from zoo.errors import PluginError, ZooError
+from zoo.errors import NoEffectError, PluginError, ZooError
 from zoo.recipes import canonical
 from zoo.surgery import signal_to_error
 from zoo.testing import Trial, attempt
@@ -56,6 +56,9 @@ def right_or_refused(case: Case) -> None:
     techniques = canonical.resolve(case.recipe).techniques if case.recipe else []
     try:
         trial = attempt(techniques, case.architecture())
+    except NoEffectError:
+        assert len(case.branches) < TOGETHER, f"{case.recipe} is tried on nothing"
+        return
     except ZooError as refusal:
         if len(case.branches) > 1:
             for half in case.halves():

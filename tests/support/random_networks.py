@@ -288,8 +288,8 @@ class Case:
 
 #: Recipes, with how many of the twenty batches of a run get each.
 RECIPES = {
-    "": 3, "ptq": 3, "qat": 1, "low-rank": 4, "channel-prune": 3, "depthwise": 2, "relu": 2, "low-rank+ptq": 1,
-    "fixed-point": 1,
+    "": 3, "ptq": 4, "qat": 1, "low-rank(min_parameters=1)": 3, "channel-prune": 3, "depthwise": 2, "relu": 2,
+    "low-rank(min_parameters=1)+ptq": 1, "fixed-point": 1,
 }  # fmt: skip
 #: torch cannot compute gradients of what is written into a part of a split; only recipes that trace before they train
 #: can have it.
