@@ -66,7 +66,7 @@ def test_every_name_of_a_face_is_there(package: str) -> None:
 
 def test_ids_are_those_of_the_command_line() -> None:
     listed = json.loads(python("-m", "zoo_cli", "list", "--json").out)
-    for kind in ("architectures", "techniques", "checkpoints"):
+    for kind in ("architectures", "techniques", "tasks", "datasets", "engines", "devices", "checkpoints"):
         found = getattr(zoo, f"list_{kind}")()
         assert set(found) == {each["id"] for each in listed[kind]}
         assert found == sorted(found)
@@ -86,6 +86,33 @@ def test_running_files_needs_no_torch(bayer: Artifact, tmp_path: Path) -> None:
     done = python("-c", program, str(bayer.path), str(shot), str(tmp_path / "out"))
     assert done.out.split() == ["64", "96", "3", "False"], done.err
     assert np.asarray(Image.open(tmp_path / "out" / "shot.png")).shape == (64, 96, 3)
+
+
+def test_a_loaded_network_says_what_it_is_and_how_long_it_takes(bayer: Artifact) -> None:
+    with zoo.load(bayer.path) as net:
+        assert net.spec == bayer.manifest
+        assert "packed-raw 4xHxW to rgb 3 at 2 times the size" in repr(net)
+        assert net.benchmark(side=16, rounds=3).median > 0
+        with pytest.raises(zoo.ZooError, match="is needed"):
+            net.benchmark(side=15)
+        planned = zoo.publish(net, "me/net", dry_run=True)
+    assert planned == zoo.publish(bayer.path, "me/net", dry_run=True)
+
+
+def test_a_repository_of_the_hub_is_named_with_its_commit() -> None:
+    with pytest.raises(zoo.ZooError):
+        zoo.load("hf:me/net@main")
+
+
+@pytest.mark.skipif(not complete, reason="needs the extra 'compress'")
+def test_an_artifact_is_measured_on_a_programs_data(bayer: Artifact) -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.random((3, 4, 32, 32), dtype=np.float32)
+    with zoo.load(bayer.path) as net:
+        targets = net(inputs)
+    found = zoo.evaluate(bayer.path, (inputs, targets))
+    assert found.quality.images == 3
+    assert found.quality.values["psnr_db"] > 50
 
 
 @pytest.mark.skipif(not complete, reason="needs the extra 'compress'")

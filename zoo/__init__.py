@@ -6,7 +6,7 @@
 ...     picture = runner.develop("shot.ARW")  # (H, W, 3) uint8
 >>> zoo.apply("unet", "depthwise+qat", out="out/small", minutes=30)
 
-Only `apply` and `create_model` need torch. Importing this package is cheap: neither torch nor numpy nor an engine is
+Only `apply`, `create_model` and `evaluate` need the extra `compress`. Importing this package is cheap: neither torch nor numpy nor an engine is
 loaded before a name that needs it is used.
 """
 
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError
     from zoo.pipeline.api import apply
     from zoo.pipeline.result import Result
-    from zoo.plugins.lookup import list_architectures, list_techniques
+    from zoo.plugins.lookup import (
+        list_architectures,
+        list_datasets,
+        list_devices,
+        list_engines,
+        list_tasks,
+        list_techniques,
+    )
+    from zoo.evaluation.api import evaluate
     from zoo.publishing.api import publish
     from zoo.recipes.grammar import Recipe
     from zoo.registry.registries import list_checkpoints
@@ -38,7 +46,15 @@ else:
             "zoo.errors": ("ZooError",),
             "zoo.pipeline.api": ("apply",),
             "zoo.pipeline.result": ("Result",),
-            "zoo.plugins.lookup": ("list_architectures", "list_techniques"),
+            "zoo.evaluation.api": ("evaluate",),
+            "zoo.plugins.lookup": (
+                "list_architectures",
+                "list_datasets",
+                "list_devices",
+                "list_engines",
+                "list_tasks",
+                "list_techniques",
+            ),
             "zoo.publishing.api": ("publish",),
             "zoo.recipes.grammar": ("Recipe",),
             "zoo.registry.registries": ("list_checkpoints",),
@@ -54,8 +70,13 @@ __all__ = [
     "__version__",
     "apply",
     "create_model",
+    "evaluate",
     "list_architectures",
     "list_checkpoints",
+    "list_datasets",
+    "list_devices",
+    "list_engines",
+    "list_tasks",
     "list_techniques",
     "load",
     "open_artifact",

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from support.small_net import run
-from zoo.benchmarking.timing import measure_latency
+from zoo.runner.timing import measure_latency
 from zoo.contracts import SilentReporter
 from zoo.data.picture_folders import split_of
 from zoo.errors import InputError, UnknownIdError

@@ -16,7 +16,7 @@ from zoo.benchmarking.energy import EnergyMeter
 from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, peak_gmacs
 from zoo.benchmarking.op_counts import OpCounts, count_operations
 from zoo.benchmarking.steps import Steps, frame_file, measure_steps, step_settings
-from zoo.benchmarking.timing import WARM_UP, Latency, latency_ratio, measure_latency
+from zoo.runner.timing import WARM_UP, Latency, latency_ratio, measure_latency
 from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
 from zoo.errors import MissingDependencyError, UsageError, ZooError
 from zoo.onnx.check import load_checked_model

@@ -51,7 +51,7 @@ def evaluate_artifact(
     name: str,
     *,
     reporter: Reporter,
-    data: str = "",
+    data: str | Dataset = "",
     photos: Sequence[Path] = (),
     split: Literal["train", "val", "test", "all"] = "test",
     against: str | None = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.benchmarking.timing import ROUNDS, WARM_UP, Latency, measure_latency
+from zoo.runner.timing import ROUNDS, WARM_UP, Latency, measure_latency
 from zoo.cost import onnx_cost
 from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality

@@ -84,6 +84,26 @@ def list_techniques() -> list[str]:
     return _ids("techniques")
 
 
+def list_tasks() -> list[str]:
+    """Return the ids of the installed tasks."""
+    return _ids("tasks")
+
+
+def list_datasets() -> list[str]:
+    """Return the ids of the installed datasets."""
+    return _ids("datasets")
+
+
+def list_engines() -> list[str]:
+    """Return the ids of the installed engines, whether or not they can run here."""
+    return _ids("engines")
+
+
+def list_devices() -> list[str]:
+    """Return the ids of the installed device profiles."""
+    return _ids("devices")
+
+
 def _ids(kind: PluginKind) -> list[str]:
     """Return the ids of a kind, as ``distribution:id`` where several distributions claim one."""
     plugins = find_plugins(kind)

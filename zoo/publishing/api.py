@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zoo.publishing import publisher
 from zoo.publishing.destination import PublishRequest
 
 if TYPE_CHECKING:
+    from zoo.artifacts import Artifact
     from zoo.contracts import Reporter
     from zoo.publishing.publisher import Published
 
 
+class HoldsArtifact(Protocol):
+    """Something made from an artifact or into one: a runner, or the result of a recipe."""
+
+    @property
+    def artifact(self) -> Artifact | Path:
+        """Return the artifact, or its folder."""
+
+
 def publish(
-    artifact: str | os.PathLike[str],
+    artifact: str | os.PathLike[str] | HoldsArtifact,
     repository: str,
     *,
     identifier: str = "",
@@ -34,7 +43,7 @@ def publish(
     """Publish an artifact as a repository of the Hub, in one commit that is read back and verified.
 
     Args:
-        artifact: Its folder, or the id of a checkpoint.
+        artifact: Its folder, the id of a checkpoint, or what :func:`zoo.load` and :func:`zoo.apply` return.
         repository: NAMESPACE/NAME.
         identifier: Id of its entry in registry.toml; "" makes it from NAME.
         tag: Name of this revision, such as "v1"; "" for none.
@@ -55,7 +64,7 @@ def publish(
         OutputError: The registry file cannot be written.
     """
     request = PublishRequest(
-        artifact=Path(artifact),
+        artifact=_folder_of(artifact),
         repository=repository,
         identifier=identifier,
         tag=tag,
@@ -69,3 +78,10 @@ def publish(
         dry_run=dry_run,
     )
     return publisher.publish(request, reporter)
+
+
+def _folder_of(artifact: str | os.PathLike[str] | HoldsArtifact) -> Path:
+    if isinstance(artifact, (str, os.PathLike)):
+        return Path(artifact)
+    held = artifact.artifact
+    return held if isinstance(held, Path) else held.path

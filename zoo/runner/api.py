@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from zoo.images.writing import Format
     from zoo.runner.file_result import FileResult
 
+#: What repositories of the Hub begin with.
+_HUB = "hf:"
+
 
 def load(
     artifact: Artifact | StrPath,
@@ -31,7 +34,8 @@ def load(
     """Load an artifact for running; close the runner, or use it as a context manager.
 
     Args:
-        artifact: A folder, the id of a checkpoint that was pulled or is shipped, or an opened artifact.
+        artifact: A folder, the id of a checkpoint that was pulled or is shipped, an opened artifact, or
+            hf:NAMESPACE/NAME@COMMIT, a repository of the Hub that is pulled unless it is in the cache.
         device: A device profile or its id: which engines, how much memory.
         engine: Id of the engine to use; by default the device's first that computes the network rightly.
         threads: Of the engine; 0 for those of the device.
@@ -44,6 +48,10 @@ def load(
         ZooError: As :func:`zoo.runner.runner.open_runner` says.
     """
     settings = Settings(format=format, ratio=ratio, memory=_bytes(memory))
+    if isinstance(artifact, str) and artifact.startswith(_HUB):
+        from zoo.download.puller import pull
+
+        artifact = pull(artifact.removeprefix(_HUB), reporter=reporter).path
     return open_runner(artifact, device, settings, engine=engine, threads=threads, reporter=reporter)
 
 

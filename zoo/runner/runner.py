@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from zoo.artifacts import Artifact
+    from zoo.artifacts import Artifact, Manifest
     from zoo.contracts import DeviceProfile
     from zoo.runner.budget import Footprint
     from zoo.runner.development import Development
     from zoo.runner.loading import Loaded
+    from zoo.runner.timing import Latency
 
 StrPath = str | os.PathLike[str]
 
@@ -154,6 +155,42 @@ class Runner:
     def artifact(self) -> Artifact:
         """Return the artifact that runs."""
         return self.loaded.artifact
+
+    @property
+    def spec(self) -> Manifest:
+        """Return the manifest: the input and the output of the network, its precision, and where it is from."""
+        return self.artifact.manifest
+
+    def __repr__(self) -> str:
+        manifest = self.artifact.manifest
+        takes, gives = manifest.input, manifest.output
+        sides = "x".join(map(str, takes.example)) if takes.fixed_size else "HxW"
+        return (
+            f"<Runner of {manifest.architecture}: {takes.kind} {takes.channels}x{sides} to {gives.kind} {gives.channels}"
+            f"{f' at {gives.scale} times the size' if gives.scale > 1 else ''}, {manifest.precision}, on "
+            f"{self.loaded.engine} {self.loaded.engine_version}>"
+        )
+
+    def benchmark(self, *, side: int = 0, batch: int = 1, rounds: int = 15) -> Latency:
+        """Return how long the network takes on an input of random numbers; `zoo bench` measures more.
+
+        Args:
+            side: Of a square input, in input-tensor pixels; 0 for the example's size.
+            batch: Images at once.
+            rounds: How often it is timed, after a warm-up.
+
+        Raises:
+            UsageError: The network does not accept such an input.
+        """
+        import numpy as np
+
+        from zoo.runner.timing import measure_latency
+
+        spec = self.artifact.manifest.input
+        sides = (side, side) if side else spec.example
+        inputs = np.random.default_rng(0).random((batch, spec.channels, *sides), dtype=np.float32)
+        self(inputs)  # refuses what does not fit
+        return measure_latency({"": self.loaded.session}, inputs, rounds=rounds)[""]
 
     def run(
         self,

@@ -21,7 +21,7 @@ import numpy as np
 from files import NET, make_files
 
 from zoo import plugins
-from zoo.benchmarking.timing import Latency, latency_ratio, measure_latency
+from zoo.runner.timing import Latency, latency_ratio, measure_latency
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.images.decibels import psnr
 
