@@ -219,3 +219,11 @@ def test_what_is_no_regular_file_is_refused_without_waiting_for_it(artifact: Pat
         socket.socket(socket.AF_UNIX).bind(os.path.relpath(artifact / "model.onnx"))
     with pytest.raises(IntegrityError, match="a device or a pipe"):
         open_artifact(artifact)
+
+
+@pytest.mark.parametrize("surplus", ["extra", "extra/deeper", "sample"])
+def test_a_folder_that_the_manifest_does_not_need_is_refused(tmp_path: Path, surplus: str) -> None:
+    made = tiny.bayer_artifact(tmp_path / "made")
+    (made.path / surplus).mkdir(parents=True)
+    with pytest.raises(IntegrityError, match="does not belong to the artifact"):
+        open_artifact(made.path)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.loopback_hub import LoopbackHub
-from support.pulling import World, contents, registry_text, world
+from support.pulling import REPOSITORY, World, contents, registry_text, world
 from zoo.checkpoints.listing import leftovers
 from zoo.checkpoints.places import cached_path
 from zoo.checkpoints.pruning import remove, verify
@@ -90,6 +90,16 @@ def test_a_bit_that_flips_in_the_cache_is_found_in_each_kind_of_file_before_it_i
 
 
 @pytest.mark.long
+def test_every_bit_of_a_manifest_that_flips_on_its_way_is_found_without_a_registry(here: World) -> None:
+    name = f"{REPOSITORY}@{here.commit}"
+    for at in range(0, len(here.files["zoo.json"]), 7):
+        here.hub.fault("flip", path="*zoo.json", times=None, at=at)
+        with pytest.raises(IntegrityError, match=r"zoo\.json is not the file that the Hub states"):
+            here.pull(name, known={}, out=here.root / "out")
+        here.hub.faults.clear()
+    assert not (here.root / "out").exists()
+
+
 def test_of_a_thousand_bits_that_flip_in_transit_and_a_thousand_in_the_cache_all_are_found(
     here: World,
 ) -> None:

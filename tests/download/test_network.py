@@ -265,7 +265,7 @@ def test_an_unpinned_pull_checks_the_manifest_of_its_commit(here: World, name: s
     if name == "zoo.json":  # still the same manifest, and the one that counts
         assert here.pull(f"{REPOSITORY}@{commit}", known={}).fresh
         return
-    with pytest.raises(IntegrityError, match=f"{name} is not the file"):
+    with pytest.raises(IntegrityError, match=f"{name} on the Hub is not the file"):
         here.pull(f"{REPOSITORY}@{commit}", known={})
 
 

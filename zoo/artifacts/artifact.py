@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from zoo.artifacts.manifest import (
@@ -138,8 +138,10 @@ def open_artifact(path: str | os.PathLike[str], *, subset: bool = False) -> Arti
     content = read_bytes(source, LARGEST_MANIFEST, error=IntegrityError)
     manifest = parse_manifest(content, str(source))
     found = _files_in(path)
-    listed = {*manifest.files, MANIFEST_NAME}
-    absent = frozenset(listed - found)
+    files = {*manifest.files, MANIFEST_NAME}
+    folders = {f"{parent.as_posix()}/" for name in files for parent in PurePosixPath(name).parents[:-1]}
+    listed = files | folders
+    absent = frozenset(files - found)
     if missing := sorted(absent & needed_by_runner(manifest) if subset else absent):
         raise IntegrityError(f"{path / missing[0]} is missing; the manifest lists it.", hint=_DAMAGED)
     if surplus := sorted(found - listed):
@@ -197,7 +199,10 @@ def check_artifact_target(target: Path, *, replace: bool = False) -> None:
 
 
 def _files_in(folder: Path) -> set[str]:
-    """Relative names of all files of a folder. Raises IntegrityError for links, pipes and devices."""
+    """Relative names of all that is in a folder, those of folders with a slash behind.
+
+    Raises IntegrityError for links, pipes and devices.
+    """
     found: set[str] = set()
     pending = [folder]
     with reading(folder):
@@ -206,6 +211,7 @@ def _files_in(folder: Path) -> set[str]:
                 mode = entry.stat(follow_symlinks=False).st_mode
                 if stat.S_ISDIR(mode):
                     pending.append(Path(entry.path))
+                    found.add(f"{Path(entry.path).relative_to(folder).as_posix()}/")
                 elif stat.S_ISREG(mode):
                     found.add(Path(entry.path).relative_to(folder).as_posix())
                 else:

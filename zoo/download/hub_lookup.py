@@ -10,6 +10,7 @@ from zoo.download.endpoint import endpoint, token
 from zoo.download.origins import HubSource, check_online
 from zoo.download.retry import RetryLimits
 from zoo.download.revision import MutableRevision, checkpoint_at, revision_url
+from zoo.download.stated_digests import check_content, check_entries, stated_files
 from zoo.download.web import Client
 from zoo.errors import NetworkError
 from zoo.registry import Checkpoint
@@ -24,13 +25,18 @@ def read_unpinned_checkpoint(address: HubAddress, limits: RetryLimits, report: R
 
     Raises:
         NetworkError: The manifest cannot be read.
-        IntegrityError: The manifest is damaged.
+        IntegrityError: The manifest is damaged, or lists other files than the Hub states of that commit.
     """
     check_online(f"{address.repository}@{address.commit}")
     with Client(limits, report) as client:
         source = HubSource(address, client)
         content = source.read(MANIFEST_NAME, LARGEST_MANIFEST)
-    return checkpoint_at(address, content)
+        stated = stated_files(address, client)
+    where = f"{address.repository}@{address.commit}"
+    check_content(MANIFEST_NAME, content, stated, where)
+    found = checkpoint_at(address, content)
+    check_entries({name: each for name, each in found.files.items() if name != MANIFEST_NAME}, stated, where)
+    return found
 
 
 def resolve_commit(moving: MutableRevision, limits: RetryLimits, report: Reporter) -> str:

@@ -23,7 +23,7 @@ def name_engine_in_errors(engine: str) -> Iterator[None]:
         yield
     except (ZooError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = str(error).strip().splitlines()
         raise PluginError(
             f"The engine {engine} failed: {type(error).__name__}{': ' if reason else ''}{''.join(reason[:1])[:300]}"

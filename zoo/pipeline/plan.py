@@ -102,6 +102,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         ZooError: An id is unknown, an option wrong, the order illegal, or the data does not suit the network.
     """
     loaded = canonical.load(request.recipe) if request.recipe is not None else None
+    check_folder_target(request.out)
     for module in ("torch", "onnx", "onnxscript", "skimage", "accelerate"):
         require(module, "Compressing a network")
     from zoo.data.choose import choose_dataset, open_dataset
@@ -130,7 +131,6 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     choose_crop(suited, request.crop)
     given = request.budgets if any(stage.trains for stage in stages) else ()
     budgets = share_budgets(given, stages)
-    check_folder_target(request.out)
     if request.keep_stages is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("Only runs of a single process can keep stages.", hint="Omit --keep-stages.")
     torch.manual_seed(request.seed)
