@@ -65,7 +65,7 @@ def lie(descriptor: str, parent: str) -> None:
         _, (file,), _, _ = socket.recv_fds(channel, 65536, 1)
         answer = {
             "height": 64, "width": 96, "pattern": [0, 1, 3, 2], "black": [0] * 4, "white": [9] * 4,
-            "gains": [1, 1, 1], "flip": 0,
+            "gains": [1, 1, 1], "flip": 0, "doubts": [],
         }  # fmt: skip
         said = json.loads(os.read(file, 10**6).partition(b"LIE")[2])
         content = json.dumps({**answer, **said}).encode() if isinstance(said, dict) else said.encode()

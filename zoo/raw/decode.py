@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 from zoo.errors import InputError
 from zoo.raw.black_levels import BlackLevels, read_black_levels
 from zoo.raw.dng_tags import frame_tags
+from zoo.raw.doubts import AS_SHOT_NEUTRAL, doubts_about
 from zoo.raw.native import native_messages
 from zoo.raw.noise import NoiseProfile, read_noise_profile
 from zoo.raw.plausible import DAMAGED, check_picture
+from zoo.raw.structure import Structure, check_decoded, read_structure
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 from zoo.storage.atomic import open_regular, reading
 
@@ -58,6 +60,7 @@ class RawFrame:
             clockwise, 1, 2, 4 and 7 mirrored.
         noise: What the file states of its noise; None if it states nothing.
         to_srgb: Matrix from white-balanced camera colours to linear sRGB, row by row; None if it is unknown.
+        doubts: Sentences about what looks wrong and may still be right.
     """
 
     mosaic: npt.NDArray[np.uint16]
@@ -68,6 +71,7 @@ class RawFrame:
     flip: int = 0
     noise: NoiseProfile | None = None
     to_srgb: tuple[float, ...] | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def kind(self) -> Literal["bayer", "xtrans"]:
@@ -135,8 +139,9 @@ def open_frame(source: str | BinaryIO, name: str) -> Iterator[RawFrame]:
 
     with contextlib.ExitStack() as stack:
         with native_messages() as messages, _explained(name):
+            stated = _stated(source, name)
             raw = stack.enter_context(rawpy.imread(source))
-            frame = _frame(raw, name, *_stated(source, name))
+            frame = _frame(raw, name, stated)
         for message in messages:
             # Other native code may have written lines of its own meanwhile.
             if _DAMAGE.search(message):
@@ -176,31 +181,52 @@ def _explained(name: str) -> Iterator[None]:
         raise InputError(f"{name} cannot be read ({_shown(error)}).", hint=DAMAGED) from error
 
 
-def _stated(source: str | BinaryIO, name: str) -> tuple[BlackLevels | None, NoiseProfile | None]:
-    """Return what the file states itself of its black levels and its noise."""
+@dataclass(frozen=True)
+class _Stated:
+    """What a DNG file states itself of its mosaic."""
+
+    neutral: tuple[float, ...]
+    structure: Structure
+    black: BlackLevels
+    noise: NoiseProfile | None
+
+
+def _stated(source: str | BinaryIO, name: str) -> _Stated | None:
+    """What a file states itself; None for files other than DNG."""
     with contextlib.ExitStack() as stack:
         stream = stack.enter_context(open(source, "rb")) if isinstance(source, str) else source
         tags = frame_tags(stream, name)
-        return (None, None) if tags is None else (read_black_levels(tags, name), read_noise_profile(tags))
+        stack.callback(stream.seek, 0)
+        if tags is None:
+            return None
+        size = stream.seek(0, io.SEEK_END)
+        return _Stated(
+            tags.of_file(AS_SHOT_NEUTRAL), read_structure(tags, size, name), read_black_levels(tags, name), read_noise_profile(tags)
+        )
 
 
-def _frame(raw: Any, name: str, stated: BlackLevels | None, noise: NoiseProfile | None) -> RawFrame:
+def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
     pattern = _pattern(raw, name)
     mosaic = raw.raw_image_visible
     black, white = _levels(raw)
-    if stated is not None and not stated.per_color(pattern):
-        # LibRaw does not report all of it.
-        black = [stated.flatten(mosaic, name)] * 4
+    if stated is not None:
+        check_decoded(stated.structure, raw, mosaic, name)
+        if not stated.black.per_color(pattern):
+            # LibRaw does not report all of it.
+            black = [stated.black.flatten(mosaic, name)] * 4
     check_picture(mosaic, pattern, black, white, name)
+    gains = _gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0)
     return RawFrame(
         mosaic=mosaic,
         pattern=pattern,
         black=(black[0], black[1], black[2], black[3]),
         white=(white[0], white[1], white[2], white[3]),
-        gains=_gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0),
+        gains=gains,
         flip=raw.sizes.flip if raw.sizes.flip in FLIPS else 0,
-        noise=noise,
+        noise=None if stated is None else stated.noise,
         to_srgb=plausible_matrix(raw.color_matrix[:3, :3].ravel().tolist()),
+        doubts=doubts_about(mosaic, black, white, gains, None if stated is None else stated.neutral)
+        + (() if stated is None else stated.structure.doubts(max(white))),
     )
 
 

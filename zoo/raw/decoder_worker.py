@@ -71,6 +71,7 @@ def _answer(channel: socket.socket, open_: Open, file: int, name: str) -> None:
                 "shot": frame.noise.shot if frame.noise else (),
                 "read": frame.noise.read if frame.noise else (),
                 "to_srgb": frame.to_srgb or (),
+                "doubts": frame.doubts,
             }
             send_description(channel, described)
             rows = max(1, _CHUNK // frame.mosaic[0].nbytes)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _SUBFILE, _PHOTOMETRIC, _SAMPLES, _SUB_IFDS, _DNG_VERSION = 254, 262, 277, 330, 50706
 _CFA = 32803
+#: Tags that no other format has: the camera's unique name, its color matrix, the neutral color.
+_DNG_ALONE = frozenset({50708, 50721, 50728})
 #: struct codes of the numeric TIFF types; rationals are pairs.
 _TYPES = {1: "B", 3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}
 _RATIONAL = (5, 10)
@@ -29,13 +31,15 @@ _Entry = tuple[int, int, bytes]  # type, count, value or offset
 
 @dataclass(frozen=True)
 class FrameTags:
-    """The tags of the directory that describes the mosaic.
+    """The tags of the directory that describes the mosaic, and of the one that describes the file.
 
     Attributes:
-        numbers: Called with a tag; returns its values, or () if the directory does not have it.
+        numbers: Called with a tag of the mosaic; returns its values, or () if the directory does not have it.
+        of_file: The same for a tag of the file, which may be the same directory.
     """
 
     numbers: Callable[[int], tuple[float, ...]]
+    of_file: Callable[[int], tuple[float, ...]]
 
 
 def frame_tags(stream: BinaryIO, name: str) -> FrameTags | None:
@@ -60,6 +64,8 @@ def frame_tags(stream: BinaryIO, name: str) -> FrameTags | None:
         found = _directories(stream, order, struct.unpack(order + "I", head[4:])[0], name)
         first = next(found, {})
         if _DNG_VERSION not in first:
+            if len(_DNG_ALONE & first.keys()) > 1:
+                raise InputError(f"{name} is damaged: it is a DNG file without a version.", hint=DAMAGED)
             return None
         directories = [first, *found]
 
@@ -72,7 +78,7 @@ def frame_tags(stream: BinaryIO, name: str) -> FrameTags | None:
         frames.sort(key=lambda each: numbers(each, _SUBFILE)[:1] != (0,))
         if not frames or numbers(frames[0], _SAMPLES)[:1] not in ((), (1,)):
             return None
-        return FrameTags(lambda tag: numbers(frames[0], tag))
+        return FrameTags(lambda tag: numbers(frames[0], tag), lambda tag: numbers(first, tag))
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ _START_SECONDS = 60
 _GRACE_SECONDS = 1
 _LARGEST_ANSWER = 1 << 16
 _LARGEST_TEXT = 10_000
+_MOST_DOUBTS = 10
 _LARGEST_SIDE = 1 << 16
 _TOO_LONG = "kept the RAW decoder busy for more than"
 _ADVICE = "It is damaged or malicious. If other programs open it, report it with the camera's name."
@@ -240,6 +241,8 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
     black, white = fields.numbers("black", longest=4), fields.numbers("white", longest=4)
     gains = fields.numbers("gains", longest=3)
     flip = fields.integer("flip", most=max(FLIPS))
+    said = fields.check_list(fields.get("doubts"), "doubts", "texts", most=_MOST_DOUBTS)
+    doubts = tuple(fields.check_text(each, "doubts", longest=_LARGEST_TEXT) for each in said)
     shot, read = fields.numbers("shot", longest=3), fields.numbers("read", longest=3)
     to_srgb = fields.numbers("to_srgb", longest=9)
     fits = (
@@ -265,4 +268,5 @@ def _receive(channel: socket.socket, deadline: float, name: str, most: int) -> R
         flip=flip,
         noise=plausible_noise(shot, read),
         to_srgb=plausible_matrix(to_srgb),
+        doubts=doubts,
     )

@@ -106,7 +106,7 @@ class Development:
         spec, ratio = self._manifest.input, self._settings.ratio
         # After the last file the decoder's memory is free for what the network computes.
         frame = self._decoder.take(result.path, last=last)
-        result.steps["decode"] = self._decoder.seconds
+        result.steps["decode"], result.doubts = self._decoder.seconds, frame.doubts
         with result.timed("pack"):
             target = TARGET_LEVEL if spec.target_level is None else spec.target_level
             result.ratio = auto_ratio(frame, target) if ratio is None else ratio

@@ -29,6 +29,7 @@ class FileResult:
         findings: Of networks whose outputs are no images: what the task shows, such as classes or boxes.
         others: Of networks with several outputs: shape and range of each of the others, by name.
         planned: Bytes that the memory was expected to peak at.
+        doubts: What looks wrong about the file, and may still be right.
         skipped: Whether its picture existed already and was left.
         error: Why it failed; None if it did not.
     """
@@ -43,6 +44,7 @@ class FileResult:
     findings: list[dict[str, Any]] | None = None
     others: dict[str, dict[str, Any]] = field(default_factory=dict)
     planned: int | None = None
+    doubts: tuple[str, ...] = ()
     skipped: bool = False
     error: ZooError | None = None
 
@@ -78,5 +80,7 @@ class FileResult:
         else:
             value |= {"output": str(self.output), "size": self.size, "ratio": self.ratio, "tiles": self.tiles}
             value["planned_mb"] = None if self.planned is None else round(self.planned / 2**20, 1)
+        if self.doubts:
+            value["doubts"] = list(self.doubts)
         steps = {name: round(seconds * 1000, 3) for name, seconds in self.steps.items()}
         return {**value, "steps_ms": steps, "wall_ms": round(self.seconds * 1000, 3)}

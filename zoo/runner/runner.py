@@ -250,6 +250,8 @@ class Runner:
                 result.error = ZooError(
                     f"{result.path} does not fit in memory.", hint="Use a lower limit:  --memory 256MB"
                 )
+            for doubt in result.doubts:
+                reporter.note(f"{result.path}: {doubt} Is the file damaged?")
             result.seconds = time.perf_counter() - started
             reporter.advance(1, peak_mb=round(peak_rss_mb() + self.loaded.session.peak_bytes / 2**20))
         reporter.finish()

@@ -1,0 +1,182 @@
+"""Whether what a DNG file says of its mosaic fits together: sizes, bits, strips, levels, and what LibRaw made of it.
+
+LibRaw goes on with whatever the tags say, so that one altered byte turns a picture into noise, or shifts it, without a
+word. Sizes of compressed data say nothing; all else is known twice in every file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import InputError
+from zoo.raw.plausible import DAMAGED
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from zoo.raw.dng_tags import FrameTags
+
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
+_STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 278, 279
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
+_CFA_SIDES, _CFA, _LINEARIZATION, _WHITE, _ACTIVE = 33421, 33422, 50712, 50717, 50829
+_CROP_ORIGIN, _CROP_SIZE = 50719, 50720
+_UNCOMPRESSED = 1
+#: Uncompressed, lossless JPEG, Deflate, lossy JPEG and JPEG XL: those that DNG 1.7 names.
+_COMPRESSIONS = (1, 7, 8, 34892, 52546)
+_MOST_BITS = 16
+#: Bytes that a writer may add to a strip.
+_PADDING = 64
+_LARGEST_SIDE = 1 << 16
+#: Rows or columns at one side that cameras leave out of what is shown, for interpolation.
+_HIDDEN = 64
+_LEAST_WHITE = 0.8
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The layout of a DNG mosaic.
+
+    Attributes:
+        height: Rows.
+        width: Columns.
+        bits: Of a sample as it is stored.
+        largest: The largest value of a sample; None where a table maps the stored ones.
+        white: The stated white level; None if there is none.
+        uncut: Rows or columns of the active area that are not to be shown, beyond the few that every camera hides.
+        cell: Colours of the colour-filter array, row by row; () if they are not stated.
+    """
+
+    height: int
+    width: int
+    bits: int
+    largest: int | None
+    white: float | None
+    uncut: int
+    cell: tuple[int, ...]
+
+    def doubts(self, white: float) -> tuple[str, ...]:
+        """Return a sentence for each thing that looks wrong; `white` is the level that LibRaw goes by."""
+        found = []
+        if self.uncut:
+            found.append(f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.")
+        if self.white is not None and white < _LEAST_WHITE * self.white:
+            found.append(f"The white level is lowered from {self.white:g} to {white:g}.")
+        return tuple(found)
+
+
+def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
+    """Read the layout of a mosaic and hold its parts against each other.
+
+    Args:
+        tags: Of the mosaic.
+        size: Bytes of the file.
+        name: What errors call the file.
+
+    Raises:
+        InputError: They contradict each other, or the file's size.
+    """
+
+    def one(tag: int, what: str, default: int | None = None) -> int:
+        values = tags.numbers(tag)
+        if not values and default is not None:
+            return default
+        if len(values) != 1 or values[0] != int(values[0]):
+            raise _contradiction(name, f"states {len(values) or 'no'} {what}")
+        return int(values[0])
+
+    height, width = one(_HEIGHT, "heights"), one(_WIDTH, "widths")
+    if not (0 < height <= _LARGEST_SIDE and 0 < width <= _LARGEST_SIDE):
+        raise _contradiction(name, f"states a size of {width} x {height}")
+    if one(_SAMPLES, "numbers of samples", 1) != 1:
+        raise _contradiction(name, "states several samples per pixel for a mosaic")
+    bits, compression = one(_BITS, "numbers of bits"), one(_COMPRESSION, "compressions", _UNCOMPRESSED)
+    if not 8 <= bits <= _MOST_BITS:
+        raise _contradiction(name, f"states {bits} bits per sample")
+    if compression not in _COMPRESSIONS:
+        raise _contradiction(name, f"states an unknown compression, {compression}")
+    _check_pieces(tags, height, width, bits if compression == _UNCOMPRESSED else None, size, name)
+    mapped = bool(tags.numbers(_LINEARIZATION))
+    largest = None if mapped else (1 << bits) - 1
+    for white in tags.numbers(_WHITE):
+        if largest is not None and not 0 < white <= largest:
+            raise _contradiction(name, f"states a white level of {white:g} for {bits} bits")
+    hidden = _check_area(tags, height, width, name)
+    sides, cell = tags.numbers(_CFA_SIDES), tags.numbers(_CFA)
+    if sides and (len(sides) != 2 or sides[0] * sides[1] != len(cell)):
+        raise _contradiction(name, f"states {len(cell)} colours for its colour-filter array")
+    return Structure(height, width, bits, largest, max(tags.numbers(_WHITE), default=None), hidden if hidden > _HIDDEN else 0, tuple(int(each) for each in cell))
+
+
+def check_decoded(structure: Structure, raw: Any, mosaic: npt.NDArray[np.uint16], name: str) -> None:
+    """Hold what LibRaw made of a file against its layout.
+
+    Args:
+        structure: The layout.
+        raw: The file as rawpy opened it.
+        mosaic: (H, W), the visible pixels.
+        name: What errors call the file.
+
+    Raises:
+        InputError: They are not of one file.
+    """
+    sizes = raw.sizes
+    if (sizes.raw_height, sizes.raw_width) != (structure.height, structure.width):
+        found = f"{sizes.raw_width} x {sizes.raw_height}"
+        raise _contradiction(name, f"is decoded to {found} pixels, but states {structure.width} x {structure.height}")
+    brightest = int(mosaic.max())
+    if structure.largest is not None and brightest > structure.largest:
+        raise _contradiction(name, f"holds a value of {brightest}, but states {structure.bits} bits")
+
+
+def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, size: int, name: str) -> None:
+    """Strips or tiles cover the mosaic, lie within the file, and hold its samples if `bits` says how many bits each."""
+    tiled = bool(tags.numbers(_TILE_OFFSETS))
+    offsets = tags.numbers(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
+    counts = tags.numbers(_TILE_BYTES if tiled else _STRIP_BYTES)
+    if tiled:
+        across, down = (tags.numbers(tag)[:1] for tag in (_TILE_WIDTH, _TILE_HEIGHT))
+        if not across or not down or min(across[0], down[0]) < 1:
+            raise _contradiction(name, "states no size of its tiles")
+        shapes = [(int(down[0]), int(across[0]))] * (math.ceil(width / across[0]) * math.ceil(height / down[0]))
+    else:
+        rows = int((tags.numbers(_ROWS_PER_STRIP) or (height,))[0])
+        if rows < 1:
+            raise _contradiction(name, "states strips without rows")
+        shapes = [(min(rows, height - first), width) for first in range(0, height, min(rows, height))]
+    if not len(offsets) == len(counts) == len(shapes):
+        raise _contradiction(name, f"states {len(offsets)} places and {len(counts)} sizes for {len(shapes)} parts")
+    spans = sorted(zip(offsets, counts, strict=True))
+    for offset, count in spans:
+        if offset < 8 or count < 1 or offset + count > size:
+            raise _contradiction(name, "places its pixels outside the file")
+    for (offset, count), (following, _) in zip(spans, spans[1:], strict=False):
+        if offset + count > following:
+            raise _contradiction(name, "places its pixels in parts that overlap")
+    if bits is None:
+        return
+    for (rows, columns), count in zip(shapes, counts, strict=True):
+        needed = rows * math.ceil(columns * bits / 8)
+        if not needed <= count <= needed * 1.005 + _PADDING:
+            raise _contradiction(name, f"has {count:g} bytes for {columns} x {rows} samples of {bits} bits")
+
+
+def _check_area(tags: FrameTags, height: int, width: int, name: str) -> int:
+    """The active area lies within the pixels, and the part of it that is to be shown within that; what is hidden."""
+    area = tags.numbers(_ACTIVE) or (0, 0, height, width)
+    if not (len(area) == 4 and 0 <= area[0] < area[2] <= height and 0 <= area[1] < area[3] <= width):
+        raise _contradiction(name, "states an active area outside its pixels")
+    origin, size = tags.numbers(_CROP_ORIGIN), tags.numbers(_CROP_SIZE)
+    if len(origin) == len(size) == 2:
+        across, down = origin[0] + size[0], origin[1] + size[1]
+        if across > area[3] - area[1] or down > area[2] - area[0]:
+            raise _contradiction(name, "is to be shown beyond its active area")
+        return int(max(area[3] - area[1] - across, area[2] - area[0] - down))
+    return 0
+
+
+def _contradiction(name: str, what: str) -> InputError:
+    return InputError(f"{name} is damaged: it {what}.", hint=DAMAGED)
