@@ -14,7 +14,8 @@ from support import tiny
 from zoo.artifacts import Artifact, GoldenCheck, open_artifact, write_artifact
 from zoo.artifacts.card import card_text
 from zoo.artifacts.figures import Figure, figures_of, format_number
-from zoo.artifacts.golden import check_golden, golden_bytes, output_psnr, read_golden
+from zoo.artifacts.golden import agreement_psnr, check_golden, golden_bytes, output_psnr, read_golden
+from zoo.contracts import OutputSpec
 from zoo.errors import IntegrityError, OutputError, UnknownIdError
 
 
@@ -269,3 +270,13 @@ def test_figures_that_are_no_numbers_are_refused() -> None:
 )
 def test_numbers_are_written_for_readers(value: float | None, unit: str, shown: str) -> None:
     assert format_number(value, unit) == shown
+
+
+def test_boxes_agree_in_whatever_order_they_are() -> None:
+    spec = OutputSpec("boxes", 2)
+    boxes = np.float32([[[0, 0, 8, 8, 0.9, 0], [4, 4, 9, 9, 0.6, 1], [0, 0, 0, 0, 0, 0]]])
+    assert agreement_psnr(boxes[:, ::-1], boxes, spec) > 60
+    other_class = boxes.copy()
+    other_class[0, 0, 5] = 1
+    assert agreement_psnr(other_class, boxes, spec) < 5, "the best box is missed"
+    assert agreement_psnr(boxes * np.float32(np.nan), boxes, spec) == -np.inf

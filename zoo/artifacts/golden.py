@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.artifacts.artifact import Artifact
-    from zoo.contracts import Session
+    from zoo.contracts import OutputSpec, Session
 
     FloatArray = npt.NDArray[np.float32]
 
@@ -89,7 +89,7 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, dict[str, FloatArr
 def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
     """Run the golden inputs and compare the outputs with the golden ones.
 
-    The peak is 1 for images and masks, and the largest magnitude of the expected output for others.
+    How is said by :func:`agreement_psnr`.
 
     Args:
         session: The loaded network.
@@ -120,8 +120,7 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
                     f"{engine} returns {outputs.shape}{which} for a golden input of {artifact.path}; "
                     f"{expected.shape} is expected."
                 )
-            peak = 1.0 if specs[name].bounded else float(np.abs(expected).max()) or 1.0
-            lowest = min(lowest, output_psnr(outputs, expected, peak))
+            lowest = min(lowest, agreement_psnr(outputs, expected, specs[name]))
     if not lowest >= manifest.golden.min_psnr:
         raise IntegrityError(
             f"{engine} computes {artifact.path} wrongly: its outputs agree with "
@@ -129,6 +128,42 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
             hint="Try another engine (zoo list engines) or another version of this one.",
         )
     return lowest
+
+
+def agreement_psnr(outputs: FloatArray, expected: FloatArray, spec: OutputSpec) -> float:
+    """Return how nearly two outputs agree, as a PSNR in dB that is at most PSNR_CEILING; -inf if one is not finite.
+
+    Args:
+        outputs: Outputs of the network, (N, C, H, W), (N, classes), (N, n, 6) or of another shape.
+        expected: What they should be, of the same shape.
+        spec: What kind of output it is. The peak is 1 for images and masks, and the largest magnitude of the expected
+            output for others. Boxes are compared with the ones that they overlap most, in whatever order they are: the
+            errors are those of the overlap and of the score, weighted by the score.
+    """
+    import numpy as np
+
+    if spec.kind == "boxes":
+        return _boxes_psnr(outputs, expected)
+    return output_psnr(outputs, expected, 1.0 if spec.bounded else float(np.abs(expected).max()) or 1.0)
+
+
+def _boxes_psnr(outputs: FloatArray, expected: FloatArray) -> float:
+    import numpy as np
+
+    from zoo.tasks.average_precision import overlaps
+
+    if not (np.isfinite(outputs).all() and np.isfinite(expected).all()):
+        return -math.inf
+    error = weight = 0.0
+    for found, wanted in zip(outputs, expected, strict=True):
+        alike = found[None, :, 5] == wanted[:, None, 5]
+        overlap = np.where(alike, overlaps(wanted[:, :4], found[:, :4]), 0.0)
+        best = overlap.argmax(axis=1)
+        missed = np.square(1 - overlap.max(axis=1)) + np.square(wanted[:, 4] - found[best, 4])
+        scores = wanted[:, 4].clip(0)
+        error += float((scores * missed).sum())
+        weight += float(scores.sum())
+    return decibels(error / weight) if weight else PSNR_CEILING
 
 
 def output_psnr(outputs: FloatArray, expected: FloatArray, peak: float = 1.0) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import plugins
-from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs, output_psnr
+from zoo.artifacts.golden import MAIN_OUTPUT, agreement_psnr, all_outputs
 from zoo.errors import ZooError
 from zoo.export.divergence import first_divergence
 from zoo.export.exporter import Deployed
@@ -42,7 +42,7 @@ class FileAgreement:
 
     Attributes:
         signal_to_error: In dB, the lowest over the inputs.
-        psnr: In dB, the lowest over the inputs, at most 100; the peak is the largest magnitude of the output.
+        psnr: In dB, the lowest over the inputs and outputs, at most 100; see :func:`zoo.artifacts.golden.agreement_psnr`.
         bound: What `signal_to_error` must be at least, in dB.
         steadiness: What the network reaches against itself, in dB, when each layer's output changes by rounding; None
             where the file agrees without it. A network that amplifies rounding lowers the bound.
@@ -99,11 +99,12 @@ def compare_file(
     deployed = Deployed(network, architecture).eval()
     session = plugins.engine("onnxruntime").open(exported, threads=threads)
     found, psnr, worst, differing = math.inf, PSNR_CEILING, inputs[0], MAIN_OUTPUT
+    specs = {MAIN_OUTPUT: architecture.output, **architecture.extra_outputs}
     for each in inputs:
         expected = _expected(deployed, each, architecture)
         actual = {name: torch.from_numpy(value) for name, value in all_outputs(session, each).items()}
         ratio, output = _least_ratio(expected, actual, architecture)
-        psnr = min(psnr, *(_psnr(value, actual[name]) for name, value in expected.items()))
+        psnr = min(psnr, *(_psnr(value, actual[name], specs[name]) for name, value in expected.items()))
         if ratio < found or each is inputs[0]:
             found, worst, differing = ratio, each, output
     bound = QUANTIZED_DB if _rounds(exported) else HALF_DB if half_weights else FLOAT_DB
@@ -187,7 +188,12 @@ def _least_ratio(
 
 
 def _ratio(expected: Tensor, actual: Tensor, spec: OutputSpec) -> float:
-    """Signal to error in dB. Pictures and masks that are black all over have no signal to speak of."""
+    """Signal to error in dB. Pictures and masks that are black all over have no signal to speak of.
+
+    Boxes, whose order says nothing, are compared with those that they overlap most.
+    """
+    if spec.kind == "boxes" and expected.shape == actual.shape:
+        return agreement_psnr(actual.numpy(), expected.numpy(), spec)
     faint = spec.bounded and expected.square().mean().sqrt().item() < _FAINTEST
     if faint and expected.shape == actual.shape:
         error = (expected - actual).double().square().mean().item()
@@ -195,10 +201,10 @@ def _ratio(expected: Tensor, actual: Tensor, spec: OutputSpec) -> float:
     return signal_to_error(expected, actual)
 
 
-def _psnr(expected: Tensor, actual: Tensor) -> float:
+def _psnr(expected: Tensor, actual: Tensor, spec: OutputSpec) -> float:
     if expected.shape != actual.shape:
         return -math.inf
-    return output_psnr(actual.numpy(), expected.numpy(), expected.abs().max().item() or 1.0)
+    return agreement_psnr(actual.numpy(), expected.numpy(), spec)
 
 
 def _steadiness(deployed: Deployed, inputs: FloatArray, architecture: Architecture) -> float:

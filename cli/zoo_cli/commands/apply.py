@@ -167,7 +167,14 @@ def show(result: Result) -> None:
     if len(result.left_alone) > _SHOWN_LAYERS:
         print_text(f"... and {len(result.left_alone) - _SHOWN_LAYERS} more layers; metrics.json lists all.")
     print_text(f"Wrote {result.artifact} in {seconds(result.seconds)}.")
-    if result.files[-1].psnr is not None:
-        print_text(f"Try it:  zoo run {result.artifact} shot.ARW -o pictures")
-    if result.files[-1].dice is not None:
-        print_text(f"Try it:  zoo run {result.artifact} picture.png -o masks")
+    print_text(f"Try it:  {_next_command(result)}")
+
+
+def _next_command(result: Result) -> str:
+    """Return how the artifact is run on a file of the user's."""
+    from zoo.artifacts.artifact import open_artifact
+
+    manifest = open_artifact(result.artifact).manifest
+    file = "shot.ARW" if manifest.input.kind == "packed-raw" else "picture.jpg"
+    folder = {"rgb": " -o pictures", "gray": " -o pictures", "mask": " -o masks"}.get(manifest.output.kind, "")
+    return f"zoo run {shlex.quote(str(result.artifact))} {file}{folder}"
