@@ -28,6 +28,7 @@ from support.quantized import (
     small_unet_file,
 )
 from zoo.contracts import OutputSpec
+from zoo.cost.file_cost import onnx_cost
 from zoo.errors import IntegrityError, OutputError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.export.int8_coverage import int8_report
@@ -103,6 +104,12 @@ def test_half_weights_halve_the_file_and_compute_in_float32() -> None:
         net.state_dict()
     )
     assert "Cast" not in int8_report(data).operators
+
+
+def test_half_weights_leave_how_far_pictures_are_enlarged_to_be_read() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 12, 3, stride=4, padding=1), nn.Upsample(scale_factor=8), nn.Conv2d(12, 3, 1))
+    data = export_onnx(net, SmallUNet(), half_weights=True)
+    assert onnx_cost(data, (1, 4, 32, 32)).macs == 64 * 12 * 4 * 9 + 64 * 64 * 12 * 3
 
 
 def test_normalisation_is_inside_the_file_and_logits_are_not_clipped() -> None:

@@ -176,8 +176,10 @@ def _halve(graph: onnx.GraphProto) -> None:
     weights = {node.input[_WEIGHTED[node.op_type]] for node in layers}
     marks = ("DequantizeLinear", "DynamicQuantizeLinear")
     has_integers = any(node.op_type in marks for node in graph.node)
+    # How far a picture is enlarged must be known without computing anything.
+    factors = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or not tensor.dims:
+        if tensor.data_type != TensorProto.FLOAT or not tensor.dims or tensor.name in factors:
             continue
         if has_integers and tensor.name not in weights:
             continue

@@ -26,6 +26,8 @@ from zoo.architectures.swift_unet import SwiftUNetArchitecture
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.raw.tone import KNEE
 
+#: Half of the batches of the second half are at least this many times too dark.
+DARK = 40.0
 SPAN = math.asinh(1 / KNEE)
 
 
@@ -67,7 +69,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dataset = Darkroom(DarkroomConfig(photos=tuple(arguments.photos), min_ratio=1.0, varied=True))
+    photos = tuple(arguments.photos)
+    of_any, of_dark = (
+        Darkroom(DarkroomConfig(photos=photos, min_ratio=least, varied=True)) for least in (1.0, DARK)
+    )
     model = SwiftUNetArchitecture().build().to(device, memory_format=torch.channels_last)
     if arguments.start:
         from safetensors.torch import load_file
@@ -107,8 +112,10 @@ def main() -> None:
         progress = trained / (60 * arguments.minutes)
         shape = (8, 64) if progress < 0.5 else (4, 96)
         if shape != taken:
-            taken, crops = shape, batches(dataset, arguments.seed, 8 * step, *shape)
-        inputs, targets, matrices = (each.to(device) for each in next(crops))
+            taken = shape
+            crops = [batches(each, arguments.seed, 8 * step, *shape) for each in (of_any, of_dark)]
+        dark = progress >= 0.5 and step % 2
+        inputs, targets, matrices = (each.to(device) for each in next(crops[dark]))
         waited += time.monotonic() - started
         rate = arguments.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in optimizer.param_groups:
