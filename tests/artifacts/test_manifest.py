@@ -42,7 +42,7 @@ def changed(*path: str, to: Any) -> dict[str, Any]:
         tiny.manifest(files=FILES, precision="int8", created_with={}),
         tiny.manifest(
             files=FILES,
-            architecture="timm:resnet18.a1_in1k",
+            architecture="timm:resnet18.a1_in1k(classes=10,size=64)",
             input=InputSpec("rgb", 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fixed_size=True),
             output=OutputSpec("logits", 1000),
         ),

@@ -33,8 +33,11 @@ _PROGRAMS = {
     ".bash", ".bat", ".cmd", ".com", ".dll", ".dylib", ".exe", ".jar", ".js", ".msi", ".ps1", ".py", ".pyc", ".pyd",
     ".pyw", ".pyz", ".sh", ".so", ".vbs",
 }  # fmt: skip
-#: The id of an architecture, with the member of a family after a colon.
-ArchitectureId = Annotated[str, Limits(most=150, pattern=PLUGIN_ID + r"(:[A-Za-z0-9._:/@-]{1,100})?")]
+#: The id of an architecture, with the member of a family after a colon, and its options: timm:resnet18(classes=10).
+ArchitectureId = Annotated[
+    str,
+    Limits(most=150, pattern=PLUGIN_ID + r"(:[A-Za-z0-9._:/@-]{1,100}(\([a-z]{1,20}=\d{1,9}(,[a-z]{1,20}=\d{1,9})*\))?)?"),
+]
 Fingerprint = Annotated[str, Limits(pattern=r"sha256:[0-9a-f]{64}")]
 
 

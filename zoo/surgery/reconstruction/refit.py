@@ -25,7 +25,7 @@ from zoo.surgery.reconstruction.patches import Layer
 from zoo.surgery.reconstruction.replace import RecordedOutputs
 
 #: lambda over the mean variance of a patch element: white input that stands for the data not seen
-_RIDGE = 1e-3
+_RIDGE = 1e-2
 
 
 @dataclass(frozen=True)
