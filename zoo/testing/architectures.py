@@ -43,6 +43,7 @@ class ArchitectureChecks(PluginChecks):
     architecture: ClassVar[type[Architecture]]
     member: ClassVar[str | None] = None
     export: ClassVar[bool] = True
+    built: ClassVar[nn.Module | None] = None
 
     @classmethod
     def subject(cls) -> type[Architecture]:
@@ -54,10 +55,17 @@ class ArchitectureChecks(PluginChecks):
         return cls.architecture(cls.member) if cls.architecture.family else cls.architecture()
 
     @classmethod
-    def net(cls, seed: int = 0) -> nn.Module:
-        """Return a network built under a seed, in eval mode."""
+    def fresh(cls, seed: int) -> nn.Module:
+        """Build a network under a seed, in eval mode."""
         torch.manual_seed(seed)
         return cls.made().build().eval()
+
+    @classmethod
+    def net(cls) -> nn.Module:
+        """Build the network of seed 0, once for all tests of the class, which only read it."""
+        if cls.built is None:
+            cls.built = cls.fresh(0)
+        return cls.built
 
     @classmethod
     def sizes(cls) -> list[tuple[int, int]]:
@@ -113,7 +121,7 @@ class ArchitectureChecks(PluginChecks):
         assert not wrong, f"not float32: {', '.join(sorted(wrong)[:5])}"
 
     def test_weights_follow_the_seed(self) -> None:
-        first, again, other = self.net(1).state_dict(), self.net(1).state_dict(), self.net(2).state_dict()
+        first, again, other = (net.state_dict() for net in (self.net(), self.fresh(0), self.fresh(1)))
         assert first.keys() == again.keys() == other.keys()
         assert all(torch.equal(first[name], again[name]) for name in first), "two networks of one seed differ"
         if not self.made().trained:
