@@ -234,6 +234,15 @@ def test_an_objective_of_a_technique_is_minimised_too() -> None:
     assert pulled.body[0].weight.square().sum() < 0.5 * plain.body[0].weight.square().sum()
 
 
+def test_a_term_can_weigh_the_tasks_own_loss() -> None:
+    def never(inputs, outputs, targets, net):
+        raise AssertionError("the training knows the loss of the task")
+
+    _, whole = run(tiny(), settings(1))
+    _, quarter = run(tiny(), settings(1), terms=[LossTerm("task", -0.75, never, scales_task=True)])
+    assert quarter.losses[0][1] == pytest.approx(whole.losses[0][1] / 4)
+
+
 class Windowed(Tiny):
     """Holds a table of five dimensions, as attention in windows does, and one of two."""
 
