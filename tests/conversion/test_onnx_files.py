@@ -12,8 +12,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from support import tiny
 from support.onnx_models import plain_run, quantizing_model
+import zoo
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
+from zoo.checkpoints.resolver import locate_artifact
 from zoo.conversion.external_data import read_whole_model
 from zoo.errors import InputError, IntegrityError, UnknownIdError, UsageError, ZooError
 from zoo.recipes import recipe_toml
@@ -168,3 +170,45 @@ def test_a_u_net_accepts_what_its_file_does(tmp_path: Path) -> None:
     path.write_bytes(tiny.small_unet())
     built = plugins.architecture(f"{path}(input=packed-raw:4x32x32)", own_files=True)
     assert (built.input.multiple_of, built.output.kind, built.output.scale) == (2, "rgb", 2)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_file_is_measured_as_it_is(file: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(file), "--against", str(file), "--images", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quality"]["top1_agreement"] == 1.0
+    artifact = locate_artifact(str(file), files=True)
+    assert artifact.path.is_relative_to(cache)
+    assert artifact.manifest.output.kind == "logits"
+    assert artifact.manifest.precision == "float32"
+    assert locate_artifact(str(file), files=True).path == artifact.path
+    with pytest.raises(ZooError):
+        locate_artifact(str(file))  # such files are measured, not published or run
+    with zoo.load(artifact) as net:
+        assert net(np.zeros((1, 3, 32, 32), np.float32)).shape == (1, 7)
+
+
+def test_a_file_that_computes_in_integers_is_explained_but_not_compressed(
+    file: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounded = tmp_path / "rounded.onnx"
+    made = classifier()
+    made.graph.node[0].input[0] = "values"
+    scale, zero = (numpy_helper.from_array(v, n) for v, n in ((np.float32(1 / 255), "s"), (np.uint8(0), "z")))
+    made.graph.initializer.extend([scale, zero])
+    made.graph.node.insert(0, helper.make_node("QuantizeLinear", ["image", "s", "z"], ["levels"]))
+    made.graph.node.insert(1, helper.make_node("DequantizeLinear", ["levels", "s", "z"], ["values"]))
+    onnx.save_model(made, rounded)
+    assert main(["explain", str(rounded), "--images", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tensors"]
+    assert locate_artifact(str(rounded), files=True).manifest.precision == "int8"
+    assert main(["apply", "ptq", str(rounded), "--out", str(tmp_path / "out")]) == 5
+
+
+def test_what_normalises_is_not_measured_without_its_normalisation(file: Path, cache: Path) -> None:
+    with pytest.raises(UsageError, match="measured as it is"):
+        locate_artifact(f"{file}(mean=[0,0,0],std=[1,1,1])", files=True)

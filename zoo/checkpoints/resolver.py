@@ -58,18 +58,27 @@ class Location:
         return f"{self.name}: {which} in {self.path}{ignored if os.path.isdir(self.name) else ''}"
 
 
-def locate_artifact(name: str, *, subset: bool = True, reporter: Reporter | None = None) -> Artifact:
+def locate_artifact(
+    name: str, *, subset: bool = True, files: bool = False, reporter: Reporter | None = None
+) -> Artifact:
     """Open the artifact called `name`; the module says in which order it is looked for.
 
     Args:
         name: A folder, the id of a checkpoint, or NAMESPACE/NAME@COMMIT.
         subset: Whether one of which only what a device needs was fetched will do.
+        files: Whether `name` may be that of an ONNX file, as :mod:`zoo.checkpoints.foreign_files` says.
         reporter: Is given a note where the artifact is from, unless it is the folder that was named.
 
     Raises:
         UnknownIdError: Nothing is called so, or it is neither pulled nor part of this installation.
         IntegrityError: It is damaged, or its manifest is not the pinned one.
     """
+    if files and ".onnx" in name.lower():
+        from zoo.checkpoints.foreign_files import artifact_of_file
+
+        foreign = artifact_of_file(name)
+        if foreign is not None:
+            return foreign
     found = find_location(name)
     if found is None:
         if os.path.lexists(name):

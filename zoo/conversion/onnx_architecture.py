@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from zoo.architectures.network_options import NetworkConfig, complete_input
+from zoo.architectures.onnx_input import file_input
 from zoo.architectures.probing import Probe, Remedies
-from zoo.architectures.specs import input_spec
 from zoo.contracts import Architecture, InputSpec, task_for
 from zoo.conversion.external_data import read_whole_model
 from zoo.errors import InputError, UsageError
 from zoo.extras import require
 from zoo.onnx.check import check_onnx
-from zoo.onnx.graph import read_model
 from zoo.options import format_options, parse_options
 from zoo.recipes.grammar import Stage, parse_stage
 
@@ -31,9 +29,6 @@ if TYPE_CHECKING:
 _FORM = re.compile(r"(?P<path>.+\.onnx)\s*(?P<options>\(.*\))?", re.DOTALL | re.IGNORECASE)
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_NAME = 40
-_KINDS = {1: "gray", 3: "rgb"}
-#: What stands for a side that the file leaves open, until the user states an example.
-_OPEN = "H"
 
 
 class OnnxArchitecture(Architecture):
@@ -73,7 +68,7 @@ class OnnxArchitecture(Architecture):
         check_onnx(data)
         self.id = f"onnx:{_UNFIT.sub('-', self._path.stem)[-_LONGEST_NAME:]}@{self._sha256[:12]}"
         self.summary = f"the network of {self._path.name}"
-        spec = complete_input(_file_input(data, self._config, self._path), self._config, str(self._path))
+        spec = complete_input(file_input(data, self._config.input, self._path), self._config, str(self._path))
         self._network = _converted(data, spec, str(self._path))
         self._specify(spec)
         options = {**self._said(), "sha256": self._sha256}
@@ -111,36 +106,6 @@ class OnnxArchitecture(Architecture):
         self.task = task_for(spec, self.output)
         self.input = probe.accepted(spec, self.output, self._config.multiple_of)
         probe.check(self.input, self.output)
-
-
-def _file_input(data: bytes, config: NetworkConfig, path: Path) -> InputSpec:
-    """The input as the file states it, with the example that the user states where the file leaves sides open."""
-    graph = read_model(data)
-    constants = {tensor.name for tensor in graph.initializers}
-    dims = next(value.dims for value in graph.inputs if value.name not in constants)
-    if dims is None or len(dims) != 4:
-        shown = "any shape" if dims is None else f"{len(dims)} axes"
-        raise InputError(
-            f"The input of {path} has {shown}; networks of images have 4: (N, channels, height, width)."
-        )
-    _, channels, height, width = (side if side and side > 0 else None for side in dims)
-    stated = input_spec(config.input, f"The input of {path}") if config.input else None
-    if stated is None:
-        if channels not in _KINDS or height is None or width is None:
-            shape = "x".join(str(side or _OPEN) for side in (channels, height, width))
-            raise UsageError(
-                f"The input of {path} is {shape}, which leaves open what it is.",
-                hint="State an example of it:  --input rgb:3x224x224 (gray:1x..., packed-raw:4x...)",
-            )
-        stated = input_spec(f"{_KINDS[channels]}:{channels}x{height}x{width}", f"The input of {path}")
-    given = (stated.channels, *stated.example)
-    if any(side not in (None, said) for side, said in zip((channels, height, width), given, strict=True)):
-        shape = "x".join(str(side or _OPEN) for side in (channels, height, width))
-        raise UsageError(
-            f"The input of {path} is {shape}, not {'x'.join(map(str, given))}.", hint="Correct --input."
-        )
-    fixed = height is not None or width is not None
-    return dataclasses.replace(stated, fixed_size=True) if fixed else stated
 
 
 def _converted(data: bytes, spec: InputSpec, source: str) -> nn.Module:

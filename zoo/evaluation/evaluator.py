@@ -69,7 +69,7 @@ def evaluate_artifact(
     Raises:
         ZooError: The artifact, the data or the engine cannot be used.
     """
-    artifact = locate_artifact(name, reporter=reporter)
+    artifact = locate_artifact(name, files=True, reporter=reporter)
     architecture = deployed_architecture(artifact)
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
@@ -79,7 +79,7 @@ def evaluate_artifact(
     reference = None
     extras: tuple[PredictExtras | None, PredictExtras | None] = (None, None)
     if against is not None:
-        other = _open(locate_artifact(against, reporter=reporter), engine, threads)
+        other = _open(locate_artifact(against, files=True, reporter=reporter), engine, threads)
         reference = make_predictor(other, architecture)
         extras = make_extra_predictor(session, architecture), make_extra_predictor(other, architecture)
     quality = evaluate_quality(

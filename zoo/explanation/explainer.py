@@ -51,11 +51,11 @@ def explain_artifact(
     if compare and against:
         raise UsageError("--compare and --against cannot be combined: not both.")
     rules = parse_observer_rules(compare) if compare else ()
-    artifact = locate_artifact(name, reporter=reporter)
+    artifact = locate_artifact(name, files=True, reporter=reporter)
     subject = QuantizedArtifact(name, artifact, pattern=pattern, rules=rules, threads=threads)
     subjects = [subject]
     if against:
-        other = locate_artifact(against, reporter=reporter)
+        other = locate_artifact(against, files=True, reporter=reporter)
         subjects.append(QuantizedArtifact(against, other, pattern=pattern, threads=threads))
     architecture = deployed_architecture(subject.artifact)
     data, dataset = choose_dataset(data, photos, architecture)

@@ -60,7 +60,8 @@ class IntermediateOutputs:
         """Return each recorded value for a batch (N, C, H, W), by name."""
         wanted = [name for name in self._values if name != self._input]
         try:
-            outputs = self._session.run(wanted, {self._input: np.ascontiguousarray(inputs)})
+            # Asked for nothing, ONNX Runtime returns everything.
+            outputs = self._session.run(wanted, {self._input: np.ascontiguousarray(inputs)}) if wanted else []
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             shape = "x".join(map(str, inputs.shape))
             raise InputError(f"ONNX Runtime failed on an input of {shape}: {error}") from error

@@ -65,7 +65,7 @@ def command(
     names = ((vs,) if vs else ()) + tuple(name for name in artifacts if name != vs)
     with quiet_stdout(as_json), progress() as reporter:
         profile = plugins.device(device)
-        found = open_artifacts(names, functools.partial(locate_artifact, reporter=reporter))
+        found = open_artifacts(names, functools.partial(locate_artifact, files=True, reporter=reporter))
         candidates = list_candidates(found, engines, profile)
         workload = Workload(side, file, frame)
         bench = run_bench(candidates, profile, workload, rounds=rounds, threads=threads, report=reporter)
