@@ -183,8 +183,8 @@ def test_a_crop_the_net_cannot_take_is_refused(tmp_path: Path) -> None:
         run("qat", tmp_path / "out", crop=30)
 
 
-def test_data_for_another_task_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="classification"):
+def test_data_for_another_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="photos provides RGB images"):
         run("qat", tmp_path / "out", data="photos")
 
 
