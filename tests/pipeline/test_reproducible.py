@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -14,7 +15,8 @@ import pytest
 
 #: What the digest was measured with, on one thread: sums over parts depend on their number.
 VERSIONS = {"torch": "2.14.1+cu130", "onnx": "1.23.2", "onnxscript": "0.7.2", "numpy": "2.4.6"}
-CAPABILITY = ("x86_64", "AVX512")
+#: Processor included: libraries choose their kernels, and so the order of sums, by it.
+MACHINE = ("x86_64", "AVX512", "AuthenticAMD family 26 model 2")
 MODEL = "9a1f0aa56767ce9c1e0329b6ade3e7b37ddaa12a90dc0fd70e25b13d996f72fc"
 
 
@@ -30,12 +32,19 @@ def reason_to_skip() -> str:
     differing = [f"{name} {found[name]}" for name, wanted in VERSIONS.items() if found[name] != wanted]
     if differing:
         return f"the digest is that of other versions than {', '.join(differing)}"
-    here = (platform.machine(), torch.backends.cpu.get_cpu_capability())
-    return (
-        ""
-        if here == CAPABILITY
-        else f"the digest is that of {' '.join(CAPABILITY)}, this is {' '.join(here)}"
-    )
+    here = (platform.machine(), torch.backends.cpu.get_cpu_capability(), processor())
+    return "" if here == MACHINE else f"the digest is that of {' '.join(MACHINE)}, this is {' '.join(here)}"
+
+
+def processor() -> str:
+    """The processor's vendor, family and model; "" where they cannot be read."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    found = [re.search(rf"^{key}\s*: (.+)$", text, re.MULTILINE) for key in ("vendor_id", "cpu family", "model")]
+    vendor, family, model = (each[1] if each else "" for each in found)
+    return f"{vendor} family {family} model {model}"
 
 
 @pytest.mark.slow
