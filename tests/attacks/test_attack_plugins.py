@@ -46,6 +46,7 @@ FAULTS = {
         "does not state the contract",
     ),
     "other-id": (technique("somebody-else"), "calls itself 'somebody-else'"),
+    "hoard": ("hoard = bytearray(8 << 30)", "MemoryError"),
     "noise": (NOISE + "raise ImportError('noisy')", "noisy"),
 }
 
