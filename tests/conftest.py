@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +31,15 @@ settings.load_profile("zoo")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long forms of tests unless they are asked for."""
+    """Leave out the long forms of tests unless they are asked for; begin with the modules that take longest."""
     if "long" not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
+    if "PYTEST_XDIST_WORKER" in os.environ:  # so that no worker has such a module left when the others are done
+        size = Counter(item.path for item in items)
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (item.path not in slow, -size[item.path]))
 
 
 @pytest.fixture(autouse=True)

@@ -20,4 +20,4 @@ for _plugin in find_plugins("architectures"):
         # A class with other widths of the same modules is tried with its base.
         if Architecture in _cls.__bases__:
             _checks = architecture_checks(_cls, member=MEMBERS.get(_plugin.id), export=_plugin.id in EXPORTED)
-            globals()[f"Test{_cls.__name__}"] = pytest.mark.xdist_group(_plugin.id)(_checks)
+            globals()[f"Test{_cls.__name__}"] = _checks

@@ -42,9 +42,6 @@ SPEC = InputSpec("packed-raw", 4, 8, (48, 64), mosaic="bayer", white_balance=Tru
 OUTPUT = OutputSpec("rgb", 3, 2)
 IMAGES = 2
 
-# one worker for the whole module: what its fixtures make takes long
-pytestmark = pytest.mark.xdist_group("explain")
-
 
 def net() -> nn.Module:
     """Two branches that are joined, a pooling, an up-sampling, an activation."""

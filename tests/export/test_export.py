@@ -414,13 +414,22 @@ def test_a_damaged_file_has_no_report() -> None:
         int8_report(small_unet_file()[:1000])
 
 
-@pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "efficientnet_b0"])
-def test_timm_networks_run_whole_in_int8(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {"layers": (1, 1, 1, 1)}),
+        ("test_efficientnet", {}),
+        *(
+            pytest.param(name, {}, marks=pytest.mark.long)
+            for name in ("resnet18", "mobilenetv2_100", "efficientnet_b0")
+        ),
+    ],
+)
+def test_timm_networks_run_whole_in_int8(name: str, options: dict[str, tuple[int, ...]]) -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
-    net = timm.create_model(name, pretrained=False, num_classes=10)
+    net = timm.create_model(name, pretrained=False, num_classes=10, **options)
     x = torch.randn(8, 3, 64, 64)
     with torch.no_grad():  # statistics that fit the weights
         for layer in net.modules():

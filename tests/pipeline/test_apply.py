@@ -23,8 +23,7 @@ from zoo.pipeline.api import apply, apply_request
 from zoo.pipeline.result import Result
 from zoo.training.schedule import Budget
 
-# one worker for the whole module: what its fixtures make takes long
-pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("apply")]
+pytestmark = pytest.mark.usefixtures("third_party")
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,6 @@ from zoo.recipes import recipe_toml
 from zoo.recipes.canonical import load, resolve
 from zoo_cli.main import main
 
-pytestmark = pytest.mark.xdist_group("apply")
-
 
 class Net(nn.Module):
     """A depthwise and a dense convolution, a transposed one, SiLU as a module, LeakyReLU and a concat as calls."""

@@ -21,7 +21,7 @@ from zoo.pipeline.stages import TrainingStage
 from zoo.training.loop import TrainingResult
 from zoo.training.schedule import Budget
 
-pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("stage-store")]
+pytestmark = pytest.mark.usefixtures("third_party")
 
 STEPS = (Budget(steps=3), Budget(steps=2))
 RESULT = TrainingResult(3, 1.5, "float32", [[3, 0.25]])

@@ -27,7 +27,7 @@ from zoo.extras import COMPRESS_PACKAGES
 from zoo.registry import checkpoint, checkpoints, shipped_folder
 
 # One worker builds and installs, once.
-pytestmark = [pytest.mark.network, pytest.mark.slow, pytest.mark.xdist_group("packaging")]
+pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {"zoo", "zoo_cli", "zoo_techniques"}

@@ -10,4 +10,4 @@ from zoo.testing import technique_checks
 for _plugin in find_plugins("techniques"):
     if _plugin.builtin:
         _cls = load_plugin(_plugin)
-        globals()[f"Test{_cls.__name__}"] = pytest.mark.xdist_group(_plugin.id)(technique_checks(_cls))
+        globals()[f"Test{_cls.__name__}"] = technique_checks(_cls)

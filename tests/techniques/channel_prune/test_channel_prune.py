@@ -438,7 +438,6 @@ def test_a_network_that_cannot_be_traced_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("third_party")
-@pytest.mark.xdist_group("channel-prune")
 def test_pruned_and_quantized_nets_run_in_int8(tmp_path: Path) -> None:
     outcome = run("channel-prune+qat", tmp_path / "small")
     before, narrow, quantized = outcome.files

@@ -37,7 +37,7 @@ from zoo_techniques.distill.features import FeatureRecorder, features_of, pair_f
 from zoo_techniques.distill.lesson import difference, feature_difference
 from zoo_techniques.qat import Qat
 
-pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("distill")]
+pytestmark = pytest.mark.usefixtures("third_party")
 
 
 class Small(UNetArchitecture):

@@ -357,7 +357,6 @@ def outcome(tmp_path_factory: pytest.TempPathFactory, third_party: None) -> Resu
     return run("ptq", tmp_path_factory.mktemp("ptq") / "small", budgets=(Budget(minutes=600),))
 
 
-@pytest.mark.xdist_group("ptq")
 def test_no_technique_trains_so_nothing_is_trained(outcome: Result) -> None:
     assert outcome.trainings == []
     before, after = outcome.files
@@ -375,7 +374,6 @@ def test_no_technique_trains_so_nothing_is_trained(outcome: Result) -> None:
     assert np.isfinite(session.run(np.zeros((1, 4, 32, 32), np.float32))).all()
 
 
-@pytest.mark.xdist_group("ptq")
 def test_the_recipe_file_gives_the_same_artifact_whatever_time_is_offered(
     outcome: Result, tmp_path: Path
 ) -> None:
