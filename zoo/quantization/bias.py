@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -50,6 +50,19 @@ def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], skip_layer
         wanted = _means_without_rounding(module, layers, batches)
         _walk(module, layers, batches, wanted)
     return len(layers)
+
+
+@contextlib.contextmanager
+def restored_biases(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """Put all layers' biases back as they were after the body, unless it calls the function that it is given."""
+    before = {layer: layer.bias for layer in module.modules() if isinstance(layer, (QuantConv2d, QuantLinear))}
+    kept: list[bool] = []
+    try:
+        yield lambda: kept.append(True)
+    finally:
+        for layer, bias in before.items():
+            if not kept:
+                layer.bias = bias
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from zoo.quantization.observers import MOMENTUM, PERCENTILE, TINY, Observer
+from zoo.quantization.observers import CANDIDATES, MOMENTUM, PERCENTILE, TINY, Observer
 from zoo.quantization.ranges import (
     MagnitudeHistogram,
     best_channel_ranges,
@@ -75,6 +75,8 @@ class FakeQuantize(nn.Module):
         self.limit: float | None = None
         #: what share of the values the observer `percentile` covers, in per cent
         self.percentile = PERCENTILE
+        #: with the observer `auto`, the ranges to choose from
+        self.candidates: dict[Observer, float] = {}
         self._histogram: MagnitudeHistogram | None = None
         self._passed = False
         initial = torch.full((channels or 1,), -math.log(self.high))
@@ -109,7 +111,7 @@ class FakeQuantize(nn.Module):
     def observe_weight(self, weight: Tensor) -> None:
         """Choose the scale for a weight (C, ...) as it is now."""
         rows = weight if self.channels is not None else weight.reshape(1, -1)
-        plain = self.observer in ("minmax", "moving-average")
+        plain = self.observer in ("minmax", "moving-average", "auto")
         self.set_range(channel_maxima(rows) if plain else best_channel_ranges(rows, self.reach))
 
     def make_room(self, bias: Tensor | None, input_scale: Tensor) -> None:
@@ -144,6 +146,10 @@ class FakeQuantize(nn.Module):
         self.mode = "quantize"
         if histogram is None or histogram.largest <= TINY:
             return False
+        if self.observer == "auto":
+            self.candidates = {
+                name: histogram.range(name, self.reach, self.percentile) for name in CANDIDATES
+            }
         self.set_range(torch.tensor([histogram.range(self.observer, self.reach, self.percentile)]))
         return True
 

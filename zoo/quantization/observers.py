@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     Counts = npt.NDArray[np.float64]
 
-Observer = Literal["lsq", "mse", "minmax", "moving-average", "percentile", "entropy"]
+Observer = Literal["lsq", "mse", "minmax", "moving-average", "percentile", "entropy", "auto"]
+#: What `auto` chooses from, by the error further on (:mod:`zoo.quantization.range_search`).
+CANDIDATES: tuple[Observer, ...] = ("minmax", "percentile", "mse", "entropy")
 
 #: Bins of the histogram of magnitudes. 127 levels need several bins each.
 BINS = 2048

@@ -11,7 +11,9 @@ from zoo.errors import UsageError
 from zoo.options import option
 
 if TYPE_CHECKING:
-    from torch import fx, nn
+    from collections.abc import Sequence
+
+    from torch import Tensor, fx, nn
 
     from zoo.quantization.prepare import QuantizationConfig
 
@@ -25,15 +27,17 @@ class PtqConfig:
             tensor when it comes, and of the options below knows those of weights and `bias_correction`.
         bits: Width of activations; 8 if dynamic.
         weight_bits: Width of weights; as `bits` if none.
-        observer: How the ranges of activations are found. `minmax`: the largest magnitude seen;
+        observer: How the ranges of activations are found. `auto`: for each tensor, and each channel of weights,
+            whichever range causes the least error in the layers behind; `minmax`: the largest magnitude seen;
             `moving-average`: the running mean of each image's largest; `percentile`: what holds
             `percentile` per cent of the values; `entropy`: least Kullback-Leibler divergence, as TensorRT's
             calibration; `mse`: least squared error.
         percentile: Of the observer `percentile`.
         weight_observer: `minmax` or `mse`, by channel; if none, `mse` with the observer `mse` and else
-            `minmax`.
+            `minmax`; the observer `auto` chooses by channel.
         per_channel: Whether each output channel's weights have a scale of their own.
-        bias_correction: Whether biases compensate for the mean error of each channel.
+        bias_correction: Whether biases compensate for the mean error of each channel; with the observer
+            `auto`, only if the output's error shrinks by it.
     """
 
     mode: Literal["static", "dynamic"] = option(
@@ -43,8 +47,8 @@ class PtqConfig:
     weight_bits: int | None = option(
         None, help="width of weights; the same as `bits` if none", unit="bit", minimum=2, maximum=8
     )
-    observer: Literal["minmax", "moving-average", "percentile", "entropy", "mse"] = option(
-        "entropy", help="how the ranges of activations are found"
+    observer: Literal["auto", "minmax", "moving-average", "percentile", "entropy", "mse"] = option(
+        "auto", help="how the ranges of activations are found"
     )
     percentile: float = option(
         99.99, help="share of values that the observer `percentile` covers", unit="%", minimum=50, maximum=100
@@ -105,9 +109,32 @@ class Ptq(Technique):
         batches = calibration_batches(context, self.id, what)
         if config.mode == "static":
             calibrate(module, batches)
-        if config.bias_correction:
-            correct_biases(module, batches, partial(context.skip_layer, self.id))
+        skip_layer = partial(context.skip_layer, self.id)
+        if config.mode == "static" and config.observer == "auto":
+            self._least_error(module, batches, context)
+        elif config.bias_correction:
+            correct_biases(module, batches, skip_layer)
         return module
+
+    def _least_error(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
+        """Choose ranges by the error further on, and correct biases if that helps; report what each step won."""
+        from zoo.quantization.bias import correct_biases, restored_biases
+        from zoo.quantization.range_search import OutputError, search_ranges
+
+        classifies = context.architecture.output.kind == "logits"
+        module.eval()
+        output = OutputError(module, batches, classifies=classifies)
+        chosen = search_ranges(module, batches, output, weights=self.config.weight_observer is None)
+        context.report.note(f"ptq: {chosen}")
+        if not self.config.bias_correction:
+            return
+        with restored_biases(module) as keep:
+            correct_biases(module, batches, partial(context.skip_layer, self.id))
+            error = output.measure()
+            if error < chosen.error:
+                keep()
+        won = f"{100 * (1 - error / chosen.error):.0f} %" if error < chosen.error else "nothing, and is left out"
+        context.report.note(f"ptq: correcting biases wins {won}")
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Fix the scales and round the weights to their levels."""
