@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, fx, nn
 
+    from zoo.contracts import Architecture
     from zoo.quantization.prepare import QuantizationConfig
 
 
@@ -121,7 +122,8 @@ class Ptq(Technique):
         from zoo.quantization.bias import correct_biases, restored_biases
         from zoo.quantization.range_search import OutputError, search_ranges
 
-        classifies = context.architecture.output.kind == "logits"
+        architecture: Architecture | None = context.architecture
+        classifies = architecture is not None and architecture.output.kind == "logits"
         module.eval()
         output = OutputError(module, batches, classifies=classifies)
         chosen = search_ranges(module, batches, output, weights=self.config.weight_observer is None)

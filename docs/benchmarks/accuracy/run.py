@@ -1,0 +1,260 @@
+"""Int8 files of `ptq`, ONNX Runtime's `quantize_static` and NNCF: score, bytes and speed on trained networks.
+
+    python docs/benchmarks/accuracy/run.py --data DIR --weights DIR [--only resnet20,lite1] [--write]
+
+--data is the folder with the pictures and published weights that `nets.py` names, --weights one for what is trained or
+installed. Needs the extra `compress`; NNCF and OpenVINO are measured where they are installed. Files are kept in
+--out, and each result in results.jsonl beside this script: what is there is not made again. --write puts the table
+into the README beside this script.
+
+Times are ratios of interleaved medians, int8 to float of the same engine: ONNX Runtime on the file as it is, zoo's own
+engine, and OpenVINO (through zoo's plugin for zoo's files, on NNCF's file as it is), with one thread and with two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nets import Reference, references
+
+from zoo import plugins
+from zoo.contracts import Context
+from zoo.export.exporter import export_onnx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from marked import put_table
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+TOOLS = (
+    "float", "ptq", "ptq(observer=entropy)", "ptq(observer=minmax)", "quantize_static minmax",
+    "quantize_static percentile", "quantize_static entropy", "NNCF",
+)  # fmt: skip
+
+
+class Maker:
+    """Makes the files of one network."""
+
+    def __init__(self, reference: Reference, folder: Path) -> None:
+        self._reference, self._folder = reference, folder
+        self._pictures: list[Any] = []
+
+    def path(self, tool: str) -> Path:
+        suffix = "xml" if tool == "NNCF" else "onnx"
+        return self._folder / f"{self._reference.id}.{tool.replace(' ', '-')}.{suffix}"
+
+    def make(self, tool: str) -> float:
+        """Make the file of a tool if there is none; the processor seconds that it took."""
+        path, begun = self.path(tool), time.process_time()
+        if not path.exists():
+            if tool == "float":
+                export_onnx(self._reference.build(), self._reference.architecture(), path)
+            elif tool.startswith("ptq"):
+                self._ptq(tool, path)
+            elif tool == "NNCF":
+                self._nncf(path)
+            else:
+                self._quantize_static(tool.split()[1], path)
+        return time.process_time() - begun
+
+    def _calibration(self) -> list[Any]:
+        if not self._pictures:
+            self._pictures = self._reference.calibration()
+        return self._pictures
+
+    def _ptq(self, recipe: str, path: Path) -> None:
+        spec, pictures = self._reference.input, self._calibration()
+        mean = torch.tensor(spec.mean or (0.0,)).view(-1, 1, 1)
+        std = torch.tensor(spec.std or (1.0,)).view(-1, 1, 1)
+        batches = [
+            (torch.from_numpy(np.stack(pictures[k : k + 8])) - mean) / std for k in range(0, len(pictures), 8)
+        ]
+        context = Context(
+            self._reference.architecture(), batches[0][:1], calibration=lambda: iter(batches)
+        )
+        options = dict(part.split("=") for part in recipe[4:-1].split(",") if part)
+        technique = plugins.technique("ptq", options)
+        net = technique.finish(technique.rewrite(self._reference.build(), context).eval(), context)
+        export_onnx(net, context.architecture, path)
+
+    def _quantize_static(self, method: str, path: Path) -> None:
+        from onnxruntime.quantization import (
+            CalibrationDataReader,
+            CalibrationMethod,
+            QuantFormat,
+            QuantType,
+            quantize_static,
+        )
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        class Reader(CalibrationDataReader):
+            def __init__(self, pictures: list[Any]) -> None:
+                self._left: Iterator[Any] = iter(pictures)
+
+            def get_next(self) -> dict[str, Any] | None:
+                picture = next(self._left, None)
+                return None if picture is None else {"input": picture[None]}
+
+        prepared = self._folder / f"{self._reference.id}.prepared.onnx"
+        quant_pre_process(str(self.path("float")), str(prepared), skip_symbolic_shape=True)
+        methods = {
+            "minmax": CalibrationMethod.MinMax,
+            "percentile": CalibrationMethod.Percentile,
+            "entropy": CalibrationMethod.Entropy,
+        }
+        quantize_static(
+            str(prepared), str(path), Reader(self._calibration()), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=methods[method],
+        )  # fmt: skip
+
+    def _nncf(self, path: Path) -> None:
+        import nncf
+        import openvino
+
+        model = openvino.Core().read_model(str(self.path("float")))
+        data = nncf.Dataset([picture[None] for picture in self._calibration()])
+        openvino.save_model(nncf.quantize(model, data), str(path), compress_to_fp16=False)
+
+
+def open_plain(path: Path, threads: int) -> Callable[[Any], Any]:
+    """ONNX Runtime or OpenVINO on a file as it is."""
+    if path.suffix == ".xml":
+        import openvino
+
+        options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        core = openvino.Core()
+        request = core.compile_model(core.read_model(str(path)), "CPU", options).create_infer_request()
+
+        def run(x: Any) -> Any:
+            request.infer([x], share_inputs=True)
+            return np.array(request.get_output_tensor(0).data)
+
+        return run
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = threads, 4
+    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"input": x})[0]
+
+
+def open_engine(engine: str, path: Path, threads: int) -> Callable[[Any], Any]:
+    return plugins.engine(engine).open(path, threads=threads).run  # type: ignore[no-any-return]
+
+
+def ratios(maker: Maker, tools: list[str], inputs: Any, threads: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Time of each tool's file over that of float in the same engine, by tool and engine."""
+    runs: dict[tuple[str, str], Callable[[Any], Any]] = {}
+    for tool in tools:
+        path = maker.path(tool)
+        if tool != "NNCF":
+            runs[tool, "plain"] = open_plain(path, threads)
+        if tool == "float" or tool.startswith("ptq"):
+            runs[tool, "zoo"] = open_engine("onnxruntime", path, threads)
+        if find_spec("zoo_openvino") is not None:
+            runs[tool, "OpenVINO"] = (
+                open_plain(path, threads) if tool == "NNCF" else open_engine("openvino", path, threads)
+            )
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for number in range(rounds + 2):
+        for key, run in runs.items():
+            begun = time.perf_counter()
+            run(inputs)
+            if number >= 2:
+                seconds[key].append(time.perf_counter() - begun)
+    found: dict[str, dict[str, float]] = {tool: {} for tool in tools}
+    for tool, engine in runs:
+        base = seconds["float", engine]
+        each = [a / b for a, b in zip(seconds[tool, engine], base, strict=True)]
+        found[tool][engine] = round(statistics.median(each), 3)
+    return found
+
+
+def measure(reference: Reference, folder: Path, known: dict[tuple[str, str], Any], rounds: int) -> Iterator[Any]:
+    """The results of one network that are not known yet, one for each tool."""
+    maker = Maker(reference, folder)
+    tools = [tool for tool in TOOLS if tool != "NNCF" or find_spec("nncf") is not None]
+    if all((reference.id, tool) in known for tool in tools):
+        return
+    cost = {tool: maker.make(tool) for tool in tools}
+    shape = (1, reference.input.channels, *reference.timed)
+    inputs = np.random.default_rng(0).random(shape, dtype=np.float32)
+    times = {threads: ratios(maker, tools, inputs, threads, rounds) for threads in (1, 2)}
+    pairs = reference.test()
+    for tool in tools:
+        run = open_plain(maker.path(tool), 1)
+        outputs = [run(picture[None])[0] for picture, _ in pairs]
+        path = maker.path(tool)
+        stored = path.stat().st_size + (path.with_suffix(".bin").stat().st_size if tool == "NNCF" else 0)
+        yield {
+            "net": reference.id, "tool": tool, "bytes": stored, "cpu_s": round(cost[tool], 1),
+            "score": round(reference.score(outputs, [target for _, target in pairs]), 3), "unit": reference.unit,
+            "one": times[1][tool], "two": times[2][tool],
+        }  # fmt: skip
+
+
+def table(results: list[Any]) -> str:
+    """The results in Markdown."""
+    lines = [
+        "| network | tool | score | drop | bytes | CPU s | plain ONNX Runtime | zoo's engine | OpenVINO |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    floats = {row["net"]: row["score"] for row in results if row["tool"] == "float"}
+    for row in results:
+        cells = [
+            " / ".join(f"{row[key][engine]:.2f}" for key in ("one", "two") if engine in row[key])
+            for engine in ("plain", "zoo", "OpenVINO")
+        ]
+        drop = floats[row["net"]] - row["score"]
+        lines.append(
+            f"| {row['net']} | {row['tool']} | {row['score']:.2f} {row['unit']} | {drop:.2f} | {row['bytes']:,} | "
+            f"{row['cpu_s']} | {' | '.join(cells)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    known = {(row["net"], row["tool"]): row for row in results}
+    wanted = arguments.only.split(",") if arguments.only else []
+    for name, reference in references(arguments.data, arguments.weights).items():
+        if wanted and name not in wanted:
+            continue
+        for row in measure(reference, arguments.out, known, arguments.rounds):
+            results.append(row)
+            with RESULTS.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(row, flush=True)
+    print(table(results))
+    if arguments.write:
+        put_table(Path(__file__).with_name("README.md"), "accuracy", table(results))
+
+
+if __name__ == "__main__":
+    main()
