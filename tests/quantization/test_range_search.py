@@ -12,7 +12,7 @@ from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import CANDIDATES
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantized_layers import QuantConv2d
-from zoo.quantization.range_search import OutputError, search_ranges
+from zoo.quantization.range_search import OutputDeviation, search_ranges
 from zoo_techniques.ptq import Ptq, PtqConfig
 
 
@@ -51,7 +51,7 @@ def test_every_candidate_is_an_observers_range() -> None:
 def test_the_choice_is_at_least_as_good_as_any_observer_for_all() -> None:
     x = pictures(8)
     module = calibrated(rare(), x)
-    output = OutputError(module, [x], classifies=False)
+    output = OutputDeviation(module, [x], classifies=False)
     chosen = search_ranges(module, [x], output)
     assert output.measure() == pytest.approx(chosen.error, rel=1e-6)
     assert chosen.error <= chosen.alternative
@@ -65,7 +65,7 @@ def test_the_choice_is_at_least_as_good_as_any_observer_for_all() -> None:
 def test_values_that_matter_are_not_cut_off() -> None:
     x = pictures(8)
     module = calibrated(rare(), x)
-    search_ranges(module, [x], OutputError(module, [x], classifies=False))
+    search_ranges(module, [x], OutputDeviation(module, [x], classifies=False))
     _, first, _ = activations(module).values()
     assert float(first.scale * first.high) == pytest.approx(first.candidates["minmax"], rel=0.05)
 
@@ -76,9 +76,9 @@ def test_weights_have_for_each_channel_the_range_that_suits_its_inputs() -> None
     layer = module.get_submodule("2")
     assert isinstance(layer, QuantConv2d)
     before = layer.weight_quantizer.scale.clone()
-    search_ranges(module, [x], OutputError(module, [x], classifies=False), weights=False)
+    search_ranges(module, [x], OutputDeviation(module, [x], classifies=False), weights=False)
     assert torch.equal(layer.weight_quantizer.scale, before)
-    search_ranges(module, [x], OutputError(module, [x], classifies=False))
+    search_ranges(module, [x], OutputDeviation(module, [x], classifies=False))
     assert (layer.weight_quantizer.scale <= before).all()
     assert layer.weight_quantizer.scale.shape == (8,)
 
@@ -88,7 +88,7 @@ def test_an_output_without_rounding_has_no_error_and_probabilities_are_compared(
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
     module = prepare(net.eval(), context(Classifier(), x), QuantizationConfig(observer="minmax"))
     calibrate(module, [x])
-    output = OutputError(module.eval(), [x], classifies=True)
+    output = OutputDeviation(module.eval(), [x], classifies=True)
     assert output.measure() > 0
     for quantizer in module.modules():
         if isinstance(quantizer, FakeQuantize):

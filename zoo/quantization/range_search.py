@@ -28,7 +28,7 @@ _MOST, _AT_ONCE = 1 << 21, 1 << 19
 _SHARES = (1.0, 0.85, 0.7)
 
 
-class OutputError:
+class OutputDeviation:
     """How far the output of a network is from that without rounding; 0 if it is the same.
 
     Of classifiers the Kullback-Leibler divergence of the probabilities, in nats; otherwise the squared error as a
@@ -67,7 +67,7 @@ class RangesChosen:
     Attributes:
         tensors: How many activations have the range of which observer.
         uniform: An observer, if one for all activations turned out better than a choice for each.
-        error: The error of the output, see :class:`OutputError`.
+        error: The error of the output, see :class:`OutputDeviation`.
         alternative: The least error with one observer for all activations.
     """
 
@@ -84,7 +84,7 @@ class RangesChosen:
 
 
 def search_ranges(
-    module: fx.GraphModule, batches: Sequence[Tensor], output: OutputError, *, weights: bool = True
+    module: fx.GraphModule, batches: Sequence[Tensor], output: OutputDeviation, *, weights: bool = True
 ) -> RangesChosen:
     """Choose the ranges of all weights and activations; a network in eval mode, changed in place.
 

@@ -166,7 +166,7 @@ def ratios(maker: Maker, tools: list[str], inputs: Any, threads: int, rounds: in
             runs[tool, "plain"] = open_plain(path, threads)
         if tool == "float" or tool.startswith("ptq"):
             runs[tool, "zoo"] = open_engine("onnxruntime", path, threads)
-        if find_spec("zoo_openvino") is not None:
+        if find_spec("zoo_openvino") is not None and not tool.startswith("quantize_static"):
             runs[tool, "OpenVINO"] = (
                 open_plain(path, threads) if tool == "NNCF" else open_engine("openvino", path, threads)
             )
