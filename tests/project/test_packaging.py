@@ -280,7 +280,7 @@ def test_a_checkpoint_of_the_wheel_runs_by_its_id_without_a_pull(
 def _check_run(installed: Installed, artifact: str, folder: Path, frame: dngs.RawFrame) -> None:
     raw, pictures = folder / "shot.dng", folder / "pictures"
     raw.write_bytes(dngs.dng(frame))
-    done = installed.zoo("run", artifact, str(raw), "-o", str(pictures), "--ratio", "30", "--json")
+    done = installed.zoo("run", artifact, str(raw), "-o", str(pictures), "--ratio", "1", "--json")
     assert done.code == 0, done.err
     (picture,) = pictures.iterdir()
     with Image.open(picture) as image:
