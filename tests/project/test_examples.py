@@ -16,17 +16,21 @@ from support.sid_tree import write_tree
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 #: A network in a file of its own: the one that the examples compress takes minutes.
 SMALL = """
+from torch import nn
 from zoo.architectures.unet import UNetArchitecture
-from zoo.architectures.unet_module import UNet
 from zoo.contracts import InputSpec
 
 class Small(UNetArchitecture):
     contract = 1
     id = "small"
-    input = InputSpec("packed-raw", 4, 16, (32, 32), mosaic="bayer", white_balance=True)
+    input = InputSpec("packed-raw", 4, 2, (32, 32), mosaic="bayer", white_balance=True)
 
     def build(self):
-        return UNet(widths=(8, 8, 16, 16, 16))
+        first, second = nn.Conv2d(4, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
+        return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(64, 12, 1), nn.PixelShuffle(2))
+
+    def stages(self):
+        return ()
 """
 QUICK = ("--architecture", "small.py:Small", "--steps", "1", "--images", "1")
 
