@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.contracts.architecture import TASKS, Architecture, InputSpec, OutputSpec, task_for
 from zoo.contracts.contract_version import CONTRACT_VERSION
-from zoo.contracts.dataset import Dataset, Sample, SampleFiles, Split
+from zoo.contracts.dataset import CropSize, Dataset, Sample, SampleFiles, Split, crop_size, sides_of
 from zoo.contracts.device import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
 from zoo.contracts.engine import Engine, Session
 from zoo.contracts.reporter import Reporter, SilentReporter
@@ -27,6 +27,7 @@ __all__ = [
     "TASKS",
     "Architecture",
     "Context",
+    "CropSize",
     "Dataset",
     "DeviceProfile",
     "Engine",
@@ -50,5 +51,7 @@ __all__ = [
     "Task",
     "Teacher",
     "Technique",
+    "crop_size",
+    "sides_of",
     "task_for",
 ]

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     TargetArray = npt.NDArray[Any]
 
 
+#: The size of a crop in pixels of the input tensor: the side of a square one, or (height, width).
+CropSize = int | tuple[int, int]
+
+
+def sides_of(size: CropSize) -> tuple[int, int]:
+    """Return the height and the width of a crop."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def crop_size(height: int, width: int) -> CropSize:
+    """Return the size of a crop as datasets expect it: one number for a square."""
+    return height if height == width else (height, width)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image to train or evaluate on.
@@ -74,6 +88,9 @@ class Dataset:
     Config: ClassVar[type]
     #: Tasks of the architectures that can use it; "any" for images without labels, which every task can use.
     tasks: ClassVar[frozenset[str]]
+    #: Whether the `size` of :meth:`crops` and :meth:`calibration` may be (height, width). Otherwise it is the side of a
+    #: square, and networks that are trained on anything else cannot use the data.
+    rectangular: ClassVar[bool] = False
 
     def __init__(self, config: Any = None) -> None:
         self.config = self.Config() if config is None else config
@@ -82,19 +99,19 @@ class Dataset:
         """Return the names of the scenes of a split; deterministic, and disjoint between splits."""
         raise NotImplementedError
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
-        """Yield training crops of `size` x `size` input-tensor pixels, endless and reproducible.
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+        """Yield training crops of a size, endless and reproducible.
 
         Args:
             architecture: The network that the crops are for.
-            size: Side of a crop, in pixels of the input tensor.
+            size: Of a crop, in pixels of the input tensor: the side of a square, or (height, width).
             seed: Crop number k depends only on (seed, k).
             start: Number of the first crop.
         """
         raise NotImplementedError
 
     def calibration(
-        self, architecture: Architecture, size: int, seed: int, start: int = 0
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
         """Yield what ranges are chosen and layers are fitted on: training data, endless and reproducible.
 

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset, Sample
+    from zoo.contracts import Architecture, CropSize, Dataset, Sample
 
 #: Batches that a recipe calibrates with.
 CALIBRATION_BATCHES = 8
@@ -19,10 +19,10 @@ _SEED = 7_919
 
 
 def calibration_crops(
-    dataset: Dataset, architecture: Architecture, side: int, seed: int, count: int
+    dataset: Dataset, architecture: Architecture, size: CropSize, seed: int, count: int
 ) -> Iterator[Sample]:
-    """Return the first `count` samples for calibration, `side` pixels wide where the data is cut, chosen by `seed`."""
-    return islice(dataset.calibration(architecture, side, seed + _SEED), count)
+    """Return the first `count` samples for calibration, of a size where the data is cut, chosen by `seed`."""
+    return islice(dataset.calibration(architecture, size, seed + _SEED), count)
 
 
 def calibration_batch(architecture: Architecture, batch: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, SampleFiles, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, Split, sides_of
 from zoo.data.box_labels import CocoFile, find_by_name, read_coco, read_yolo
 from zoo.data.labelled_pictures import SPLIT_NAMES
 from zoo.data.letterbox import letterbox
@@ -69,6 +69,7 @@ class Coco(Dataset):
     summary: ClassVar[str] = "your own images with boxes, as COCO's JSON files or YOLO's text files have them"
     Config: ClassVar[type] = CocoConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"detection"})
+    rectangular: ClassVar[bool] = True
     config: CocoConfig
 
     def __init__(self, config: CocoConfig | None = None) -> None:
@@ -227,12 +228,12 @@ class Coco(Dataset):
     def check(self, architecture: Architecture) -> None:
         self._classes(architecture)
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         for number, each in self._training(seed, start):
             flip = self.config.flip and np.random.default_rng((seed, 2, number)).random() < 0.5
-            yield self._sample(f"{each.file.name}#{number}", each, (size, size), architecture, flip=bool(flip))
+            yield self._sample(f"{each.file.name}#{number}", each, sides_of(size), architecture, flip=bool(flip))
 
-    def calibration(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def calibration(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         for number, each in self._training(seed, start):
             yield self._sample(f"{each.file.name}#{number}", each, architecture.input.example, architecture)
 

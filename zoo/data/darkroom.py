@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split, sides_of
 from zoo.data.cameras import CAMERAS
 from zoo.data.exposure import Shot, colour_matrix, draw_shot, expose
 from zoo.data.picture_folders import ImageSet, Picture
@@ -64,6 +64,7 @@ class Darkroom(Dataset):
     summary: ClassVar[str] = "photographs turned into dark, noisy DNG files; nothing to download"
     Config: ClassVar[type] = DarkroomConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"raw-to-rgb"})
+    rectangular: ClassVar[bool] = True
     config: DarkroomConfig
 
     def __init__(self, config: DarkroomConfig | None = None) -> None:
@@ -86,14 +87,14 @@ class Darkroom(Dataset):
         if not self.scenes("train"):
             raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         _check(architecture)
         number = start
         while True:
             varied = self.config.varied
             rng = quick_generator(seed, number) if varied else np.random.default_rng((seed, number))
             picture = self._pictures.draw(rng)
-            linear = _random_scene(self._pictures.pixels(picture), 2 * size, rng)
+            linear = _random_scene(self._pictures.pixels(picture), sides_of(size), rng)
             name = f"{picture.scene}#{number}"
             if varied:
                 yield self._varied(name, picture.scene, linear, architecture, rng)
@@ -151,27 +152,32 @@ def _packed_sample(
     return raw_sample(name, scene, packed.data, picture, frame, architecture)
 
 
-def _random_scene(picture: npt.NDArray[np.uint8], side: int, rng: np.random.Generator) -> FloatArray:
-    """Return a (side, side, 3) linear window: scaled down by up to 2, flipped, transposed, brightness and tint varied.
+def _random_scene(
+    picture: npt.NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator
+) -> FloatArray:
+    """Return a (2 * height, 2 * width, 3) linear window for packed pixels of a size (height, width).
 
+    It is scaled down by up to 2 and flipped, and transposed if it is a square; brightness and tint vary.
     Averaging while scaling down takes the photograph's own noise and compression marks away.
     """
     from PIL import Image
 
     height, width = picture.shape[:2]
-    scale = min(float(rng.choice((1.0, 1.0, rng.uniform(1.0, 2.0)))), min(height, width) / side)
-    window = max(1, round(side * scale)) if scale >= 1 else min(height, width)
-    top = int(rng.integers(height - window + 1))
-    left = int(rng.integers(width - window + 1))
-    pixels = picture[top : top + window, left : left + window]
-    if window != side:
-        resample = Image.Resampling.BOX if window > side else Image.Resampling.BICUBIC
-        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), resample))
+    sides = 2 * size[0], 2 * size[1]
+    limit = min(height / sides[0], width / sides[1])
+    scale = min(float(rng.choice((1.0, 1.0, rng.uniform(1.0, 2.0)))), limit)
+    rows, columns = (max(1, round(side * scale)) for side in sides)
+    top = int(rng.integers(height - rows + 1))
+    left = int(rng.integers(width - columns + 1))
+    pixels = picture[top : top + rows, left : left + columns]
+    if (rows, columns) != sides:
+        resample = Image.Resampling.BOX if scale > 1 else Image.Resampling.BICUBIC
+        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(sides[::-1], resample))
     if rng.random() < 0.5:
         pixels = pixels[::-1]
     if rng.random() < 0.5:
         pixels = pixels[:, ::-1]
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and sides[0] == sides[1]:
         pixels = pixels.transpose(1, 0, 2)
     linear = srgb_to_linear(pixels)
     # Other light on the same scene: without it a few dozen photographs teach their colours by heart.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, SampleFiles, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, Split, sides_of
 from zoo.data.labelled_pictures import SPLITS, LabelledPicture, pictures_of_folders, pictures_of_table
 from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
@@ -72,6 +72,7 @@ class Folder(Dataset):
     summary: ClassVar[str] = "your own labelled images, in a folder per class or with a CSV file"
     Config: ClassVar[type] = FolderConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
+    rectangular: ClassVar[bool] = True
     config: FolderConfig
 
     def __init__(self, config: FolderConfig | None = None) -> None:
@@ -212,18 +213,18 @@ class Folder(Dataset):
             )
         return found
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         pictures, labels = self._training(), self.indices(architecture)
         number = start
         while True:
             rng = np.random.default_rng((seed, number))
             picture = pictures[int(rng.integers(len(pictures)))]
-            cut = self._cut(self._pixels(picture), (size, size), architecture, rng)
+            cut = self._cut(self._pixels(picture), sides_of(size), architecture, rng)
             yield _sample(f"{picture.file.name}#{number}", picture, cut, architecture, labels)
             number += 1
 
     def calibration(
-        self, architecture: Architecture, size: int, seed: int, start: int = 0
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
         pictures, labels = self._training(), self.indices(architecture)
         for number, position in enumerate(shuffled(len(pictures), seed, start), start):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
 from zoo.data.picture_folders import ImageCache
 from zoo.data.random_crops import random_window
@@ -73,6 +73,7 @@ class Masks(Dataset):
     summary: ClassVar[str] = "your own images and label images, as folders or TIFF stacks"
     Config: ClassVar[type] = MasksConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"segmentation"})
+    rectangular: ClassVar[bool] = True
     config: MasksConfig
 
     def __init__(self, config: MasksConfig | None = None) -> None:
@@ -138,7 +139,7 @@ class Masks(Dataset):
                 hint="List the datasets:  zoo list datasets",
             )
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         self._check_kinds(architecture)
         pairs = self._splits["train"]
         if not pairs:

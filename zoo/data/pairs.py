@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, InputSpec, Sample, SampleFiles, Split
+from zoo.contracts import Architecture, CropSize, Dataset, InputSpec, Sample, SampleFiles, Split
 from zoo.data.picture_files import (
     PictureFile,
     check_pictures,
@@ -76,6 +76,7 @@ class Pairs(Dataset):
     )
     Config: ClassVar[type] = PairsConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"image-to-image"})
+    rectangular: ClassVar[bool] = True
     config: PairsConfig
 
     def __init__(self, config: PairsConfig | None = None) -> None:
@@ -202,7 +203,7 @@ class Pairs(Dataset):
                 hint="Name the inputs, or noise:  --data 'pairs(target=DIR,sigma=25)'",
             )
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         self.check(architecture)
         pairs = self._splits["train"]
         if not pairs:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split, sides_of
 from zoo.data.picture_folders import ImageSet, Picture
 from zoo.errors import UsageError
 from zoo.options import option
@@ -41,6 +41,7 @@ class Photos(Dataset):
     )
     Config: ClassVar[type] = PhotosConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"any", "classification"})
+    rectangular: ClassVar[bool] = True
     config: PhotosConfig
 
     def __init__(self, config: PhotosConfig | None = None) -> None:
@@ -60,13 +61,13 @@ class Photos(Dataset):
                 hint="List the datasets:  zoo list datasets",
             )
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         self.check(architecture)
         number = start
         while True:
             rng = np.random.default_rng((seed, number))
             picture = self._pictures.draw(rng)
-            yield self._sample(picture, number, (size, size), architecture, rng)
+            yield self._sample(picture, number, sides_of(size), architecture, rng)
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.batches import IndexedPairs, StreamedPairs, read_data
 from zoo.data.random_crops import shuffled
 from zoo.errors import InputError
@@ -44,6 +44,7 @@ class ProgramData(Dataset):
     summary: ClassVar[str] = "data passed from Python"
     Config: ClassVar[type] = NoOptions
     tasks: ClassVar[frozenset[str]] = frozenset({"any"})
+    rectangular: ClassVar[bool] = True
 
     def __init__(self, data: Any, test: Any = None) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class ProgramData(Dataset):
             return ()
         return [f"data of the program ({'train' if self._same else split})"]
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         if isinstance(self._train, IndexedPairs):
             numbers = self._numbers["train"]
             for position in shuffled(len(numbers), seed, start):

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.contracts import Sample
+from zoo.contracts import Sample, sides_of
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from zoo.contracts import CropSize
 
 
 def shuffled(count: int, seed: int, start: int = 0) -> Iterator[int]:
@@ -30,13 +32,13 @@ def shuffled(count: int, seed: int, start: int = 0) -> Iterator[int]:
 
 
 def random_window(
-    sample: Sample, size: int, scale: int, multiple: int, number: int, rng: np.random.Generator
+    sample: Sample, size: CropSize, scale: int, multiple: int, number: int, rng: np.random.Generator
 ) -> Sample:
-    """Return a window of `size` x `size` input pixels at a random place, flipped and transposed at random.
+    """Return a window at a random place, flipped and, if it is a square, transposed at random.
 
     Args:
         sample: The image to cut from; its target has the shape (..., scale*H, scale*W), or there is none.
-        size: Side of the window in input pixels.
+        size: Of the window in input pixels.
         rng: The source of the choices.
         scale: Target pixels per input pixel along each side.
         number: Becomes part of the name.
@@ -50,18 +52,19 @@ def random_window(
     if target is not None:
         sides.append((target.shape[-2] // scale, target.shape[-1] // scale))
     height, width = map(min, zip(*sides, strict=True))
-    if min(height, width) < size:
+    rows, columns = sides_of(size)
+    if height < rows or width < columns:
         most = min(height, width) // multiple * multiple
         raise UsageError(
-            f"{sample.name} with {width}x{height} pixels is smaller than a crop of {size}.",
+            f"{sample.name} with {width}x{height} pixels is smaller than a crop of {columns}x{rows}.",
             hint=f"Use --crop {most}" if most else f"This network needs sides of at least {multiple} pixels.",
         )
-    top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-    inputs = sample.inputs[:, top : top + size, left : left + size]
+    top, left = int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1))
+    inputs = sample.inputs[:, top : top + rows, left : left + columns]
     if target is not None:
-        target = target[..., top * scale : (top + size) * scale, left * scale : (left + size) * scale]
+        target = target[..., top * scale : (top + rows) * scale, left * scale : (left + columns) * scale]
     axes = [axis for axis in (-2, -1) if rng.random() < 0.5]
-    transposed = rng.random() < 0.5
+    transposed = rng.random() < 0.5 and rows == columns
     return Sample(
         f"{sample.name}#{number}",
         sample.scene,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split, sides_of
 from zoo.data.random_crops import random_window, shuffled
 from zoo.errors import InputError, UsageError
 
@@ -23,6 +23,7 @@ class SequenceDataset(Dataset):
     A subclass sets :attr:`numbers`, and implements :meth:`read`.
     """
 
+    rectangular = True
     #: The samples of each split.
     numbers: dict[Split, Sequence[int]]
 
@@ -50,19 +51,20 @@ class SequenceDataset(Dataset):
                         hint="Resize them, or use images:  --data 'folder(root=DIR)'",
                     )
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         numbers = self.numbers["train"]
         if not numbers:
             raise InputError(f"{self.id} has no samples for training.", hint="Hold fewer out: test_share.")
         scale, multiple = max(1, architecture.output.scale), architecture.input.multiple_of
         for count, position in enumerate(shuffled(len(numbers), seed, start), start):
             sample = self._sample("train", numbers[position], architecture)
-            if architecture.output.dense and sample.inputs.shape[1:] != (size, size):
+            sides = sides_of(size)
+            if architecture.output.dense and sample.inputs.shape[1:] != sides:
                 rng = np.random.default_rng((seed, 2, count))
                 sample = random_window(sample, size, scale, multiple, count, rng)
-            elif sample.inputs.shape[1:] != (size, size):
+            elif sample.inputs.shape[1:] != sides:
                 raise UsageError(
-                    f"{self.id}: {sample.name} has {_times(sample.inputs.shape[1:])} pixels, not {size}x{size}.",
+                    f"{self.id}: {sample.name} has {_times(sample.inputs.shape[1:])} pixels, not {_times(sides)}.",
                     hint="Omit --crop.",
                 )
             yield Sample(f"{sample.scene}#{count}", sample.scene, sample.inputs, sample.target)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.random_crops import random_window
 from zoo.data.raw_sample import raw_sample
 from zoo.errors import InputError, UsageError
@@ -62,6 +62,7 @@ class SeeInTheDark(Dataset):
     summary: ClassVar[str] = "See-in-the-Dark: short and long exposures, from the authors' tree and lists"
     Config: ClassVar[type] = SidConfig
     tasks: ClassVar[frozenset[str]] = frozenset({"raw-to-rgb"})
+    rectangular: ClassVar[bool] = True
     config: SidConfig
 
     def __init__(self, config: SidConfig | None = None) -> None:
@@ -102,7 +103,7 @@ class SeeInTheDark(Dataset):
         counts = "-".join(str(len(self.pairs(split))) for split in ("train", "val", "test"))
         return f"sid/{self.config.camera}({counts})"
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         pairs = self.pairs("train")
         number = start
         held: tuple[int, Sample] | None = None

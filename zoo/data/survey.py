@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec
+from zoo.contracts import Architecture, InputSpec, OutputSpec, crop_size
 from zoo.data.choose import choose_dataset, leaving_out_bad, open_dataset
 from zoo.data.contact_sheet import Tile, file_tile, sample_tile
 from zoo.data.labelled_pictures import SPLITS
@@ -187,12 +187,15 @@ def _by_number(label: str) -> tuple[int, str]:
 
 def _samples(dataset: Dataset, architecture: Architecture) -> Iterator[Tile]:
     """Yield samples as the network sees them: for evaluation or calibration, then for training."""
-    side = min(architecture.input.example)
-    side -= side % architecture.input.multiple_of
+    spec = architecture.input
+    size = crop_size(*spec.example)
+    if not (spec.fixed_size and dataset.rectangular):
+        side = min(spec.example)
+        size = side - side % spec.multiple_of
     names = dataset.class_names()
     for what, stream in (
-        ("calibration", dataset.calibration(architecture, side, 0)),
-        ("training", dataset.crops(architecture, side, 0, _HALF)),
+        ("calibration", dataset.calibration(architecture, size, 0)),
+        ("training", dataset.crops(architecture, size, 0, _HALF)),
     ):
         for sample in islice(stream, _HALF):
             yield sample_tile(sample, what, names)

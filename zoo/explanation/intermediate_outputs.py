@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.contracts import crop_size
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.errors import InputError, IntegrityError
 from zoo.explanation.quantized_tensors import parse_onnx, remove_activation_rounding
@@ -95,9 +96,10 @@ def calibration_inputs(dataset: Dataset, architecture: Architecture, seed: int) 
     """Yield training crops as recipes calibrate with, (1, C, H, W)."""
     spec = architecture.input
     side = min(_CALIBRATION_SIDE, *spec.example)
-    side = spec.example[0] if spec.fixed_size else max(side - side % spec.multiple_of, spec.multiple_of)
+    square = max(side - side % spec.multiple_of, spec.multiple_of)
+    size = crop_size(*spec.example) if spec.fixed_size else square
     count = CALIBRATION_BATCHES * _CALIBRATION_BATCH
-    for sample in calibration_crops(dataset, architecture, side, seed, count):
+    for sample in calibration_crops(dataset, architecture, size, seed, count):
         yield sample.inputs[None]
 
 

@@ -16,7 +16,7 @@ from zoo.pipeline.golden_inputs import comparison_inputs
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.contracts import Architecture, Dataset, InputSpec, Reporter
+    from zoo.contracts import Architecture, CropSize, Dataset, InputSpec, Reporter
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def checked_export(
     dataset: Dataset,
     reporter: Reporter,
     *,
-    crop: int,
+    crop: CropSize,
     seed: int,
     half_weights: bool = False,
     threads: int = 0,
@@ -51,7 +51,7 @@ def checked_export(
         architecture: With the sizes of input that the file shall accept.
         dataset: Where the crops come from.
         reporter: Shows progress.
-        crop: Side of the training crops.
+        crop: Size of the training crops.
         seed: Of the run.
         half_weights: Whether the weights of float layers are stored in 16 bits.
         threads: Of the engine; 0 for all that this process may use.

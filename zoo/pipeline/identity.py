@@ -12,7 +12,7 @@ from zoo.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zoo.contracts import Architecture, Dataset, Teacher, Technique
+    from zoo.contracts import Architecture, CropSize, Dataset, Teacher, Technique
     from zoo.pipeline.request import ApplyRequest
     from zoo.pipeline.stages import TrainingStage
     from zoo.recipes.canonical import ResolvedRecipe
@@ -47,7 +47,7 @@ class Identity:
         name: str,
         dataset: Dataset,
         weights: str,
-        crop: int,
+        crop: CropSize,
         learning_rate: float,
         identities: Mapping[str, str],
         graph: str = "",
@@ -106,7 +106,7 @@ class Identity:
             training={
                 "budgets": " ".join(map(str, budgets)),
                 "batch": self._request.batch,
-                "crop": self._crop,
+                "crop": self._crop if isinstance(self._crop, int) else "x".join(map(str, self._crop)),
                 "learning_rate": self._learning_rate,
                 "precision": self._request.precision,
                 **{name: identity for name, identity in identities.items() if identity},

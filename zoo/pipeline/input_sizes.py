@@ -55,9 +55,9 @@ def trial_export(
     """
 
     def exported_for(architecture: Architecture) -> Exported:
-        side = choose_crop(architecture, crop)
+        size = choose_crop(architecture, crop)
         return checked_export(
-            model, architecture, dataset, reporter, crop=side, seed=seed, threads=threads, first=True
+            model, architecture, dataset, reporter, crop=size, seed=seed, threads=threads, first=True
         )
 
     architecture = adapt_input(base, techniques)

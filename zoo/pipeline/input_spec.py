@@ -7,10 +7,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts import crop_size, sides_of
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Technique
+    from zoo.contracts import Architecture, CropSize, Dataset, Technique
 
 #: Side of the training crops in input-tensor pixels, where the network accepts it.
 _CROP = 128
@@ -31,34 +32,49 @@ def restrict_input(architecture: Architecture, **changes: Any) -> Architecture:
     return restricted
 
 
-def choose_crop(architecture: Architecture, wanted: int) -> int:
-    """Return the side of the training crops in input-tensor pixels.
+def choose_crop(architecture: Architecture, wanted: int) -> CropSize:
+    """Return the size of the training crops in input-tensor pixels.
+
+    It is that of the example for classifiers and for networks of a fixed size, else a square.
 
     Args:
         architecture: The network.
-        wanted: The side asked for; 0 for the default.
+        wanted: The side of a square that was asked for; 0 for the default.
 
     Raises:
         UsageError: The network cannot be trained on such crops.
     """
     height, width = architecture.input.example
     if architecture.input.fixed_size:
-        if height != width:
-            raise UsageError(
-                f"{architecture.id} expects {width}x{height} input, but training uses square crops."
-            )
-        if wanted not in (0, height):
+        if wanted and (wanted, wanted) != (height, width):
             raise UsageError(
                 f"{architecture.id} expects {width}x{height} input, so the crop size cannot be {wanted}.",
                 hint="Omit --crop.",
             )
-        return height
+        return crop_size(height, width)
     # A classifier learns what it is evaluated on, whole images of its size; other networks learn from parts of images.
-    crop = wanted or min(height, width, *(() if architecture.output.kind == "logits" else (_CROP,)))
+    whole = architecture.output.kind == "logits" and not wanted
+    crop = crop_size(height, width) if whole else wanted or min(height, width, _CROP)
     multiple = architecture.input.multiple_of
-    if crop % multiple or crop <= 0:
-        raise UsageError(
-            f"Crops for {architecture.id} must be a multiple of {multiple}, not {crop}.",
-            hint=f"Use --crop {max(multiple, crop - crop % multiple)}",
-        )
+    for side in sides_of(crop):
+        if side % multiple or side <= 0:
+            raise UsageError(
+                f"Crops for {architecture.id} must be a multiple of {multiple}, not {side}.",
+                hint=f"Use --crop {max(multiple, side - side % multiple)}",
+            )
     return crop
+
+
+def check_crops(dataset: Dataset, architecture: Architecture, crop: CropSize) -> None:
+    """Check that a dataset can be cut to the size that a network is trained on.
+
+    Raises:
+        UsageError: The crops are no squares, which the dataset does not know.
+    """
+    if not isinstance(crop, int) and not dataset.rectangular:
+        height, width = crop
+        raise UsageError(
+            f"{architecture.id} expects {width}x{height} input, but the data '{dataset.id}' only yields squares.",
+            hint="Set its attribute `rectangular` to true once its crops accept (height, width), or use other data:  "
+            "zoo list datasets",
+        )

@@ -14,7 +14,7 @@ from zoo import plugins
 from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.pipeline.device_target import Target, specialize_for_device
-from zoo.pipeline.input_spec import adapt_input, choose_crop
+from zoo.pipeline.input_spec import adapt_input, check_crops, choose_crop
 from zoo.pipeline.loss_limit import check_unit, parse_limit
 from zoo.pipeline.stages import StagePlan, share_budgets, stages_of
 from zoo.recipes import canonical
@@ -23,7 +23,7 @@ from zoo.storage.atomic import check_folder_target
 if TYPE_CHECKING:
     from torch import nn
 
-    from zoo.contracts import Architecture, Dataset, Reporter, Technique
+    from zoo.contracts import Architecture, CropSize, Dataset, Reporter, Technique
     from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.request import ApplyRequest
     from zoo.recipes.canonical import ResolvedRecipe
@@ -72,8 +72,8 @@ class ApplyPlan:
         return self.stages.dataset
 
     @property
-    def crop(self) -> int:
-        """Return the side of the training crops in input-tensor pixels."""
+    def crop(self) -> CropSize:
+        """Return the size of the training crops in input-tensor pixels."""
         return self.stages.crop
 
     @property
@@ -128,7 +128,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     data, dataset = choose_dataset(request.data, request.photos, suited, opened)
     for note in dataset.notes():
         reporter.note(note)
-    choose_crop(suited, request.crop)
+    check_crops(dataset, suited, choose_crop(suited, request.crop))
     given = request.budgets if any(stage.trains for stage in stages) else ()
     budgets = share_budgets(given, stages)
     if request.keep_stages is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:

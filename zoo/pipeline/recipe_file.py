@@ -39,7 +39,7 @@ def recipe_text(plan: ApplyPlan, trainings: Sequence[TrainingResult]) -> str:
             weights_key=request.weights_key or None,
             partial=request.partial or None,
             batch=request.batch,
-            crop=plan.crop,
+            crop=plan.crop if isinstance(plan.crop, int) else None,
             learning_rate=plan.stages.learning_rate,
             precision=trainings[-1].precision if trainings else request.precision,
             half_weights=plan.half_weights or None,

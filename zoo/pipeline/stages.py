@@ -10,7 +10,7 @@ from zoo.contracts import Phase, Teacher
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset, Technique
+    from zoo.contracts import Architecture, CropSize, Dataset, Technique
     from zoo.training.schedule import Budget, Precision
 
 #: Share of one budget that each training gets: most of it before the arithmetic changes.
@@ -74,7 +74,7 @@ class StagePlan:
         architecture: With the input that it has while all stages are applied.
         stages: In order.
         budgets: One for each stage that trains.
-        crop: Side of the training crops in input-tensor pixels.
+        crop: Size of the training crops in input-tensor pixels.
         learning_rate: Of Adam, at its highest.
         load_teacher: Returns a network to learn from by name; see :attr:`zoo.contracts.Context.load_teacher`.
         key: What an interrupted training must belong to, to be resumed.
@@ -87,7 +87,7 @@ class StagePlan:
     dataset: Dataset
     budgets: tuple[Budget, ...]
     batch: int
-    crop: int
+    crop: CropSize
     learning_rate: float
     precision: Precision
     seed: int

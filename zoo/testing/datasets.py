@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import numpy as np
 
 from zoo import plugins
-from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split
+from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split, sides_of
 from zoo.errors import ZooError
 from zoo.tasks.mask_scores import IGNORED
 from zoo.testing.declarations import OptionChecks, as_text, in_another_process, refusal_of
 
 if TYPE_CHECKING:
-    from zoo.contracts import FloatArray, TargetArray
+    from zoo.contracts import CropSize, FloatArray, TargetArray
 
 _SPLITS: tuple[Split, ...] = get_args(Split)
 _SIZE = 32
@@ -96,7 +96,7 @@ class DatasetChecks(OptionChecks):
         return network_for(first_task(cls.dataset))
 
     @classmethod
-    def crops(cls, count: int, *, size: int = _SIZE, seed: int = 0, start: int = 0) -> list[Sample]:
+    def crops(cls, count: int, *, size: CropSize = _SIZE, seed: int = 0, start: int = 0) -> list[Sample]:
         """Return `count` training crops of a new instance."""
         return list(itertools.islice(cls.made().crops(cls.network(), size, seed, start), count))
 
@@ -156,6 +156,9 @@ class DatasetChecks(OptionChecks):
         for size in (_SIZE,) if only else (_SIZE, _SIZE + spec.multiple_of):
             for crop in self.crops(2, size=size):
                 _check_sample(crop, self.network(), size)
+        if self.made().rectangular and not only:
+            for crop in self.crops(2, size=(_SIZE, _SIZE + spec.multiple_of)):
+                _check_sample(crop, self.network(), (_SIZE, _SIZE + spec.multiple_of))
 
     def test_crops_do_not_end(self) -> None:
         scenes = len(self.made().scenes("train"))
@@ -235,10 +238,10 @@ def data_digest(dataset: Dataset) -> str:
     return "\n".join(lines)
 
 
-def _check_sample(sample: Sample, network: Architecture, size: int = 0) -> None:
+def _check_sample(sample: Sample, network: Architecture, size: CropSize = 0) -> None:
     """Assert that a sample is float32, finite, in [0, 1], and of the shape that the specs state."""
     takes, gives = network.input, network.output
-    height, width = (size, size) if size else sample.inputs.shape[1:]
+    height, width = sides_of(size) if size else sample.inputs.shape[1:]
     _check_array(sample.inputs, (takes.channels, height, width), "inputs")
     if sample.target is not None:
         _check_target(sample.target, gives, (gives.scale * height, gives.scale * width))

@@ -17,7 +17,7 @@ from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.export.exporter import Deployed, export_onnx
 from zoo.export.file_agreement import FileAgreement, compare_file, run_network
 from zoo.pipeline.golden_inputs import comparison_inputs
-from zoo.pipeline.input_spec import adapt_input
+from zoo.pipeline.input_spec import adapt_input, choose_crop
 from zoo.pipeline.plain_network import make_network_plain
 from zoo.pipeline.stage_runner import StageRunner
 from zoo.pipeline.stages import StagePlan, stages_of
@@ -126,7 +126,7 @@ def _plan(
     stages = stages_of(techniques)
     return StagePlan(
         architecture, stages, dataset, (Budget(steps=steps),) * sum(stage.trains for stage in stages), batch=2,
-        crop=spec.example[0] if spec.fixed_size else small, learning_rate=1e-4, precision="float32", seed=seed,
+        crop=choose_crop(architecture, 0 if spec.fixed_size else small), learning_rate=1e-4, precision="float32", seed=seed,
         load_teacher=load_teacher, key=f"trial/{seed}",
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, InputSpec, OutputSpec, Sample, Split, crop_size, sides_of
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, TargetArray
@@ -137,11 +137,12 @@ class Patterns(Dataset):
     summary = "smooth random pictures for tests"
     Config = PatternsConfig
     tasks = frozenset({"raw-to-rgb", "segmentation", "classification"})
+    rectangular = True
 
     def scenes(self, split: Split) -> Sequence[str]:
         return [f"{split}-{number}" for number in range(_SCENES[split])]
 
-    def crops(self, architecture: Architecture, size: int, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
         number = start
         while True:
             yield self._sample(architecture, size, f"train/{seed}/{number}", "train-0")
@@ -149,17 +150,18 @@ class Patterns(Dataset):
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         for scene in self.scenes(split):
-            yield self._sample(architecture, max(architecture.input.example), f"{scene}/{seed}", scene)
+            yield self._sample(architecture, crop_size(*architecture.input.example), f"{scene}/{seed}", scene)
 
     def identity(self) -> str:
         return "patterns 1"
 
-    def _sample(self, architecture: Architecture, size: int, name: str, scene: str) -> Sample:
+    def _sample(self, architecture: Architecture, size: CropSize, name: str, scene: str) -> Sample:
         digest = hashlib.sha256(name.encode()).digest()
         generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         channels = architecture.input.channels
-        coarse = generator.random((channels, size // 4 + 2, size // 4 + 2), dtype=np.float32)
-        smooth = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :size, :size]
+        height, width = sides_of(size)
+        coarse = generator.random((channels, height // 4 + 2, width // 4 + 2), dtype=np.float32)
+        smooth = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
         inputs = np.clip(smooth + generator.normal(0, 0.02, smooth.shape), 0, 1).astype(np.float32)
         return Sample(name, scene, inputs, self._target(architecture, smooth))
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset, Sample
+    from zoo.contracts import Architecture, CropSize, Dataset, Sample
 
 _AHEAD = 4
 
@@ -43,7 +43,7 @@ class Feed:
         dataset: Dataset,
         architecture: Architecture,
         *,
-        size: int,
+        size: CropSize,
         batch: int,
         seed: int,
         start: int = 0,
@@ -89,7 +89,7 @@ class Feed:
 def _strided(
     dataset: Dataset,
     architecture: Architecture,
-    size: int,
+    size: CropSize,
     seed: int,
     first: int,
     stride: int,

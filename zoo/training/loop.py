@@ -22,7 +22,7 @@ from zoo.training.schedule import Budget, Precision, Schedule
 from zoo.training.state import Progress, load_state, save_state
 
 if TYPE_CHECKING:
-    from zoo.contracts import Architecture, Dataset, LossTerm, Reporter
+    from zoo.contracts import Architecture, CropSize, Dataset, LossTerm, Reporter
 
 _SAVE_SECONDS = 60.0
 _SHOW_EVERY = 10
@@ -34,14 +34,14 @@ class TrainingSettings:
 
     Attributes:
         batch: Crops per step, over all processes.
-        crop: Side of a crop in pixels of the input tensor.
+        crop: Size of a crop in pixels of the input tensor.
         learning_rate: The highest rate of Adam.
         precision: "auto" uses bfloat16 if the processor computes in it.
     """
 
     budget: Budget
     batch: int = 4
-    crop: int = 128
+    crop: CropSize = 128
     learning_rate: float = 4e-4
     precision: Precision = "auto"
     seed: int = 0
