@@ -44,7 +44,7 @@ class ModelInMemory(Architecture):
 
     Raises:
         UsageError: Something is not stated.
-        InputError: The network cannot be copied, does not run, or has several inputs or outputs.
+        InputError: The network cannot be copied, does not run, or has several inputs.
     """
 
     summary = "a network that was passed from Python"
@@ -88,9 +88,13 @@ class ModelInMemory(Architecture):
 
         probe = Probe(self._model, self._name, blame, _REMEDIES)
         self.output = probe.output(output, "output", spec)
+        probe = probe.with_main(spec, self.output)
+        self.main_output = probe.main
         self.task = task if task is not None else task_for(spec, self.output)  # type: ignore[assignment]
         self.input = probe.accepted(spec, self.output)
         probe.check(self.input, self.output)
+        self.extra_outputs = probe.extra_outputs(self.input)
+        self.returns = probe.names(self.input)
 
     def identity(self) -> str:
         """Return the digest of the weights and of the structure as torch prints it."""

@@ -158,6 +158,7 @@ class ModuleArchitecture(Architecture):
         probe.check(self.input, self.output)
         if self._inner is None:
             self.extra_outputs = probe.extra_outputs(self.input)
+            self.returns = probe.names(self.input)
 
     def _remedies(self) -> Remedies:
         return Remedies(

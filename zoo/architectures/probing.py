@@ -134,13 +134,18 @@ class Probe:
         """Return what the network outputs besides its main output, each a tensor, by name.
 
         Raises:
-            InputError: One has no axis besides that of the batch, or the network does not run.
+            InputError: One has no axis besides that of the batch or an unfit name, or the network does not run.
         """
         from zoo.modules.output_tree import primary_name
 
         returned = self._returned(spec, *spec.example)
         main = self.main or primary_name(returned)
         others = {name: each for name, each in self.shapes(spec, *spec.example).items() if name != main}
+        if "output" in others:
+            raise InputError(
+                f"{self.name} has an output called 'output' besides its main output, '{main}', which files call so.",
+                hint="Call it something else.",
+            )
         for name, each in others.items():
             if len(each) < 2:
                 raise InputError(
@@ -148,6 +153,12 @@ class Probe:
                     hint="Return tensors of (N, C) or more, or leave it out.",
                 )
         return {name: OutputSpec("tensor", each[1]) for name, each in others.items()}
+
+    def names(self, spec: InputSpec) -> Any:
+        """Return what the network returns on its example, with the name of each output in place of the tensor."""
+        from zoo.modules.output_tree import names_of
+
+        return names_of(self._returned(spec, *spec.example))
 
     def shape(self, spec: InputSpec, height: int, width: int) -> tuple[int, ...]:
         """Return the shape of the main output for a batch of two.

@@ -137,8 +137,11 @@ class Architecture:
     #: The other outputs of a network that returns several, by name: keys and positions, joined by underscores. They are
     #: exported and compared with the original's.
     extra_outputs: Mapping[str, OutputSpec] = MappingProxyType({})
-    #: Name of the output that `output` describes; "" for "out", "logits" or the first.
+    #: Name of the output that `output` describes; "" for "out", "logits", "output" or the first.
     main_output: str = ""
+    #: What the network returns where that is more than a tensor, with the names of the outputs in place of tensors;
+    #: "" if it is not known. A program's own metrics are called with outputs in that form.
+    returns: Any = ""
 
     def __init__(self, member: str | None = None) -> None:
         self.member = member

@@ -115,6 +115,9 @@ class Task:
     measures: ClassVar[tuple[Metric, ...]] = ()
     #: Whether outputs are compared with labels, where the data has any.
     labelled: ClassVar[bool] = True
+    #: Whether losses and scorers expect everything that a network of several outputs returns (tuples, dictionaries), and
+    #: not the main output.
+    whole_output: ClassVar[bool] = False
     #: What model hubs call the task, "" for nothing.
     pipeline: ClassVar[str] = ""
     #: The dataset used unless another is named, "" for none.

@@ -222,8 +222,8 @@ class GraphBuilder:
             return self.call(function, *items)
         return function(*items)
 
-    def finish(self, result: fx.Node | tuple[fx.Node, ...]) -> fx.GraphModule:
-        """Return the network whose output is `result`."""
+    def finish(self, result: fx.Node | dict[str, fx.Node]) -> fx.GraphModule:
+        """Return the network whose output is `result`, or whose outputs have these names."""
         self.graph.output(result)
         module = fx.GraphModule(self.root, self.graph, class_name="ConvertedOnnx")
         module.graph.eliminate_dead_code()

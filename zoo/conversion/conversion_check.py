@@ -91,7 +91,7 @@ def _ratio(network: fx.GraphModule, inputs: FloatArray, expected: list[Any]) -> 
             outputs = network(torch.from_numpy(inputs))
     except Exception:  # shapes that hold for a batch of one only
         return -math.inf
-    given = outputs if isinstance(outputs, tuple) else (outputs,)
+    given = outputs.values() if isinstance(outputs, dict) else (outputs,)
     return min(_ratio_of(want, have.numpy()) for want, have in zip(expected, given, strict=True))
 
 

@@ -112,7 +112,8 @@ class _Converter:
                 self._convert(index, node)
         results = [self._values[output.name] for output in self._graph.output]
         nodes = [self._builder.tensor(result) for result in results]
-        return self._builder.finish(nodes[0] if len(nodes) == 1 else tuple(nodes))
+        names = [output.name for output in self._graph.output]
+        return self._builder.finish(nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True)))
 
     def _convert(self, index: int, node: Any) -> None:
         operation = self._operation(index, node)

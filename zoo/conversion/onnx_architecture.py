@@ -103,9 +103,13 @@ class OnnxArchitecture(Architecture):
         )
         probe = Probe(self._network, f"The network of {path}", blame, remedies)
         self.output = probe.output(self._config.output, f"The output of {path}", spec)
+        probe = probe.with_main(spec, self.output)
+        self.main_output = probe.main
         self.task = task_for(spec, self.output)
         self.input = probe.accepted(spec, self.output, self._config.multiple_of)
         probe.check(self.input, self.output)
+        self.extra_outputs = probe.extra_outputs(self.input)
+        self.returns = probe.names(self.input)
 
 
 def _converted(data: bytes, spec: InputSpec, source: str) -> nn.Module:

@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from zoo import plugins
+from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.contracts import Metric
 from zoo.errors import InputError, UsageError, ZooError
 from zoo.evaluation.predict import wanted_picture
@@ -172,11 +173,13 @@ def evaluate_quality(
             height, width = target.shape[-2:]
             prediction = prediction[:, :height, :width]
             target = wanted_picture(target, sample.to_srgb)
-        if ours is not None and theirs is not None:
-            found, wanted = ours(sample.inputs), theirs(sample.inputs)
+        found = {} if ours is None else ours(sample.inputs)
+        if found and theirs is not None:
+            wanted = theirs(sample.inputs)
             for name, other in others.items():
                 other.add(found[name], wanted[name])
-        values = scorer.add(prediction, target)
+        whole: Any = {MAIN_OUTPUT: prediction, **found} if task.whole_output else prediction
+        values = scorer.add(whole, target)
         quality.scores.append(Score(sample.name, sample.scene, values))
         shown = next((each for each in task.measures if each.key in values), None)
         if shown is not None:

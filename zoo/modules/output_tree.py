@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture
 
 #: The key of the main output where a network returns a dictionary, as torchvision's and transformers' do.
-_MAIN = ("out", "logits")
+_MAIN = ("out", "logits", "output")
 _UNFIT = re.compile(r"[^a-z0-9]+")
 
 
@@ -28,11 +28,40 @@ def tensors_of(outputs: Any) -> dict[str, Tensor]:
     return dict(_named(outputs, ()))
 
 
+def names_of(outputs: Any) -> Any:
+    """Return what a network returned with the name of each tensor in its place; see :func:`arranged`."""
+    return _mapped(outputs, (), lambda place, each: _joined(place) if isinstance(each, torch.Tensor) else None)
+
+
+def arranged(names: Any, extras: Mapping[str, Any], main: Any) -> Any:
+    """Return outputs in the form that :func:`names_of` found; dictionaries and dataclasses come as dictionaries.
+
+    Args:
+        names: The form.
+        extras: The outputs besides the main one.
+        main: The main one, whatever its name.
+    """
+    return _mapped(names, (), lambda _, name: extras.get(name, main))
+
+
+def _mapped(tree: Any, place: tuple[str, ...], leaf: Callable[[tuple[str, ...], Any], Any]) -> Any:
+    if isinstance(tree, (torch.Tensor, str)):
+        return leaf(place, tree)
+    if isinstance(tree, Mapping):
+        return {key: _mapped(value, (*place, str(key)), leaf) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        parts = [_mapped(value, (*place, str(index)), leaf) for index, value in enumerate(tree)]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if hasattr(tree, "__dataclass_fields__"):
+        return {name: _mapped(getattr(tree, name), (*place, name), leaf) for name in tree.__dataclass_fields__}
+    return None
+
+
 def primary_name(outputs: Any) -> str:
     """Return the name of the main output, as :func:`tensors_of` calls it.
 
     Networks with auxiliary heads return several outputs in training mode; the convention of torchvision is that the
-    first one is that of evaluation mode. Of a dictionary it is "out" or "logits", else the first value.
+    first one is that of evaluation mode. Of a dictionary it is "out", "logits" or "output", else the first value.
 
     Raises:
         ZooError: There is no tensor.
@@ -51,13 +80,13 @@ def primary_name(outputs: Any) -> str:
     return _joined(place)
 
 
-def primary_output(outputs: Any) -> Tensor:
-    """Return the main output of a network, any shape; see :func:`primary_name`.
+def primary_output(outputs: Any, name: str = "") -> Tensor:
+    """Return the main output of a network, any shape: that of a name, by default :func:`primary_name`.
 
     Raises:
         ZooError: There is no tensor.
     """
-    return tensors_of(outputs)[primary_name(outputs)]
+    return outputs if isinstance(outputs, torch.Tensor) else tensors_of(outputs)[name or primary_name(outputs)]
 
 
 def split_outputs(outputs: Any, architecture: Architecture) -> tuple[Tensor, dict[str, Tensor]]:

@@ -77,9 +77,10 @@ def apply(
         recipe: ``depthwise+qat``, a parsed recipe, the path of a recipe file, or None to train the architecture as
             it is.
         example: An input of a module, (N, C, H, W); by default the first sample of the data.
-        loss: What training minimises: called with (outputs, targets) of a batch, tensors; by default the task's loss,
+        loss: What training minimises: called with (outputs, targets) of a batch: what the network returns, which may be a
+                tuple or dictionary of tensors, and a tensor; by default the task's loss,
             or without targets the difference from the original network.
-        metric: What files are measured by: called with (outputs, targets), tensors of up to 64 images, and averaged over
+        metric: What files are measured by: called with (outputs, targets) of up to 64 images, as the loss is, and averaged over
             the images; or several by name. The outputs are those of the exported file in ONNX Runtime. The name of a
             built-in measure, such as "top1", is shown like that; a key may be a :class:`zoo.contracts.Metric`.
         data: Batches for training and calibration: a DataLoader, a list, or anything else that yields tensors,

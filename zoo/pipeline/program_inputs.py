@@ -87,7 +87,7 @@ def own_architecture(
     if loss is not None or metric is not None:
         from zoo.pipeline.own_task import OwnTask
 
-        base = OwnTask(base, loss, _named(metric))
+        base = OwnTask(base, architecture, loss, _named(metric))
     architecture.task = base  # type: ignore[assignment]
     return architecture
 

@@ -7,13 +7,15 @@ length of a step matters elsewhere. So each candidate is tried, alone, and judge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from zoo.modules.output_tree import primary_output
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import TINY, Observer
 from zoo.quantization.prepare import rounding_off
@@ -38,18 +40,26 @@ class OutputDeviation:
         module: A network with quantizers.
         batches: (N, C, H, W) each.
         classifies: Whether the output, (N, classes), is logits.
+        main: From what the network returns to the output that is judged.
     """
 
-    def __init__(self, module: nn.Module, batches: Sequence[Tensor], *, classifies: bool) -> None:
-        self._module, self._classifies = module, classifies
+    def __init__(
+        self,
+        module: nn.Module,
+        batches: Sequence[Tensor],
+        *,
+        classifies: bool,
+        main: Callable[[Any], Tensor] = primary_output,
+    ) -> None:
+        self._module, self._classifies, self._main = module, classifies, main
         self._batches = _few(batches)
         with torch.no_grad(), rounding_off(module):
-            self._expected = [module(batch) for batch in self._batches]
+            self._expected = [main(module(batch)) for batch in self._batches]
 
     def measure(self) -> float:
         """Return the error of the network as it is now."""
         with torch.no_grad():
-            pairs = [(self._module(x), y) for x, y in zip(self._batches, self._expected, strict=True)]
+            pairs = [(self._main(self._module(x)), y) for x, y in zip(self._batches, self._expected, strict=True)]
         if self._classifies:
             found = [
                 F.kl_div(F.log_softmax(out, 1), F.log_softmax(y, 1), reduction="sum", log_target=True)

@@ -279,19 +279,21 @@ def _loss(
     main, extras = split_outputs(returned, architecture)
     outputs = main.float()
     targets = batch.targets
-    compare = plugins.task_of(architecture).loss(architecture.output) if targets is not None else None
+    task = plugins.task_of(architecture)
+    compare = task.loss(architecture.output) if targets is not None else None
+    compared = returned if task.whole_output else outputs
     others = torch.zeros((), device=device)
     if targets is None or compare is None:
         if teacher is None:
             raise ZooError("This data has no targets to train on, and there is no teacher to follow.")
         with torch.no_grad():
             answer, answers = split_outputs(teacher(inputs), architecture)
-        targets, compare = answer.float(), following_loss(architecture.output)
+        targets, compare, compared = answer.float(), following_loss(architecture.output), outputs
         for name in extras.keys() & answers.keys():
             follow = following_loss(architecture.extra_outputs[name])
             others = others + follow(extras[name].float(), answers[name].float())
     targets = targets.to(device)
-    loss = compare(outputs, targets) + others
+    loss = compare(compared, targets) + others
     own = 1 + sum(term.weight for term in terms if term.scales_task)
     if own != 1:
         loss = own * loss

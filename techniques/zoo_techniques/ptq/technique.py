@@ -120,12 +120,14 @@ class Ptq(Technique):
     def _least_error(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges by the error further on, and correct biases if that helps; report what each step won."""
         from zoo.quantization.bias import correct_biases, restored_biases
+        from zoo.modules.output_tree import primary_output
         from zoo.quantization.range_search import OutputDeviation, search_ranges
 
         architecture: Architecture | None = context.architecture
         classifies = architecture is not None and architecture.output.kind == "logits"
         module.eval()
-        output = OutputDeviation(module, batches, classifies=classifies)
+        main = partial(primary_output, name=architecture.main_output if architecture is not None else "")
+        output = OutputDeviation(module, batches, classifies=classifies, main=main)
         chosen = search_ranges(module, batches, output, weights=self.config.weight_observer is None)
         context.report.note(f"ptq: {chosen}")
         if not self.config.bias_correction:
