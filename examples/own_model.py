@@ -86,8 +86,12 @@ def main(out: Path, epochs: int = 8, steps: tuple[int, int] = (150, 100)) -> Non
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", nargs="?", type=Path, default=Path("out/digits"), help="artifact folder to write")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "out", nargs="?", type=Path, default=Path("out/digits"), help="artifact folder to write"
+    )
     parser.add_argument("--quick", action="store_true", help="only show that it works")
     given = parser.parse_args()
     if given.quick:

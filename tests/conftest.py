@@ -36,7 +36,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("long")]
-    if "PYTEST_XDIST_WORKER" in os.environ:  # so that no worker has such a module left when the others are done
+    if (
+        "PYTEST_XDIST_WORKER" in os.environ
+    ):  # so that no worker has such a module left when the others are done
         size = Counter(item.path for item in items)
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: (item.path not in slow, -size[item.path]))

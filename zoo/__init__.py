@@ -6,7 +6,8 @@
 ...     picture = runner.develop("shot.ARW")  # (H, W, 3) uint8
 >>> zoo.apply("unet", "depthwise+qat", out="out/small", minutes=30)
 
-Only `apply`, `create_model` and `evaluate` need the extra `compress`. Importing this package is cheap: neither torch nor numpy nor an engine is
+Only `apply`, `create_model` and `evaluate` need the extra `compress`. Importing this package is cheap:
+neither torch nor numpy nor an engine is
 loaded before a name that needs it is used.
 """
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.artifacts.artifact import open_artifact
     from zoo.download.puller import pull
     from zoo.errors import ZooError
+    from zoo.evaluation.api import evaluate
     from zoo.pipeline.api import apply
     from zoo.pipeline.result import Result
     from zoo.plugins.lookup import (
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
         list_tasks,
         list_techniques,
     )
-    from zoo.evaluation.api import evaluate
     from zoo.publishing.api import publish
     from zoo.recipes.grammar import Recipe
     from zoo.registry.registries import list_checkpoints

@@ -11,12 +11,19 @@ import click
 def data_options(command: Any) -> Any:
     """Give a command the options ``--data``, ``--skip-bad`` and ``--photos``."""
     options = [
-        click.option("--data", default="", help="Dataset with options, as in 'folder(root=DIR)' [by the task]."),
         click.option(
-            "--skip-bad", is_flag=True, help="Leave out files of --data that cannot be used, instead of refusing them."
+            "--data", default="", help="Dataset with options, as in 'folder(root=DIR)' [by the task]."
         ),
         click.option(
-            "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add; repeatable."
+            "--skip-bad",
+            is_flag=True,
+            help="Leave out files of --data that cannot be used, instead of refusing them.",
+        ),
+        click.option(
+            "--photos",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Folder of photographs to add; repeatable.",
         ),
     ]
     for option in reversed(options):

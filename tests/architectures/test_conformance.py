@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from zoo.contracts import Architecture
 from zoo.plugins import find_plugins, load_plugin
 from zoo.testing import architecture_checks

@@ -83,11 +83,19 @@ def test_a_network_in_timms_format_is_built_as_it_is_described(hub: LoopbackHub,
             "interpolation": "bilinear", "classifier": "classifier", "first_conv": "conv_stem", "tag": "unheard_of",
         },
     }  # fmt: skip
-    files = {"config.json": json.dumps(described).encode(), "model.safetensors": weights(trained(num_classes=7))}
+    files = {
+        "config.json": json.dumps(described).encode(),
+        "model.safetensors": weights(trained(num_classes=7)),
+    }
     hub.add_repo(OWN, files)
     architecture = plugins.architecture(name)
     spec = architecture.input
-    assert (spec.example, spec.mean, spec.crop_pct, spec.interpolation) == ((96, 96), (0.5,) * 3, 0.9, "bilinear")
+    assert (spec.example, spec.mean, spec.crop_pct, spec.interpolation) == (
+        (96, 96),
+        (0.5,) * 3,
+        0.9,
+        "bilinear",
+    )
     assert architecture.output.channels == 7
     state = architecture.build().state_dict()
     assert torch.equal(state["classifier.weight"], trained(num_classes=7).state_dict()["classifier.weight"])

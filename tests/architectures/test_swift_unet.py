@@ -29,6 +29,8 @@ def test_a_clean_input_passes_the_untrained_network_and_a_noisy_one_does_not() -
     nn.init.zeros_(net.head.weight)
     mosaic = torch.full((1, 4, 32, 32), 0.5)
     with torch.no_grad():
-        clean, noisy = (net(torch.cat([mosaic, torch.full_like(mosaic, level)], dim=1)) for level in (0.0, 0.9))
+        clean, noisy = (
+            net(torch.cat([mosaic, torch.full_like(mosaic, level)], dim=1)) for level in (0.0, 0.9)
+        )
     assert torch.allclose(clean[..., 8:-8, 8:-8], torch.tensor(0.5), atol=0.02)
     assert noisy.abs().max() < 0.05

@@ -72,7 +72,10 @@ def test_a_newer_format_names_both_versions_and_the_upgrade() -> None:
         (changed("architecture", to="../x"), "'architecture' is malformed"),
         (changed("recipe", to=5), "'recipe' must be text, not 5"),
         (changed("input", to=[]), "'input' must be a table"),
-        (changed("input", "kind", to="raw"), "'input.kind' must be one of packed-raw, rgb, gray, tensor, not 'raw'"),
+        (
+            changed("input", "kind", to="raw"),
+            "'input.kind' must be one of packed-raw, rgb, gray, tensor, not 'raw'",
+        ),
         (changed("input", "kind", to=[]), "'input.kind' must be one of"),
         (changed("input", "channels", to=3), "is inconsistent"),
         (changed("input", "channels", to=1.5), "'input.channels' must be a whole number"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zoo_cli.progress import NoteReporter
 
 from support import hostile_models, tiny
 from support.dngs import COLORCHART, dng, frame
@@ -19,7 +20,6 @@ from zoo.runner.runner import open_runner
 from zoo.runner.settings import Settings
 from zoo_cli.main import main
 from zoo_cli.output import print_note, print_table, print_text
-from zoo_cli.progress import NoteReporter
 
 SHARED = Path(__file__).parents[3] / "shared" / "hostile"
 

@@ -87,11 +87,23 @@ def test_a_camera_file_cut_at_every_4_kb_is_refused() -> None:
 
 
 @pytest.mark.parametrize("word", ["zoo.json", "model.onnx", "golden.safetensors", "shot.dng"])
-def test_a_read_that_fails_is_an_error_that_names_the_file(tmp_path: Path, faulty_reads: Path, word: str) -> None:
+def test_a_read_that_fails_is_an_error_that_names_the_file(
+    tmp_path: Path, faulty_reads: Path, word: str
+) -> None:
     made = tiny.bayer_artifact(tmp_path / "made")
     shot = tmp_path / "shot.dng"
     shot.write_bytes(dng(frame()))
-    command = [sys.executable, "-m", "zoo_cli", "run", str(made.path), str(shot), "-o", str(tmp_path / "out"), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "zoo_cli",
+        "run",
+        str(made.path),
+        str(shot),
+        "-o",
+        str(tmp_path / "out"),
+        "--json",
+    ]
     environment = {**os.environ, "ZOO_CACHE": str(tmp_path / "cache"), "LD_PRELOAD": str(faulty_reads)}
     environment |= {"FAULT_WORD": word, "FAULT_COUNT": "0"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -38,7 +38,9 @@ def patched(content: bytes, chance: random.Random) -> tuple[bytes, list[tuple[in
     altered, patches = bytearray(content), []
     for _ in range(chance.choice((1, 1, 1, 2, 4, 8))):
         place = chance.randrange(DESCRIPTION if chance.random() < 0.8 else len(content))
-        altered[place] = chance.randrange(256) if chance.random() < 0.5 else altered[place] ^ 1 << chance.randrange(8)
+        altered[place] = (
+            chance.randrange(256) if chance.random() < 0.5 else altered[place] ^ 1 << chance.randrange(8)
+        )
         patches.append((place, altered[place]))
     return bytes(altered), patches
 
@@ -59,7 +61,9 @@ def agreement(one: RawFrame, other: RawFrame) -> float:
     return 99.0 if error == 0 else -10 * np.log10(error)
 
 
-def test_an_altered_file_is_refused_or_gives_the_picture_or_a_word_of_doubt(content: bytes, clean: RawFrame) -> None:
+def test_an_altered_file_is_refused_or_gives_the_picture_or_a_word_of_doubt(
+    content: bytes, clean: RawFrame
+) -> None:
     chance = random.Random(7)
     silent = []
     for _ in range(PATCHES):

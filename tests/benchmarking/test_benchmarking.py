@@ -23,7 +23,6 @@ from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, matrix_pro
 from zoo.benchmarking.op_counts import count_operations
 from zoo.benchmarking.roofline import RooflinePoint, draw_roofline
 from zoo.benchmarking.steps import frame_file
-from zoo.runner.timing import Latency, latency_ratio, measure_latency
 from zoo.contracts import InputSpec, SilentReporter
 from zoo.cost import onnx_cost
 from zoo.errors import InputError, IntegrityError, UsageError, ZooError
@@ -31,6 +30,7 @@ from zoo.export.int8_coverage import int8_report
 from zoo.raw.decode import decode
 from zoo.registry import shipped_folder
 from zoo.runner.loading import load
+from zoo.runner.timing import Latency, latency_ratio, measure_latency
 
 
 @pytest.fixture(autouse=True)

@@ -24,11 +24,11 @@ import zoo
 import zoo_cli.commands
 from support.fake_distributions import Result, install_technique, python
 from zoo import errors, formatting, registry
+from zoo.progress import progress
+from zoo.progress import reporters as progress_module
 from zoo.registry import installed
 from zoo_cli import output
-from zoo.progress import reporters as progress_module
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli, main
-from zoo.progress import progress
 
 HEAVY = ("torch", "numpy", "onnxruntime", "onnx", "rawpy", "PIL", "rich", "huggingface_hub", "entrypoints")
 
@@ -289,7 +289,15 @@ def test_a_shell_gets_completions() -> None:
 
 def test_list_shows_what_is_installed_by_kind(run: Any) -> None:
     listed = run("list", "--json").json
-    assert list(listed) == ["architectures", "techniques", "tasks", "engines", "datasets", "devices", "checkpoints"]
+    assert list(listed) == [
+        "architectures",
+        "techniques",
+        "tasks",
+        "engines",
+        "datasets",
+        "devices",
+        "checkpoints",
+    ]
     assert {"unet", "light-unet", "lighter-unet", "unet-xtrans", "timm"} <= {
         each["id"] for each in listed["architectures"]
     }

@@ -12,7 +12,9 @@ from zoo.data.choose import leaving_out_bad
 from zoo_cli.main import main
 
 
-def test_a_sound_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_classes(tmp_path / "data")
     assert main(["data", "folder(root=data)"]) == 0

@@ -22,9 +22,7 @@ from zoo.errors import DisagreementError, InputError
 FLOAT = TensorProto.FLOAT
 
 
-def model(
-    *nodes: Any, shape: tuple[Any, ...] = (1, 4, 8, 8), opset: int = 17, **constants: Any
-) -> bytes:
+def model(*nodes: Any, shape: tuple[Any, ...] = (1, 4, 8, 8), opset: int = 17, **constants: Any) -> bytes:
     """The nodes from "x" to "y", with constants by name."""
     values = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     ends = [helper.make_tensor_value_info("x", FLOAT, shape), helper.make_empty_tensor_value_info("y")]
@@ -45,12 +43,17 @@ def noise(*shape: int) -> np.ndarray:
 
 OPERATORS: dict[str, bytes] = {
     "Conv, ends padded differently": model(node("Conv", "w", "b", pads=[0, 1, 2, 1]), w=noise(6, 4, 3, 3), b=noise(6)),
-    "Conv, SAME_UPPER with stride": model(node("Conv", "w", auto_pad="SAME_UPPER", strides=[2, 2]), w=noise(6, 4, 3, 3)),
+    "Conv, SAME_UPPER with stride": model(
+        node("Conv", "w", auto_pad="SAME_UPPER", strides=[2, 2]), w=noise(6, 4, 3, 3)
+    ),
     "Conv, SAME_LOWER": model(node("Conv", "w", auto_pad="SAME_LOWER"), w=noise(6, 4, 2, 2)),
     "Conv, grouped and dilated": model(node("Conv", "w", group=2, dilations=[2, 2]), w=noise(6, 2, 3, 3)),
-    "ConvTranspose": model(node("ConvTranspose", "w", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 0]), w=noise(4, 5, 3, 3)),
+    "ConvTranspose": model(
+        node("ConvTranspose", "w", strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 0]), w=noise(4, 5, 3, 3)
+    ),
     "BatchNormalization": model(
-        node("BatchNormalization", "s", "b", "m", "v", epsilon=1e-3), s=noise(4), b=noise(4), m=noise(4), v=abs(noise(4)) + 0.1
+        node("BatchNormalization", "s", "b", "m", "v", epsilon=1e-3),
+        s=noise(4), b=noise(4), m=noise(4), v=abs(noise(4)) + 0.1
     ),
     "InstanceNormalization": model(node("InstanceNormalization", "s", "b"), s=noise(4), b=noise(4)),
     "LayerNormalization": model(node("LayerNormalization", "s", "b", axis=-1), s=noise(8), b=noise(8)),
@@ -61,7 +64,9 @@ OPERATORS: dict[str, bytes] = {
     "MaxPool, ceil": model(node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
     "MaxPool, padded": model(node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0])),
     "AveragePool": model(node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1])),
-    "AveragePool, padding counted": model(node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 0, 0], count_include_pad=1)),
+    "AveragePool, padding counted": model(
+        node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 0, 0], count_include_pad=1)
+    ),
     "GlobalAveragePool": model(node("GlobalAveragePool")),
     "GlobalMaxPool": model(node("GlobalMaxPool")),
     "Gemm": model(
@@ -100,11 +105,15 @@ OPERATORS: dict[str, bytes] = {
     "DepthToSpace, DCR": model(node("DepthToSpace", blocksize=2), shape=(1, 8, 4, 4)),
     "SpaceToDepth": model(node("SpaceToDepth", blocksize=2)),
     "Slice": model(
-        node("Slice", "s", "e", "a", "t"), s=np.array([1, 0]), e=np.array([4, 2**31]), a=np.array([1, 3]), t=np.array([1, 2])
+        node("Slice", "s", "e", "a", "t"),
+        s=np.array([1, 0]), e=np.array([4, 2**31]), a=np.array([1, 3]), t=np.array([1, 2])
     ),
-    "Slice, reversed": model(node("Slice", "s", "e", "a", "t"), s=np.array([-1]), e=np.array([-100]), a=np.array([1]), t=np.array([-1])),
+    "Slice, reversed": model(
+        node("Slice", "s", "e", "a", "t"), s=np.array([-1]), e=np.array([-100]), a=np.array([1]), t=np.array([-1])
+    ),
     "Split and Concat": model(
-        helper.make_node("Split", ["x", "n"], ["a", "b"], axis=1), helper.make_node("Concat", ["b", "a"], ["y"], axis=1),
+        helper.make_node("Split", ["x", "n"], ["a", "b"], axis=1),
+        helper.make_node("Concat", ["b", "a"], ["y"], axis=1),
         n=np.array([1, 3]),
     ),
     "Gather one": model(node("Gather", "i", axis=1), i=np.array(2)),
@@ -112,7 +121,8 @@ OPERATORS: dict[str, bytes] = {
     "Resize by whole factors": model(node("Resize", "", "s", mode="nearest"), s=np.array([1, 1, 2, 3], np.float32)),
     "Resize, linear": model(node("Resize", "", "s", mode="linear"), s=np.array([1, 1, 1.5, 2], np.float32)),
     "Resize to a size, corners aligned": model(
-        node("Resize", "", "", "s", mode="linear", coordinate_transformation_mode="align_corners"), s=np.array([1, 4, 11, 5])
+        node("Resize", "", "", "s", mode="linear", coordinate_transformation_mode="align_corners"),
+        s=np.array([1, 4, 11, 5])
     ),
     "Resize, floor": model(
         node("Resize", "", "s", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
@@ -128,7 +138,9 @@ OPERATORS: dict[str, bytes] = {
         helper.make_node("Reshape", ["x", "sizes"], ["y"]),
         zero=np.array(0), axis=np.array([0]), rest=np.array([2, -1]),
     ),
-    "a constant joined to each image": model(helper.make_node("Concat", ["c", "x"], ["y"], axis=1), c=noise(1, 2, 8, 8)),
+    "a constant joined to each image": model(
+        helper.make_node("Concat", ["c", "x"], ["y"], axis=1), c=noise(1, 2, 8, 8)
+    ),
     "constants that are computed": model(
         helper.make_node("Transpose", ["w"], ["u"], perm=[3, 2, 1, 0]), node("Conv", "u"), w=noise(3, 3, 4, 6)
     ),
@@ -138,7 +150,9 @@ OPERATORS: dict[str, bytes] = {
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_converted_operator_computes_what_onnx_runtime_does(name: str) -> None:
     data = OPERATORS[name]
-    sides = [side.dim_value for side in onnx.load_model_from_string(data).graph.input[0].type.tensor_type.shape.dim]
+    sides = [
+        side.dim_value for side in onnx.load_model_from_string(data).graph.input[0].type.tensor_type.shape.dim
+    ]
     converted = convert_onnx(data, noise(*sides), fixed=True, source="f.onnx")
     assert converted.agreement_db > 90
     inputs = noise(3, *sides[1:])
@@ -176,7 +190,9 @@ def test_a_network_with_sizes_in_it_is_converted_for_any_size_the_file_accepts(d
     torch.onnx.export(
         net, (torch.rand(1, 3, 16, 16),), buffer, dynamo=False, input_names=["x"], dynamic_axes=axes
     )
-    converted = convert_onnx(buffer.getvalue(), noise(1, 3, 16, 16), fixed=not dynamic, source="f.onnx").network
+    converted = convert_onnx(
+        buffer.getvalue(), noise(1, 3, 16, 16), fixed=not dynamic, source="f.onnx"
+    ).network
     names = {name for name, layer in converted.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))}
     assert {"second", "fc"} <= names
     for shape in [(3, 3, 16, 16), *([(2, 3, 24, 32)] if dynamic else [])]:
@@ -192,8 +208,10 @@ def test_an_operator_without_counterpart_is_named_with_its_node() -> None:
 
 
 def test_a_way_of_computing_that_torch_does_not_have_is_named() -> None:
-    data = model(node("Resize", "", "s", mode="cubic", antialias=1), opset=18, s=np.array([1, 1, 0.5, 0.5], np.float32))
-    with pytest.raises(InputError, match="Resize .* it smooths"):
+    data = model(
+        node("Resize", "", "s", mode="cubic", antialias=1), opset=18, s=np.array([1, 1, 0.5, 0.5], np.float32)
+    )
+    with pytest.raises(InputError, match=r"Resize .* it smooths"):
         convert_onnx(data, noise(1, 4, 8, 8), fixed=True, source="f.onnx")
 
 
@@ -212,7 +230,9 @@ def test_what_mixes_the_images_of_a_batch_is_refused() -> None:
 
 def test_a_file_that_computes_in_integers_is_refused_by_name() -> None:
     data = quantizing_model().SerializeToString()  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match="computes in integers already: it holds 2 nodes of DequantizeLinear"):
+    with pytest.raises(
+        InputError, match="computes in integers already: it holds 2 nodes of DequantizeLinear"
+    ):
         convert_onnx(data, noise(1, 4, 8, 8), fixed=True, source="f.onnx")
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import onnx
+import zoo
 from onnx import TensorProto, helper, numpy_helper
 from support import tiny
 from support.onnx_models import plain_run, quantizing_model
-import zoo
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
 from zoo.checkpoints.resolver import locate_artifact

@@ -56,7 +56,9 @@ def test_a_marked_object_stays_in_its_box() -> None:
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[8:24, 10:30] = 255
     for stretch in (False, True):
-        image, boxes = letterbox(pixels, np.array([[10, 8, 30, 24, 1]], np.float32), (64, 96), stretch=stretch)
+        image, boxes = letterbox(
+            pixels, np.array([[10, 8, 30, 24, 1]], np.float32), (64, 96), stretch=stretch
+        )
         x0, y0, x1, y1 = np.rint(boxes[0, :4]).astype(int)
         assert image[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1].min() > 200
         outside = image.copy()
@@ -149,7 +151,10 @@ def test_images_and_boxes_that_do_not_match_are_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda content: content.pop("categories"), "not a COCO file of boxes: KeyError"),
-        (lambda content: content["annotations"][0].update(image_id=9), "refers to image 9, which is not listed"),
+        (
+            lambda content: content["annotations"][0].update(image_id=9),
+            "refers to image 9, which is not listed",
+        ),
         (lambda content: content["annotations"][0].update(category_id=9), "refers to category 9"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2]), "not a COCO file of boxes"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2, float("nan"), 3]), "is not finite"),

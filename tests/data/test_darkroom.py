@@ -11,17 +11,17 @@ import pytest
 import rawpy
 from PIL import Image
 
+from zoo.architectures.swift_unet import SwiftUNetArchitecture
 from zoo.architectures.unet import UNetArchitecture, XTransUNetArchitecture
 from zoo.data.cameras import CAMERAS
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.data.exposure import Shot, colour_matrix, expose
 from zoo.data.picture_folders import ImageCache, packaged_pictures, read_picture, split_of
-from zoo.errors import InputError, UsageError
-from zoo.architectures.swift_unet import SwiftUNetArchitecture
 from zoo.data.varied import quick_generator
-from zoo.raw.develop import to_linear_srgb
+from zoo.errors import InputError, UsageError
 from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.raw.decode import decode
+from zoo.raw.develop import to_linear_srgb
 from zoo.raw.dng import dng_bytes
 from zoo.raw.pack import pack_bayer
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from support.class_folders import NAMES, Classifier, write_classes, write_picture
 from zoo.data.folder import Folder, FolderConfig
-from zoo.images.resizing import resize_middle
 from zoo.errors import InputError, UsageError
+from zoo.images.resizing import resize_middle
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
@@ -100,7 +100,9 @@ def test_the_first_test_images_have_all_classes(tmp_path: Path) -> None:
         for number in range(count):
             write_picture(tmp_path / "test" / name / f"{number}.png", 100 * label + number, 8, 8)
     first = [scene.split("/")[1] for scene in made(tmp_path).scenes("test")[:20]]
-    assert [abs(first.count(name) - count) <= 1 for name, count in zip(NAMES, (10, 5, 5), strict=True)] == [True] * 3
+    assert [abs(first.count(name) - count) <= 1 for name, count in zip(NAMES, (10, 5, 5), strict=True)] == [
+        True
+    ] * 3
 
 
 def test_folders_of_splits_are_followed(tmp_path: Path) -> None:

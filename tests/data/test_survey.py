@@ -75,7 +75,9 @@ def test_a_network_that_the_data_does_not_suit_is_refused(tmp_path: Path) -> Non
 def test_the_sheet_shows_all_classes_and_splits_in_turn(tmp_path: Path) -> None:
     write_classes(tmp_path, [str(number) for number in range(12)])
     found = looked_at(f"folder(root={tmp_path})")
-    assert list(dict.fromkeys(tile.caption for tile in found.tiles[:36])) == [str(number) for number in range(12)]
+    assert list(dict.fromkeys(tile.caption for tile in found.tiles[:36])) == [
+        str(number) for number in range(12)
+    ]
     assert {tile.origin.partition(":")[0] for tile in found.tiles} == {"train", "val", "test"}
     with Image.open(io.BytesIO(draw_sheet(found.tiles, found.data))) as sheet:
         assert sheet.width > 900

@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from support.small_net import run
-from zoo.runner.timing import measure_latency
 from zoo.contracts import SilentReporter
 from zoo.data.picture_folders import split_of
 from zoo.errors import InputError, UnknownIdError
 from zoo.evaluation.evaluator import evaluate_artifact
 from zoo.images.decibels import PSNR_CEILING, psnr
+from zoo.runner.timing import measure_latency
 from zoo.tasks.image_scores import compare_images
 
 pytestmark = pytest.mark.usefixtures("third_party")

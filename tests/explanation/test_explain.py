@@ -188,10 +188,17 @@ def signed(static: Artifact, folder: Path) -> Artifact:
     relu = next(number for number, node in enumerate(model.graph.node) if node.op_type == "Relu")
     value = model.graph.node[relu].input[0]
     after = next(node for node in model.graph.node if node.input[0] == model.graph.node[relu].output[0])
-    for operator, given, made in (("DequantizeLinear", "levels", "rounded"), ("QuantizeLinear", value, "levels")):
-        model.graph.node.insert(relu, onnx.helper.make_node(operator, [given, *after.input[1:]], [made], made))
+    for operator, given, made in (
+        ("DequantizeLinear", "levels", "rounded"),
+        ("QuantizeLinear", value, "levels"),
+    ):
+        model.graph.node.insert(
+            relu, onnx.helper.make_node(operator, [given, *after.input[1:]], [made], made)
+        )
     next(node for node in model.graph.node if node.op_type == "Relu").input[0] = "rounded"
-    described = manifest(architecture="unet", recipe="ptq", input=SPEC, output=OUTPUT, golden=None, precision="int8")
+    described = manifest(
+        architecture="unet", recipe="ptq", input=SPEC, output=OUTPUT, golden=None, precision="int8"
+    )
     return write_artifact(folder / "signed", described, {"model.onnx": model.SerializeToString()})
 
 

@@ -107,7 +107,9 @@ def test_half_weights_halve_the_file_and_compute_in_float32() -> None:
 
 
 def test_half_weights_leave_how_far_pictures_are_enlarged_to_be_read() -> None:
-    net = nn.Sequential(nn.Conv2d(4, 12, 3, stride=4, padding=1), nn.Upsample(scale_factor=8), nn.Conv2d(12, 3, 1))
+    net = nn.Sequential(
+        nn.Conv2d(4, 12, 3, stride=4, padding=1), nn.Upsample(scale_factor=8), nn.Conv2d(12, 3, 1)
+    )
     data = export_onnx(net, SmallUNet(), half_weights=True)
     assert onnx_cost(data, (1, 4, 32, 32)).macs == 64 * 12 * 4 * 9 + 64 * 64 * 12 * 3
 

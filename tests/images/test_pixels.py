@@ -18,6 +18,7 @@ from zoo.errors import InputError
 from zoo.images.pixels import as_input, read_pixels, read_rgb8
 from zoo.runner.showing import read_input
 
+
 def read_shown(path: Path, spec: InputSpec) -> Any:
     """Read an image as `zoo run` does for a classifier."""
     return read_input(path, tiny.manifest(input=spec, output=OutputSpec("logits", 10)))

@@ -200,9 +200,7 @@ def test_two_processes_reach_the_loss_of_one(compressed: Result, tmp_path: Path)
         "--precision", "float32", "--images", "1", "--out", "two", "--json",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300
-    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     made = (compressed.artifact, tmp_path / "two")
     one, two = (json.loads((artifact / "metrics.json").read_text()) for artifact in made)

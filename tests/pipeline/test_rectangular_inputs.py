@@ -48,7 +48,9 @@ def test_data_that_only_knows_squares_is_refused_by_name() -> None:
 
 
 def test_windows_that_are_no_squares_keep_their_sides() -> None:
-    stored = zoo.contracts.Sample("a", "a", np.zeros((1, 60, 60), np.float32), np.zeros((1, 120, 120), np.float32))
+    stored = zoo.contracts.Sample(
+        "a", "a", np.zeros((1, 60, 60), np.float32), np.zeros((1, 120, 120), np.float32)
+    )
     for number in range(8):
         window = random_window(stored, (16, 40), 2, 4, number, np.random.default_rng(number))
         assert (window.inputs.shape, window.target.shape) == ((1, 16, 40), (1, 32, 80))
@@ -73,7 +75,7 @@ def net() -> nn.Module:
 def test_a_module_with_a_fixed_wide_input_is_trained_and_exported(tmp_path: Path) -> None:
     images = torch.rand(24, 1, 16, 40)
     data = images, (images[..., :20].sum((1, 2, 3)) > images[..., 20:].sum((1, 2, 3))).long()
-    options = dict(data=data, max_loss=None, batch=4)
+    options = {"data": data, "max_loss": None, "batch": 4}
     first = zoo.apply(net(), "qat", out=tmp_path / "a", steps=3, **options)
     record = json.loads((first.artifact / "metrics.json").read_text())
     assert record["training"]["crop"] == [16, 40]
@@ -91,8 +93,12 @@ def test_class_folders_are_cut_to_wide_inputs(fixed: bool, tmp_path: Path) -> No
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         for number in range(6):
-            Image.fromarray(rng.integers(0, 256, (30, 50), dtype=np.uint8)).save(tmp_path / label / f"{number}.png")
+            Image.fromarray(rng.integers(0, 256, (30, 50), dtype=np.uint8)).save(
+                tmp_path / label / f"{number}.png"
+            )
     data = Folder(Folder.Config(root=tmp_path))
     size = choose_crop(Wide(fixed=fixed), 0)
     for stream in (data.crops, data.calibration):
-        assert [sample.inputs.shape for sample in islice(stream(Wide(fixed=fixed), size, 0), 4)] == [(1, 16, 40)] * 4
+        assert [sample.inputs.shape for sample in islice(stream(Wide(fixed=fixed), size, 0), 4)] == [
+            (1, 16, 40)
+        ] * 4

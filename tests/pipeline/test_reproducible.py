@@ -42,7 +42,9 @@ def processor() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return ""
-    found = [re.search(rf"^{key}\s*: (.+)$", text, re.MULTILINE) for key in ("vendor_id", "cpu family", "model")]
+    found = [
+        re.search(rf"^{key}\s*: (.+)$", text, re.MULTILINE) for key in ("vendor_id", "cpu family", "model")
+    ]
     vendor, family, model = (each[1] if each else "" for each in found)
     return f"{vendor} family {family} model {model}"
 

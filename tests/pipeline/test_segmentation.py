@@ -29,7 +29,6 @@ from zoo.tasks.mask_scores import compare_masks
 from zoo.training.schedule import Budget
 from zoo_cli.main import main
 
-
 # ------------------------------------------------------------------------------------------------- measures
 
 

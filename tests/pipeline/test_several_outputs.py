@@ -107,9 +107,9 @@ def test_a_process_of_its_own_returns_every_output_as_this_one_does(rounded: Res
 def test_eval_scores_every_output_against_another_artifact(rounded: Result) -> None:
     name = str(rounded.artifact)
     found = evaluate_artifact(name, reporter=SilentReporter(), data="photos", images=1, against=name)
-    assert {each: values["signal_to_error_db"] for each, values in found.quality.extras.items()} == dict.fromkeys(
-        NAMES, 100.0
-    )
+    assert {
+        each: values["signal_to_error_db"] for each, values in found.quality.extras.items()
+    } == dict.fromkeys(NAMES, 100.0)
 
 
 def test_a_wrong_golden_output_besides_the_main_one_is_noticed(rounded: Result) -> None:
@@ -123,7 +123,7 @@ def test_a_wrong_golden_output_besides_the_main_one_is_noticed(rounded: Result) 
         def run_all(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
             return {**self.inner.run_all(inputs), "aux_1": np.zeros((1, 32), np.float32)}
 
-    with pytest.raises(IntegrityError, match="computes .* wrongly"):
+    with pytest.raises(IntegrityError, match=r"computes .* wrongly"):
         check_golden(Wrong(), open_artifact(rounded.artifact), "it")
 
 

@@ -45,7 +45,11 @@ def images(count: int) -> tuple[Tensor, Tensor]:
 
 
 def of(outputs: Any) -> tuple[Tensor, Tensor]:
-    return (outputs["logits"], outputs["features"]) if isinstance(outputs, dict) else (outputs[0], outputs[1]["features"])
+    return (
+        (outputs["logits"], outputs["features"])
+        if isinstance(outputs, dict)
+        else (outputs[0], outputs[1]["features"])
+    )
 
 
 @pytest.mark.parametrize(("form", "name"), [("dict", "features"), ("tuple", "1_features")])
@@ -94,7 +98,9 @@ def test_outputs_of_onnx_files_keep_their_names(tmp_path: Path) -> None:
         Two("tuple").eval(), (torch.rand(1, 1, 8, 8),), tmp_path / "two.onnx", output_names=["scores", "Feature Map"],
         dynamo=False,
     )  # fmt: skip
-    result = zoo.apply(str(tmp_path / "two.onnx"), "ptq", data=images(16)[0], max_loss=None, out=tmp_path / "out")
+    result = zoo.apply(
+        str(tmp_path / "two.onnx"), "ptq", data=images(16)[0], max_loss=None, out=tmp_path / "out"
+    )
     manifest = json.loads((result.artifact / "zoo.json").read_text())
     assert manifest["output"] == {**manifest["output"], "kind": "logits", "channels": 2}
     assert list(manifest["extra_outputs"]) == ["feature_map"]

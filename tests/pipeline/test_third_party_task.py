@@ -128,7 +128,8 @@ def rounded(trained: Result) -> Result:
     return apply("dial-reader", "ptq", data="dials", weights=str(trained.artifact), out=out)
 
 
-def test_it_is_listed_and_described(_installed: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("_installed")
+def test_it_is_listed_and_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "dial-reading", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["distribution"] == "zoo-dials"
@@ -137,7 +138,9 @@ def test_it_is_listed_and_described(_installed: None, capsys: pytest.CaptureFixt
     ]
 
 
-def test_its_loss_trains_and_its_measure_is_in_table_card_and_metrics(trained: Result, rounded: Result) -> None:
+def test_its_loss_trains_and_its_measure_is_in_table_card_and_metrics(
+    trained: Result, rounded: Result
+) -> None:
     before, after = (file.quality.values["mean_error"] for file in trained.files)
     assert after < before / 3, "the loss of the task is what training lowers"
     assert any(row[0] == "mean error" for row in rounded.table_cells()[1])
@@ -166,14 +169,16 @@ def test_losses_are_limited_in_its_direction(trained: Result, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_data_for_another_task_is_refused_by_name(_installed: None, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_installed")
+def test_data_for_another_task_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the task of dial-reader is dial-reading"):
         apply("dial-reader", "ptq", data="darkroom", out=tmp_path / "out")
     with pytest.raises(UsageError, match="No data is packaged for dial-reading"):
         apply("dial-reader", "ptq", out=tmp_path / "out")
 
 
-def test_an_architecture_may_hold_its_task_itself(_installed: None) -> None:
+@pytest.mark.usefixtures("_installed")
+def test_an_architecture_may_hold_its_task_itself() -> None:
     class Held(plugins.load("architectures", "dial-reader")):  # type: ignore[misc]
         task = plugins.task("dial-reading")
 

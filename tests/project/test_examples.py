@@ -72,7 +72,11 @@ def test_the_cells_of_the_notebook_run_in_order(tmp_path: Path) -> None:
     program = "\n".join(cells).replace("range(10)", "range(1)").replace("(150, 100)", "(2, 2)")
     shown = "\nprint(result.metrics['top1']['after'] == round((logits.argmax(1) == testing[1].numpy()).mean(), 5))"
     assert run("-c", program + shown, cwd=tmp_path).strip() == "True"
-    assert all(cell["outputs"] or "result" not in "".join(cell["source"])[:7] for cell in notebook["cells"] if "outputs" in cell)
+    assert all(
+        cell["outputs"] or "result" not in "".join(cell["source"])[:7]
+        for cell in notebook["cells"]
+        if "outputs" in cell
+    )
 
 
 def test_a_raw_file_is_developed(tmp_path: Path) -> None:

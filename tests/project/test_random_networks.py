@@ -64,7 +64,7 @@ def right_or_refused(case: Case) -> None:
             for half in case.halves():
                 right_or_refused(half)
         else:
-            assert not isinstance(refusal, PluginError), (case, refusal)
+            assert not isinstance(refusal, PluginError), (case, refusal)  # noqa: PT017 - others are refusals
         return
     if len(case.branches) == 1:
         assert trial.comparison.agrees, (case, trial.comparison)

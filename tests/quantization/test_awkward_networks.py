@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune
 from support.exported import run as run_file
 from support.functions import Function
 from zoo.contracts import Architecture, Context, InputSpec, OutputSpec
-from zoo.errors import DisagreementError, ZooError
+from zoo.errors import DisagreementError
 from zoo.export.exporter import export_onnx
 from zoo.quantization.prepare import calibrate, freeze, prepare
 from zoo.surgery.agreement import Reference, accept_disagreement, signal_to_error
@@ -149,7 +149,9 @@ def has_a_layer_with_the_name_of_what_is_added(net: Any, x: Tensor) -> Tensor:
 
 COMPUTED = [
     has_a_layer_with_the_name_of_what_is_added,
-    writes_through_slices, writes_through_a_transposed_view, reads_the_state_of_an_lstm, writes_into_a_chunk, moves_to_a_device, calls_by_keyword, reads_a_bias_elsewhere,
+    writes_through_slices, writes_through_a_transposed_view,
+    reads_the_state_of_an_lstm, writes_into_a_chunk,
+    moves_to_a_device, calls_by_keyword, reads_a_bias_elsewhere,
     reads_a_weight_elsewhere, decodes_with_the_weight_of_its_encoder, pools_with_indices, pools_beyond_the_border,
     divides_by_another_number,
     clamps_to_an_int_and_a_float, uses_a_shuffle_twice, calls_a_layer_three_times,

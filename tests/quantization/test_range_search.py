@@ -20,7 +20,12 @@ def rare() -> nn.Module:
     """A network whose first layer makes a few large values, on which its result depends entirely."""
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv2d(4, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 12, 1), nn.PixelShuffle(2)
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 1),
+        nn.ReLU(),
+        nn.Conv2d(8, 12, 1),
+        nn.PixelShuffle(2),
     )
     with torch.no_grad():
         net[2].weight *= 0.05
@@ -31,7 +36,9 @@ def rare() -> nn.Module:
 
 
 def calibrated(net: nn.Module, x: torch.Tensor) -> fx.GraphModule:
-    module = prepare(net, context(SmallUNet(), x), QuantizationConfig(observer="auto", weight_observer="minmax"))
+    module = prepare(
+        net, context(SmallUNet(), x), QuantizationConfig(observer="auto", weight_observer="minmax")
+    )
     calibrate(module, [x])
     return module.eval()
 
@@ -85,7 +92,9 @@ def test_weights_have_for_each_channel_the_range_that_suits_its_inputs() -> None
 
 def test_an_output_without_rounding_has_no_error_and_probabilities_are_compared() -> None:
     x = pictures(4, channels=3, size=64)
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
     module = prepare(net.eval(), context(Classifier(), x), QuantizationConfig(observer="minmax"))
     calibrate(module, [x])
     output = OutputDeviation(module.eval(), [x], classifies=True)

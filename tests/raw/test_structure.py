@@ -14,7 +14,8 @@ WHITE, ACTIVE, ORIGIN, SIZE, SIDES, CFA = 50717, 50829, 50719, 50720, 33421, 334
 GOOD = {
     WIDTH: (96.0,), HEIGHT: (64.0,), BITS: (14.0,), COMPRESSION: (1.0,), SAMPLES: (1.0,),
     OFFSETS: (1000.0,), ROWS: (64.0,), COUNTS: (64 * 168.0,), WHITE: (15000.0,),
-    ACTIVE: (0.0, 8.0, 64.0, 96.0), ORIGIN: (0.0, 0.0), SIZE: (88.0, 64.0), SIDES: (2.0, 2.0), CFA: (0.0, 1.0, 1.0, 2.0),
+    ACTIVE: (0.0, 8.0, 64.0, 96.0), ORIGIN: (0.0, 0.0), SIZE: (88.0, 64.0),
+    SIDES: (2.0, 2.0), CFA: (0.0, 1.0, 1.0, 2.0),
 }  # fmt: skip
 FILE = 1000 + 64 * 168
 
@@ -60,7 +61,9 @@ def test_strips_and_tiles_of_any_number_are_taken() -> None:
         ({"t33421": (6, 6)}, "4 colours"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_and_named(changes: dict[str, tuple[float, ...]], says: str) -> None:
+def test_what_does_not_fit_together_is_refused_and_named(
+    changes: dict[str, tuple[float, ...]], says: str
+) -> None:
     with pytest.raises(InputError, match=f"a.dng is damaged: it .*{says}"):
         read_structure(tags(**changes), FILE, "a.dng")
 
@@ -70,7 +73,9 @@ def test_an_unusual_white_balance_and_levels_raise_doubts() -> None:
 
     mosaic = np.random.default_rng(0).integers(500, 9000, (64, 96)).astype(np.uint16)
 
-    def doubts(black: float, white: float, gains: tuple[float, float, float], neutral: tuple[float, ...] | None) -> str:
+    def doubts(
+        black: float, white: float, gains: tuple[float, float, float], neutral: tuple[float, ...] | None
+    ) -> str:
         return " ".join(doubts_about(mosaic, [black] * 4, [white] * 4, gains, neutral))
 
     assert doubts(512, 10_000, (2, 1, 1.5), (0.5, 1, 0.66)) == ""

@@ -87,9 +87,12 @@ def test_a_file_that_states_no_noise_has_it_estimated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shot_noise", "read"), [((-1.0,) * 3, (0.0,) * 3), ((float("nan"),) * 3, (0.0,) * 3), ((), ()), ((0.0,) * 3,) * 2]
+    ("shot_noise", "read"),
+    [((-1.0,) * 3, (0.0,) * 3), ((float("nan"),) * 3, (0.0,) * 3), ((), ()), ((0.0,) * 3,) * 2],
 )
-def test_noise_that_no_sensor_has_is_not_believed(shot_noise: tuple[float, ...], read: tuple[float, ...]) -> None:
+def test_noise_that_no_sensor_has_is_not_believed(
+    shot_noise: tuple[float, ...], read: tuple[float, ...]
+) -> None:
     assert plausible_noise(shot_noise, read) is None
 
 
@@ -109,7 +112,9 @@ def test_developing_what_a_network_should_answer_gives_the_picture(largest: int)
 
 
 def test_a_frame_without_a_matrix_keeps_its_colours() -> None:
-    frame = decode(dng_bytes(expose(srgb_to_linear(scene()), shot(), np.random.default_rng(0)), xyz_to_camera=np.eye(3)))
+    frame = decode(
+        dng_bytes(expose(srgb_to_linear(scene()), shot(), np.random.default_rng(0)), xyz_to_camera=np.eye(3))
+    )
     assert np.array_equal(matrix_of(replace(frame, to_srgb=None)), np.eye(3))
 
 

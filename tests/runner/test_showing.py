@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 from support import tiny
 from zoo.artifacts import Artifact, write_artifact
 from zoo.contracts import InputSpec, OutputSpec

@@ -29,14 +29,22 @@ class Detector(Architecture):
 
 
 def coco_content(count: int, start: int = 0) -> dict[str, list[dict[str, object]]]:
-    """Return the content of a JSON file; image k has one box of the category number k modulo 3, and every fifth none."""
+    """Return the content of a JSON file; image k has one box of category k modulo 3, and every fifth none."""
     ids = list(CATEGORIES)
     numbers = range(start, start + count)
     return {
-        "images": [{"id": 100 + k, "file_name": f"{k}.png", "width": SIZE[0], "height": SIZE[1]} for k in numbers],
+        "images": [
+            {"id": 100 + k, "file_name": f"{k}.png", "width": SIZE[0], "height": SIZE[1]} for k in numbers
+        ],
         "categories": [{"id": number, "name": name} for number, name in CATEGORIES.items()],
         "annotations": [
-            {"id": k, "image_id": 100 + k, "category_id": ids[k % 3], "bbox": [BOX[0] + k % 4, *BOX[1:]], "iscrowd": 0}
+            {
+                "id": k,
+                "image_id": 100 + k,
+                "category_id": ids[k % 3],
+                "bbox": [BOX[0] + k % 4, *BOX[1:]],
+                "iscrowd": 0,
+            }
             for k in numbers
             if k % 5 != 4
         ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from zoo.plugins import find_plugins, load_plugin
 from zoo.testing import technique_checks
 

@@ -44,7 +44,11 @@ except zoo.ZooError as error:
     assert_type(error.hint, str | None)
 
 compressed = zoo.apply(
-    torch.nn.ReLU(), "ptq", data=[torch.rand(1, 1, 8, 8)], metric={"a": lambda outputs, targets: 1.0}, out="out/x"
+    torch.nn.ReLU(),
+    "ptq",
+    data=[torch.rand(1, 1, 8, 8)],
+    metric={"a": lambda outputs, targets: 1.0},
+    out="out/x",
 )
 assert_type(compressed.model, torch.nn.Module | None)
 assert_type(compressed.metrics, dict[str, dict[str, float | None]])

@@ -1,4 +1,4 @@
-"""Single files of repositories on the Hugging Face Hub, pinned by revision and sha256, cached as its client caches them.
+"""Single files of repositories on the Hugging Face Hub, pinned by revision and sha256, cached as its client does.
 
 `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_CACHE` and `HF_HUB_OFFLINE` are honoured as they are set at the time of the call.
 """
@@ -87,7 +87,9 @@ def _fetched(repository: str, name: str, revision: str) -> Path | None:
     except errors.RemoteEntryNotFoundError:
         return None
     except errors.HFValidationError as error:
-        raise UnknownIdError(f"'{repository[:100]}' is not the name of a repository on the Hub, OWNER/NAME.") from error
+        raise UnknownIdError(
+            f"'{repository[:100]}' is not the name of a repository on the Hub, OWNER/NAME."
+        ) from error
     except Exception as error:  # of the client, of its HTTP library, of the operating system
         raise _unreachable(repository, name, revision, offline, error) from error
 
@@ -95,7 +97,9 @@ def _fetched(repository: str, name: str, revision: str) -> Path | None:
 def _unknown(repository: str, revision: str, error: Exception) -> ZooError:
     where = f"https://huggingface.co/{repository}"
     if "Gated" in type(error).__name__:
-        return UnknownIdError(f"{repository} is open only to users who accept its terms.", hint=f"Accept them: {where}")
+        return UnknownIdError(
+            f"{repository} is open only to users who accept its terms.", hint=f"Accept them: {where}"
+        )
     at = f" with a revision '{revision}'" if "Revision" in type(error).__name__ else ""
     return UnknownIdError(
         f"The Hub has no repository {repository}{at}, or none that this user may read.",
@@ -113,7 +117,7 @@ def _unreachable(repository: str, name: str, revision: str, offline: bool, error
 
 
 def _checked(path: Path) -> str:
-    """Return the sha256 of a file of the cache, whose name there is the sha256 that the server lists for large files."""
+    """Return the sha256 of a file of the cache, whose name is the sha256 that the server lists for large files."""
     blob = path.resolve()
     found = sha256_of(blob)
     if _SHA256.fullmatch(blob.name) and blob.name != found:

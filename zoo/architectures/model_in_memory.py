@@ -131,6 +131,6 @@ def _spec_of(example: Any, stated: str) -> InputSpec:
             )
         return spec
     low, high = float(example.min()), float(example.max())
-    images = shape[1] in _IMAGES and 0 <= low and high <= 1
+    images = shape[1] in _IMAGES and low >= 0 and high <= 1
     kind: Any = _IMAGES[shape[1]] if images else "tensor"
     return InputSpec(kind, shape[1], example=(shape[2], shape[3]))

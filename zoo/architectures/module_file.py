@@ -6,11 +6,10 @@ artifact names the file and the start of its sha256, and holds everything else t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -19,7 +18,7 @@ from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
 from zoo.contracts import Architecture, task_for
-from zoo.errors import InputError, UsageError, ZooError
+from zoo.errors import InputError, UsageError
 from zoo.extras import require
 from zoo.options import format_options, option, parse_options
 from zoo.plugins import python_file
@@ -143,7 +142,12 @@ class ModuleArchitecture(Architecture):
             net = self.build().eval()
         self.trained = bool(config.trained or getattr(module, "TRAINED", self.trained))
         label = f"{self._factory} of {self._path}"
-        probe = Probe(net, label, lambda what: python_file.blamed(self._path, f"{self._factory} {what}"), self._remedies())
+        probe = Probe(
+            net,
+            label,
+            lambda what: python_file.blamed(self._path, f"{self._factory} {what}"),
+            self._remedies(),
+        )
         if self._inner is None:
             self.input = complete_input(input_spec(stated, f"{self._path}: INPUT"), config, str(self._path))
             said = config.output or getattr(module, "OUTPUT", "")

@@ -74,7 +74,9 @@ class Probe:
             return OutputSpec("tensor", shape[1])
         if len(shape) == 4 and spec.kind == "packed-raw" and shape[1] == 3:
             return OutputSpec("rgb", 3, shape[2] // spec.example[0])
-        raise UsageError(f"The output of {self.name}, {_times(shape)}, is not stated.", hint=self.remedies.output)
+        raise UsageError(
+            f"The output of {self.name}, {_times(shape)}, is not stated.", hint=self.remedies.output
+        )
 
     def accepted(self, spec: InputSpec, output: OutputSpec, stated: int | None = None) -> InputSpec:
         """Return the input with the least multiple that sides must be of, as stated or as found by trying.
@@ -94,7 +96,8 @@ class Probe:
                     return dataclasses.replace(spec, multiple_of=multiple)
         self.check(spec, output)
         raise UsageError(
-            f"{self.name} accepts inputs of {_times(spec.example)}, but no other size that was tried (multiples of 1 to "
+            f"{self.name} accepts inputs of {_times(spec.example)}, but no other size that was tried (multiples of 1 "
+            "to "
             f"{_MOST_MULTIPLE}).",
             hint=self.remedies.sizes,
         )
@@ -125,7 +128,11 @@ class Probe:
         expected = _expected(output, *spec.example)
         with contextlib.suppress(InputError):  # what is wrong with the example is said when it is checked
             shapes = self.shapes(spec, *spec.example)
-            if not self.main and len(shapes) > 1 and not _fits(self.shape(spec, *spec.example), expected, output):
+            if (
+                not self.main
+                and len(shapes) > 1
+                and not _fits(self.shape(spec, *spec.example), expected, output)
+            ):
                 found = next((name for name, each in shapes.items() if _fits(each, expected, output)), "")
                 return dataclasses.replace(self, main=found)
         return self
@@ -180,7 +187,9 @@ class Probe:
         """
         from zoo.modules.output_tree import tensors_of
 
-        return {name: tuple(each.shape) for name, each in tensors_of(self._returned(spec, height, width)).items()}
+        return {
+            name: tuple(each.shape) for name, each in tensors_of(self._returned(spec, height, width)).items()
+        }
 
     def _returned(self, spec: InputSpec, height: int, width: int) -> Any:
         import torch

@@ -1,4 +1,4 @@
-"""Every classification network of timm, as `timm:NAME`, and networks in timm's format on the Hub, as `hf-hub:OWNER/NAME`.
+"""Every classification network of timm, as `timm:NAME`, and those in timm's format on the Hub, as `hf-hub:OWNER/NAME`.
 
 Wightman, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models.
 """
@@ -41,7 +41,11 @@ class TimmConfig:
         None, minimum=1, maximum=1 << 20, help="number of classes; its published number if none"
     )
     size: int | None = option(
-        None, minimum=8, maximum=4096, unit="pixel", help="height and width of the example; the published ones if none"
+        None,
+        minimum=8,
+        maximum=4096,
+        unit="pixel",
+        help="height and width of the example; the published ones if none",
     )
 
 
@@ -65,7 +69,9 @@ class TimmArchitecture(Architecture):
     def __init__(self, member: str | None = None) -> None:
         super().__init__(member)
         if not member:
-            raise UsageError("'timm' is a family of architectures: write timm:NAME.", hint="timm:resnet18.a1_in1k")
+            raise UsageError(
+                "'timm' is a family of architectures: write timm:NAME.", hint="timm:resnet18.a1_in1k"
+            )
         require("timm", f"timm:{member}")
         name, bracket, options = member.partition("(")
         stage = parse_stage(f"timm{bracket}{options}", "network")

@@ -26,7 +26,7 @@ _SHA256_START = re.compile(r"-([0-9a-f]{8,64})\.pth$")
 
 
 class TorchvisionArchitecture(Architecture):
-    """A classifier of torchvision: ``torchvision:resnet18``, or with its weights ``torchvision:resnet18.IMAGENET1K_V1``.
+    """A classifier of torchvision: ``torchvision:resnet18``, or with weights ``torchvision:resnet18.IMAGENET1K_V1``.
 
     The weights, by default torchvision's best, are those published at download.pytorch.org. Such a file is a pickle; it
     is read with ``weights_only=True``, which executes nothing, and must have the sha256 that its name states. Input
@@ -45,7 +45,8 @@ class TorchvisionArchitecture(Architecture):
         super().__init__(member)
         if not member:
             raise UsageError(
-                "'torchvision' is a family of architectures: write torchvision:NAME.", hint="torchvision:resnet18"
+                "'torchvision' is a family of architectures: write torchvision:NAME.",
+                hint="torchvision:resnet18",
             )
         self._name, _, tag = member.partition(".")
         self._weights = _weights_of(self._name, tag)
@@ -122,7 +123,8 @@ def _weights_of(name: str, tag: str) -> Any:
     known = [each.name for each in weights]
     if tag and tag not in known:
         raise UnknownIdError(
-            f"torchvision has no '{name}' trained as '{tag}'{did_you_mean(tag, known)}", hint=f"Known: {', '.join(known)}"
+            f"torchvision has no '{name}' trained as '{tag}'{did_you_mean(tag, known)}",
+            hint=f"Known: {', '.join(known)}",
         )
     return weights[tag] if tag else weights.DEFAULT
 

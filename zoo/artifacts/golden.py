@@ -36,7 +36,7 @@ def all_outputs(session: Session, inputs: FloatArray) -> dict[str, FloatArray]:
 
 
 def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray | Mapping[str, FloatArray]]]) -> bytes:
-    """Return the content of the file for pairs of an input (N, C, H, W) and its output, or outputs by name, in float32."""
+    """Return the content of the file for pairs of an input (N, C, H, W) and its output, or outputs by name, float32."""
     import numpy as np
     from safetensors.numpy import save
 

@@ -36,7 +36,10 @@ _PROGRAMS = {
 #: The id of an architecture, with the member of a family after a colon, and its options: timm:resnet18(classes=10).
 ArchitectureId = Annotated[
     str,
-    Limits(most=150, pattern=PLUGIN_ID + r"(:[A-Za-z0-9._:/@-]{1,100}(\([a-z]{1,20}=\d{1,9}(,[a-z]{1,20}=\d{1,9})*\))?)?"),
+    Limits(
+        most=150,
+        pattern=PLUGIN_ID + r"(:[A-Za-z0-9._:/@-]{1,100}(\([a-z]{1,20}=\d{1,9}(,[a-z]{1,20}=\d{1,9})*\))?)?",
+    ),
 ]
 Fingerprint = Annotated[str, Limits(pattern=r"sha256:[0-9a-f]{64}")]
 
@@ -90,7 +93,9 @@ class Manifest:
     fingerprint: Fingerprint
     input: InputSpec
     output: OutputSpec
-    extra_outputs: Annotated[Mapping[str, OutputSpec], Limits(most=_MOST_OUTPUTS)] = field(default_factory=dict)
+    extra_outputs: Annotated[Mapping[str, OutputSpec], Limits(most=_MOST_OUTPUTS)] = field(
+        default_factory=dict
+    )
     task: Annotated[str, Limits(most=32, pattern=f"({PLUGIN_ID})?")] = ""
     classes: Annotated[tuple[Annotated[str, Limits(most=200)], ...], Limits(most=1 << 16)] = ()
     precision: Annotated[str, Limits(most=32, pattern=r"[a-z][a-z0-9. -]{1,31}"), Key(required=True)] = (

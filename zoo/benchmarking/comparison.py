@@ -16,12 +16,12 @@ from zoo.benchmarking.energy import EnergyMeter
 from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, peak_gmacs
 from zoo.benchmarking.op_counts import OpCounts, count_operations
 from zoo.benchmarking.steps import Steps, frame_file, measure_steps, step_settings
-from zoo.runner.timing import WARM_UP, Latency, latency_ratio, measure_latency
 from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
 from zoo.errors import MissingDependencyError, UsageError, ZooError
 from zoo.onnx.check import load_checked_model
 from zoo.runner.loading import load
 from zoo.runner.runner import Runner, open_runner
+from zoo.runner.timing import WARM_UP, Latency, latency_ratio, measure_latency
 from zoo.storage.atomic import open_regular
 
 if TYPE_CHECKING:

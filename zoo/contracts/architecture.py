@@ -155,7 +155,7 @@ class Architecture:
         return self.build()
 
     def published_as(self) -> str:
-        """Return how else to name it for trained weights, as the rest of a sentence (", or write ..."); "" for no way."""
+        """Return how else to name it for trained weights, as the rest of a sentence (", or write ..."); "" if none."""
         return ""
 
     def identity(self) -> str:

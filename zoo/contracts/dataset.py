@@ -99,7 +99,9 @@ class Dataset:
         """Return the names of the scenes of a split; deterministic, and disjoint between splits."""
         raise NotImplementedError
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         """Yield training crops of a size, endless and reproducible.
 
         Args:

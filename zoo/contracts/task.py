@@ -115,7 +115,7 @@ class Task:
     measures: ClassVar[tuple[Metric, ...]] = ()
     #: Whether outputs are compared with labels, where the data has any.
     labelled: ClassVar[bool] = True
-    #: Whether losses and scorers expect everything that a network of several outputs returns (tuples, dictionaries), and
+    #: Whether losses and scorers expect everything a network of several outputs returns (tuples, dictionaries), and
     #: not the main output.
     whole_output: ClassVar[bool] = False
     #: What model hubs call the task, "" for nothing.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from zoo.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from zoo.conversion.onnx_architecture import OnnxArchitecture
     from zoo.conversion.converter import ConvertedNetwork, convert_onnx
+    from zoo.conversion.onnx_architecture import OnnxArchitecture
 else:
     __getattr__, __dir__ = lazy_exports(
         __name__,

@@ -13,8 +13,8 @@ from torch import fx, nn
 from torch.nn import functional
 
 from zoo.conversion.builder import Numbers, UnsupportedOperator, as_numbers, integers
-from zoo.conversion.layer_operators import linear
 from zoo.conversion.converter_table import converts
+from zoo.conversion.layer_operators import linear
 
 if TYPE_CHECKING:
     from zoo.conversion.builder import GraphBuilder, Operation, Value
@@ -95,7 +95,10 @@ def _binary(builder: GraphBuilder, operation: Operation) -> Value:
         return builder.call(torch.fmod if operation.get("fmod", 0) else torch.remainder, first, second)
     if operation.kind == "Div":
         kinds = [builder.example(each) for each in (first, second)]
-        whole = all(isinstance(each, int) or (hasattr(each, "dtype") and not each.dtype.is_floating_point) for each in kinds)
+        whole = all(
+            isinstance(each, int) or (hasattr(each, "dtype") and not each.dtype.is_floating_point)
+            for each in kinds
+        )
         if whole:
             return builder.call(torch.div, first, second, rounding_mode="trunc")
         return builder.call(operator.truediv, first, second)
@@ -112,7 +115,9 @@ def _several(builder: GraphBuilder, operation: Operation) -> Value:
     if numbers is not None and operation.kind in ("Max", "Min"):
         return _elementwise(builder, max if operation.kind == "Max" else min, *numbers)
     function = {"Max": torch.maximum, "Min": torch.minimum}.get(operation.kind, operator.add)
-    values = [builder.tensor(v, f"{operation.name}.{i}") for i, v in enumerate(operation.inputs) if v is not None]
+    values = [
+        builder.tensor(v, f"{operation.name}.{i}") for i, v in enumerate(operation.inputs) if v is not None
+    ]
     result = values[0]
     for value in values[1:]:
         result = builder.call(function, result, value)
@@ -151,13 +156,29 @@ def _activation(operation: Operation) -> nn.Module | None:
     return made[operation.kind]()
 
 
-@converts("Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "Celu", "Softplus", "HardSwish", "Mish", "Gelu", "HardSigmoid")
+@converts(
+    "Relu",
+    "LeakyRelu",
+    "Sigmoid",
+    "Tanh",
+    "Elu",
+    "Celu",
+    "Softplus",
+    "HardSwish",
+    "Mish",
+    "Gelu",
+    "HardSigmoid",
+)
 def _activate(builder: GraphBuilder, operation: Operation) -> Value:
     x = builder.tensor(operation.inputs[0])  # type: ignore[arg-type]
     layer = _activation(operation)
     if layer is not None:
         return builder.layer(operation.name, layer, x)
-    line = builder.call(operator.add, builder.call(operator.mul, x, float(operation.get("alpha", 0.2))), float(operation.get("beta", 0.5)))
+    line = builder.call(
+        operator.add,
+        builder.call(operator.mul, x, float(operation.get("alpha", 0.2))),
+        float(operation.get("beta", 0.5)),
+    )
     return builder.call(torch.clamp, line, 0.0, 1.0)
 
 
@@ -168,7 +189,9 @@ def _rare_activation(builder: GraphBuilder, operation: Operation) -> Value:
         alpha = float(operation.get("alpha", 1.0))
         if alpha == 1:
             return builder.layer(operation.name, nn.SiLU(), x)
-        return builder.call(operator.mul, x, builder.call(torch.sigmoid, builder.call(operator.mul, x, alpha)))
+        return builder.call(
+            operator.mul, x, builder.call(torch.sigmoid, builder.call(operator.mul, x, alpha))
+        )
     if operation.kind == "Selu":
         alpha, gamma = operation.get("alpha", 1.6732632), operation.get("gamma", 1.0507009)
         return builder.call(operator.mul, builder.call(functional.elu, x, float(alpha)), float(gamma))
@@ -186,7 +209,9 @@ def _clip(builder: GraphBuilder, operation: Operation) -> Value:
     if least == 0 and most == math.inf:
         return builder.layer(operation.name, nn.ReLU(), x)
     bounds = {"min": least, "max": most}
-    return builder.call(torch.clamp, x, **{key: bound for key, bound in bounds.items() if math.isfinite(bound)})
+    return builder.call(
+        torch.clamp, x, **{key: bound for key, bound in bounds.items() if math.isfinite(bound)}
+    )
 
 
 @converts("MatMul")
@@ -241,7 +266,9 @@ def _reduce(builder: GraphBuilder, operation: Operation) -> Value:
 @converts("LpNormalization")
 def _normalize(builder: GraphBuilder, operation: Operation) -> Value:
     x = builder.tensor(operation.inputs[0])  # type: ignore[arg-type]
-    return builder.call(functional.normalize, x, p=float(operation.get("p", 2)), dim=int(operation.get("axis", -1)))
+    return builder.call(
+        functional.normalize, x, p=float(operation.get("p", 2)), dim=int(operation.get("axis", -1))
+    )
 
 
 @converts("ArgMax")

@@ -235,7 +235,11 @@ class GraphBuilder:
     def _free(self, path: str) -> str:
         """Return the path, with a number appended if it is taken, and note it."""
         free, number = path, 1
-        while free in self._leaves or free in self._holders or any(each in self._leaves for each in _holders_of(free)):
+        while (
+            free in self._leaves
+            or free in self._holders
+            or any(each in self._leaves for each in _holders_of(free))
+        ):
             number += 1
             free = f"{path.replace('.', '_')}_{number}"
         self._leaves.add(free)

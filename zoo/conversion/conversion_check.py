@@ -79,7 +79,11 @@ def _ratio_of(expected: Any, actual: Any) -> float:
     """Return the signal to error in dB; a signal fainter than `_FAINTEST` counts as if it were that strong."""
     want, have = (torch.from_numpy(np.asarray(each)) for each in (expected, actual))
     found = signal_to_error(want, have)
-    if found >= AGREEMENT_DB or want.shape != have.shape or not bool(want.isfinite().all() and have.isfinite().all()):
+    if (
+        found >= AGREEMENT_DB
+        or want.shape != have.shape
+        or not bool(want.isfinite().all() and have.isfinite().all())
+    ):
         return found
     error = (want.double() - have.double()).square().mean().item()
     return max(found, 10 * math.log10(_FAINTEST**2 / error))
@@ -109,7 +113,11 @@ def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
 
 
 def _first_difference(
-    network: fx.GraphModule, data: bytes, inputs: FloatArray, names: Mapping[str, tuple[fx.Node, str]], bound: float
+    network: fx.GraphModule,
+    data: bytes,
+    inputs: FloatArray,
+    names: Mapping[str, tuple[fx.Node, str]],
+    bound: float,
 ) -> str:
     """Return the first operator of the file whose value differs from the network's; "" if none shows."""
     onnx = require("onnx", "Converting an ONNX file")

@@ -16,20 +16,26 @@ import zoo.conversion.arithmetic_operators
 import zoo.conversion.resampling_operators  # noqa: F401
 from zoo.conversion.builder import GraphBuilder, Numbers, Operation, UnsupportedOperator
 from zoo.conversion.conversion_check import check_conversion
-from zoo.conversion.layer_operators import linear
 from zoo.conversion.converter_table import CONVERTERS
+from zoo.conversion.layer_operators import linear
 from zoo.errors import InputError
 from zoo.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from zoo.conversion.builder import Value
     from zoo.contracts import FloatArray
+    from zoo.conversion.builder import Value
 
 #: What rounds to integers: a file with these is compressed already.
 _INTEGER_OPERATORS = frozenset(
-    """ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul QuantizeLinear""".split()
+    [
+        "ConvInteger",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "QuantizeLinear",
+    ]
 )
 #: The largest constant that is computed from others, in bytes.
 _LARGEST_CONSTANT = 1 << 28
@@ -146,7 +152,11 @@ class _Converter:
 
     def _operation(self, index: int, node: Any) -> Operation:
         attributes = {each.name: self._attribute(each) for each in node.attribute}
-        wanted = len(node.output) if node.op_type == "Split" else sum(1 for name in node.output if self._uses[name])
+        wanted = (
+            len(node.output)
+            if node.op_type == "Split"
+            else sum(1 for name in node.output if self._uses[name])
+        )
         if node.op_type in ("Dropout", "MaxPool", "LayerNormalization"):
             wanted = 1 + sum(1 for name in list(node.output)[1:] if self._uses[name])
         return Operation(
@@ -170,12 +180,21 @@ class _Converter:
             return value.decode("utf-8", "replace")
         if isinstance(value, self._onnx.TensorProto):
             return self._onnx.numpy_helper.to_array(value)
-        return list(value) if isinstance(value, (list, tuple)) or hasattr(value, "__len__") and not isinstance(value, str) else value
+        return (
+            list(value)
+            if isinstance(value, (list, tuple)) or (hasattr(value, "__len__") and not isinstance(value, str))
+            else value
+        )
 
     def _constant(self, node: Any) -> Any:
         attribute = node.attribute[0]
         value = self._attribute(attribute)
-        kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+        kinds = {
+            "value_float": np.float32,
+            "value_floats": np.float32,
+            "value_int": np.int64,
+            "value_ints": np.int64,
+        }
         return np.asarray(value, dtype=kinds.get(attribute.name))
 
     def _fold(self, node: Any, operation: Operation) -> None:
@@ -202,7 +221,9 @@ class _Converter:
         if node.op_type != "MatMul" or self._uses[node.output[0]] != 1:
             return False
         matrix = operation.inputs[1]
-        if not (isinstance(matrix, np.ndarray) and matrix.ndim == 2 and isinstance(operation.inputs[0], fx.Node)):
+        if not (
+            isinstance(matrix, np.ndarray) and matrix.ndim == 2 and isinstance(operation.inputs[0], fx.Node)
+        ):
             return False
         for later, other in enumerate(list(self._graph.node)[index + 1 :], index + 1):
             if node.output[0] not in other.input:

@@ -31,7 +31,9 @@ def read_whole_model(path: Path) -> bytes:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's type for it depends on its version
         raise IntegrityError(f"{path} is damaged: {error}") from error
-    outside = [tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    outside = [
+        tensor for tensor in _tensors(model.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL
+    ]
     if not outside:
         return data
     total = len(data)
@@ -63,13 +65,17 @@ def _content(tensor: Any, model: Path, most: int) -> bytes:
     try:
         offset, length = int(said.get("offset", "0")), int(said.get("length", "-1"))
     except ValueError as error:
-        raise IntegrityError(f"{model} is damaged: it states where in {name[:100]!a} its data is, but not in numbers.") from error
+        raise IntegrityError(
+            f"{model} is damaged: it states where in {name[:100]!a} its data is, but not in numbers."
+        ) from error
     with open_regular(model.with_name(name)) as file:
         size = file.seek(0, 2)
         length = size - offset if length < 0 else length
         if offset < 0 or length < 0 or offset + length > size:
             raise IntegrityError(f"{model} refers to data beyond the end of {name[:100]!a}.")
         if length >= most:
-            raise IntegrityError(f"{model} and its data are larger than the {LARGEST_MODEL:,} bytes ONNX allows.")
+            raise IntegrityError(
+                f"{model} and its data are larger than the {LARGEST_MODEL:,} bytes ONNX allows."
+            )
         file.seek(offset)
         return file.read(length)

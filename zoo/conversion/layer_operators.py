@@ -30,7 +30,7 @@ def _parameter(values: Array) -> nn.Parameter:
 
 
 def named_after(operation: Operation, index: int = 1) -> str:
-    """Return what the layer of an operator is called: as its weight, if that has a name of torch's kind, else its node."""
+    """Return what the layer of an operator is called: as its weight, if that is named as torch does, else its node."""
     weight = operation.input_names[index] if index < len(operation.input_names) else ""
     for suffix in (".weight", ".scale", ".gamma"):
         if weight.endswith(suffix):
@@ -60,7 +60,9 @@ def _geometry(
         if not builder.fixed and any(stride != 1 for stride in strides):
             raise UnsupportedOperator(f"its padding, {auto}, depends on the size of the input")
         begin, end = [], []
-        for side, size, stride, dilation in zip(builder.shape(x)[2:], kernel, strides, dilations, strict=True):
+        for side, size, stride, dilation in zip(
+            builder.shape(x)[2:], kernel, strides, dilations, strict=True
+        ):
             total = max(0, (-(-side // stride) - 1) * stride + dilation * (size - 1) + 1 - side)
             less = total // 2
             begin.append(less if auto == "SAME_UPPER" else total - less)
@@ -69,10 +71,16 @@ def _geometry(
     return strides, dilations, pads[:axes], pads[axes:]
 
 
-def _padded(builder: GraphBuilder, x: fx.Node, begin: list[int], end: list[int], value: float = 0.0) -> fx.Node:
+def _padded(
+    builder: GraphBuilder, x: fx.Node, begin: list[int], end: list[int], value: float = 0.0
+) -> fx.Node:
     """Pad before a layer that can only pad both ends alike."""
     flat = [side for pair in zip(reversed(begin), reversed(end), strict=True) for side in pair]
-    return builder.call(functional.pad, x, flat) if value == 0 else builder.call(functional.pad, x, flat, value=value)
+    return (
+        builder.call(functional.pad, x, flat)
+        if value == 0
+        else builder.call(functional.pad, x, flat, value=value)
+    )
 
 
 @converts("Conv")
@@ -104,7 +112,10 @@ def _conv_transpose(builder: GraphBuilder, operation: Operation) -> Value:
     weight, bias = operation.constant(1, "weight"), operation.constant(2, "bias")
     assert weight is not None
     kernel = list(weight.shape[2:])
-    if operation.get("output_shape") is not None or operation.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+    if operation.get("output_shape") is not None or operation.get("auto_pad", "NOTSET") not in (
+        "NOTSET",
+        "VALID",
+    ):
         raise UnsupportedOperator("its padding is stated by the size of its output")
     strides, dilations, begin, end = _geometry(builder, operation, x, kernel)
     extra = integers(operation.get("output_padding", [0] * len(kernel)))
@@ -120,12 +131,22 @@ def _conv_transpose(builder: GraphBuilder, operation: Operation) -> Value:
     layer.weight = _parameter(weight)
     if bias is not None:
         layer.bias = _parameter(bias)
-    same = ("ConvTranspose", *operation.input_names[1:], *map(tuple, (strides, begin, extra, dilations)), groups)
+    same = (
+        "ConvTranspose",
+        *operation.input_names[1:],
+        *map(tuple, (strides, begin, extra, dilations)),
+        groups,
+    )
     return builder.layer(named_after(operation), layer, x, same=same)
 
 
 def linear(
-    builder: GraphBuilder, name: str, x: fx.Node, weight: Array, bias: Array | None, same: tuple[Any, ...] = ()
+    builder: GraphBuilder,
+    name: str,
+    x: fx.Node,
+    weight: Array,
+    bias: Array | None,
+    same: tuple[Any, ...] = (),
 ) -> fx.Node:
     """Add a linear layer.
 
@@ -162,7 +183,9 @@ def _gemm(builder: GraphBuilder, operation: Operation) -> Value:
     if alpha != 1 or beta != 1 or weight is None:
         raise UnsupportedOperator("it scales products of computed matrices")
     other = builder.tensor(weight)
-    product = builder.call(torch.matmul, x, builder.call(torch.transpose, other, 0, 1) if operation.get("transB", 0) else other)
+    product = builder.call(
+        torch.matmul, x, builder.call(torch.transpose, other, 0, 1) if operation.get("transB", 0) else other
+    )
     return product if bias is None else builder.call(torch.add, product, builder.operand(bias))
 
 
@@ -179,7 +202,9 @@ def _batch_norm(builder: GraphBuilder, operation: Operation) -> Value:
     layer = _BATCH_NORMS[rank](len(scale), eps=float(operation.get("epsilon", 1e-5)))
     layer.weight, layer.bias = _parameter(scale), _parameter(shift)
     layer.running_mean, layer.running_var = torch.from_numpy(mean.copy()), torch.from_numpy(variance.copy())
-    return builder.layer(named_after(operation), layer, x, same=("BatchNormalization", *operation.input_names[1:]))
+    return builder.layer(
+        named_after(operation), layer, x, same=("BatchNormalization", *operation.input_names[1:])
+    )
 
 
 @converts("InstanceNormalization")
@@ -188,7 +213,9 @@ def _instance_norm(builder: GraphBuilder, operation: Operation) -> Value:
     scale, shift = operation.constant(1, "scale"), operation.constant(2, "shift")
     assert scale is not None
     assert shift is not None
-    layer = _INSTANCE_NORMS[len(builder.shape(x))](len(scale), eps=float(operation.get("epsilon", 1e-5)), affine=True)
+    layer = _INSTANCE_NORMS[len(builder.shape(x))](
+        len(scale), eps=float(operation.get("epsilon", 1e-5)), affine=True
+    )
     layer.weight, layer.bias = _parameter(scale), _parameter(shift)
     return builder.layer(named_after(operation), layer, x)
 
@@ -270,7 +297,9 @@ def _average_pool(builder: GraphBuilder, operation: Operation) -> Value:
     counts = bool(operation.get("count_include_pad", 0))
     if begin != end:
         if not counts:
-            raise UnsupportedOperator("it pads the two ends of a side differently, without counting the padding")
+            raise UnsupportedOperator(
+                "it pads the two ends of a side differently, without counting the padding"
+            )
         x, begin = _padded(builder, x, begin, end), [0] * len(kernel)
     layer = _MEAN_POOLS[len(kernel)](
         kernel, strides, begin, ceil_mode=bool(operation.get("ceil_mode", 0)), count_include_pad=counts

@@ -10,8 +10,8 @@ from torch import fx, nn
 from torch.nn import functional
 
 from zoo.conversion.builder import UnsupportedOperator, as_numbers, integers
-from zoo.conversion.shape_operators import data_of
 from zoo.conversion.converter_table import converts
+from zoo.conversion.shape_operators import data_of
 
 if TYPE_CHECKING:
     from zoo.conversion.builder import GraphBuilder, Operation, Value
@@ -37,7 +37,11 @@ def _pad(builder: GraphBuilder, operation: Operation) -> Value:
     mode = operation.get("mode", "constant")
     if mode == "constant":
         number = 0.0 if value is None else float(value)
-        return builder.call(functional.pad, x, flat) if number == 0 else builder.call(functional.pad, x, flat, value=number)
+        return (
+            builder.call(functional.pad, x, flat)
+            if number == 0
+            else builder.call(functional.pad, x, flat, value=number)
+        )
     names = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
     if first < 2:
         raise UnsupportedOperator(f"it pads channels by {mode}")
@@ -56,7 +60,9 @@ def _depth(builder: GraphBuilder, operation: Operation) -> Value:
         count = channels // block**2
         order = np.arange(channels).reshape(block**2, count).T.reshape(-1)
         index = builder.tensor(order, f"{operation.name}.order")
-        return builder.layer(operation.name, nn.PixelShuffle(block), builder.call(operator.getitem, x, (slice(None), index)))
+        return builder.layer(
+            operation.name, nn.PixelShuffle(block), builder.call(operator.getitem, x, (slice(None), index))
+        )
     order = np.arange(channels * block**2).reshape(channels, block**2).T.reshape(-1)
     index = builder.tensor(order, f"{operation.name}.order")
     moved = builder.layer(operation.name, nn.PixelUnshuffle(block), x)
@@ -82,22 +88,36 @@ def _resize(builder: GraphBuilder, operation: Operation) -> Value:
     x = data_of(builder, operation)
     sides = builder.shape(x)[2:]
     sizes, factors = _resized(builder, operation, x)
-    mode, place = operation.get("mode", "nearest"), operation.get("coordinate_transformation_mode", "half_pixel")
+    mode, place = (
+        operation.get("mode", "nearest"),
+        operation.get("coordinate_transformation_mode", "half_pixel"),
+    )
     if operation.get("antialias", 0) or operation.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise UnsupportedOperator("it smooths, or keeps the aspect ratio")
     given: dict[str, Any] = {"size": tuple(sizes)} if factors is None else {"scale_factor": tuple(factors)}
     real = factors or [builder.example(size) / side for size, side in zip(sizes, sides, strict=True)]
     if mode == "nearest":
         enlarges = all(float(factor).is_integer() for factor in real)
-        if not enlarges and (place, operation.get("nearest_mode", "round_prefer_floor")) != ("asymmetric", "floor"):
-            raise UnsupportedOperator(f"it takes the nearest pixel by {place}, which torch has for whole factors only")
+        if not enlarges and (place, operation.get("nearest_mode", "round_prefer_floor")) != (
+            "asymmetric",
+            "floor",
+        ):
+            raise UnsupportedOperator(
+                f"it takes the nearest pixel by {place}, which torch has for whole factors only"
+            )
         return builder.call(functional.interpolate, x, mode="nearest", **given)
-    names = {("linear", 1): "linear", ("linear", 2): "bilinear", ("linear", 3): "trilinear", ("cubic", 2): "bicubic"}
+    names = {
+        ("linear", 1): "linear",
+        ("linear", 2): "bilinear",
+        ("linear", 3): "trilinear",
+        ("cubic", 2): "bicubic",
+    }
     if (mode, len(sides)) not in names or place not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         raise UnsupportedOperator(f"it interpolates by {mode} and {place}")
     return builder.call(
-        functional.interpolate, x, mode=names[mode, len(sides)], align_corners=place == "align_corners", **given
+        functional.interpolate,
+        x,
+        mode=names[mode, len(sides)],
+        align_corners=place == "align_corners",
+        **given,
     )
-
-
-

@@ -62,7 +62,9 @@ def _reshape(builder: GraphBuilder, operation: Operation) -> Value:
     return builder.call(torch.reshape, x, tuple(sizes))
 
 
-def _reshape_to_constant(builder: GraphBuilder, x: fx.Node, shape: tuple[int, ...], sizes: list[int]) -> fx.Node:
+def _reshape_to_constant(
+    builder: GraphBuilder, x: fx.Node, shape: tuple[int, ...], sizes: list[int]
+) -> fx.Node:
     """Reshape to sides that are stated; the first one grows with the batch, which the file may hold at one."""
     rest = math.prod(size for size in sizes if size != -1)
     sizes = [math.prod(shape) // rest if size == -1 else size for size in sizes]
@@ -125,7 +127,9 @@ def _transpose(builder: GraphBuilder, operation: Operation) -> Value:
 @converts("Concat")
 def _concat(builder: GraphBuilder, operation: Operation) -> Value:
     found = [as_numbers(value) for value in operation.inputs]
-    if any(isinstance(value, Numbers) for value in operation.inputs) and all(each is not None for each in found):
+    if any(isinstance(value, Numbers) for value in operation.inputs) and all(
+        each is not None for each in found
+    ):
         values = [each.values for each in found if each is not None]
         return Numbers(np.concatenate(values, int(operation.get("axis", 0))))
     parts = [builder.tensor(value) for value in operation.inputs if value is not None]
@@ -215,7 +219,9 @@ def _gather(builder: GraphBuilder, operation: Operation) -> Value:
         assert index is not None
         shape = builder.shape(x)
         if index.ndim > 1 and rank == 1 and np.array_equal(index.reshape(-1), np.arange(shape[0])):
-            return _reshape_to_constant(builder, x, shape, list(index.shape))  # a view, as exporters write strides
+            return _reshape_to_constant(
+                builder, x, shape, list(index.shape)
+            )  # a view, as exporters write strides
         if index.ndim == 0:
             return builder.call(_item, x, (*[slice(None)] * axis, int(index)))
         picked = builder.tensor(index.astype(np.int64), f"{operation.name}.index")
@@ -236,7 +242,10 @@ def _expand(builder: GraphBuilder, operation: Operation) -> Value:
         return builder.call("repeat", x, *sizes.items)
     shape = builder.shape(x)
     own = [1] * (len(sizes.items) - len(shape)) + list(shape)
-    wanted = [-1 if size == 1 and side != 1 else size for size, side in zip(sizes.items, own[-len(sizes.items) :], strict=True)]
+    wanted = [
+        -1 if size == 1 and side != 1 else size
+        for size, side in zip(sizes.items, own[-len(sizes.items) :], strict=True)
+    ]
     return builder.call("expand", x, *wanted)
 
 

@@ -47,7 +47,8 @@ def open_arrays(path: Path) -> Mapping[str, Rows]:
     except Exception as error:  # zipfile, numpy and safetensors raise a dozen unrelated types
         raise InputError(f"{path} is damaged: {error}", hint="Write the file again.") from error
     raise InputError(
-        f"{path} is neither a .npz nor a .safetensors file.", hint="Save arrays with numpy.savez(FILE, inputs=...)."
+        f"{path} is neither a .npz nor a .safetensors file.",
+        hint="Save arrays with numpy.savez(FILE, inputs=...).",
     )
 
 
@@ -60,7 +61,11 @@ def _open_npz(path: Path) -> dict[str, Rows]:
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as file:
                 version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
                 shape, by_columns, dtype = read(file)
                 start = file.tell()
             if dtype.hasobject:
@@ -71,7 +76,11 @@ def _open_npz(path: Path) -> dict[str, Rows]:
             order: Any = "F" if by_columns else "C"
             if member.compress_type == zipfile.ZIP_STORED:
                 offset = _content_offset(path, member) + start
-                arrays[name] = np.memmap(path, dtype, "r", offset, shape, order) if 0 not in shape else np.empty(shape, dtype)
+                arrays[name] = (
+                    np.memmap(path, dtype, "r", offset, shape, order)
+                    if 0 not in shape
+                    else np.empty(shape, dtype)
+                )
                 continue
             if member.file_size > _UNPACKED:
                 raise InputError(

@@ -72,7 +72,7 @@ def read_data(data: Any) -> IndexedPairs | StreamedPairs:
     if not hasattr(data, "__iter__"):
         raise UsageError(
             f"data is {type(data).__name__}, which is neither batches nor arrays nor a dataset.",
-            hint='Pass a DataLoader, a list of (inputs, targets), arrays, or a dataset such as data="folder(root=DIR)".',
+            hint='Pass a DataLoader, a list of (inputs, targets), arrays, or a dataset: data="folder(root=DIR)".',
         )
     if iter(data) is data:
         kept = _kept(data)
@@ -113,7 +113,9 @@ def _sample(row: npt.NDArray[Any], target: Any) -> Pair:
 
 def _divided(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, Mapping):
-        found = [next((batch[key] for key in keys if key in batch), None) for keys in (_INPUT_KEYS, _TARGET_KEYS)]
+        found = [
+            next((batch[key] for key in keys if key in batch), None) for keys in (_INPUT_KEYS, _TARGET_KEYS)
+        ]
         if found[0] is None:
             raise UsageError(
                 f"A batch is a dictionary of {', '.join(map(str, batch))}; which of these is the input is not known.",
@@ -144,14 +146,22 @@ def _arrays(inputs: Any, targets: Any) -> IndexedPairs:
         raise InputError("data holds no samples.")
     if wanted is not None and len(wanted) != len(rows):
         raise UsageError(f"data holds {len(rows)} inputs, but {len(wanted)} targets.")
-    return IndexedPairs(len(rows), lambda number: _sample(rows[number], None if wanted is None else wanted[number]))
+    return IndexedPairs(
+        len(rows), lambda number: _sample(rows[number], None if wanted is None else wanted[number])
+    )
 
 
 def _loaded_by_number(data: Any) -> IndexedPairs | None:
     """The samples of a map-style dataset or of a loader over one; None for anything else."""
     try:
-        from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
-        from torch.utils.data import default_collate
+        from torch.utils.data import (
+            DataLoader,
+            Dataset,
+            IterableDataset,
+            RandomSampler,
+            SequentialSampler,
+            default_collate,
+        )
     except ImportError:  # arrays need no torch
         return None
     collate: Callable[[list[Any]], Any] = default_collate
@@ -160,13 +170,19 @@ def _loaded_by_number(data: Any) -> IndexedPairs | None:
         if type(data.sampler) not in (RandomSampler, SequentialSampler) or data.batch_size is None:
             return None  # it chooses its samples itself
         source, collate = data.dataset, data.collate_fn
-    if not isinstance(source, Dataset) or isinstance(source, IterableDataset) or not hasattr(source, "__len__"):
+    if (
+        not isinstance(source, Dataset)
+        or isinstance(source, IterableDataset)
+        or not hasattr(source, "__len__")
+    ):
         return None
 
     def read(number: int) -> Pair:
         pairs = list(pairs_of(collate([source[number]])))
         if len(pairs) != 1:
-            raise UsageError(f"The loader makes {len(pairs)} samples of one; batches of one sample must hold one.")
+            raise UsageError(
+                f"The loader makes {len(pairs)} samples of one; batches of one sample must hold one."
+            )
         return pairs[0]
 
     return IndexedPairs(len(source), read)
@@ -180,7 +196,8 @@ def _kept(data: Iterator[Any]) -> list[Pair]:
             total += sum(each.nbytes for each in pair if each is not None)
             if total > LARGEST_KEPT:
                 raise InputError(
-                    f"data can be run through only once, and holds more than the {LARGEST_KEPT >> 20} MiB that are kept of "
+                    f"data can be run through only once, and holds more than the {LARGEST_KEPT >> 20} MiB that are "
+                    "kept of "
                     "such an iterator.",
                     hint="Pass a DataLoader, or a function without arguments that returns a new iterator.",
                 )

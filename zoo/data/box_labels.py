@@ -154,7 +154,8 @@ def find_by_name(names: Sequence[str], files: Sequence[PictureFile], near: str) 
             meant = inside or meant
         if len(meant) > 1:
             raise InputError(
-                f"The image {name} may be {meant[0].path} or {meant[1].path}.", hint="Name one folder with images=DIR."
+                f"The image {name} may be {meant[0].path} or {meant[1].path}.",
+                hint="Name one folder with images=DIR.",
             )
         if meant:
             found[name] = meant[0]

@@ -94,7 +94,9 @@ def leaving_out_bad(text: str) -> str:
     """
     if text and not plugins.own_family(text):
         stage = parse_stage(_written_out(text), "dataset")
-        if "skip_bad" in {option.name for option in options_of(plugins.load("datasets", stage.technique).Config)}:
+        if "skip_bad" in {
+            option.name for option in options_of(plugins.load("datasets", stage.technique).Config)
+        }:
             return str(Stage.of(stage.technique, {**stage.option_map, "skip_bad": "true"}))
     raise UsageError(
         f"'{text}' has no option skip_bad." if text else "--skip-bad needs --data.",

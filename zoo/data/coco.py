@@ -15,7 +15,14 @@ from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, 
 from zoo.data.box_labels import CocoFile, find_by_name, read_coco, read_yolo
 from zoo.data.labelled_pictures import SPLIT_NAMES
 from zoo.data.letterbox import letterbox
-from zoo.data.picture_files import PictureFile, check_pictures, find_pictures, folder_of, listed, refuse_or_skip
+from zoo.data.picture_files import (
+    PictureFile,
+    check_pictures,
+    find_pictures,
+    folder_of,
+    listed,
+    refuse_or_skip,
+)
 from zoo.data.picture_folders import ImageCache
 from zoo.data.random_crops import shuffled
 from zoo.data.splits import split_names
@@ -39,12 +46,16 @@ class CocoConfig:
     root: str = option("", help="folder of the images, and of the JSON files or text files")
     annotations: tuple[str, ...] = option((), help="JSON files; by default those below root")
     classes: tuple[str, ...] = option((), help="class names in the order of the network's outputs")
-    ids: bool = option(False, help="the network numbers classes by the ids of COCO, with gaps, not by their order")
+    ids: bool = option(
+        False, help="the network numbers classes by the ids of COCO, with gaps, not by their order"
+    )
     fit: Literal["letterbox", "stretch"] = option(
         "letterbox", help="how images are fitted to the input: with gray edges, or stretched"
     )
     flip: bool = option(True, help="mirror half of the training images")
-    test_share: float = option(0.2, minimum=0.0, maximum=1.0, help="share held out, unless files or folders say")
+    test_share: float = option(
+        0.2, minimum=0.0, maximum=1.0, help="share held out, unless files or folders say"
+    )
     val_share: float = option(0.1, minimum=0.0, maximum=0.9, help="share of the rest for validation")
     skip_bad: bool = option(False, help="leave out files that cannot be used, instead of refusing them")
 
@@ -147,7 +158,9 @@ class Coco(Dataset):
             if path is None:
                 alone[file.name] = file.name
                 continue
-            found.append(_Boxed(file, read_yolo(path, image_size(file.path)), _split_in(PurePosixPath(file.name))))
+            found.append(
+                _Boxed(file, read_yolo(path, image_size(file.path)), _split_in(PurePosixPath(file.name)))
+            )
         if len(alone) == len(files):
             raise InputError(
                 f"{self._root} has neither a JSON file of boxes nor a text file for any image.",
@@ -172,7 +185,9 @@ class Coco(Dataset):
                 stated = {name: "test" if split == "val" else split for name, split in stated.items()}
             lost = [each.file.name for each in found if each.file.name not in stated]
             if lost:
-                raise InputError(f"{listed(lost)} of {self._root} belong to no split.", hint="Move them to train/.")
+                raise InputError(
+                    f"{listed(lost)} of {self._root} belong to no split.", hint="Move them to train/."
+                )
             left = [name for name, split in stated.items() if split == "train"]
             if "val" not in stated.values():
                 drawn = split_names(left, self.id, test=(), test_share=0, val_share=self.config.val_share)
@@ -228,12 +243,18 @@ class Coco(Dataset):
     def check(self, architecture: Architecture) -> None:
         self._classes(architecture)
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         for number, each in self._training(seed, start):
             flip = self.config.flip and np.random.default_rng((seed, 2, number)).random() < 0.5
-            yield self._sample(f"{each.file.name}#{number}", each, sides_of(size), architecture, flip=bool(flip))
+            yield self._sample(
+                f"{each.file.name}#{number}", each, sides_of(size), architecture, flip=bool(flip)
+            )
 
-    def calibration(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def calibration(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         for number, each in self._training(seed, start):
             yield self._sample(f"{each.file.name}#{number}", each, architecture.input.example, architecture)
 
@@ -246,7 +267,9 @@ class Coco(Dataset):
     def _training(self, seed: int, start: int) -> Iterator[tuple[int, _Boxed]]:
         members = self._splits["train"]
         if not members:
-            raise InputError("coco has no images for training.", hint="Hold fewer out: test_share, val_share.")
+            raise InputError(
+                "coco has no images for training.", hint="Hold fewer out: test_share, val_share."
+            )
         for number, position in enumerate(shuffled(len(members), seed, start), start):
             yield number, members[position]
 
@@ -278,7 +301,13 @@ class Coco(Dataset):
         return found
 
     def _sample(
-        self, name: str, each: _Boxed, size: tuple[int, int], architecture: Architecture, *, flip: bool = False
+        self,
+        name: str,
+        each: _Boxed,
+        size: tuple[int, int],
+        architecture: Architecture,
+        *,
+        flip: bool = False,
     ) -> Sample:
         classes = self._classes(architecture)
         pixels, boxes = letterbox(
@@ -326,6 +355,10 @@ def _yolo_names(root: Path) -> Sequence[str]:
         try:
             names = yaml.safe_load(text)["names"]
         except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise InputError(f"{path} does not state names: {error}", hint="It needs a list 'names'.") from error
-        return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(n) for n in names]
+            raise InputError(
+                f"{path} does not state names: {error}", hint="It needs a list 'names'."
+            ) from error
+        return (
+            [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(n) for n in names]
+        )
     return ()

@@ -102,9 +102,13 @@ def draw_sheet(tiles: Sequence[Tile], title: str) -> bytes:
         top = _TEXT + _GAP + index // columns * (_SIDE + _TEXT + _GAP)
         for number, pixels in enumerate(tile.images):
             image = _fitted(pixels)
-            sheet.paste(image, (left + number * _SIDE + (_SIDE - image.width) // 2, top + (_SIDE - image.height) // 2))
+            sheet.paste(
+                image, (left + number * _SIDE + (_SIDE - image.width) // 2, top + (_SIDE - image.height) // 2)
+            )
         draw.text((left, top + _SIDE + 1), _short(tile.caption, len(tile.images)), fill=_INK, font=large)
-        draw.text((left, top + _SIDE + 17), _short(tile.origin, len(tile.images), 22), fill=_FAINT, font=small)
+        draw.text(
+            (left, top + _SIDE + 17), _short(tile.origin, len(tile.images), 22), fill=_FAINT, font=small
+        )
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
@@ -117,7 +121,9 @@ def _fitted(pixels: Pixels) -> Any:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     scale = _SIDE / max(image.size)
     size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize((size[0], size[1]), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR)
+    return image.resize(
+        (size[0], size[1]), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+    )
 
 
 def _picture(image: npt.NDArray[np.float32]) -> Pixels:
@@ -156,4 +162,4 @@ def _short(text: str, images: int, longest: int = _LONGEST) -> str:
     """Return a text that fits below a tile; the end of a path says more than its start."""
     longest *= images
     printable = "".join(each if each.isprintable() else "?" for each in text)
-    return printable if len(printable) <= longest else f"...{printable[3 - longest:]}"
+    return printable if len(printable) <= longest else f"...{printable[3 - longest :]}"

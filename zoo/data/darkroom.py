@@ -87,7 +87,9 @@ class Darkroom(Dataset):
         if not self.scenes("train"):
             raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         _check(architecture)
         number = start
         while True:
@@ -118,7 +120,6 @@ class Darkroom(Dataset):
         frame = expose(linear, shot, rng)
         data = dng_bytes(frame, xyz_to_camera=colour_matrix(shot.camera), camera=shot.camera.name)
         return Exposure(data, linear_to_srgb(linear), shot)
-
 
     def _varied(
         self, name: str, scene: str, linear: FloatArray, architecture: Architecture, rng: np.random.Generator

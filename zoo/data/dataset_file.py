@@ -84,7 +84,8 @@ def _complete(made: Dataset, name: str, path: Path, sha256: str) -> None:
         made.id = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "own"  # type: ignore[misc]
     if not hasattr(made, "tasks"):
         raise InputError(
-            f"{name} of {path} does not state its tasks.", hint='Say them:  tasks = frozenset({"classification"})'
+            f"{name} of {path} does not state its tasks.",
+            hint='Say them:  tasks = frozenset({"classification"})',
         )
     identity = made.identity
     made.identity = lambda: f"{path.name}@{sha256[:16]}:{identity()}"  # type: ignore[method-assign]
@@ -133,5 +134,7 @@ class _OwnSequence(SequenceDataset):
         for number in range(0, len(self._items), step):
             for array in self.read("train", number):
                 if array is not None:
-                    digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+                    digest.update(
+                        f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+                    )
         return f"{self._how}({len(self._items)};{digest.hexdigest()})"

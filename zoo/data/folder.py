@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, Split, sides_of
+from zoo.contracts.architecture import Interpolation
 from zoo.data.labelled_pictures import SPLITS, LabelledPicture, pictures_of_folders, pictures_of_table
 from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
-from zoo.contracts.architecture import Interpolation
 from zoo.data.random_crops import shuffled
-from zoo.images.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
 from zoo.data.splits import interleaved
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
+from zoo.images.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
 from zoo.options import option
 from zoo.suggest import did_you_mean
 
@@ -213,7 +213,9 @@ class Folder(Dataset):
             )
         return found
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         pictures, labels = self._training(), self.indices(architecture)
         number = start
         while True:

@@ -132,14 +132,20 @@ class Masks(Dataset):
 
     def _check_kinds(self, architecture: Architecture) -> None:
         output = architecture.output
-        if architecture.input.kind not in ("gray", "rgb") or output.kind not in ("mask", "classes") or output.scale != 1:
+        if (
+            architecture.input.kind not in ("gray", "rgb")
+            or output.kind not in ("mask", "classes")
+            or output.scale != 1
+        ):
             raise UsageError(
                 f"masks provides images and masks of the same size; {architecture.id} maps "
                 f"{architecture.input.kind} to {output.kind}, {output.scale} times as large.",
                 hint="List the datasets:  zoo list datasets",
             )
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         self._check_kinds(architecture)
         pairs = self._splits["train"]
         if not pairs:
@@ -174,12 +180,11 @@ class Masks(Dataset):
             if (label != label[..., :1]).any():
                 raise InputError(f"The label image {page} is in colour; one value per pixel is required.")
             label = label[..., 0]
-        if self.config.classes:
-            if len(self.config.classes) != channels:
-                raise UsageError(
-                    f"masks: {len(self.config.classes)} classes are named, but the network outputs {channels} "
-                    f"{'masks' if output.kind == 'mask' else 'classes'}."
-                )
+        if self.config.classes and len(self.config.classes) != channels:
+            raise UsageError(
+                f"masks: {len(self.config.classes)} classes are named, but the network outputs {channels} "
+                f"{'masks' if output.kind == 'mask' else 'classes'}."
+            )
         if output.kind == "classes":
             return self._class_of_each_pixel(label, page, channels)
         if self.config.classes:

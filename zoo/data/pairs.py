@@ -203,7 +203,9 @@ class Pairs(Dataset):
                 hint="Name the inputs, or noise:  --data 'pairs(target=DIR,sigma=25)'",
             )
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         self.check(architecture)
         pairs = self._splits["train"]
         if not pairs:

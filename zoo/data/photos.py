@@ -61,7 +61,9 @@ class Photos(Dataset):
                 hint="List the datasets:  zoo list datasets",
             )
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         self.check(architecture)
         number = start
         while True:

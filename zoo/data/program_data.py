@@ -53,7 +53,11 @@ class ProgramData(Dataset):
         self._numbers: dict[Split, Sequence[int]] = {}
         if isinstance(self._train, IndexedPairs):
             every = range(self._train.count)
-            held = every[_HELD_OUT - 1 :: _HELD_OUT] if test is None and len(every) >= 2 * _HELD_OUT else range(0)
+            held = (
+                every[_HELD_OUT - 1 :: _HELD_OUT]
+                if test is None and len(every) >= 2 * _HELD_OUT
+                else range(0)
+            )
             self._numbers["train"] = [number for number in every if number not in held]
             self._numbers["test"] = list(held) or list(every)
         if test is not None and isinstance(self._test, IndexedPairs):
@@ -65,7 +69,9 @@ class ProgramData(Dataset):
     def _first(self) -> Pair:
         first = next(self._passed(self._train, "train"), None)
         if first is None:
-            raise InputError("data holds no samples.", hint="An iterator that was used up before yields nothing.")
+            raise InputError(
+                "data holds no samples.", hint="An iterator that was used up before yields nothing."
+            )
         return first
 
     def _passed(self, pairs: IndexedPairs | StreamedPairs, split: Split) -> Iterator[Pair]:
@@ -80,7 +86,9 @@ class ProgramData(Dataset):
             return ()
         return [f"data of the program ({'train' if self._same else split})"]
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         if isinstance(self._train, IndexedPairs):
             numbers = self._numbers["train"]
             for position in shuffled(len(numbers), seed, start):

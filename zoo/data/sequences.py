@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-
 class SequenceDataset(Dataset):
     """Samples by number, in splits. A scene is a sample, named ``train/0`` after its split and number.
 
@@ -51,7 +50,9 @@ class SequenceDataset(Dataset):
                         hint="Resize them, or use images:  --data 'folder(root=DIR)'",
                     )
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         numbers = self.numbers["train"]
         if not numbers:
             raise InputError(f"{self.id} has no samples for training.", hint="Hold fewer out: test_share.")

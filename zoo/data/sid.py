@@ -103,7 +103,9 @@ class SeeInTheDark(Dataset):
         counts = "-".join(str(len(self.pairs(split))) for split in ("train", "val", "test"))
         return f"sid/{self.config.camera}({counts})"
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         pairs = self.pairs("train")
         number = start
         held: tuple[int, Sample] | None = None

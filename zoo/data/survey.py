@@ -78,7 +78,11 @@ class Survey:
 
 
 def survey_dataset(
-    text: str, photos: Sequence[Path], architecture: Architecture | None, reporter: Reporter, limit: int | None = None
+    text: str,
+    photos: Sequence[Path],
+    architecture: Architecture | None,
+    reporter: Reporter,
+    limit: int | None = None,
 ) -> Survey:
     """Look at all files of a dataset, and at samples of it.
 
@@ -102,7 +106,9 @@ def survey_dataset(
         except ZooError:
             raise error from None
         full, unusable = text, True
-    found = Survey(full, dataset.id, {split: len(dataset.scenes(split)) for split in SPLITS}, unusable=unusable)
+    found = Survey(
+        full, dataset.id, {split: len(dataset.scenes(split)) for split in SPLITS}, unusable=unusable
+    )
     found.notes += dataset.notes()
     files = dataset.files()
     _count_classes(found, files)
@@ -170,7 +176,9 @@ def _spread(files: Sequence[SampleFiles]) -> list[SampleFiles]:
     groups: dict[tuple[tuple[str, ...], str], list[SampleFiles]] = {}
     for each in files:
         groups.setdefault((each.labels[:1], each.split), []).append(each)
-    order = [groups[key] for key in sorted(groups, key=lambda key: ([_by_number(each) for each in key[0]], key[1]))]
+    order = [
+        groups[key] for key in sorted(groups, key=lambda key: ([_by_number(each) for each in key[0]], key[1]))
+    ]
     chosen: list[SampleFiles] = []
     position = 0
     while len(chosen) < _TILES and any(len(group) > position for group in order):

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 
 #: What arrays are called where the options do not say: with splits, and without.
 _SPLIT_NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
-    split: ((f"x_{split}", f"y_{split}"), (f"{split}_inputs", f"{split}_targets"), (f"{split}_images", f"{split}_labels"))
+    split: (
+        (f"x_{split}", f"y_{split}"),
+        (f"{split}_inputs", f"{split}_targets"),
+        (f"{split}_images", f"{split}_labels"),
+    )
     for split in get_args(Split)
-}  
+}
 _NAMES = (("inputs", "targets"), ("x", "y"), ("images", "labels"), ("input", "target"))
 
 
@@ -35,8 +39,12 @@ class TensorsConfig:
     """Options of `tensors`."""
 
     file: str = option("", help="file of arrays, .npz or .safetensors")
-    inputs: str = option("", help="name of the array of inputs; by default inputs, x or images, or x_train, x_test")
-    targets: str = option("", help="name of the array of targets; by default targets, y or labels, if there is one")
+    inputs: str = option(
+        "", help="name of the array of inputs; by default inputs, x or images, or x_train, x_test"
+    )
+    targets: str = option(
+        "", help="name of the array of targets; by default targets, y or labels, if there is one"
+    )
     test_share: float = option(0.2, minimum=0.0, maximum=1.0, help="share held out, unless the arrays say")
     val_share: float = option(0.1, minimum=0.0, maximum=0.9, help="share of the rest for validation")
 
@@ -95,10 +103,13 @@ class Tensors(SequenceDataset):
         """Refuse arrays of different lengths and what is not finite, before any work."""
         for split, (inputs, targets) in self._arrays.items():
             if not inputs.shape or not inputs.shape[0]:
-                raise InputError(f"{self._path}: the array of inputs ({split}) is empty.", hint="Write the file again.")
+                raise InputError(
+                    f"{self._path}: the array of inputs ({split}) is empty.", hint="Write the file again."
+                )
             if targets is not None and targets.shape[:1] != inputs.shape[:1]:
                 raise InputError(
-                    f"{self._path}: {inputs.shape[0]} inputs, but {targets.shape[0] if targets.shape else 'one'} targets "
+                    f"{self._path}: {inputs.shape[0]} inputs, but {targets.shape[0] if targets.shape else 'one'} "
+                    "targets "
                     f"({split}).",
                     hint="There must be one target for each input.",
                 )

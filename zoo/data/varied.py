@@ -1,4 +1,4 @@
-"""Cameras that nobody calibrated: variations of those in :mod:`zoo.data.cameras`, for networks that serve every camera."""
+"""Cameras that nobody calibrated: variations of :mod:`zoo.data.cameras`, for networks that serve every camera."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def vary_camera(camera: Camera, rng: np.random.Generator) -> Camera:
 
 
 def spoil(frame: RawFrame, rng: np.random.Generator) -> RawFrame:
-    """Return a frame with hot and dead pixels, in one of five, and with a noise profile as inexact as files state it."""
+    """Return a frame with hot and dead pixels, in one of five, and with a noise profile as inexact as in files."""
     mosaic = frame.mosaic
     if rng.random() < _WITH_HOT_PIXELS:
         mosaic = mosaic.copy()

@@ -74,7 +74,9 @@ def check_content(name: str, content: bytes, stated: Mapping[str, StatedFile], w
         git.update(content)
         same = git.hexdigest() == entry.git
     if not same or len(content) != entry.size:
-        raise IntegrityError(f"{where}/{name} is not the file that the Hub states; it was altered on the way.")
+        raise IntegrityError(
+            f"{where}/{name} is not the file that the Hub states; it was altered on the way."
+        )
 
 
 def check_entries(files: Mapping[str, FileEntry], stated: Mapping[str, StatedFile], where: str) -> None:

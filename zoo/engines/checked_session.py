@@ -74,11 +74,14 @@ class CheckedSession:
         found = all_outputs(self._session, inputs)
         stated = {MAIN_OUTPUT: self._output, **self._extras}
         if len(found) == len(stated) == 1:
-            found = dict(zip(stated, found.values(), strict=True))  # in a file from elsewhere it has another name
+            found = dict(
+                zip(stated, found.values(), strict=True)
+            )  # in a file from elsewhere it has another name
         missing = [name for name in stated if name not in found]
         if missing:
             raise IntegrityError(
-                f"The network does not return the output '{missing[0]}' that its zoo.json states, or its engine runs no "
+                f"The network does not return the output '{missing[0]}' that its zoo.json states, or its engine runs "
+                "no "
                 "networks with several outputs.",
                 hint="Try another engine:  zoo list engines",
             )

@@ -63,7 +63,12 @@ def main(descriptor: str, parent: str) -> None:
                 first = (str(error).strip().splitlines() or [""])[0][:300]
                 send_description(channel, {"error": f"{type(error).__name__}: {first}", "kind": "Exception"})
             else:
-                about = {"shape": outputs.shape, "dtype": outputs.dtype.name, "written": written, "parts": parts}
+                about = {
+                    "shape": outputs.shape,
+                    "dtype": outputs.dtype.name,
+                    "written": written,
+                    "parts": parts,
+                }
                 send_description(channel, about)
                 if not written and outputs.size:
                     channel.sendall(outputs.data.cast("B"))

@@ -86,7 +86,11 @@ class Quality:
             "images": self.images,
             "compared_with": "labels" if self.labelled else "the original network",
             **{key: _short(value) for key, value in self.values.items()},
-            **({"extra_outputs": {name: dict(each) for name, each in self.extras.items()}} if self.extras else {}),
+            **(
+                {"extra_outputs": {name: dict(each) for name, each in self.extras.items()}}
+                if self.extras
+                else {}
+            ),
             **(
                 {"intervals_95": {key: [*map(_short, each)] for key, each in self.intervals.items()}}
                 if self.intervals

@@ -67,7 +67,8 @@ def export_onnx(
 
     Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
     ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to [0,
-    1]. Further outputs have the names that the architecture states. A network that went through quantization-aware training becomes QuantizeLinear/DequantizeLinear pairs
+    1]. Further outputs have the names that the architecture states. A network that
+    went through quantization-aware training becomes QuantizeLinear/DequantizeLinear pairs
     around int8 weights; for any other, the initializers are named like the state dict's keys.
 
     Args:

@@ -42,7 +42,8 @@ class FileAgreement:
 
     Attributes:
         signal_to_error: In dB, the lowest over the inputs.
-        psnr: In dB, the lowest over the inputs and outputs, at most 100; see :func:`zoo.artifacts.golden.agreement_psnr`.
+        psnr: In dB, the lowest over the inputs and outputs, at most 100; see
+            :func:`zoo.artifacts.golden.agreement_psnr`.
         bound: What `signal_to_error` must be at least, in dB.
         steadiness: What the network reaches against itself, in dB, when each layer's output changes by rounding; None
             where the file agrees without it. A network that amplifies rounding lowers the bound.
@@ -166,9 +167,7 @@ def run_network(deployed: Deployed, inputs: FloatArray) -> dict[str, Tensor]:
         returned = deployed(given if parameter is None else given.to(parameter.device))
     outputs = (returned,) if isinstance(returned, Tensor) else returned
     names = (MAIN_OUTPUT, *deployed.architecture.extra_outputs)
-    return {
-        name: output.detach().float().cpu() for name, output in zip(names, outputs, strict=True)
-    }
+    return {name: output.detach().float().cpu() for name, output in zip(names, outputs, strict=True)}
 
 
 def _expected(deployed: Deployed, inputs: FloatArray, architecture: Architecture) -> dict[str, Tensor]:

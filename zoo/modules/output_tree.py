@@ -30,7 +30,9 @@ def tensors_of(outputs: Any) -> dict[str, Tensor]:
 
 def names_of(outputs: Any) -> Any:
     """Return what a network returned with the name of each tensor in its place; see :func:`arranged`."""
-    return _mapped(outputs, (), lambda place, each: _joined(place) if isinstance(each, torch.Tensor) else None)
+    return _mapped(
+        outputs, (), lambda place, each: _joined(place) if isinstance(each, torch.Tensor) else None
+    )
 
 
 def arranged(names: Any, extras: Mapping[str, Any], main: Any) -> Any:
@@ -53,7 +55,9 @@ def _mapped(tree: Any, place: tuple[str, ...], leaf: Callable[[tuple[str, ...], 
         parts = [_mapped(value, (*place, str(index)), leaf) for index, value in enumerate(tree)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if hasattr(tree, "__dataclass_fields__"):
-        return {name: _mapped(getattr(tree, name), (*place, name), leaf) for name in tree.__dataclass_fields__}
+        return {
+            name: _mapped(getattr(tree, name), (*place, name), leaf) for name in tree.__dataclass_fields__
+        }
     return None
 
 
@@ -86,7 +90,9 @@ def primary_output(outputs: Any, name: str = "") -> Tensor:
     Raises:
         ZooError: There is no tensor.
     """
-    return outputs if isinstance(outputs, torch.Tensor) else tensors_of(outputs)[name or primary_name(outputs)]
+    return (
+        outputs if isinstance(outputs, torch.Tensor) else tensors_of(outputs)[name or primary_name(outputs)]
+    )
 
 
 def split_outputs(outputs: Any, architecture: Architecture) -> tuple[Tensor, dict[str, Tensor]]:

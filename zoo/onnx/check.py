@@ -108,9 +108,7 @@ def check_onnx(
     constants = {tensor.name for tensor in graph.initializers}
     inputs = [value for value in graph.inputs if value.name not in constants]
     if len(inputs) != 1:
-        raise IntegrityError(
-            f"The model file has {len(inputs)} inputs; zoo's files have one."
-        )
+        raise IntegrityError(f"The model file has {len(inputs)} inputs; zoo's files have one.")
     outputs = {value.name: value for value in graph.results}
     if not 1 <= len(outputs) == len(graph.results) <= _MOST_OUTPUTS:
         raise IntegrityError(
@@ -125,7 +123,8 @@ def check_onnx(
         stated = extras or {}
         if list(outputs)[1:] != list(stated):
             raise IntegrityError(
-                f"The model file has {len(outputs)} outputs ({', '.join(map(ascii, list(outputs)[:10]))}); the manifest "
+                f"The model file has {len(outputs)} outputs ({', '.join(map(ascii, list(outputs)[:10]))}); the "
+                f"manifest "
                 f"states {1 + len(stated)}."
             )
         for name, spec in stated.items():

@@ -50,7 +50,10 @@ class _Symmetric:
         if not pairs:
             return self._data
         # Of constants one of their own: :func:`zoo.onnx.uint8.to_unsigned` moves the activations' alone.
-        zero, constant_zero = self._new_name("zoo_zero_point_int8"), self._new_name("zoo_constant_zero_point_int8")
+        zero, constant_zero = (
+            self._new_name("zoo_zero_point_int8"),
+            self._new_name("zoo_constant_zero_point_int8"),
+        )
         added = [encode_tensor(name, INT8, [], b"\0") for name in (zero, constant_zero)]
         constant = {node.outputs[0] for node in pairs if node.inputs[0] in self._constants}
         narrow = {node.inputs[1] for node in pairs if self._is_narrow(node)}
@@ -77,9 +80,7 @@ class _Symmetric:
     def _pairs(self) -> list[Node]:
         """Return all nodes that round an activation to uint8 or read it; none if one of them cannot be changed."""
         rounding = [
-            node
-            for node in self._graph.nodes
-            if node.operator == "QuantizeLinear" and len(node.inputs) == 3
+            node for node in self._graph.nodes if node.operator == "QuantizeLinear" and len(node.inputs) == 3
         ]
         found = []
         for node in rounding:

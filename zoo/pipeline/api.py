@@ -77,12 +77,13 @@ def apply(
         recipe: ``depthwise+qat``, a parsed recipe, the path of a recipe file, or None to train the architecture as
             it is.
         example: An input of a module, (N, C, H, W); by default the first sample of the data.
-        loss: What training minimises: called with (outputs, targets) of a batch: what the network returns, which may be a
-                tuple or dictionary of tensors, and a tensor; by default the task's loss,
-            or without targets the difference from the original network.
-        metric: What files are measured by: called with (outputs, targets) of up to 64 images, as the loss is, and averaged over
-            the images; or several by name. The outputs are those of the exported file in ONNX Runtime. The name of a
-            built-in measure, such as "top1", is shown like that; a key may be a :class:`zoo.contracts.Metric`.
+        loss: What training minimises, called with (outputs, targets) of a batch: what the network returns, which may be
+            a tuple or dictionary of tensors, and a tensor; by default the task's loss, or without targets the
+            difference from the original network.
+        metric: What files are measured by: called with (outputs, targets) of up to 64 images, as the loss is, and
+            averaged over the images; or several by name. The outputs are those of the exported file in ONNX Runtime.
+            The name of a built-in measure, such as "top1", is shown like that; a key may be a
+            :class:`zoo.contracts.Metric`.
         data: Batches for training and calibration: a DataLoader, a list, or anything else that yields tensors,
             (inputs, targets) or dictionaries; arrays, alone or as (inputs, targets); a dataset; or the name of one with
             its options. An iterator that can be run through only once is kept in memory, up to 1 GiB.

@@ -14,7 +14,9 @@ _SIDE = 64
 _SEED = 104_729
 
 
-def golden_inputs(dataset: Dataset, architecture: Architecture, crop: CropSize, seed: int) -> list[FloatArray]:
+def golden_inputs(
+    dataset: Dataset, architecture: Architecture, crop: CropSize, seed: int
+) -> list[FloatArray]:
     """Return small crops that training does not see, (1, C, H, W) each, in the file's range.
 
     Args:
@@ -29,7 +31,9 @@ def golden_inputs(dataset: Dataset, architecture: Architecture, crop: CropSize, 
     return [next(samples).inputs[None] for _ in range(_PAIRS)]
 
 
-def comparison_inputs(dataset: Dataset, architecture: Architecture, crop: CropSize, seed: int) -> list[FloatArray]:
+def comparison_inputs(
+    dataset: Dataset, architecture: Architecture, crop: CropSize, seed: int
+) -> list[FloatArray]:
     """Return :func:`golden_inputs`, and one of another size whose sides differ, where the network takes any size."""
     inputs = golden_inputs(dataset, architecture, crop, seed)
     multiple = architecture.input.multiple_of

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.runner.timing import ROUNDS, WARM_UP, Latency, measure_latency
 from zoo.cost import onnx_cost
 from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
 from zoo.onnx.check import check_onnx
+from zoo.runner.timing import ROUNDS, WARM_UP, Latency, measure_latency
 
 if TYPE_CHECKING:
     from zoo.contracts import Engine, Reporter, Session

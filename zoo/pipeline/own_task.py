@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.contracts import Metric, OutputSpec, Scorer, Task
 from zoo.errors import InputError, UsageError
-from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.modules.output_tree import arranged, split_outputs
 from zoo.tasks.built_in_metrics import METRICS
 
@@ -32,8 +32,8 @@ class OwnTask(Task):
     Args:
         base: The task that it completes.
         architecture: The network.
-        loss: From (outputs, targets) of a batch to a scalar tensor; None for the base's. The outputs are what the network
-            returns.
+        loss: From (outputs, targets) of a batch to a scalar tensor; None for the base's. The outputs are what the
+            network returns.
         metrics: From (outputs, targets) of a batch to a number, by name or by :class:`zoo.contracts.Metric`. The
             outputs are what the engine computes from the exported file, in the form that the network returns.
     """
@@ -67,7 +67,9 @@ class OwnTask(Task):
         return of_main_output
 
     def scorer(self, output: OutputSpec) -> Scorer:
-        return _OwnScorer(self._metrics, self._architecture, self._base.scorer(output) if self._joined else None)
+        return _OwnScorer(
+            self._metrics, self._architecture, self._base.scorer(output) if self._joined else None
+        )
 
     def show(self, *args: Any, **kwargs: Any) -> Any:
         return self._base.show(*args, **kwargs)
@@ -83,7 +85,9 @@ def _metric(name: str | Metric) -> Metric:
 class _OwnScorer:
     """Collects images into batches; the result is the mean over images."""
 
-    def __init__(self, metrics: Mapping[Metric, Measure], architecture: Architecture, base: Scorer | None) -> None:
+    def __init__(
+        self, metrics: Mapping[Metric, Measure], architecture: Architecture, base: Scorer | None
+    ) -> None:
         self._metrics, self._base, self._architecture = metrics, base, architecture
         self._outputs: list[dict[str, FloatArray]] = []
         self._targets: list[TargetArray] = []
@@ -92,13 +96,20 @@ class _OwnScorer:
 
     def add(self, prediction: Any, target: TargetArray) -> Mapping[str, float]:
         outputs = prediction if isinstance(prediction, dict) else {MAIN_OUTPUT: prediction}
-        if self._outputs and (_shapes(self._outputs[0]), self._targets[0].shape) != (_shapes(outputs), target.shape):
+        if self._outputs and (_shapes(self._outputs[0]), self._targets[0].shape) != (
+            _shapes(outputs),
+            target.shape,
+        ):
             self._measure()  # images of different sizes are measured apart
         self._outputs.append(outputs)
         self._targets.append(np.asarray(target))
         if len(self._outputs) == _BATCH:
             self._measure()
-        return self._base.add(outputs[MAIN_OUTPUT], target) if self._base is not None and target.ndim == 0 else {}
+        return (
+            self._base.add(outputs[MAIN_OUTPUT], target)
+            if self._base is not None and target.ndim == 0
+            else {}
+        )
 
     def result(self) -> Mapping[str, float]:
         self._measure()
@@ -113,7 +124,10 @@ class _OwnScorer:
         if not self._outputs:
             return
         outputs = self._as_returned(
-            {name: torch.from_numpy(np.stack([each[name] for each in self._outputs])) for name in self._outputs[0]}
+            {
+                name: torch.from_numpy(np.stack([each[name] for each in self._outputs]))
+                for name in self._outputs[0]
+            }
         )
         targets = torch.from_numpy(np.stack(self._targets))
         for metric, function in self._metrics.items():
@@ -123,7 +137,8 @@ class _OwnScorer:
                 raise InputError(
                     f"The metric '{metric.key}' failed on outputs of {_shapes(self._outputs[0])} and targets of "
                     f"{tuple(targets.shape)}: {type(error).__name__}: {error}",
-                    hint="metric=... is called with (outputs, targets): what the network returns, and tensors with a batch dimension.",
+                    hint="metric=... is called with (outputs, targets): what the network returns, and tensors with a "
+                    "batch dimension.",
                 ) from error
             if not math.isfinite(value):
                 raise UsageError(f"The metric '{metric.key}' is {value}, which cannot be compared.")

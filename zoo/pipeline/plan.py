@@ -95,7 +95,8 @@ class ApplyPlan:
 def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     """Find what a request names, refuse what cannot work, and decide all that is left open.
 
-    An illegal recipe is refused before torch is imported, and so is data that cannot be read. The network is built and exported once, since its
+    An illegal recipe is refused before torch is imported, and so is data that cannot be read. The network is
+    built and exported once, since its
     file may accept fewer sizes of input than the architecture.
 
     Raises:

@@ -83,7 +83,13 @@ def own_architecture(
         architecture = model
     else:
         architecture = _in_memory(model, data, example, task, stated)
-    base = plugins.task_of(architecture) if task is None else task if isinstance(task, Task) else plugins.task(task)
+    base = (
+        plugins.task_of(architecture)
+        if task is None
+        else task
+        if isinstance(task, Task)
+        else plugins.task(task)
+    )
     if loss is not None or metric is not None:
         from zoo.pipeline.own_task import OwnTask
 
@@ -92,7 +98,9 @@ def own_architecture(
     return architecture
 
 
-def _in_memory(model: Any, data: Any, example: Any, task: Task | str | None, stated: Mapping[str, Any]) -> Architecture:
+def _in_memory(
+    model: Any, data: Any, example: Any, task: Task | str | None, stated: Mapping[str, Any]
+) -> Architecture:
     torch = require("torch", "Compressing a network")
     from zoo.architectures.model_in_memory import ModelInMemory
     from zoo.data.program_data import ProgramData

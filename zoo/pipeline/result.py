@@ -118,7 +118,10 @@ class Result:
         if rows and last.intervals:
             rows[0][0] += f" {images} (95 % interval)"
         return rows + [
-            [f"{name}, {METRICS[key].name}", *(METRICS[key].show(each.extras[name][key]) for each in qualities)]
+            [
+                f"{name}, {METRICS[key].name}",
+                *(METRICS[key].show(each.extras[name][key]) for each in qualities),
+            ]
             for name, values in last.extras.items()
             for key in values
             if METRICS[key].shown

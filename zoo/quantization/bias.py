@@ -55,7 +55,9 @@ def correct_biases(module: fx.GraphModule, batches: Sequence[Tensor], skip_layer
 @contextlib.contextmanager
 def restored_biases(module: nn.Module) -> Iterator[Callable[[], None]]:
     """Put all layers' biases back as they were after the body, unless it calls the function that it is given."""
-    before = {layer: layer.bias for layer in module.modules() if isinstance(layer, (QuantConv2d, QuantLinear))}
+    before = {
+        layer: layer.bias for layer in module.modules() if isinstance(layer, (QuantConv2d, QuantLinear))
+    }
     kept: list[bool] = []
     try:
         yield lambda: kept.append(True)

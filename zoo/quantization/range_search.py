@@ -59,7 +59,9 @@ class OutputDeviation:
     def measure(self) -> float:
         """Return the error of the network as it is now."""
         with torch.no_grad():
-            pairs = [(self._main(self._module(x)), y) for x, y in zip(self._batches, self._expected, strict=True)]
+            pairs = [
+                (self._main(self._module(x)), y) for x, y in zip(self._batches, self._expected, strict=True)
+            ]
         if self._classifies:
             found = [
                 F.kl_div(F.log_softmax(out, 1), F.log_softmax(y, 1), reduction="sum", log_target=True)
@@ -119,7 +121,7 @@ def search_ranges(
     error, chosen, uniform = output.measure(), best, ""
     alternative = float("inf")
     for name in sorted({name for quantizer in quantizers.values() for name in quantizer.candidates}):
-        same: dict[str, Observer] = {path: name for path in quantizers}
+        same: dict[str, Observer] = dict.fromkeys(quantizers, name)
         _set(quantizers, same)
         found = output.measure()
         alternative = min(alternative, found)
@@ -149,9 +151,7 @@ def _few(batches: Sequence[Tensor]) -> list[Tensor]:
 class _Search:
     """Errors of each candidate, summed over batches. The quantizers are off, except the one that is tried."""
 
-    def __init__(
-        self, module: fx.GraphModule, quantizers: dict[str, FakeQuantize], *, weights: bool
-    ) -> None:
+    def __init__(self, module: fx.GraphModule, quantizers: dict[str, FakeQuantize], *, weights: bool) -> None:
         self._module, self._quantizers = module, quantizers
         self._device = next(module.parameters()).device
         self.errors: dict[str, dict[Observer, float]] = {
@@ -171,7 +171,9 @@ class _Search:
             for name, largest in quantizer.candidates.items():
                 quantizer.set_range(torch.tensor([largest]))
                 values = _rerun(interpreter, region)
-                self.errors[path][name] += sum(_share(values[node], interpreter.env[node]) for node in compared)
+                self.errors[path][name] += sum(
+                    _share(values[node], interpreter.env[node]) for node in compared
+                )
             quantizer.mode = "off"
         self._add_weights(interpreter)
 

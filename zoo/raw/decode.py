@@ -23,8 +23,8 @@ from zoo.raw.doubts import AS_SHOT_NEUTRAL, doubts_about
 from zoo.raw.native import native_messages
 from zoo.raw.noise import NoiseProfile, read_noise_profile
 from zoo.raw.plausible import DAMAGED, check_picture
-from zoo.raw.structure import Structure, check_decoded, read_structure
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
+from zoo.raw.structure import Structure, check_decoded, read_structure
 from zoo.storage.atomic import open_regular, reading
 
 if TYPE_CHECKING:
@@ -201,7 +201,10 @@ def _stated(source: str | BinaryIO, name: str) -> _Stated | None:
             return None
         size = stream.seek(0, io.SEEK_END)
         return _Stated(
-            tags.of_file(AS_SHOT_NEUTRAL), read_structure(tags, size, name), read_black_levels(tags, name), read_noise_profile(tags)
+            tags.of_file(AS_SHOT_NEUTRAL),
+            read_structure(tags, size, name),
+            read_black_levels(tags, name),
+            read_noise_profile(tags),
         )
 
 

@@ -6,6 +6,7 @@ word. Sizes of compressed data say nothing; all else is known twice in every fil
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,15 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
     sides, cell = tags.numbers(_CFA_SIDES), tags.numbers(_CFA)
     if sides and (len(sides) != 2 or sides[0] * sides[1] != len(cell)):
         raise _contradiction(name, f"states {len(cell)} colours for its colour-filter array")
-    return Structure(height, width, bits, largest, max(tags.numbers(_WHITE), default=None), hidden if hidden > _HIDDEN else 0, tuple(int(each) for each in cell))
+    return Structure(
+        height,
+        width,
+        bits,
+        largest,
+        max(tags.numbers(_WHITE), default=None),
+        hidden if hidden > _HIDDEN else 0,
+        tuple(int(each) for each in cell),
+    )
 
 
 def check_decoded(structure: Structure, raw: Any, mosaic: npt.NDArray[np.uint16], name: str) -> None:
@@ -126,7 +135,9 @@ def check_decoded(structure: Structure, raw: Any, mosaic: npt.NDArray[np.uint16]
     sizes = raw.sizes
     if (sizes.raw_height, sizes.raw_width) != (structure.height, structure.width):
         found = f"{sizes.raw_width} x {sizes.raw_height}"
-        raise _contradiction(name, f"is decoded to {found} pixels, but states {structure.width} x {structure.height}")
+        raise _contradiction(
+            name, f"is decoded to {found} pixels, but states {structure.width} x {structure.height}"
+        )
     brightest = int(mosaic.max())
     if structure.largest is not None and brightest > structure.largest:
         raise _contradiction(name, f"holds a value of {brightest}, but states {structure.bits} bits")
@@ -141,19 +152,23 @@ def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, si
         across, down = (tags.numbers(tag)[:1] for tag in (_TILE_WIDTH, _TILE_HEIGHT))
         if not across or not down or min(across[0], down[0]) < 1:
             raise _contradiction(name, "states no size of its tiles")
-        shapes = [(int(down[0]), int(across[0]))] * (math.ceil(width / across[0]) * math.ceil(height / down[0]))
+        shapes = [(int(down[0]), int(across[0]))] * (
+            math.ceil(width / across[0]) * math.ceil(height / down[0])
+        )
     else:
         rows = int((tags.numbers(_ROWS_PER_STRIP) or (height,))[0])
         if rows < 1:
             raise _contradiction(name, "states strips without rows")
         shapes = [(min(rows, height - first), width) for first in range(0, height, min(rows, height))]
     if not len(offsets) == len(counts) == len(shapes):
-        raise _contradiction(name, f"states {len(offsets)} places and {len(counts)} sizes for {len(shapes)} parts")
+        raise _contradiction(
+            name, f"states {len(offsets)} places and {len(counts)} sizes for {len(shapes)} parts"
+        )
     spans = sorted(zip(offsets, counts, strict=True))
     for offset, count in spans:
         if offset < 8 or count < 1 or offset + count > size:
             raise _contradiction(name, "places its pixels outside the file")
-    for (offset, count), (following, _) in zip(spans, spans[1:], strict=False):
+    for (offset, count), (following, _) in itertools.pairwise(spans):
         if offset + count > following:
             raise _contradiction(name, "places its pixels in parts that overlap")
     if bits is None:

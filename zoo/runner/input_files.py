@@ -50,7 +50,9 @@ def _standard_input(folder: Path) -> Path:
     content = sys.stdin.buffer.read(_LARGEST + 1)
     if not content or len(content) > _LARGEST:
         what = "more than a gigabyte" if content else "nothing"
-        raise InputError(f"Standard input holds {what}.", hint="Pipe one file into it:  zoo run NAME - < FILE")
+        raise InputError(
+            f"Standard input holds {what}.", hint="Pipe one file into it:  zoo run NAME - < FILE"
+        )
     path = folder / _STDIN_NAME
     path.write_bytes(content)
     return path

@@ -166,7 +166,8 @@ class Runner:
         takes, gives = manifest.input, manifest.output
         sides = "x".join(map(str, takes.example)) if takes.fixed_size else "HxW"
         return (
-            f"<Runner of {manifest.architecture}: {takes.kind} {takes.channels}x{sides} to {gives.kind} {gives.channels}"
+            f"<Runner of {manifest.architecture}: {takes.kind} {takes.channels}x{sides} to {gives.kind} "
+            f"{gives.channels}"
             f"{f' at {gives.scale} times the size' if gives.scale > 1 else ''}, {manifest.precision}, on "
             f"{self.loaded.engine} {self.loaded.engine_version}>"
         )
@@ -285,9 +286,7 @@ class Runner:
 
         self._check_files()
         if not self._makes_pictures:
-            raise UsageError(
-                f"The output of {self.artifact.path} is not an image.", hint="Use run()."
-            )
+            raise UsageError(f"The output of {self.artifact.path} is not an image.", hint="Use run().")
         result = FileResult(Path(file))
         if out is None:
             return self._development(self.settings).array(result)

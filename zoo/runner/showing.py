@@ -1,4 +1,4 @@
-"""From one image to what a person looks at, for networks whose outputs are no images: labels, boxes, classes, numbers."""
+"""From one image to what a person looks at, for outputs that are no images: labels, boxes, classes, numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def show_file(loaded: Loaded, result: FileResult) -> None:
     with result.timed("decode"):
         inputs = read_input(result.path, manifest)
     with result.timed("infer"):
-        outputs = {name: value[0] for name, value in all_outputs(loaded.session, _padded(inputs, manifest)).items()}
+        outputs = {
+            name: value[0] for name, value in all_outputs(loaded.session, _padded(inputs, manifest)).items()
+        }
         main = outputs[MAIN_OUTPUT]
         if spec.dense:
             main = main[:, : inputs.shape[1] * spec.scale, : inputs.shape[2] * spec.scale]
@@ -77,7 +79,9 @@ def read_input(path: Path, manifest: Manifest) -> FloatArray:
     """
     spec = manifest.input
     if spec.kind == "packed-raw":
-        raise UsageError("Networks that expect RAW files are only run where their output is an image or a mask.")
+        raise UsageError(
+            "Networks that expect RAW files are only run where their output is an image or a mask."
+        )
     if not spec.fixed_size and manifest.output.kind != "logits":
         return as_input(read_pixels(path, upright=True), spec, path)
     middle = resize_middle(

@@ -42,8 +42,8 @@ from zoo.surgery.hooks import (
     watch,
 )
 from zoo.surgery.module_tree import ModuleSlot, module_slots, names_of, replace_module, replace_named
-from zoo.surgery.plain_layers import PlainLayer, has_own_call, is_plain, make_layers_plain
 from zoo.surgery.parameter_uses import ParameterSlot, reads_past_layers, tied_parameters
+from zoo.surgery.plain_layers import PlainLayer, has_own_call, is_plain, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.surgery.resize import (
     WEIGHTED_LAYERS,

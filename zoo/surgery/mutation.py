@@ -64,7 +64,9 @@ def _parts(x: Tensor, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     """The parts of a tensor, each as a view of its own: torch has no gradients of writes into views made together."""
     at = 0 if name == "unbind" else 1
     dim = args[at] if len(args) > at else kwargs.get("dim", 0)
-    sizes = [1 if name == "unbind" else part.shape[dim] for part in getattr(x.detach(), name)(*args, **kwargs)]
+    sizes = [
+        1 if name == "unbind" else part.shape[dim] for part in getattr(x.detach(), name)(*args, **kwargs)
+    ]
     starts = [sum(sizes[:index]) for index in range(len(sizes))]
     if name == "unbind":
         return [x.select(dim, start) for start in starts]

@@ -40,7 +40,9 @@ def tied_parameters(model: nn.Module) -> list[list[ParameterSlot]]:
 
 def reads_past_layers(module: fx.GraphModule) -> list[fx.Node]:
     """Return the nodes that read a tensor of a layer that the graph calls as well, in order."""
-    called = {module.get_submodule(str(node.target)) for node in module.graph.nodes if node.op == "call_module"}
+    called = {
+        module.get_submodule(str(node.target)) for node in module.graph.nodes if node.op == "call_module"
+    }
     return [
         node
         for node in module.graph.nodes

@@ -12,7 +12,6 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from zoo.errors import ZooError
 from zoo.surgery.agreement import Reference
-from zoo.surgery.fx_graph import shape_of
 from zoo.surgery.mutation import remove_mutation
 from zoo.surgery.plain_layers import has_own_call, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain

@@ -194,7 +194,9 @@ class DatasetChecks(OptionChecks):
         assert {sample.scene for sample in whole} <= allowed
         for sample in whole:
             _check_sample(sample, self.network())
-        assert _same(whole[4:], self.calibration(2, start=4)), "samples 4 and 5 differ when the stream starts with them"
+        assert _same(whole[4:], self.calibration(2, start=4)), (
+            "samples 4 and 5 differ when the stream starts with them"
+        )
 
     def test_it_is_checked_before_any_work(self) -> None:
         self.made().check(self.network())

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
 from zoo.artifacts.golden import MAIN_OUTPUT
+from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
 from zoo.export.exporter import Deployed, export_onnx
 from zoo.export.file_agreement import FileAgreement, compare_file, run_network
 from zoo.pipeline.golden_inputs import comparison_inputs
@@ -126,7 +126,8 @@ def _plan(
     stages = stages_of(techniques)
     return StagePlan(
         architecture, stages, dataset, (Budget(steps=steps),) * sum(stage.trains for stage in stages), batch=2,
-        crop=choose_crop(architecture, 0 if spec.fixed_size else small), learning_rate=1e-4, precision="float32", seed=seed,
+        crop=choose_crop(architecture, 0 if spec.fixed_size else small), learning_rate=1e-4, precision="float32",
+        seed=seed,
         load_teacher=load_teacher, key=f"trial/{seed}",
     )  # fmt: skip
 

@@ -11,7 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts import Architecture, CropSize, Dataset, InputSpec, OutputSpec, Sample, Split, crop_size, sides_of
+from zoo.contracts import (
+    Architecture,
+    CropSize,
+    Dataset,
+    InputSpec,
+    OutputSpec,
+    Sample,
+    Split,
+    crop_size,
+    sides_of,
+)
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, TargetArray
@@ -142,7 +152,9 @@ class Patterns(Dataset):
     def scenes(self, split: Split) -> Sequence[str]:
         return [f"{split}-{number}" for number in range(_SCENES[split])]
 
-    def crops(self, architecture: Architecture, size: CropSize, seed: int, start: int = 0) -> Iterator[Sample]:
+    def crops(
+        self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
+    ) -> Iterator[Sample]:
         number = start
         while True:
             yield self._sample(architecture, size, f"train/{seed}/{number}", "train-0")

@@ -160,9 +160,9 @@ def train(
                 break
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * schedule.factor(result.steps)
-            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                with _blamed_on(architecture):
-                    loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
+            half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+            with half, _blamed_on(architecture):
+                loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
             if outputs > 1 and result.steps == progress.step:
                 reporter.note(
                     f"{title}: in training the network returns {outputs} outputs; only the first is used."

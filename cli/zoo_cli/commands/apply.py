@@ -14,11 +14,11 @@ from zoo.errors import UsageError
 from zoo.formatting import seconds
 from zoo.pipeline.api import apply_request
 from zoo.pipeline.request import DEFAULT_MINUTES, PRECISIONS, ApplyRequest, make_request
+from zoo.progress import progress
 from zoo.recipes import recipe_toml
 from zoo.recipes.grammar import parse
 from zoo_cli.data_options import data_options, resolve_skip_bad
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
-from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.pipeline.result import Result
@@ -176,5 +176,7 @@ def _next_command(result: Result) -> str:
 
     manifest = open_artifact(result.artifact).manifest
     file = "shot.ARW" if manifest.input.kind == "packed-raw" else "picture.jpg"
-    folder = {"rgb": " -o pictures", "gray": " -o pictures", "mask": " -o masks"}.get(manifest.output.kind, "")
+    folder = {"rgb": " -o pictures", "gray": " -o pictures", "mask": " -o masks"}.get(
+        manifest.output.kind, ""
+    )
     return f"zoo run {shlex.quote(str(result.artifact))} {file}{folder}"

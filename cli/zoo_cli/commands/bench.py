@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.progress import progress
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo_cli.param_types import FrameSize
-from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.benchmarking.comparison import BenchReport, BenchResult

@@ -10,8 +10,8 @@ import click
 
 from zoo.errors import IntegrityError
 from zoo.formatting import scaled
-from zoo_cli.output import json_option, print_json, print_table, print_text
 from zoo.progress import progress
+from zoo_cli.output import json_option, print_json, print_table, print_text
 
 if TYPE_CHECKING:
     from zoo.checkpoints.listing import CachedCheckpoint, Leftover

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo.progress import progress
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 if TYPE_CHECKING:
     from zoo.data.survey import Survey
@@ -76,7 +76,9 @@ def show(found: Survey) -> None:
     print_table(["class" if found.classes else "scenes", *splits], rows, right=splits)
     if len(found.classes) > _MOST_CLASSES:
         per_class = sorted(sum(counts.values()) for counts in found.classes.values())
-        print_text(f"{len(found.classes)} classes with {per_class[0]} to {per_class[-1]} images each; --json has all.")
+        print_text(
+            f"{len(found.classes)} classes with {per_class[0]} to {per_class[-1]} images each; --json has all."
+        )
     if found.sizes:
         common = [f"{w}x{h} ({count:,})" for (w, h), count in found.sizes.most_common(_MOST_SIZES)]
         more = len(found.sizes) - len(common)
@@ -85,7 +87,8 @@ def show(found: Survey) -> None:
         print_text(note)
     _print_named("Damaged", [f"{name}: {fault}" for name, fault in found.faults.items()])
     _print_named(
-        "Warning: a test image is in training too", [f"{test} is {train}" for test, train in found.twice.items()]
+        "Warning: a test image is in training too",
+        [f"{test} is {train}" for test, train in found.twice.items()],
     )
     if found.checked:
         print_text("The data suits the network.")

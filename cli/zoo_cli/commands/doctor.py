@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from zoo.doctor import Severity, examine
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo.progress import progress
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 
 @click.command()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from zoo.extras import require
+from zoo.progress import progress
 from zoo_cli.data_options import data_options, resolve_skip_bad
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
-from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.contracts import Metric

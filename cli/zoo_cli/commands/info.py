@@ -30,8 +30,8 @@ def command(id_: str, kind: str | None, as_json: bool) -> None:
     """Show details of one architecture, technique, task, checkpoint, engine, dataset or device.
 
     ID may be distribution:id, family:member such as timm:resnet18, or a network of your own such as
-    ./mynet.py:make_net or model.onnx. The parameters and MACs of an architecture are counted with torch; without torch, those
-    of the published checkpoint are shown. If several kinds share the id, JSON holds the first, and the others
+    ./mynet.py:make_net or model.onnx. The parameters and MACs of an architecture are counted with torch; without torch,
+    those of the published checkpoint are shown. If several kinds share the id, JSON holds the first, and the others
     under "also".
     """
     own = plugins.own_family(id_)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.formatting import scaled
-from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 from zoo.progress import progress
+from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 if TYPE_CHECKING:
     from zoo.publishing.publisher import Published

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo_cli.output import json_option, print_json, print_text, quiet_stdout, registry_option
 from zoo.progress import progress
+from zoo_cli.output import json_option, print_json, print_text, quiet_stdout, registry_option
 
 if TYPE_CHECKING:
     from zoo.download import Pulled

@@ -11,9 +11,9 @@ import click
 
 from zoo.errors import ZooError
 from zoo.formatting import seconds
+from zoo.progress import progress
 from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 from zoo_cli.param_types import Amplification, MemorySize
-from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.runner.file_result import FileResult

@@ -79,9 +79,7 @@ class Maker:
         batches = [
             (torch.from_numpy(np.stack(pictures[k : k + 8])) - mean) / std for k in range(0, len(pictures), 8)
         ]
-        context = Context(
-            self._reference.architecture(), batches[0][:1], calibration=lambda: iter(batches)
-        )
+        context = Context(self._reference.architecture(), batches[0][:1], calibration=lambda: iter(batches))
         options = dict(part.split("=") for part in recipe[4:-1].split(",") if part)
         technique = plugins.technique("ptq", options)
         net = technique.finish(technique.rewrite(self._reference.build(), context).eval(), context)
@@ -157,7 +155,9 @@ def open_engine(engine: str, path: Path, threads: int) -> Callable[[Any], Any]:
     return plugins.engine(engine).open(path, threads=threads).run  # type: ignore[no-any-return]
 
 
-def ratios(maker: Maker, tools: list[str], inputs: Any, threads: int, rounds: int) -> dict[str, dict[str, float]]:
+def ratios(
+    maker: Maker, tools: list[str], inputs: Any, threads: int, rounds: int
+) -> dict[str, dict[str, float]]:
     """Time of each tool's file over that of float in the same engine, by tool and engine."""
     runs: dict[tuple[str, str], Callable[[Any], Any]] = {}
     for tool in tools:
@@ -185,7 +185,9 @@ def ratios(maker: Maker, tools: list[str], inputs: Any, threads: int, rounds: in
     return found
 
 
-def measure(reference: Reference, folder: Path, known: dict[tuple[str, str], Any], rounds: int) -> Iterator[Any]:
+def measure(
+    reference: Reference, folder: Path, known: dict[tuple[str, str], Any], rounds: int
+) -> Iterator[Any]:
     """The results of one network that are not known yet, one for each tool."""
     maker = Maker(reference, folder)
     tools = [tool for tool in TOOLS if tool != "NNCF" or find_spec("nncf") is not None]

@@ -21,9 +21,9 @@ import numpy as np
 from files import NET, make_files
 
 from zoo import plugins
-from zoo.runner.timing import Latency, latency_ratio, measure_latency
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.images.decibels import psnr
+from zoo.runner.timing import Latency, latency_ratio, measure_latency
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 

@@ -3,7 +3,7 @@
     python docs/benchmarks/flagship/measure.py --photos DIR --out results.jsonl [--images 12] ARTIFACT...
 
 Each photograph of DIR becomes a DNG file by `darkroom`'s cameras: a random camera and gain at each ratio ("any"), and
-the lowest, the middle and the highest gain of the camera at some. What is there already in the output is not done again.
+the lowest, the middle and the highest gain of the camera at some. What is already in the output is not done again.
 `--table` prints the means of what there is.
 """
 
@@ -28,7 +28,6 @@ from zoo.data.darkroom import Exposure
 from zoo.data.exposure import colour_matrix, draw_shot, expose
 from zoo.data.picture_folders import folder_pictures, read_picture
 from zoo.evaluation.evaluator import deployed_architecture
-from zoo.tasks.image_scores import compare_images
 from zoo.evaluation.predict import make_predictor
 from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.onnx.check import load_checked_model
@@ -36,6 +35,7 @@ from zoo.raw.decode import decode
 from zoo.raw.develop import matrix_of
 from zoo.raw.dng import dng_bytes
 from zoo.raw.pack import pack_mosaic
+from zoo.tasks.image_scores import compare_images
 
 RATIOS = (1, 2, 4, 10, 30, 100, 200, 300)
 GAINS = {"lowest": 0.0, "middle": 0.5, "highest": 1.0}
@@ -47,7 +47,9 @@ def exposures(path: Path, done: Callable[[str, int], bool]) -> Iterator[tuple[st
     pixels = read_picture(path)
     linear = srgb_to_linear(pixels)
     picture = pixels.astype(np.float32) / 255
-    cases = [("any", ratio) for ratio in RATIOS] + [(gain, ratio) for gain in GAINS for ratio in RATIOS_BY_GAIN]
+    cases = [("any", ratio) for ratio in RATIOS] + [
+        (gain, ratio) for gain in GAINS for ratio in RATIOS_BY_GAIN
+    ]
     for gain, ratio in cases:
         if done(gain, ratio):
             continue
@@ -55,7 +57,9 @@ def exposures(path: Path, done: Callable[[str, int], bool]) -> Iterator[tuple[st
         shot = dataclasses.replace(draw_shot(rng, CAMERAS, (1.0, 1.0)), ratio=float(ratio))
         if gain in GAINS:
             low, high = shot.camera.gain_range
-            shot = dataclasses.replace(shot, gain=math.exp(math.log(low) + GAINS[gain] * math.log(high / low)))
+            shot = dataclasses.replace(
+                shot, gain=math.exp(math.log(low) + GAINS[gain] * math.log(high / low))
+            )
         frame = expose(linear, shot, rng)
         data = dng_bytes(frame, xyz_to_camera=colour_matrix(shot.camera), camera=shot.camera.name)
         yield gain, ratio, Exposure(data, picture, shot)
@@ -121,7 +125,11 @@ def main() -> None:
     parser.add_argument("--images", type=int)
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
-    rows = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
+    rows = (
+        [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        if arguments.out.exists()
+        else []
+    )
     if arguments.table:
         print(table(rows))
         return

@@ -1,4 +1,4 @@
-"""Put what `zoo train` or `zoo apply` wrote among the shipped checkpoints: what it was trained on, and comparable figures.
+"""Put what `zoo train` or `zoo apply` wrote among the shipped checkpoints: its training data, and comparable figures.
 
     python docs/benchmarks/flagship/ship.py FOLDER checkpoints/ID --photos photos --steps 4000 --hours 1.4
 
@@ -21,8 +21,10 @@ from zoo.evaluation.evaluator import evaluate_artifact
 DATA = "darkroom(photos=[photos])"
 TRAINED_ON_TOO = ["flower", "mate-twowings", "plasma-eveningglow"]
 NOTES = [
-    "Trained by docs/benchmarks/flagship/train.py on the packaged photographs of the splits train and val, and on those "
-    "of photos-free: photographs of Debian's packages of desktop backgrounds, scaled down. lomiri-*: CC BY 4.0, CC BY-SA "
+    "Trained by docs/benchmarks/flagship/train.py on the packaged photographs of the splits train and val, and on "
+    "those "
+    "of photos-free: photographs of Debian's packages of desktop backgrounds, scaled down. lomiri-*: CC BY 4.0, CC "
+    "BY-SA "
     "4.0 or CC0, by Aitzol Berasategi, Sander Klootwijk, Bolly, Lukas Baubkus, freespace and Jakkub Mede; mate-* and "
     "plasma-*: GPL-2+.",
     "It can be trained further: training ended when the time did, not when it ceased to help.",
@@ -41,9 +43,7 @@ def main() -> None:
     artifact = open_artifact(arguments.folder)
     metrics = artifact.metrics()
     quality = evaluate_artifact(str(arguments.folder), reporter=SilentReporter(), data=DATA).quality
-    how = (
-        f"mean over {quality.images} images that no training saw: zoo eval {name} --data '{DATA}'"
-    )
+    how = f"mean over {quality.images} images that no training saw: zoo eval {name} --data '{DATA}'"
     for figure in metrics["figures"]:
         if figure["key"] in quality.values:
             figure |= {"before": None, "after": round(quality.values[figure["key"]], 4), "how": how}
@@ -59,7 +59,9 @@ def main() -> None:
             "learning_rate": "1e-3, by a cosine to 0", "precision": ["bfloat16"],
             "starting_weights": "random", "starting_weights_sha256": None,
         }  # fmt: skip
-        metrics["command"] = "python docs/benchmarks/flagship/train.py --photos photos-free --minutes 81 --state state"
+        metrics["command"] = (
+            "python docs/benchmarks/flagship/train.py --photos photos-free --minutes 81 --state state"
+        )
     metrics["notes"] = [*NOTES, *metrics["notes"]]
     contents = {
         file: (arguments.folder / file).read_bytes()

@@ -31,12 +31,18 @@ DARK = 40.0
 SPAN = math.asinh(1 / KNEE)
 
 
-def batches(dataset: Darkroom, seed: int, start: int, size: int, side: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def batches(
+    dataset: Darkroom, seed: int, start: int, size: int, side: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield (inputs, targets on the curve, matrices to sRGB)."""
     crops = dataset.crops(SwiftUNetArchitecture(), side, seed, start)
     while True:
         made = list(islice(crops, size))
-        columns = [[each.inputs for each in made], [each.target for each in made], [each.to_srgb for each in made]]
+        columns = [
+            [each.inputs for each in made],
+            [each.target for each in made],
+            [each.to_srgb for each in made],
+        ]
         inputs, targets, matrices = (torch.from_numpy(np.stack(column)) for column in columns)
         yield inputs, targets, matrices
 

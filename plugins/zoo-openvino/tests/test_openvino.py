@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import numpy as np
-import onnx
 import openvino
 import pytest
 
+import onnx
 from zoo import plugins
 from zoo.artifacts import open_artifact
 from zoo.artifacts.golden import check_golden, output_psnr

@@ -226,7 +226,8 @@ def choose(
     ranked = sorted(relative, key=relative.__getitem__)
     doomed = set(ranked[: round(ratio * len(ranked))])
     wanted = [
-        sum(group in doomed for group in pool.groups) if globally else ratio * len(pool.groups) for pool in pools
+        sum(group in doomed for group in pool.groups) if globally else ratio * len(pool.groups)
+        for pool in pools
     ]
     removed: set[int] = set()
     for pool, count in zip(pools, _whole_counts(pools, wanted, round_to), strict=True):

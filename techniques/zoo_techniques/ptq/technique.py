@@ -119,8 +119,8 @@ class Ptq(Technique):
 
     def _least_error(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges by the error further on, and correct biases if that helps; report what each step won."""
-        from zoo.quantization.bias import correct_biases, restored_biases
         from zoo.modules.output_tree import primary_output
+        from zoo.quantization.bias import correct_biases, restored_biases
         from zoo.quantization.range_search import OutputDeviation, search_ranges
 
         architecture: Architecture | None = context.architecture
@@ -137,7 +137,11 @@ class Ptq(Technique):
             error = output.measure()
             if error < chosen.error:
                 keep()
-        won = f"{100 * (1 - error / chosen.error):.0f} %" if error < chosen.error else "nothing, and is left out"
+        won = (
+            f"{100 * (1 - error / chosen.error):.0f} %"
+            if error < chosen.error
+            else "nothing, and is left out"
+        )
         context.report.note(f"ptq: correcting biases wins {won}")
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:

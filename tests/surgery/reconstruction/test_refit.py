@@ -84,7 +84,9 @@ def test_what_cannot_be_refitted_is_not_a_target() -> None:
 
 def test_a_linear_layer_is_refitted_to_what_the_network_computed() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)
+    )
     model.eval()
     where = context(smooth(1))
     batches = list(smooth(32).split(8))

@@ -172,7 +172,11 @@ def targets_after(model: nn.Module, last: nn.Module, example: Tensor) -> dict[nn
         last: The module.
         example: An input, (N, C, H, W).
     """
-    layers = {m: RefitTarget(all_names[0], m) for m, all_names in names_of(model).items() if refit_unsupported_reason(m) is None}
+    layers = {
+        m: RefitTarget(all_names[0], m)
+        for m, all_names in names_of(model).items()
+        if refit_unsupported_reason(m) is None
+    }
     order: list[nn.Module] = []
     inside = set(last.modules())
 
