@@ -159,11 +159,36 @@ def test_its_name_and_identity_hold_the_digest_of_the_file(source: Path) -> None
     assert own(f"{source}:Net(input=gray:1x32x32,output=mask:1)").identity() != made.identity()
 
 
+def test_the_statements_that_would_suit_an_output_are_named(source: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        own(f"{source}:Net(input=gray:1x32x32)")
+    assert (caught.value.hint or "").endswith("mask:1 or gray:1 or tensor:1")
+    source.write_text("from torch import nn\ndef pyramid(): return nn.Conv2d(3, 4, 3, stride=2)\n")
+    with pytest.raises(UsageError) as caught:
+        own(f"{source}:pyramid(input=rgb:3x48x48)")
+    assert (caught.value.hint or "").endswith(": tensor:4")
+
+
+def test_the_file_may_state_the_normalisation_and_options_overrule_it(source: Path) -> None:
+    source.write_text(
+        "from torch import nn\nMEAN = [0.1, 0.2, 0.3]\nSTD = 0.5, 0.5, 0.5\n"
+        'INPUT = "rgb:3x8x8"\nOUTPUT = "mask:2"\ndef make(): return nn.Conv2d(3, 2, 1)\n'
+    )
+    assert own(f"{source}:make").input.mean == (0.1, 0.2, 0.3)
+    assert own(f"{source}:make(mean=[0.5,0.5,0.5])").input.mean == (0.5, 0.5, 0.5)
+    source.write_text(source.read_text().replace("MEAN = [0.1, 0.2, 0.3]", "MEAN = 0.1, 0.2"))
+    with pytest.raises(UsageError, match="mean and std each need 3 numbers"):
+        own(f"{source}:make")
+    source.write_text(source.read_text().replace("MEAN = 0.1, 0.2", "MEAN = 0.1"))
+    with pytest.raises(InputError, match="MEAN, which lists a number per channel, failed"):
+        own(f"{source}:make")
+
+
 @pytest.mark.parametrize(
     ("ending", "text"),
     [
         (":Net", "is not stated"),
-        (":Net(input=gray:1x32x32)", "2x1x32x32, is not stated"),
+        (":Net(input=gray:1x32x32)", "2x1x32x32, and its kind is not stated"),
         (":Net(input=rgb:1x32x32)", "rgb has 3 channels"),
         (":Net(input=32)", "not KIND:CHANNELSxHEIGHTxWIDTH"),
         (":Net(input=gray:1x32x32,output=mask:2)", "returns 2x1x32x32, not 2x2x32x32 as stated"),

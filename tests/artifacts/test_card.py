@@ -211,6 +211,16 @@ def test_a_published_card_says_how_to_run_it_on_a_board() -> None:
         assert expected in text
 
 
+def test_shares_are_percentages_and_only_images_are_cut_into_tiles() -> None:
+    figures = [Figure("top1", "top-1", "", 0.794, 0.776, "").to_json()]
+    manifest = tiny.manifest(input=InputSpec("rgb", 3), output=OutputSpec("logits", 10), task="classification")
+    text = card_text("tiny-net", manifest, {**METRICS, "figures": figures}, HOME)
+    assert "| top-1 | 79.40 % | 77.60 % |" in text
+    assert "value: 0.776" in text
+    assert "tiles" not in text
+    assert "cuts an image into tiles" in card(HOME).text
+
+
 @pytest.mark.parametrize("name", ["unet", "lighter-unet", "lighter-unet-int8"])
 def test_the_cards_of_the_shipped_checkpoints_would_publish(name: str) -> None:
     artifact = open_artifact(CHECKPOINTS / name)

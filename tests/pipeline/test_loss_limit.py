@@ -100,8 +100,18 @@ def test_a_loss_that_chance_may_explain_is_a_warning_of_the_task_and_an_error_of
         checked(before, after, "1pt")
 
 
-def test_a_loss_within_the_limit_passes_in_silence() -> None:
+def test_a_loss_of_points_that_is_no_chance_is_reported_within_the_limit_of_the_task() -> None:
+    before, after = scored(TOP1, [1.0] * 158 + [0.0] * 42), scored(TOP1, [1.0] * 145 + [0.0] * 55)
     notes: list[str] = []
+    checked(before, after, "auto", notes)
+    assert "lost 6.50 points of top-1 (79.00 % to 72.50 %). The task allows a loss of 10" in notes[0]
+    checked(before, after, "8pt", silent := [])
+    assert silent == []
+
+
+def test_a_small_loss_within_the_limit_passes_in_silence() -> None:
+    notes: list[str] = []
+    checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.895, 0.794]), "auto", notes)
     checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.895, 0.795]), "1pt", notes)
     checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.1, 0.1]), "none", notes)
     assert notes == []

@@ -23,7 +23,7 @@ _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_NAME = 40
 _IMAGES = {1: "gray", 3: "rgb"}
 _REMEDIES = Remedies(
-    output='State it: output="mask:1", "classes:21", "rgb:3" or "tensor:8" (any other, compared with the original)',
+    output='State it, as in output="mask:1": {}',
     wrong_output="Correct output=...",
     sizes="State that only inputs of the example's size are accepted:  fixed_size=True",
 )

@@ -43,7 +43,7 @@ class ModuleArchitecture(Architecture):
 
     The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
     The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
-    (the same texts, or InputSpec and OutputSpec), TASK, MAIN, STAGES and TRAINED. The net is run once on an example to
+    (the same texts, or InputSpec and OutputSpec), MEAN, STD, TASK, MAIN, STAGES and TRAINED. The net is run once on an example to
     check them.
 
     Raises:
@@ -149,7 +149,12 @@ class ModuleArchitecture(Architecture):
             self._remedies(),
         )
         if self._inner is None:
-            self.input = complete_input(input_spec(stated, f"{self._path}: INPUT"), config, str(self._path))
+            normalized = dataclasses.replace(
+                config, mean=config.mean or self._numbers("MEAN"), std=config.std or self._numbers("STD")
+            )
+            self.input = complete_input(
+                input_spec(stated, f"{self._path}: INPUT"), normalized, str(self._path)
+            )
             said = config.output or getattr(module, "OUTPUT", "")
             probe = dataclasses.replace(probe, main=getattr(module, "MAIN", ""))
             self.output = probe.output(said, f"{self._path}: OUTPUT", self.input)
@@ -164,9 +169,14 @@ class ModuleArchitecture(Architecture):
             self.extra_outputs = probe.extra_outputs(self.input)
             self.returns = probe.names(self.input)
 
+    def _numbers(self, name: str) -> tuple[float, ...]:
+        """Return the numbers that a variable of the file lists, none if there is no such variable."""
+        with python_file.blamed(self._path, f"{name}, which lists a number per channel,"):
+            return tuple(float(each) for each in getattr(self._module, name, ()))
+
     def _remedies(self) -> Remedies:
         return Remedies(
-            output='Say it: --output mask:1, or in the file: OUTPUT = "mask:1"',
+            output="Say it, by --output or as OUTPUT in the file: {}",
             wrong_output="Correct --output, or OUTPUT in the file.",
             sizes="State the sizes: by the option multiple_of=N, or fixed_size=true for only the stated size, as in "
             f"'{self._path}:{self._factory}(fixed_size=true)'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class Remedies:
     """What to do, in the words of whoever named the network.
 
     Attributes:
-        output: Where its output is not known.
+        output: Where its output is not known; "{}" stands for the statements that would suit it.
         wrong_output: Where it is another than stated.
         sizes: Where it accepts no other size than the example's.
     """
@@ -75,7 +76,8 @@ class Probe:
         if len(shape) == 4 and spec.kind == "packed-raw" and shape[1] == 3:
             return OutputSpec("rgb", 3, shape[2] // spec.example[0])
         raise UsageError(
-            f"The output of {self.name}, {_times(shape)}, is not stated.", hint=self.remedies.output
+            f"{self.name} returns {_times(shape)}, and its kind is not stated.",
+            hint=self.remedies.output.format(_statements(shape, spec)),
         )
 
     def accepted(self, spec: InputSpec, output: OutputSpec, stated: int | None = None) -> InputSpec:
@@ -195,7 +197,9 @@ class Probe:
         import torch
 
         inputs = torch.zeros(_BATCH, spec.channels, height, width)
-        with torch.no_grad(), self.blame(f"on {_times(tuple(inputs.shape))}"):
+        # Of a network that fails, a graph of torch.fx prints its code on standard error, which says nothing to a user.
+        silenced = contextlib.redirect_stderr(io.StringIO())
+        with silenced, torch.no_grad(), self.blame(f"on {_times(tuple(inputs.shape))}"):
             return self.network(inputs)
 
 
@@ -213,6 +217,17 @@ def _expected(output: OutputSpec, height: int, width: int) -> tuple[int, ...]:
     if output.kind == "boxes":
         return (_BATCH, channels, 6)
     return (_BATCH, channels, scale * height, scale * width) if output.dense else (_BATCH, channels)
+
+
+def _statements(shape: tuple[int, ...], spec: InputSpec) -> str:
+    """Return what may be stated of an output of a shape, as a user would write it."""
+    channels = shape[1]
+    kinds: tuple[str, ...] = ("tensor",)
+    scale = max(1, shape[2] // spec.example[0])
+    if shape[2:] == (scale * spec.example[0], scale * spec.example[1]):
+        kinds = {1: ("mask", "gray"), 3: ("rgb", "classes", "mask")}.get(channels, ("classes", "mask")) + kinds
+    enlarged = f"x{scale}" if scale > 1 else ""
+    return " or ".join(f"{kind}:{channels}{'' if kind == 'tensor' else enlarged}" for kind in kinds)
 
 
 def _sides_of(multiple: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from zoo.artifacts.metadata import Publication, front_matter
 from zoo.errors import RecipeError
 from zoo.extras import IN_THE_CLONE, install_command
 from zoo.recipes.grammar import parse_stage
+from zoo.tasks.built_in_metrics import METRICS
 
 _INSTALL = f"{install_command('cpu')}  # {IN_THE_CLONE}"
 
@@ -119,11 +120,18 @@ def _table(figures: Sequence[Figure], baseline: str) -> str:
         return ""
     rows = [f"| | {_cell(baseline)} | this |", "|---|---:|---:|"]
     rows += [
-        f"| {_cell(figure.name)} | {format_number(figure.before, figure.unit)} "
-        f"| {format_number(figure.after, figure.unit)} |"
+        f"| {_cell(figure.name)} | {_value(figure, figure.before)} | {_value(figure, figure.after)} |"
         for figure in figures
     ]
     return "\n".join(rows)
+
+
+def _value(figure: Figure, value: float | None) -> str:
+    """Return a value of a figure for readers, shares as tables of the command line show them: "79.40 %"."""
+    metric = METRICS.get(figure.key)
+    if value is not None and metric is not None and metric.percent:
+        return metric.show(value)
+    return format_number(value, figure.unit)
 
 
 def _how_measured(figures: Iterable[Figure], called: str) -> str:
@@ -171,9 +179,10 @@ def _run(path: Path, manifest: Manifest) -> str:
 def _run_published(manifest: Manifest, publication: Publication) -> str:
     file, repository, known = _file(manifest), publication.repository, publication.identifier
     name = repository.partition("/")[2]
+    tiles = ", and cuts an image into tiles that fit the board's memory" if manifest.output.dense else ""
     return f"""## How to run it on a board
 
-The runner needs neither torch nor a GPU, and cuts an image into tiles that fit the board's memory. A board that
+The runner needs neither torch nor a GPU{tiles}. A board that
 ships its own engine, such as a Jetson, needs only `{install_command()}`. `COMMIT` stands for the
 forty digits of a commit of this repository; every file is compared with the sha256 in its zoo.json.
 

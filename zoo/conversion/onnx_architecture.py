@@ -97,7 +97,7 @@ class OnnxArchitecture(Architecture):
                 raise InputError(f"The network of {path} failed {what}: {error}") from error
 
         remedies = Remedies(
-            output="State it:  --output mask:1, classes:21, rgb:3 or tensor:8",
+            output="State it:  --output {}",
             wrong_output="Correct --output.",
             sizes=f"State the sizes: '{path}(multiple_of=N)', or '{path}(fixed_size=true)' for only the example's.",
         )

@@ -155,7 +155,7 @@ def evaluate_quality(
     if not labelled and reference is None:
         raise UsageError(
             f"The images of {dataset.id} have no labels to compare the output with.",
-            hint="Name the artifact to compare it with:  zoo eval ... --against ARTIFACT",
+            hint=f"{stated.data_hint}; or name the artifact to compare it with:  zoo eval ... --against ARTIFACT",
         )
     task = stated if labelled else plugins.task("any")
     scorer = task.scorer(architecture.output)

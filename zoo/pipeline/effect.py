@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from zoo.training.weights import StartWeights
 
 
+#: The share of a task's own limit from which on a loss is reported.
+_MUCH = 0.2
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A network at one point of a recipe.
@@ -109,8 +113,8 @@ def check_quality(
 ) -> None:
     """Check that the exported file lost no more quality in a stage than the limit; None allows any loss.
 
-    A network that was never trained has no quality to lose. A loss beyond the task's own limit that chance may
-    explain is only reported.
+    A network that was never trained has no quality to lose. Where the limit is the task's own, a loss beyond it that
+    chance may explain is only reported, and so is one that is much within it.
 
     Raises:
         NoEffectError: It lost more.
@@ -121,12 +125,17 @@ def check_quality(
     _check_extras(stage, before.quality, after.quality, limit)
     most = limit_for(limit, metric)
     lost, least = loss_and_least(metric, before.quality, after.quality)
-    if lost <= most:
+    if lost <= most and (limit.stated or least <= 0 or lost < most * _MUCH):
         return
     values = before.quality.values[metric.key], after.quality.values[metric.key]
     against = "" if after.quality.labelled else " with the original network"
     change = " to ".join(map(metric.show, values))
     message = f"{stage.name} lost {lost:.2f} {metric.budget}{against} ({change})"
+    if lost <= most:
+        reporter.note(
+            f"Warning: {message}. The task allows a loss of {most:g}; --max-loss states another limit."
+        )
+        return
     if not limit.stated and least <= most:
         reporter.note(
             f"Warning: {message}. With {after.quality.images} images, chance may explain what is more than {most:g}."

@@ -54,9 +54,12 @@ def _against(plan: ApplyPlan) -> str:
     if plan.start.named:
         return f"--against {shlex.quote(plan.start.label)}"
     request = plan.request
+    weights = "" if request.weights in ("auto", "none") else f" --weights {shlex.quote(request.weights)}"
+    weights += f" --weights-key {shlex.quote(request.weights_key)}" if request.weights_key else ""
+    weights += " --partial" if request.partial else ""
     seed = f" --seed {request.seed}" if request.seed else ""
     before = shlex.quote(str(request.out.with_name(f"{request.out.name}-before")))
-    made = f"zoo train {shlex.quote(name)}{seed} --steps 0 --out {before}"
+    made = f"zoo train {shlex.quote(name)}{weights}{seed} --steps 0 --out {before}"
     return f"--against {before}, which this writes: {made}"
 
 

@@ -26,7 +26,7 @@ class ClassificationTask(Task):
     measures: ClassVar[tuple[Metric, ...]] = (TOP1, TOP5)
     pipeline: ClassVar[str] = "image-classification"
     data: ClassVar[str] = "photos"
-    data_hint: ClassVar[str] = "Try --data 'folder(root=DIR)' with labels, or --data photos without"
+    data_hint: ClassVar[str] = "Try --data 'folder(root=DIR)' with labels, or --data photos without them"
 
     def loss(self, output: OutputSpec) -> Callable[[Tensor, Tensor], Tensor]:
         """Return cross-entropy against the index of the class."""

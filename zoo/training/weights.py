@@ -38,17 +38,14 @@ class StartWeights:
         sha256: Of the weights, "" if random.
         trained: Whether they were trained.
         remark: What was loaded, in a sentence; "" if that needs no words.
+        named: Whether `label` is the name of an artifact; it may be that of a file, or say that there is none.
     """
 
     label: str
     sha256: str
     trained: bool
     remark: str = ""
-
-    @property
-    def named(self) -> bool:
-        """Return whether `label` is the name of an artifact; the network's own and random weights have none."""
-        return self.label not in (_RANDOM, _OWN)
+    named: bool = False
 
 
 def load_start(
@@ -95,7 +92,7 @@ def load_start(
             f"The weights of {name} do not fit {architecture.id}: {reason}.",
             hint="Name the architecture that they belong to, or train from scratch with --weights none.",
         )
-    return StartWeights(name, state_digest(state), trained=True)
+    return StartWeights(name, state_digest(state), trained=True, named=True)
 
 
 def build_start(architecture: Architecture, name: str) -> nn.Module:
