@@ -169,6 +169,19 @@ def test_the_statements_that_would_suit_an_output_are_named(source: Path) -> Non
     assert (caught.value.hint or "").endswith(": tensor:4")
 
 
+def test_a_size_that_a_graph_of_fx_refuses_prints_no_code(
+    source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x + nn.functional.interpolate(x[..., ::2, ::2], scale_factor=2.0)\n"
+        "def make(): return torch.fx.symbolic_trace(Net())\n"
+    )
+    assert own(f"{source}:make(input=rgb:3x16x16,output=rgb:3)").input.multiple_of == 2
+    assert capsys.readouterr().err == ""
+
+
 def test_the_file_may_state_the_normalisation_and_options_overrule_it(source: Path) -> None:
     source.write_text(
         "from torch import nn\nMEAN = [0.1, 0.2, 0.3]\nSTD = 0.5, 0.5, 0.5\n"

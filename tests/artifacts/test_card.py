@@ -213,7 +213,9 @@ def test_a_published_card_says_how_to_run_it_on_a_board() -> None:
 
 def test_shares_are_percentages_and_only_images_are_cut_into_tiles() -> None:
     figures = [Figure("top1", "top-1", "", 0.794, 0.776, "").to_json()]
-    manifest = tiny.manifest(input=InputSpec("rgb", 3), output=OutputSpec("logits", 10), task="classification")
+    manifest = tiny.manifest(
+        input=InputSpec("rgb", 3), output=OutputSpec("logits", 10), task="classification"
+    )
     text = card_text("tiny-net", manifest, {**METRICS, "figures": figures}, HOME)
     assert "| top-1 | 79.40 % | 77.60 % |" in text
     assert "value: 0.776" in text

@@ -43,8 +43,8 @@ class ModuleArchitecture(Architecture):
 
     The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
     The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
-    (the same texts, or InputSpec and OutputSpec), MEAN, STD, TASK, MAIN, STAGES and TRAINED. The net is run once on an example to
-    check them.
+    (the same texts, or InputSpec and OutputSpec), MEAN, STD, TASK, MAIN, STAGES and TRAINED. The net is run once on an
+    example to check them.
 
     Raises:
         InputError: The file cannot be executed, or the net does something else than stated.

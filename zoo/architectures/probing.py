@@ -225,7 +225,9 @@ def _statements(shape: tuple[int, ...], spec: InputSpec) -> str:
     kinds: tuple[str, ...] = ("tensor",)
     scale = max(1, shape[2] // spec.example[0])
     if shape[2:] == (scale * spec.example[0], scale * spec.example[1]):
-        kinds = {1: ("mask", "gray"), 3: ("rgb", "classes", "mask")}.get(channels, ("classes", "mask")) + kinds
+        kinds = {1: ("mask", "gray"), 3: ("rgb", "classes", "mask")}.get(
+            channels, ("classes", "mask")
+        ) + kinds
     enlarged = f"x{scale}" if scale > 1 else ""
     return " or ".join(f"{kind}:{channels}{'' if kind == 'tensor' else enlarged}" for kind in kinds)
 
