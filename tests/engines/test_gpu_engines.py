@@ -16,6 +16,7 @@ from zoo.checkpoints.listing import leftovers
 from zoo.contracts import InputSpec
 from zoo.devices import host
 from zoo.engines import tensorrt
+from zoo.engines.checked_session import CheckedSession
 from zoo.engines.cuda import CUDA, CudaEngine, cuda_provider
 from zoo.engines.opening import open_session_for
 from zoo.engines.ort_session import CPU, OnnxRuntimeSession, check_provider_used, open_session
@@ -243,7 +244,8 @@ def test_tiles_are_no_larger_than_what_the_engine_was_built_for(tmp_path: Path) 
     artifact = tiny.bayer_artifact(tmp_path / "net")
     (tmp_path / "shot.dng").write_bytes(dng(frame((120, 200))))
     session = open_session(artifact.read("model.onnx"), [(CPU, {})], threads=1, most_side=64)
-    loaded = replace(load(artifact, host(), engine="onnxruntime"), session=session)
+    checked = CheckedSession(session, artifact.manifest.output)
+    loaded = replace(load(artifact, host(), engine="onnxruntime"), session=checked)
     settings = Settings(tmp_path / "out", memory=400 << 20)
     with Runner(loaded, footprint(artifact), settings, PrefetchingDecoder(), 0, 0.0) as runner:
         (result,) = runner.run([tmp_path / "shot.dng"])
@@ -254,6 +256,7 @@ def test_tiles_are_no_larger_than_what_the_engine_was_built_for(tmp_path: Path) 
 STAND_IN = ("libonnxruntime_providers_cuda.so", "libonnxruntime_providers_tensorrt.so")
 ASK = """
 import sys
+from zoo.engines.checked_session import CheckedSession
 from zoo.engines.cuda import CudaEngine
 from zoo.engines.tensorrt import TensorRtEngine
 from zoo.engines.ort_session import provider_problem

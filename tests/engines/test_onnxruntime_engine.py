@@ -432,9 +432,9 @@ def test_files_that_do_not_load_are_integrity_errors(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="cannot load"):
         engine.open(model.SerializeToString())
     model = quantizing_model()
-    model.graph.output.append(model.graph.output[0])
-    model.graph.output[1].name = "floats"
-    with pytest.raises(IntegrityError, match="2 outputs"):
+    model.graph.input.append(model.graph.input[0])
+    model.graph.input[1].name = "second"
+    with pytest.raises(IntegrityError, match="2 inputs"):
         engine.open(model.SerializeToString())
 
 
