@@ -87,10 +87,12 @@ class CustomOption:
     Attributes:
         form: The notation in short, for tables.
         expected: What a value must be, as the end of a sentence.
+        per_layer: What a search may choose from for each layer, if values are written ``layer:value``.
     """
 
     form: ClassVar[str]
     expected: ClassVar[str]
+    per_layer: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def read(cls, text: str) -> CustomOption:

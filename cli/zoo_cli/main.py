@@ -25,6 +25,7 @@ from zoo.suggest import did_you_mean
 COMMANDS = {
     "train": "Train an architecture as it is, for recipes to start from.",
     "apply": "Compress a network with a recipe, train, export and measure it.",
+    "search": "Find the best recipes under a budget.",
     "explain": "Show what rounding does to each tensor of an artifact.",
     "data": "Show what a dataset holds, and a contact sheet.",
     "eval": "Measure the quality of an artifact on a dataset.",

@@ -14,8 +14,9 @@ Spaces between the parts mean nothing. Values stay text here: only the technique
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from zoo.errors import RecipeError
 from zoo.options import Text
@@ -77,7 +78,7 @@ class Stage:
     def __str__(self) -> str:
         if not self.options:
             return self.technique
-        return f"{self.technique}({','.join(f'{name}={_print(value)}' for name, value in self.options)})"
+        return f"{self.technique}({','.join(f'{name}={format_text(value)}' for name, value in self.options)})"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def parse(text: str) -> Recipe:
     Raises:
         RecipeError: It is wrong; the message points at the column.
     """
-    parser = _Parser(text, "recipe")
+    parser = Parser(text, "recipe")
     stages = [parser.stage("technique")]
     while not parser.at_end():
         parser.expect("+", "'+' and another technique, or the end")
@@ -131,7 +132,7 @@ def parse(text: str) -> Recipe:
 
 def parse_stage(text: str, what: str = "technique") -> Stage:
     """Parse one ``name(option=value,...)``, such as a dataset; `what` is named in errors."""
-    parser = _Parser(text, what)
+    parser = Parser(text, what)
     stage = parser.stage(what)
     if not parser.at_end():
         raise parser.error(f"only one {what} is expected here")
@@ -141,8 +142,18 @@ def parse_stage(text: str, what: str = "technique") -> Stage:
 # --------------------------------------------------------------------------------------------------- details
 
 
-class _Parser:
-    """Recursive descent over `text`; `at` is the column of the next token."""
+class Parser:
+    """Recursive descent over `text`; `at` is the column of the next token.
+
+    Attributes:
+        token: What a token looks like.
+        name: What the name of a technique looks like.
+        bare: What a value looks like that needs no quotes.
+    """
+
+    token: ClassVar[re.Pattern[str]] = _TOKEN
+    name: ClassVar[re.Pattern[str]] = _NAME
+    bare: ClassVar[re.Pattern[str]] = _BARE
 
     def __init__(self, text: str, subject: str) -> None:
         if len(text) > MAX_LENGTH:
@@ -154,7 +165,7 @@ class _Parser:
 
     def stage(self, what: str) -> Stage:
         start = self.at
-        name = _NAME.match(self.text, self.at)
+        name = self.name.match(self.text, self.at)
         if not name:
             raise self.error(f"the name of a {what} is expected here")
         _check_technique(name[0], self.text, start, what)
@@ -206,7 +217,7 @@ class _Parser:
         token = self._next()
         if token.startswith('"'):
             value = self._unquote(token)
-        elif _BARE.fullmatch(token):
+        elif self.bare.fullmatch(token):
             value = token
         else:
             raise self.error(f"{what} is expected here")
@@ -238,7 +249,7 @@ class _Parser:
 
     def _next(self) -> str:
         """The token at the current column, which stays; empty at the end."""
-        token = _TOKEN.match(self.text, self.at)
+        token = self.token.match(self.text, self.at)
         if token:
             return token[0]
         if not self.at_end():
@@ -271,14 +282,18 @@ def _check_technique(name: str, text: str, column: int, what: str = "technique")
         )
 
 
-def _print(value: Text) -> str:
-    return _print_text(value) if isinstance(value, str) else f"[{','.join(map(_print_text, value))}]"
+def format_text(value: Text, bare: Callable[[str], bool] = lambda text: True) -> str:
+    """Return the value of an option as it is written in a recipe.
 
-
-def _print_text(text: str) -> str:
-    if _BARE.fullmatch(text) and text.isprintable():
-        return text
-    plain = text.replace("\\", "\\\\").replace('"', '\\"')
+    Args:
+        value: A text or a list of texts.
+        bare: Whether a text that the grammar of recipes accepts without quotes may be written without them.
+    """
+    if not isinstance(value, str):
+        return f"[{','.join(format_text(text, bare) for text in value)}]"
+    if _BARE.fullmatch(value) and value.isprintable() and bare(value):
+        return value
+    plain = value.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(map(_print_character, plain)) + '"'
 
 

@@ -48,6 +48,19 @@ def check(techniques: Sequence[TechniqueClass], recipe: Recipe | None = None) ->
 
 def suggest_order(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | None:
     """Return the positions of the techniques in the nearest legal order; None if no order is legal."""
+    order = arrange(techniques)
+    if order is None:
+        return None
+    ordered = [techniques[i] for i in order]
+    legal = not any(_refusal(first, second) for i, second in enumerate(ordered) for first in ordered[:i])
+    return order if legal else None
+
+
+def arrange(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | None:
+    """Return the positions in the nearest order in which each comes before those that must follow it; None if none is.
+
+    Unlike :func:`suggest_order` it accepts techniques that cannot share a recipe.
+    """
     left = list(range(len(techniques)))
     order: list[int] = []
     while left:
@@ -59,9 +72,7 @@ def suggest_order(techniques: Sequence[TechniqueClass]) -> tuple[int, ...] | Non
             return None
         order.append(chosen)
         left.remove(chosen)
-    ordered = [techniques[i] for i in order]
-    legal = not any(_refusal(first, second) for i, second in enumerate(ordered) for first in ordered[:i])
-    return tuple(order) if legal else None
+    return tuple(order)
 
 
 def relation(first: TechniqueClass, second: TechniqueClass) -> Relation:

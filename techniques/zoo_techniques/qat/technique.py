@@ -23,6 +23,7 @@ class LayerBits(CustomOption):
 
     form = "pattern:bits"
     expected = f"a layer or pattern, a colon and {_LEAST_BITS} to {_MOST_BITS} bits, such as head:8"
+    per_layer = tuple(map(str, range(_LEAST_BITS, _MOST_BITS + 1)))
 
     pattern: str
     bits: int

@@ -1,0 +1,41 @@
+"""Fronts and successive halving."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.search.front import dominates, knee, pareto_front, ranked
+from zoo.search.halving import bracket_size, promoted, rungs
+
+POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
+
+
+@given(POINTS)
+def test_nothing_beats_a_point_of_the_front_and_something_every_other(points: list[tuple[int, int]]) -> None:
+    front = {points[place] for place in pareto_front(points)}
+    assert all(not dominates(other, point) for point in front for other in points)
+    assert all(point in front or any(dominates(other, point) for other in front) for point in points)
+
+
+@given(POINTS)
+def test_a_ranking_holds_every_point_once_and_the_front_first(points: list[tuple[int, int]]) -> None:
+    order = ranked(points)
+    assert sorted(order) == list(range(len(points)))
+    front = pareto_front(points)
+    assert set(order[: len(front)]) == set(front)
+    assert knee(points) in front
+
+
+def test_few_candidates_are_trained_in_full() -> None:
+    assert rungs(200) == (0, 22, 66, 200)
+    assert rungs(2) == (0, 2)
+    assert rungs(0) == (0,)
+    assert [bracket_size(200, workers) for workers in (1, 3, 8)] == [9, 9, 27]
+
+
+def test_candidates_that_exceed_a_budget_come_last() -> None:
+    points = [(0.0, 3.0), (1.0, 1.0), (0.5, 0.5)]
+    assert promoted(points, [0.0, 0.0, 0.5], eta=1)[2] == 2
+    assert promoted(points, [0.3, 0.2, 0.1]) == [2]
+    assert promoted([], []) == []
