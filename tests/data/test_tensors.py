@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from support.class_folders import Classifier
 from support.image_pairs import Restorer
 from zoo.contracts import OutputSpec
+from zoo.data.choose import open_dataset
 from zoo.data.tensors import Tensors, TensorsConfig
 from zoo.errors import InputError, UsageError
 
@@ -121,3 +122,16 @@ def test_windows_of_classes_of_pixels_and_of_unlabelled_images(tmp_path: Path) -
     crop = next(alone.crops(Restorer(), 8, seed=0))
     assert crop.target is None
     assert crop.inputs.shape == (3, 8, 8)
+
+
+def test_what_is_larger_than_a_crop_is_cut_out_of_the_middle(tmp_path: Path) -> None:
+    images = np.zeros((8, 3, 20, 20), np.float32)
+    images[:, :, 6:14, 6:14] = 1
+    np.savez(tmp_path / "x.npz", inputs=images, targets=np.arange(8) % 2)
+    _, data = open_dataset(str(tmp_path / "x.npz"))
+    network = Classifier(2, 20)
+    for sample in islice(data.crops(network, 8, 0), 3):
+        assert sample.inputs.shape == (3, 8, 8)
+        assert sample.inputs.min() == 1
+    with pytest.raises(UsageError, match="fewer than 24x24"):
+        next(data.crops(network, 24, 0))

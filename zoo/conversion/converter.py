@@ -18,6 +18,7 @@ from zoo.conversion.builder import GraphBuilder, Numbers, Operation, Unsupported
 from zoo.conversion.conversion_check import check_conversion
 from zoo.conversion.converter_table import CONVERTERS
 from zoo.conversion.layer_operators import linear
+from zoo.conversion.merging import merge_layers
 from zoo.errors import InputError
 from zoo.extras import require
 
@@ -76,6 +77,7 @@ def convert_onnx(data: bytes, example: FloatArray, *, fixed: bool, source: str) 
     _refuse_integers(model, source)
     converter = _Converter(onnx, model, fixed=fixed, source=source)
     network = converter.convert(torch.from_numpy(np.array(example)))
+    merge_layers(network)
     agreement = check_conversion(network, data, example, converter.names, source, fixed=fixed)
     return ConvertedNetwork(network, agreement)
 

@@ -63,12 +63,14 @@ class SequenceDataset(Dataset):
             if architecture.output.dense and sample.inputs.shape[1:] != sides:
                 rng = np.random.default_rng((seed, 2, count))
                 sample = random_window(sample, size, scale, multiple, count, rng)
-            elif sample.inputs.shape[1:] != sides:
+            elif any(side > stored for side, stored in zip(sides, sample.inputs.shape[1:], strict=True)):
                 raise UsageError(
-                    f"{self.id}: {sample.name} has {_times(sample.inputs.shape[1:])} pixels, not {_times(sides)}.",
+                    f"{self.id}: {sample.name} has {_times(sample.inputs.shape[1:])} pixels, fewer than "
+                    f"{_times(sides)}.",
                     hint="Omit --crop.",
                 )
-            yield Sample(f"{sample.scene}#{count}", sample.scene, sample.inputs, sample.target)
+            inputs = _middle(sample.inputs, sides)
+            yield Sample(f"{sample.scene}#{count}", sample.scene, inputs, sample.target)
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         for number in self.numbers[split]:
@@ -154,6 +156,12 @@ class SequenceDataset(Dataset):
                 hint="Labels count from 0.",
             )
         return np.array(int(label), dtype=np.int64)
+
+
+def _middle(inputs: npt.NDArray[np.float32], sides: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Cut (C, height, width) out of the middle of (C, H, W)."""
+    top, left = ((stored - side) // 2 for stored, side in zip(inputs.shape[1:], sides, strict=True))
+    return np.ascontiguousarray(inputs[:, top : top + sides[0], left : left + sides[1]])
 
 
 def _times(shape: Sequence[int]) -> str:

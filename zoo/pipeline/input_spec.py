@@ -35,7 +35,7 @@ def restrict_input(architecture: Architecture, **changes: Any) -> Architecture:
 def choose_crop(architecture: Architecture, wanted: int) -> CropSize:
     """Return the size of the training crops in input-tensor pixels.
 
-    It is that of the example for classifiers and for networks of a fixed size, else a square.
+    It is that of the example for networks of a fixed size and for those whose output has no pixels, else a square.
 
     Args:
         architecture: The network.
@@ -52,8 +52,8 @@ def choose_crop(architecture: Architecture, wanted: int) -> CropSize:
                 hint="Omit --crop.",
             )
         return crop_size(height, width)
-    # A classifier learns what it is evaluated on, whole images of its size; other networks learn from parts of images.
-    whole = architecture.output.kind == "logits" and not wanted
+    # What has no value for each pixel is computed from whole images, of the size that it is evaluated on.
+    whole = not architecture.output.dense and not wanted
     crop = crop_size(height, width) if whole else wanted or min(height, width, _CROP)
     multiple = architecture.input.multiple_of
     for side in sides_of(crop):
