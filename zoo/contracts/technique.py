@@ -214,6 +214,18 @@ class Technique:
         """Return what training must also minimise."""
         return ()
 
+    def with_float_layers(self, layers: Sequence[str]) -> Technique | None:
+        """Return the same technique, leaving these layers in float; None if it has no option for that.
+
+        When a technique that rounds a trained network loses more than `--max-loss`, the layers that rounding harms
+        most are given to this method until the loss is within the limit. Its network before :meth:`finish` must hold
+        the quantizers of :mod:`zoo.quantization`.
+
+        Args:
+            layers: Paths of modules.
+        """
+        return None
+
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network as it is exported, after training: fold, freeze, fix scales.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -41,6 +41,9 @@ class _Plan:
     nonnegative: set[fx.Node]
     #: rectifications with a scale of their own, since what they rectify is also used, or moved, with its sign
     apart: set[fx.Node] = field(default_factory=set)
+    #: layers that stay in float because someone said so, and what lies between them and the layers before
+    chosen: set[fx.Node] = field(default_factory=set)
+    before_chosen: set[fx.Node] = field(default_factory=set)
 
     def root(self, node: fx.Node) -> fx.Node:
         while self.group[node] is not node:
@@ -52,7 +55,9 @@ class _Plan:
         self.group[self.root(other)] = self.root(one)
 
 
-def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer: SkipLayer) -> int:
+def place_quantizers(
+    module: fx.GraphModule, make: QuantizerFactory, skip_layer: SkipLayer, float_layers: Collection[str] = ()
+) -> int:
     """Insert quantizers of activations into a graph.
 
     Inputs and results of everything that engines compute in int8 are quantized. Pass-through operators and
@@ -64,11 +69,13 @@ def place_quantizers(module: fx.GraphModule, make: QuantizerFactory, skip_layer:
         module: A graph with quantized weights, changed in place.
         make: Makes a quantizer for the tensors that share a scale.
         skip_layer: Called with (layer, reason) for what else stays in float.
+        float_layers: Layers without quantized weights whose inputs stay in float too, unless an int8 operator takes
+            them as well.
 
     Returns:
         The number of scales.
     """
-    plan = _plan(module)
+    plan = _plan(module, float_layers)
     _report(module, plan, skip_layer)
     needed = {plan.root(node) for node in plan.group if _needs(node, plan)}
     sites = [
@@ -108,7 +115,7 @@ def _attribute_name(node: fx.Node) -> str:
     return f"{node.name}_value" if hasattr(nn.Module, node.name) else str(node.name)
 
 
-def _plan(module: fx.GraphModule) -> _Plan:
+def _plan(module: fx.GraphModule, float_layers: Collection[str]) -> _Plan:
     nodes = list(module.graph.nodes)
     kinds = {node: role_of(node, module) for node in nodes}
     for node in nodes:
@@ -118,13 +125,16 @@ def _plan(module: fx.GraphModule) -> _Plan:
             kinds[node] = OperatorRole.NOTHING if gives_sequence(node) else OperatorRole.SOURCE
     group = {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING}
     plan = _Plan(kinds, set(), set(), group, nonnegative_nodes(module))
+    plan.chosen = {node for node in group if node.op == "call_module" and node.target in float_layers}
     for node in reversed(nodes):
-        ends = plan.tail | {module.graph.output_node()}
+        ends = plan.tail | plan.chosen | {module.graph.output_node()}
         users = {user for user in node.users if user in plan.group or user.op == "output"}
         if node not in plan.group or kinds[node] is OperatorRole.SOURCE or not users or not users <= ends:
             continue
         if kinds[node] is OperatorRole.FLOAT and _has_weights(node, module):
             continue  # the end of the integer part lies before it
+        if users & (plan.chosen | plan.before_chosen):
+            plan.before_chosen.add(node)
         is_average = kinds[node] is OperatorRole.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
         (plan.last if kinds[node] is OperatorRole.WEIGHTED or is_average else plan.tail).add(node)
     plan.apart |= {
@@ -221,8 +231,9 @@ def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Pla
     new.meta = dict(node.meta)
 
     def follows(user: fx.Node) -> bool:
-        # Float operators at the network's end (a global residual) take its input as it is.
-        return plan.kinds[node] is not OperatorRole.SOURCE or (user not in plan.tail and user.op != "output")
+        # Float operators at the network's end (a global residual), and layers that stay in float, take its input as it is.
+        ends = plan.tail | plan.chosen
+        return plan.kinds[node] is not OperatorRole.SOURCE or (user not in ends and user.op != "output")
 
     node.replace_all_uses_with(new, delete_user_cb=follows)
     new.args = (node,)
@@ -237,7 +248,9 @@ def _was_kept(node: fx.Node, module: fx.GraphModule) -> bool:
 def _report(module: fx.GraphModule, plan: _Plan, skip_layer: SkipLayer) -> None:
     for node in module.graph.nodes:
         name = str(node.target) if node.op == "call_module" else node.name
-        if node in plan.last:
+        if node in plan.last & plan.before_chosen:
+            skip_layer(name, "its result is not rounded: it is the input of a layer that stays in float")
+        elif node in plan.last:
             skip_layer(name, "produces the network's output, which is not rounded to 8 bits")
         elif (
             plan.kinds.get(node) is OperatorRole.FLOAT

@@ -56,7 +56,8 @@ class QuantizationConfig:
         per_channel: Whether each output channel's weights have their own scale.
         weight_observer: How scales of weights are found, if otherwise.
         percentile: For the observer of that name, in per cent.
-        assign: Returns the widths of the weights of single layers, by path, that differ from `weight_bits`.
+        assign: Returns the widths of the weights of single layers, by path, that differ from `weight_bits`; None for a
+            layer that stays in float.
     """
 
     bits: int = 8
@@ -65,7 +66,7 @@ class QuantizationConfig:
     per_channel: bool = True
     weight_observer: Observer | None = None
     percentile: float = PERCENTILE
-    assign: Callable[[fx.GraphModule, Layers], Mapping[str, int]] | None = None
+    assign: Callable[[fx.GraphModule, Layers], Mapping[str, int | None]] | None = None
 
     @property
     def weights_only(self) -> bool:
@@ -78,12 +79,14 @@ class QuantizationConfig:
         quantizer.percentile = self.percentile
         return quantizer
 
-    def weights(self, module: fx.GraphModule, layers: Layers) -> dict[str, FakeQuantize]:
+    def weights(self, module: fx.GraphModule, layers: Layers) -> dict[str, FakeQuantize | None]:
         """Return quantizers of the widths that the layers have."""
-        bits = self.assign(module, layers) if self.assign is not None else {}
+        assigned = self.assign(module, layers) if self.assign is not None else {}
         return {
-            path: FakeQuantize(
-                bits.get(path, self.weight_bits),
+            path: None
+            if (bits := assigned.get(path, self.weight_bits)) is None
+            else FakeQuantize(
+                bits,
                 self.weight_observer or self.observer,
                 weight=True,
                 channels=layer.weight.shape[0] if self.per_channel else None,
@@ -115,7 +118,12 @@ def prepare(
     if not scheme.weights_only:
         with rounding_off(module):
             reference = Reference(module, context.example_input)
-        place_quantizers(module, scheme.activation, skip_layer)
+        in_float = {
+            path
+            for path, layer in weighted_layers(module).items()
+            if not isinstance(layer, (QuantConv2d, QuantLinear))
+        }
+        place_quantizers(module, scheme.activation, skip_layer, in_float)
         with rounding_off(module):
             reference.check(module, "Placing quantizers, all of them switched off,")
     parameter = next(module.parameters())

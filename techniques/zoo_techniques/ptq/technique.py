@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, fx, nn
 
     from zoo.contracts import Architecture
-    from zoo.quantization.prepare import QuantizationConfig
+    from zoo.quantization.prepare import Layers, QuantizationConfig
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class PtqConfig:
         per_channel: Whether each output channel's weights have a scale of their own.
         bias_correction: Whether biases compensate for the mean error of each channel; with the observer
             `auto`, only if the output's error shrinks by it.
+        mixed: Layers that stay in float, by name or pattern, and the parts of the network that patterns name.
     """
 
     mode: Literal["static", "dynamic"] = option(
@@ -59,6 +60,7 @@ class PtqConfig:
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
     bias_correction: bool = option(True, help="correct biases by the mean error of each channel")
+    mixed: tuple[str, ...] = option((), help="layers that stay in float, by name or pattern, such as [head,down1.*]")
 
     def __post_init__(self) -> None:
         if self.mode == "dynamic" and self.bits != 8:
@@ -102,6 +104,7 @@ class Ptq(Technique):
             per_channel=config.per_channel,
             weight_observer=config.weight_observer or weights,
             percentile=config.percentile,
+            assign=self._in_float,
         )
         module = self._prepare(model, context, quantization)
         if config.mode == "dynamic" and not config.bias_correction:
@@ -116,6 +119,13 @@ class Ptq(Technique):
         elif config.bias_correction:
             correct_biases(module, batches, skip_layer)
         return module
+
+    def _in_float(self, module: fx.GraphModule, layers: Layers) -> dict[str, None]:
+        from zoo.quantization.patterns import matching
+
+        return {
+            path: None for pattern in self.config.mixed for path in matching(pattern, layers, "ptq: mixed")
+        }
 
     def _least_error(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges by the error further on, and correct biases if that helps; report what each step won."""
@@ -143,6 +153,10 @@ class Ptq(Technique):
             else "nothing, and is left out"
         )
         context.report.note(f"ptq: correcting biases wins {won}")
+
+    def with_float_layers(self, layers: Sequence[str]) -> Ptq:
+        """Return the same with these layers in `mixed`, too."""
+        return Ptq(replace(self.config, mixed=(*self.config.mixed, *layers)))
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Fix the scales and round the weights to their levels."""
