@@ -152,7 +152,9 @@ def _metrics(plan: ApplyPlan, result: Result, exported: bytes) -> dict[str, Any]
             for layer in result.left_alone
         ]
         + (result.target.remarks if result.target else [])
-        + [f"Accepted: {message}" for message in result.accepted],
+        + [f"Accepted: {message}" for message in result.accepted]
+        + ([str(result.repair)] if result.repair else []),
+        **({"repair": result.repair.to_json()} if result.repair else {}),
         **({"device": result.target.to_json()} if result.target else {}),
         "files": [file.to_json() for file in result.files],
         "accepted_disagreements": list(result.accepted),

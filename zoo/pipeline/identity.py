@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,12 @@ class Identity:
     def fingerprint(self, budgets: Sequence[Budget]) -> str:
         """Return the fingerprint of the artifact; `budgets` as they were given, none if nothing is trained."""
         return self._hash(len(self._recipe.recipe) if self._recipe else 0, budgets, {})
+
+    def with_recipe(self, recipe: ResolvedRecipe) -> Identity:
+        """Return the identity of the same run with another recipe."""
+        other = copy.copy(self)
+        other._recipe = recipe
+        return other
 
     def stage_keys(self, stages: Sequence[TrainingStage], budgets: Sequence[Budget]) -> Iterator[str]:
         """Yield what the result of each stage depends on: the recipe up to it, and where it is computed."""

@@ -73,9 +73,24 @@ class Meter:
         self._engine = engine
         self._reporter = reporter
         self._sessions: dict[str, Session] = {}
+        self._compared: list[tuple[Measured, Session]] = []
         self.files: list[Measured] = []
 
     def add(self, stage: str, exported: Exported) -> Measured:
+        """Measure everything but latency, and list the file."""
+        return self.take(*self.measure(stage, exported))
+
+    def take(self, measured: Measured, session: Session) -> Measured:
+        """List a file that was measured."""
+        self._sessions[measured.stage] = session
+        self.files.append(measured)
+        return measured
+
+    def compare(self, measured: Measured, session: Session) -> None:
+        """Time a file together with the others, without listing it."""
+        self._compared.append((measured, session))
+
+    def measure(self, stage: str, exported: Exported) -> tuple[Measured, Session]:
         """Measure everything but latency.
 
         Raises:
@@ -86,11 +101,9 @@ class Meter:
         cost = onnx_cost(model, (1, spec.channels, *spec.example))
         session = self._engine.open(model, threads=self._plan.request.threads)
         reference = next(iter(self._sessions.values()), session)
-        self._sessions[stage] = session
         quality = self._quality(session, reference)
         measured = Measured(stage, cost.parameters, cost.macs, len(model), quality, exported.agreement)
-        self.files.append(measured)
-        return measured
+        return measured, session
 
     def session(self, stage: str) -> Session:
         """Return the open session of a file that was measured."""
@@ -101,10 +114,12 @@ class Meter:
         spec = self._plan.architecture.input
         inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
         self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
-        latencies = measure_latency(self._sessions, inputs, after_round=self._reporter.advance)
+        timed = [(file, self._sessions[file.stage]) for file in self.files] + self._compared
+        sessions = {str(number): session for number, (_, session) in enumerate(timed)}
+        latencies = measure_latency(sessions, inputs, after_round=self._reporter.advance)
         self._reporter.finish()
-        for file in self.files:
-            file.latency = latencies[file.stage]
+        for number, (file, _) in enumerate(timed):
+            file.latency = latencies[str(number)]
 
     def _quality(self, session: Session, reference: Session) -> Quality:
         plan = self._plan

@@ -6,10 +6,12 @@ import dataclasses
 import os
 import shutil
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.contracts.architecture import WHOLE_FRAME
+from zoo.errors import NoEffectError
 from zoo.export.receptive_field import measure_halo
 from zoo.pipeline.artifact_writer import WHOLE_FRAME_NOTE, write_result
 from zoo.pipeline.checked_export import checked_export
@@ -19,6 +21,7 @@ from zoo.pipeline.figure_rows import figures
 from zoo.pipeline.layer_kinds import layers_of
 from zoo.pipeline.loss_limit import parse_limit
 from zoo.pipeline.measure import Meter
+from zoo.pipeline.repair import Attempt, repair_stage
 from zoo.pipeline.result import Result
 from zoo.pipeline.sample_picture import sample_picture
 from zoo.pipeline.stage_runner import StageRunner
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from zoo.contracts import InputSpec, Reporter
     from zoo.pipeline.device_target import Target
     from zoo.pipeline.plan import ApplyPlan
+    from zoo.pipeline.repair import Repair
+    from zoo.pipeline.stage_runner import StageResult
     from zoo.training.loop import TrainingResult
 
 
@@ -75,14 +80,25 @@ def carry_out(
     before = meter.add("", plan.exported)
     trainings: list[TrainingResult] = []
     reused: list[str] = []
-    for done in runner.run(advise_for_device):
+    repair: Repair | None = None
+
+    def attempt(done: StageResult) -> Attempt:
         exported = checked_export(
             done.finished, plan.architecture, plan.dataset, reporter, crop=plan.crop, seed=request.seed,
             half_weights=plan.half_weights, threads=request.threads,
         )  # fmt: skip
-        after = meter.add(done.recipe, exported)
-        check_quality(done.stage, before, after, plan.start, limit, reporter)
-        before = after
+        return Attempt(done, exported, *meter.measure(done.recipe, exported))
+
+    for done in runner.run(advise_for_device):
+        made = attempt(done)
+        check = partial(check_quality, done.stage, before, start=plan.start, limit=limit, reporter=reporter)
+        try:
+            check(made.measured)
+        except NoEffectError as error:
+            first = made
+            made, plan, repair = repair_stage(plan, runner, first, error, before, attempt, check, reporter)
+            meter.compare(first.measured, first.session)
+        before = meter.take(made.measured, made.session)
         if done.training is not None:
             trainings.append(done.training)
         if done.reused:
@@ -101,13 +117,16 @@ def carry_out(
         target,
         tuple(reused),
         tuple(dict.fromkeys(accepted or ())),
-        done.finished,
+        repair,
+        made.done.finished,
     )
     for message in result.accepted:
         reporter.note(f"Accepted: {message}")
+    if repair is not None:
+        reporter.note(str(repair))
     spec = _measured_input(plan, meter, reporter)
     sample = sample_picture(plan, meter) if plan.architecture.output.bounded else None
-    write_result(plan, result, done, spec, exported=exported.data, sample=sample)
+    write_result(plan, result, made.done, spec, exported=made.exported.data, sample=sample)
     shutil.rmtree(plan.work, ignore_errors=True)
     return result
 

@@ -6,7 +6,7 @@ import copy
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from zoo.contracts import Architecture, CropSize, Dataset, Reporter, Technique
     from zoo.pipeline.checked_export import Exported
+    from zoo.pipeline.identity import Identity
     from zoo.pipeline.request import ApplyRequest
     from zoo.recipes.canonical import ResolvedRecipe
     from zoo.training.weights import StartWeights
@@ -46,6 +47,7 @@ class ApplyPlan:
         start: The weights that `original` has.
         original: The network before the recipe, in eval mode.
         exported: The file of `original`.
+        identity: Everything that the artifact depends on.
         fingerprint: Of the artifact.
         target: The device that the network is made for; None for none.
     """
@@ -58,6 +60,7 @@ class ApplyPlan:
     start: StartWeights
     original: nn.Module
     exported: Exported
+    identity: Identity
     fingerprint: str
     target: Target | None = None
 
@@ -85,6 +88,14 @@ class ApplyPlan:
     def name(self) -> str:
         """Return what artifacts call the architecture."""
         return _name_of(self.architecture, self.request)
+
+    def with_technique(self, old: Technique, new: Technique) -> ApplyPlan:
+        """Return the plan that leads to the same with one technique configured otherwise; neither may train."""
+        assert self.recipe is not None, "it holds the technique"
+        recipe = self.recipe.with_technique(old, new)
+        budgets = self.request.budgets if self.stages.budgets else ()
+        identity = self.identity.with_recipe(recipe)
+        return replace(self, recipe=recipe, identity=identity, fingerprint=identity.fingerprint(budgets))
 
     @property
     def work(self) -> Path:
@@ -170,6 +181,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         start,
         original,
         exported,
+        identity,
         fingerprint,
         specialized.target,
     )  # fmt: skip

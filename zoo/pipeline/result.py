@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.artifacts.figures import Figure
     from zoo.pipeline.device_target import Target
     from zoo.pipeline.measure import Measured
+    from zoo.pipeline.repair import Repair
     from zoo.training.loop import TrainingResult
     from zoo.training.weights import StartWeights
 
@@ -37,6 +38,7 @@ class Result:
         target: The device that it was made for, with what will not pay there; None for none.
         reused: The stages that were not trained, because their results were kept by an earlier run.
         accepted: Where a graph or a file differs from the network and the user accepts it, a sentence each.
+        repair: The layers that went back to float to stay within the limit of the loss, and what that cost.
         model: The finished module, in eval mode, that model.onnx was exported from; after quantization it holds
             fake-quantized layers.
     """
@@ -52,6 +54,7 @@ class Result:
     target: Target | None = None
     reused: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    repair: Repair | None = None
     model: nn.Module | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -77,6 +80,7 @@ class Result:
             "weights": self.start.label,
             "left_alone": list(self.left_alone),
             "accepted_disagreements": list(self.accepted),
+            "repair": self.repair.to_json() if self.repair else None,
             "device": self.target.to_json() if self.target else None,
         }
 
@@ -100,6 +104,9 @@ class Result:
             ["multiply-accumulates", *(scaled(file.macs) for file in files)],
             ["model.onnx", *(scaled(file.file_bytes, "B") for file in files)],
         ]
+        if self.repair is not None:
+            count, of = len(self.repair.layers), len(self.repair.layers) + len(self.repair.rounded)
+            rows.append(["layers back in float", *[""] * (len(files) - 1), f"{count} of {of}"])
         medians = [file.latency.median for file in files if file.latency]
         if len(medians) == len(files):
             rows.append(["latency", *(seconds(median / 1000) for median in medians)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from zoo.contracts import Context, LossTerm
+from zoo.contracts import Context, LossTerm, SilentReporter
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_batch, calibration_crops
 from zoo.errors import PluginError, ZooError
 from zoo.modules.state_digest import state_digest
@@ -81,6 +81,8 @@ class StageRunner:
         self._reporter = reporter
         self._work = work
         self._store = store
+        #: the network before the last stage, how many layers were skipped, how many loss terms there were
+        self._start: tuple[nn.Module, int, int] | None = None
         spec = plan.architecture.input
         crop = example = next(iter(self._inputs(1, plan.batch)))
         if tuple(example.shape[2:]) != spec.example:
@@ -117,6 +119,7 @@ class StageRunner:
         model = copy.deepcopy(self.original)
         budgets = SharedMinutes(self.plan.budgets)
         for index, stage in enumerate(self.plan.stages):
+            self._begin(model, stage)
             model = self.rewrite(model, stage)
             if index == 0 and after_rewrite is not None:
                 after_rewrite(model)
@@ -128,6 +131,28 @@ class StageRunner:
             finished = self.finish(model, [each for stage in done for each in stage.techniques])
             recipe = "+".join(stage.name for stage in done)
             yield StageResult(stage, recipe, model, finished, training, reused)
+
+    def _begin(self, model: nn.Module, stage: TrainingStage) -> None:
+        """Keep what a stage starts from, if it may be asked to start again."""
+        if not stage.trains and any(each.with_float_layers(()) is not None for each in stage.techniques):
+            self._start = copy.deepcopy(model), len(self.context.skipped_layers), len(self.terms)
+
+    def redo(self, done: StageResult, other: TrainingStage) -> StageResult:
+        """Return the result of the last stage with other techniques in place of its own; it must not train.
+
+        What the techniques report takes the place of what was reported before.
+        """
+        assert self._start is not None, "the stage was one that can start again"
+        model, layers, terms = self._start
+        del self.context.skipped_layers[layers:], self.terms[terms:]
+        report, self.context.report = self.context.report, SilentReporter()
+        try:
+            model = self.rewrite(copy.deepcopy(model), other)
+            earlier = self.plan.stages[: self.plan.stages.index(done.stage)]
+            finished = self.finish(model, [each for stage in (*earlier, other) for each in stage.techniques])
+        finally:
+            self.context.report = report
+        return replace(done, stage=other, trained=model, finished=finished)
 
     def rewrite(self, model: nn.Module, stage: TrainingStage) -> nn.Module:
         """Apply the rewrites of a stage in order, checking after each that something really changed."""

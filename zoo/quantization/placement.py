@@ -231,7 +231,7 @@ def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Pla
     new.meta = dict(node.meta)
 
     def follows(user: fx.Node) -> bool:
-        # Float operators at the network's end (a global residual), and layers that stay in float, take its input as it is.
+        # Float operators at the network's end (a global residual) and float layers take its input as it is.
         ends = plan.tail | plan.chosen
         return plan.kinds[node] is not OperatorRole.SOURCE or (user not in ends and user.op != "output")
 

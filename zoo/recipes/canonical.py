@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zoo import plugins
 from zoo.contracts import Technique
@@ -49,6 +49,12 @@ class ResolvedRecipe:
 
     def __str__(self) -> str:
         return str(self.recipe)
+
+    def with_technique(self, old: Technique, new: Technique) -> ResolvedRecipe:
+        """Return the recipe with one of its techniques in another configuration."""
+        techniques = tuple(new if each is old else each for each in self.techniques)
+        stages = tuple(map(canonical_stage, self.plugins, techniques))
+        return replace(self, recipe=Recipe(stages), techniques=techniques)
 
     @property
     def versions(self) -> dict[str, str]:

@@ -60,7 +60,9 @@ class PtqConfig:
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
     bias_correction: bool = option(True, help="correct biases by the mean error of each channel")
-    mixed: tuple[str, ...] = option((), help="layers that stay in float, by name or pattern, such as [head,down1.*]")
+    mixed: tuple[str, ...] = option(
+        (), help="layers that stay in float, by name or pattern, such as [head,down1.*]"
+    )
 
     def __post_init__(self) -> None:
         if self.mode == "dynamic" and self.bits != 8:

@@ -54,10 +54,14 @@ def test_the_input_of_a_named_layer_is_not_rounded_where_no_other_layer_takes_it
     module, where = applied(chain(), x, "2")
     activations = [q for q in module.modules() if isinstance(q, FakeQuantize) and not q.weight]
     assert len(activations) == 3, "the image, and the inputs of 4 and 6"
-    assert {each.layer: each.reason for each in where.skipped_layers}["0"].startswith("its result is not rounded")
+    assert {each.layer: each.reason for each in where.skipped_layers}["0"].startswith(
+        "its result is not rounded"
+    )
     module, _ = applied(chain(), x, "0")
     with torch.no_grad():
-        assert torch.equal(module.get_submodule("0")(x), chain()[0](x)), "an image reaches a float layer as it is"
+        assert torch.equal(module.get_submodule("0")(x), chain()[0](x)), (
+            "an image reaches a float layer as it is"
+        )
     assert not any(isinstance(q, FakeQuantize) and "input" in path for path, q in module.named_modules())
 
 
@@ -71,7 +75,7 @@ def test_a_mixed_unet_computes_the_same_in_the_engine(mixed: tuple[str, ...]) ->
         expected = module(x).clamp(0, 1).numpy()
     found = next(iter(OnnxRuntimeEngine().open(model).run_all(x.numpy()).values()))
     assert np.abs(found - expected).max() < 0.03
-    assert 0 < len(int8_report(model).int8)
+    assert len(int8_report(model).int8) > 0
 
 
 def test_a_pattern_that_names_nothing_is_refused() -> None:
@@ -81,4 +85,6 @@ def test_a_pattern_that_names_nothing_is_refused() -> None:
 
 def test_more_layers_are_added_to_those_that_were_named() -> None:
     assert parse_options("ptq", PtqConfig, {"mixed": ("a", "b.*")}).mixed == ("a", "b.*")
-    assert Ptq(PtqConfig(bits=7, mixed=("a",))).with_float_layers(["b"]).config == PtqConfig(bits=7, mixed=("a", "b"))
+    assert Ptq(PtqConfig(bits=7, mixed=("a",))).with_float_layers(["b"]).config == PtqConfig(
+        bits=7, mixed=("a", "b")
+    )
