@@ -15,7 +15,10 @@ from PIL import Image
 import zoo
 from support.dngs import dng, frame
 from support.fake_distributions import python
+from support.loopback_hub import LoopbackHub
+from support.pulling import REPOSITORY, world
 from zoo.artifacts import Artifact
+from zoo.errors import UsageError
 from zoo.extras import COMPRESS_PACKAGES
 
 ROOT = Path(zoo.__file__).parent
@@ -99,9 +102,19 @@ def test_a_loaded_network_says_what_it_is_and_how_long_it_takes(bayer: Artifact)
     assert planned == zoo.publish(bayer.path, "me/net", dry_run=True)
 
 
-def test_a_repository_of_the_hub_is_named_with_its_commit() -> None:
-    with pytest.raises(zoo.ZooError):
-        zoo.load("hf:me/net@main")
+def test_a_repository_of_the_hub_is_pulled_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LoopbackHub() as hub:
+        here = world(hub, tmp_path, monkeypatch)
+        for moving in ("", "@main", "@v1"):
+            with pytest.raises(UsageError, match=here.commit) as refused:
+                zoo.load(f"hf:{REPOSITORY}{moving}")
+            assert f'zoo.load("hf:{REPOSITORY}@{here.commit}")' in str(refused.value.hint)
+        with zoo.load(f"hf:{REPOSITORY}@{here.commit}") as net:
+            assert net.benchmark(side=16, rounds=3).median > 0
+    with zoo.load(f"hf:{REPOSITORY}@{here.commit}") as net:  # in the cache, without the Hub
+        assert "packed-raw" in repr(net)
 
 
 @pytest.mark.skipif(not complete, reason="needs the extra 'compress'")

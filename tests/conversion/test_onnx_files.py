@@ -209,6 +209,41 @@ def test_a_file_that_computes_in_integers_is_explained_but_not_compressed(
     assert main(["apply", "ptq", str(rounded), "--out", str(tmp_path / "out")]) == 5
 
 
-def test_what_normalises_is_not_measured_without_its_normalisation(file: Path, cache: Path) -> None:
-    with pytest.raises(UsageError, match="measured as it is"):
-        locate_artifact(f"{file}(mean=[0,0,0],std=[1,1,1])", files=True)
+def test_a_file_is_measured_with_the_normalisation_that_is_stated(file: Path, cache: Path) -> None:
+    mean, std = np.array([0.1, 0.2, 0.3], np.float32), np.array([0.5, 0.6, 0.7], np.float32)
+    plain = locate_artifact(str(file), files=True)
+    artifact = locate_artifact(f"{file}(mean=[0.1,0.2,0.3],std=[0.5,0.6,0.7])", files=True)
+    image = np.random.default_rng(0).random((1, 3, 32, 32), dtype=np.float32)
+    onnx.checker.check_model(onnx.load_model(artifact.path / "model.onnx"))
+    with zoo.load(plain) as net, zoo.load(artifact) as normalising:
+        wanted = net((image - mean[:, None, None]) / std[:, None, None])
+        np.testing.assert_allclose(normalising(image), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_commands_state_the_size_that_a_file_leaves_open(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "open.onnx"
+    onnx.save_model(classifier("height"), path)
+    assert main(["eval", str(path), "--against", str(path), "--images", "1"]) == 2
+    stated = ["--input", "rgb:3x32x32", "--json"]
+    assert main(["eval", str(path), "--against", str(path), "--images", "1", *stated]) == 0
+    assert main(["bench", str(path), "--rounds", "3", *stated]) == 0
+    capsys.readouterr()
+    assert main(["explain", str(path), "--images", "1", *stated]) == 2
+    assert "quantized" in capsys.readouterr().err  # it was read, but nothing is rounded in it
+    assert main(["bench", str(tmp_path), *stated]) == 2
+    assert "is not an ONNX file" in capsys.readouterr().err
+
+
+def test_files_with_several_outputs_are_measured_too(tmp_path: Path, cache: Path) -> None:
+    made = classifier()
+    made.graph.output.append(helper.make_tensor_value_info("d", TensorProto.FLOAT, [1, 16, 16, 16]))
+    onnx.save_model(made, tmp_path / "two.onnx")
+    artifact = locate_artifact(str(tmp_path / "two.onnx"), files=True)
+    assert {name: spec.channels for name, spec in artifact.manifest.extra_outputs.items()} == {"d": 16}
+    assert (
+        main(["eval", str(tmp_path / "two.onnx"), "--against", str(tmp_path / "two.onnx"), "--images", "1"])
+        == 0
+    )
+    assert main(["bench", str(tmp_path / "two.onnx"), "--rounds", "3"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from zoo.errors import UsageError
 from zoo.recipes.grammar import Stage, parse_stage
@@ -40,3 +41,22 @@ def with_specs(name: str, takes: str, gives: str) -> str:
         )
     options = str(Stage.of("network", {**stage.option_map, **said})).removeprefix("network")
     return f"{form['network']}{options}"
+
+
+def with_specs_of_files(names: Sequence[str], takes: str, gives: str) -> tuple[str, ...]:
+    """Return names of artifacts, with the values of ``--input`` and ``--output`` added to those of ONNX files.
+
+    Raises:
+        UsageError: None is an ONNX file, or one states the same itself.
+    """
+    form = re.compile(r".+\.onnx\s*(\(.*\))?", re.DOTALL | re.IGNORECASE)
+    files = [form.fullmatch(name) is not None for name in names]
+    if (takes or gives) and not any(files):
+        raise UsageError(
+            f"'{names[0]}' is not an ONNX file.",
+            hint="--input and --output are for ONNX files, as in ./model.onnx",
+        )
+    return tuple(
+        with_specs(name, takes, gives) if is_file else name
+        for name, is_file in zip(names, files, strict=True)
+    )

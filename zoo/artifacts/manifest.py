@@ -24,7 +24,7 @@ CARD_NAME = "README.md"
 LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
 _MOST_OUTPUTS = 64
-_OUTPUT_NAME = re.compile(r"[a-z0-9_]{1,100}")
+OUTPUT_NAME = re.compile(r"[a-z0-9_]{1,100}")
 #: Fields of the specs that the first runners do not know.
 _LATER = {"noise_planes", "colors"}
 _LARGEST_FILE = 1 << 40
@@ -142,7 +142,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     if manifest.output.colors == "camera" and not manifest.input.mosaic:
         table.refuse("needs RAW input for camera colours", "output.colors")
     for name, spec in manifest.extra_outputs.items():
-        if not _OUTPUT_NAME.fullmatch(name) or name in ("input", "output"):
+        if not OUTPUT_NAME.fullmatch(name) or name in ("input", "output"):
             table.refuse("holds a malformed name of an output", "extra_outputs")
         _check_output(table, spec, f"extra_outputs.{name}")
     check_file_names(table, manifest.files)

@@ -14,11 +14,13 @@ from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.onnx_input import file_input
 from zoo.architectures.specs import output_spec
 from zoo.artifacts.artifact import open_artifact, write_artifact
-from zoo.artifacts.manifest import MANIFEST_NAME, Manifest
+from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
+from zoo.artifacts.manifest import MANIFEST_NAME, OUTPUT_NAME, Manifest
 from zoo.contracts import OutputSpec
 from zoo.errors import UsageError
 from zoo.onnx.check import LARGEST_MODEL, check_onnx
 from zoo.onnx.graph import read_model
+from zoo.onnx.normalisation import with_normalisation
 from zoo.options import parse_options
 from zoo.recipes.grammar import parse_stage
 from zoo.storage.atomic import read_bytes
@@ -51,16 +53,13 @@ def artifact_of_file(name: str) -> Artifact | None:
     path = Path(form["path"]).expanduser()
     stage = parse_stage(f"onnx{form['options'] or ''}", "file")
     config = parse_options("onnx", NetworkConfig, stage.option_map)
-    if config.mean or config.std:
-        raise UsageError(
-            f"{path} is measured as it is: mean and std are for compressing it.",
-            hint="Export it with the normalisation inside, or use:  zoo apply RECIPE 'model.onnx(mean=...,std=...)'",
-        )
     data = read_bytes(path, LARGEST_MODEL)
     check_onnx(data)
     takes = complete_input(file_input(data, config.input, path), config, str(path))
-    gives = _output(data, takes, config.output, path)
     digest = hashlib.sha256(data).hexdigest()
+    if takes.mean:
+        data = with_normalisation(data, takes.mean, takes.std)
+    gives, extras = _outputs(data, takes, config.output, path)
     subject = hashlib.sha256(f"{digest} {takes} {gives}".encode()).hexdigest()
     folder = cache_dir() / "onnx-files" / subject
     if not (folder / MANIFEST_NAME).is_file():
@@ -71,6 +70,7 @@ def artifact_of_file(name: str) -> Artifact | None:
             fingerprint=f"sha256:{digest}",
             input=takes,
             output=gives,
+            extra_outputs=extras,
             precision="int8" if integers else "float32",
         )
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -78,12 +78,31 @@ def artifact_of_file(name: str) -> Artifact | None:
     return open_artifact(folder)
 
 
-def _output(data: bytes, takes: InputSpec, stated: str, path: Path) -> OutputSpec:
-    """The output as stated, or as a run on the example shows: logits, or else a tensor."""
-    if stated:
-        return output_spec(stated, f"The output of {path}")
+def _outputs(
+    data: bytes, takes: InputSpec, stated: str, path: Path
+) -> tuple[OutputSpec, dict[str, OutputSpec]]:
+    """The first output as stated, or as a run on the example shows: logits or a tensor; and the others by name."""
+    names = read_model(data).outputs
+    if stated and len(names) == 1:
+        return output_spec(stated, f"The output of {path}"), {}
     session = plugins.engine("onnxruntime").open(data)
-    shape = session.run(np.zeros((1, takes.channels, *takes.example), np.float32)).shape
-    if len(shape) < 2:
-        raise UsageError(f"The output of {path} has the shape {shape}; one with a batch dimension is needed.")
-    return OutputSpec("logits" if len(shape) == 2 else "tensor", shape[1])
+    given = np.zeros((1, takes.channels, *takes.example), np.float32)
+    found = {names[0]: session.run(given)} if len(names) == 1 else all_outputs(session, given)
+    for name, value in found.items():
+        if value.ndim < 2:
+            raise UsageError(
+                f"The output '{name}' of {path} has the shape {value.shape}; one with a batch dimension is needed.",
+                hint="Remove it from the file.",
+            )
+    specs = [OutputSpec("tensor", value.shape[1]) for value in found.values()]
+    unfit = [name for name in names[1:] if not OUTPUT_NAME.fullmatch(name) or name in (MAIN_OUTPUT, "input")]
+    if unfit:
+        raise UsageError(
+            f"The output '{unfit[0]}' of {path} has a name that artifacts cannot hold.",
+            hint="Rename it: lower-case letters, digits and underscores.",
+        )
+    if stated:
+        specs[0] = output_spec(stated, f"The output of {path}")
+    elif next(iter(found.values())).ndim == 2:
+        specs[0] = OutputSpec("logits", specs[0].channels)
+    return specs[0], dict(zip(names[1:], specs[1:], strict=True))

@@ -81,8 +81,8 @@ def encode_model(
         version: Version of the file format.
     """
     graph = encode_bytes(fields.GRAPH_NAME, b"graph") + content
-    graph += b"".join(encode_bytes(fields.GRAPH_INPUT, _encode_value_info(value)) for value in inputs)
-    graph += b"".join(encode_bytes(fields.GRAPH_OUTPUT, _encode_value_info(value)) for value in outputs)
+    graph += b"".join(encode_bytes(fields.GRAPH_INPUT, encode_value_info(value)) for value in inputs)
+    graph += b"".join(encode_bytes(fields.GRAPH_OUTPUT, encode_value_info(value)) for value in outputs)
     return (
         encode_number(fields.MODEL_VERSION, version)
         + encode_bytes(fields.MODEL_GRAPH, graph)
@@ -96,7 +96,8 @@ def encode_opset(domain: str, version: int) -> bytes:
     return encode_bytes(fields.MODEL_OPSET, content + encode_number(fields.OPSET_VERSION, version))
 
 
-def _encode_value_info(value: ValueInfo) -> bytes:
+def encode_value_info(value: ValueInfo) -> bytes:
+    """Encode an input or output of a graph, without the field that holds it."""
     dims = b""
     for side in value.dims or ():
         stated = b"" if side is None else encode_number(fields.DIM_VALUE, side)

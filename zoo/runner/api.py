@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.errors import ZooError
 from zoo.runner.runner import Runner, StrPath, open_runner
 from zoo.runner.settings import Settings
 
@@ -51,7 +53,13 @@ def load(
     if isinstance(artifact, str) and artifact.startswith(_HUB):
         from zoo.download.puller import pull
 
-        artifact = pull(artifact.removeprefix(_HUB), reporter=reporter).path
+        try:
+            artifact = pull(artifact.removeprefix(_HUB), reporter=reporter).path
+        except ZooError as error:
+            pulling = re.fullmatch(r"(.*:  )zoo pull (\S+)", error.hint or "", re.DOTALL)
+            if pulling is not None:
+                error.hint = f'{pulling[1]}zoo.load("{_HUB}{pulling[2]}")'
+            raise
     return open_runner(artifact, device, settings, engine=engine, threads=threads, reporter=reporter)
 
 

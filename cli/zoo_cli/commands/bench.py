@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, metavar="ARTIFACT...")
+@click.option("--input", "takes", default="", help="Input of the ONNX files, as in rgb:3x224x224.")
+@click.option("--output", "gives", default="", help="Their output, as in mask:1, logits:10.")
 @click.option("--vs", metavar="ARTIFACT", help="Artifact that the others are compared with [the first].")
 @click.option("--engine", "engines", multiple=True, metavar="ID", help="Engine; repeatable.")
 @click.option("--device", default="host", show_default=True, metavar="ID", help="Device profile.")
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 def command(
     artifacts: tuple[str, ...],
     vs: str | None,
+    takes: str,
+    gives: str,
     engines: tuple[str, ...],
     device: str,
     side: int,
@@ -56,6 +60,7 @@ def command(
     An engine's run ends when its result is in memory, on a GPU too.
     """
     from zoo import plugins
+    from zoo.architectures.own_networks import with_specs_of_files
     from zoo.benchmarking.comparison import Workload, list_candidates, open_artifacts, run_bench
     from zoo.checkpoints.resolver import locate_artifact
     from zoo.storage.atomic import check_png_target
@@ -63,6 +68,7 @@ def command(
     if plot is not None:
         check_png_target(plot, "roofline.png")
     names = ((vs,) if vs else ()) + tuple(name for name in artifacts if name != vs)
+    names = with_specs_of_files(names, takes, gives)
     with quiet_stdout(as_json), progress() as reporter:
         profile = plugins.device(device)
         found = open_artifacts(names, functools.partial(locate_artifact, files=True, reporter=reporter))

@@ -22,6 +22,8 @@ _MOST_ROWS = 100
 
 @click.command(short_help="Measure the quality of an artifact on a dataset.")
 @click.argument("artifact")
+@click.option("--input", "takes", default="", help="Input of an ONNX file, as in rgb:3x224x224.")
+@click.option("--output", "gives", default="", help="Its output, as in mask:1, logits:10.")
 @data_options
 @click.option(
     "--split", default="test", type=click.Choice(["train", "val", "test", "all"]), show_default=True,
@@ -35,11 +37,15 @@ _MOST_ROWS = 100
 )
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Seed of simulated noise.")
 @json_option
-def command(artifact: str, as_json: bool, **options: Any) -> None:
+def command(artifact: str, takes: str, gives: str, as_json: bool, **options: Any) -> None:
     """Measure the quality of ARTIFACT, a folder or the id of a checkpoint, as the engine runs it."""
     require("skimage", "Measuring quality")
+    from zoo.architectures.own_networks import with_specs_of_files
     from zoo.evaluation.evaluator import evaluate_artifact
 
+    names = [artifact, options["against"] or ""]
+    artifact, options["against"] = with_specs_of_files(names, takes, gives)
+    options["against"] = options["against"] or None
     with quiet_stdout(as_json), progress() as reporter:
         result = evaluate_artifact(artifact, reporter=reporter, **resolve_skip_bad(options))
     if as_json:

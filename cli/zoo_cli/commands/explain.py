@@ -21,6 +21,8 @@ _MOST_REASONS = 8
 
 @click.command(short_help="Show what rounding does to each tensor of an artifact.")
 @click.argument("artifact")
+@click.option("--input", "takes", default="", help="Input of an ONNX file, as in rgb:3x224x224.")
+@click.option("--output", "gives", default="", help="Its output, as in mask:1, logits:10.")
 @click.option(
     "--tensor", "pattern", default="", help="Show only these: a part of the name, or a pattern with * and ?."
 )
@@ -49,7 +51,7 @@ _MOST_REASONS = 8
 )
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Seed of simulated noise.")
 @json_option
-def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> None:
+def command(artifact: str, takes: str, gives: str, plot: Path | None, as_json: bool, **options: Any) -> None:
     """Print scale, zero point, range, clipped share and error of each quantized tensor of ARTIFACT.
 
     ARTIFACT is a folder or the id of a checkpoint. The values are those before each rounding, as ONNX
@@ -61,7 +63,11 @@ def command(artifact: str, plot: Path | None, as_json: bool, **options: Any) -> 
         from zoo.storage.atomic import check_png_target
 
         check_png_target(plot, "ranges.png")
+    from zoo.architectures.own_networks import with_specs_of_files
     from zoo.explanation.explainer import explain_artifact
+
+    names = [artifact, options["against"]]
+    artifact, options["against"] = with_specs_of_files(names, takes, gives)
 
     with quiet_stdout(as_json), progress() as reporter:
         result = explain_artifact(artifact, reporter=reporter, **resolve_skip_bad(options))
