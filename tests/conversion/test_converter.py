@@ -41,6 +41,20 @@ def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
 
 
+def recurrent(kind: str, gates: int, directions: int, **attributes: Any) -> bytes:
+    """32 steps of 8 numbers from (1, 4, 8, 8), in layers of 5."""
+    return model(
+        helper.make_node("Reshape", ["x", "sides"], ["rows"]),
+        helper.make_node("Transpose", ["rows"], ["steps"], perm=[1, 0, 2]),
+        helper.make_node(kind, ["steps", "w", "r", "b"], ["all", "last"], hidden_size=5, **attributes),
+        helper.make_node("Transpose", ["all"], ["y"], perm=[2, 0, 1, 3]),
+        sides=np.array([-1, 32, 8]),
+        w=noise(directions, gates * 5, 8),
+        r=noise(directions, gates * 5, 5),
+        b=noise(directions, 2 * gates * 5),
+    )
+
+
 OPERATORS: dict[str, bytes] = {
     "Conv, ends padded differently": model(node("Conv", "w", "b", pads=[0, 1, 2, 1]), w=noise(6, 4, 3, 3), b=noise(6)),
     "Conv, SAME_UPPER with stride": model(
@@ -141,6 +155,10 @@ OPERATORS: dict[str, bytes] = {
     "a constant joined to each image": model(
         helper.make_node("Concat", ["c", "x"], ["y"], axis=1), c=noise(1, 2, 8, 8)
     ),
+    "LSTM": recurrent("LSTM", 4, 1),
+    "LSTM in both directions": recurrent("LSTM", 4, 2, direction="bidirectional"),
+    "GRU": recurrent("GRU", 3, 1, linear_before_reset=1),
+    "GRU in both directions": recurrent("GRU", 3, 2, direction="bidirectional", linear_before_reset=1),
     "constants that are computed": model(
         helper.make_node("Transpose", ["w"], ["u"], perm=[3, 2, 1, 0]), node("Conv", "u"), w=noise(3, 3, 4, 6)
     ),
@@ -199,6 +217,43 @@ def test_a_network_with_sizes_in_it_is_converted_for_any_size_the_file_accepts(d
         inputs = torch.from_numpy(noise(*shape))
         with torch.no_grad():
             torch.testing.assert_close(converted(inputs), net(inputs), rtol=1e-4, atol=1e-5)
+
+
+class Reader(nn.Module):
+    """Reads the columns of an image in both directions; its exporter computes the initial states from the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = nn.LSTM(8, 6, bidirectional=True)
+        self.letters = nn.Linear(12, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found, _ = self.columns(x.flatten(1, 2).permute(2, 0, 1))
+        return self.letters(found).permute(1, 0, 2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_recurrent_layer_begins_with_zeros_for_a_batch_of_any_size() -> None:
+    file = io.BytesIO()
+    example = torch.from_numpy(noise(1, 1, 8, 12))
+    axes = {"image": {0: "n"}}
+    torch.onnx.export(
+        Reader().eval(),
+        (example,),
+        file,
+        dynamo=False,
+        input_names=["image"],
+        dynamic_axes=axes,
+        opset_version=17,
+    )
+    network = convert_onnx(file.getvalue(), example.numpy(), fixed=True, source="f.onnx").network
+    assert network(torch.from_numpy(noise(3, 1, 8, 12))).shape == (3, 12, 5)
+    assert sum(isinstance(layer, nn.LSTM) for layer in network.modules()) == 1
+
+
+def test_a_gru_that_torch_does_not_have_is_named() -> None:
+    with pytest.raises(InputError, match="it resets before the product"):
+        convert_onnx(recurrent("GRU", 3, 1), noise(1, 4, 8, 8), fixed=True, source="f.onnx")
 
 
 def test_an_operator_without_counterpart_is_named_with_its_node() -> None:

@@ -13,6 +13,7 @@ from torch import fx
 
 # These and the layers fill the table of converters.
 import zoo.conversion.arithmetic_operators
+import zoo.conversion.recurrent_operators
 import zoo.conversion.resampling_operators  # noqa: F401
 from zoo.conversion.builder import GraphBuilder, Numbers, Operation, UnsupportedOperator
 from zoo.conversion.conversion_check import check_conversion

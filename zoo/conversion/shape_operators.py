@@ -55,6 +55,14 @@ def _reshape(builder: GraphBuilder, operation: Operation) -> Value:
     shape, sizes = builder.shape(x), target.items
     if operation.get("allowzero", 0) == 0:
         sizes = [builder.sizes(x)[axis] if size == 0 else size for axis, size in enumerate(sizes)]
+    copied = [
+        axis for axis, size in enumerate(target.items) if size == 0 and operation.get("allowzero", 0) == 0
+    ]
+    if target.known and any(
+        axis > 0 and shape[axis] == 1 for axis in copied
+    ):  # where the batch may be by now
+        kept = [builder.call("size", x, axis) if axis in copied else size for axis, size in enumerate(sizes)]
+        return builder.call(torch.reshape, x, tuple(kept))
     if target.known or builder.fixed:
         return _reshape_to_constant(builder, x, shape, [builder.example(size) for size in sizes])
     if len(sizes) == 2 and builder.example(sizes[0]) == shape[0] and len(shape) > 2:
