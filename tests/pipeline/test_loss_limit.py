@@ -53,6 +53,9 @@ def test_a_unit_that_the_task_does_not_count_in_is_refused() -> None:
     check_unit(parse_limit("1dB"), (raw,))
     with pytest.raises(UsageError, match="raw-to-rgb counts losses in dB of PSNR, not in pt"):
         check_unit(parse_limit("1pt"), (raw,))
+    check_unit(parse_limit("1dB"), (classes, unlabelled), lambda: False)
+    with pytest.raises(UsageError, match="classification counts losses in points of top-1, not in dB"):
+        check_unit(parse_limit("1dB"), (classes, unlabelled), lambda: True)
 
 
 def test_losses_follow_the_direction_and_the_unit_of_the_measure() -> None:

@@ -12,6 +12,8 @@ from zoo.errors import UsageError
 from zoo.tasks.scorers import Z95
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zoo.contracts import Metric, Task
     from zoo.contracts.task import LossUnit
     from zoo.evaluation.quality import Quality
@@ -57,19 +59,25 @@ def parse_limit(text: MaxLoss) -> LossLimit | None:
     return LossLimit(float(match[1]), _UNITS[match[2].lower()] if match[2] else None)
 
 
-def check_unit(limit: LossLimit | None, tasks: tuple[Task, ...]) -> None:
+def check_unit(
+    limit: LossLimit | None, tasks: tuple[Task, ...], labelled: Callable[[], bool] = lambda: False
+) -> None:
     """Check that one of the measures that may be limited is counted in the unit.
 
     Args:
         limit: What is checked.
         tasks: The task of the network, and that of unlabelled data.
+        labelled: Tells whether the data has labels; called only where the unit is that of unlabelled data alone.
 
     Raises:
         UsageError: None is.
     """
     if limit is None or limit.unit is None:
         return
+    own = [each for each in tasks[0].measures if each.limit is not None]
     limited = [each for task in tasks for each in task.measures if each.limit is not None]
+    if all(each.loss_unit != limit.unit for each in own) and labelled():
+        limited = own
     if all(each.loss_unit != limit.unit for each in limited):
         known = " or ".join(sorted({each.budget for each in limited}))
         raise UsageError(f"{tasks[0].id} counts losses in {known}, not in {limit.unit}.", hint=_NEXT)

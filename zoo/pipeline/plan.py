@@ -136,8 +136,11 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     techniques = recipe.techniques if recipe else ()
     stages = stages_of(techniques)
     suited = adapt_input(base, techniques)
-    check_unit(parse_limit(request.max_loss), (plugins.task_of(suited), plugins.task("any")))
     data, dataset = choose_dataset(request.data, request.photos, suited, opened)
+    check_unit(
+        parse_limit(request.max_loss), (plugins.task_of(suited), plugins.task("any")),
+        lambda: _has_labels(dataset, suited),
+    )  # fmt: skip
     for note in dataset.notes():
         reporter.note(note)
     check_crops(dataset, suited, choose_crop(suited, request.crop))
@@ -185,6 +188,11 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         fingerprint,
         specialized.target,
     )  # fmt: skip
+
+
+def _has_labels(dataset: Dataset, architecture: Architecture) -> bool:
+    first = next(iter(dataset.frames(architecture, "test")), None)
+    return first is not None and first.target is not None
 
 
 def _name_of(architecture: Architecture, request: ApplyRequest) -> str:
