@@ -4,78 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from support import small_net
+from support.searching import Formula, front, request, run
 from zoo.artifacts import open_artifact
 from zoo.contracts import SilentReporter
 from zoo.errors import InputError, UsageError
-from zoo.search.api import open_space, preview, search
-from zoo.search.candidate_run import CandidateRun
-from zoo.search.outcome import Outcome
+from zoo.search.api import preview, search
 from zoo.search.pick import pick
 from zoo.search.search_request import SearchRequest
-from zoo.search.searcher import Searcher, SearchResult
-from zoo.search.study_log import StudyLog
-from zoo.search.workers import Done, Stop
 from zoo.training.schedule import Budget
 
 pytest.importorskip("optuna")
 pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("search")]
-
-SPACE = "channel-prune(ratio=0.1..0.6:0.1)?+{ptq,qat}(bits={4,8})?"
-QUICK = {"crop": 32, "batch": 2, "images": 1, "precision": "float32"}
-
-
-class Formula:
-    """Workers that know what comes of a recipe without carrying it out; they stop the search after `most` runs."""
-
-    count = 1
-
-    def __init__(self, most: int | None = None) -> None:
-        self.most = most
-        self.runs: list[tuple[str, int]] = []
-
-    def carry_out(self, runs: Sequence[CandidateRun], done: Done, stop: Stop) -> None:
-        for place, run in enumerate(runs):
-            if self.most is not None and len(self.runs) == self.most:
-                raise KeyboardInterrupt
-            recipe = str(run.request.recipe)
-            self.runs.append((recipe, run.steps))
-            if "qat(bits=4)" in recipe:
-                done(place, Outcome(recipe, run.steps, run.trainings, error="it always fails"))
-                continue
-            ratio = float(recipe.partition("ratio=")[2][:3] or 0)
-            bits = 32 if "bits" not in recipe else int(recipe.partition("bits=")[2][0])
-            lost = 3 * ratio**2 + (0.5 if bits == 4 else 0.1 if bits == 8 else 0) * (
-                2 if "ptq" in recipe else 1
-            )
-            size = round(1e6 * (1 - ratio) * bits / 32)
-            done(
-                place,
-                Outcome(
-                    recipe, run.steps, run.trainings, measure="PSNR", unit="dB", lost=lost + 1 / (1 + run.steps),
-                    size=size, latency=1.0, latency_before=2.0, seconds=0.01,
-                ),
-            )  # fmt: skip
-
-
-def request(folder: Path, **changes) -> SearchRequest:
-    plain = SearchRequest("small-unet", SPACE, folder, QUICK, ("score", "size"), trials=20, steps=18)
-    return dataclasses.replace(plain, **changes)
-
-
-def run(wanted: SearchRequest, workers: Formula) -> SearchResult:
-    wanted.folder.mkdir(exist_ok=True)
-    log = StudyLog(wanted.url, "test", len(wanted.goals), wanted.sampler, wanted.seed)
-    return Searcher(wanted, open_space(wanted), log, workers, SilentReporter()).run()
-
-
-def front(result: SearchResult) -> list[tuple[str, int]]:
-    return [(point.outcome.recipe, point.outcome.steps) for point in result.front]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError
+from zoo.search.front_report import write_report
 from zoo.search.layer_names import layer_names
 from zoo.search.searcher import Searcher, SearchResult
 from zoo.search.space import Space
@@ -19,6 +20,7 @@ from zoo.storage.file_lock import release, try_acquire
 
 if TYPE_CHECKING:
     from zoo.contracts import Reporter
+    from zoo.search.goals import Goal
     from zoo.search.search_request import SearchRequest
     from zoo.search.workers import Workers
 
@@ -52,7 +54,11 @@ def search(request: SearchRequest, reporter: Reporter) -> SearchResult:
     with _folder_held(request), _workers(request) as workers:
         request.save()
         log = StudyLog(request.url, study_name(request), len(request.goals), request.sampler, request.seed)
-        return Searcher(request, space, log, workers, reporter).run()
+        searcher = Searcher(request, space, log, workers, reporter)
+        try:
+            return searcher.run()
+        finally:  # what an interrupted search found is worth looking at, too
+            write_report(request, searcher.result(), _importances(request, log))
 
 
 def open_space(request: SearchRequest) -> Space:
@@ -107,7 +113,13 @@ def _folder_held(request: SearchRequest) -> Iterator[None]:
         release(lock, descriptor)
 
 
-@contextlib.contextmanager
-def _workers(request: SearchRequest) -> Iterator[Workers]:
-    with local_workers(request.workers) as workers:
-        yield workers
+def _workers(request: SearchRequest) -> contextlib.AbstractContextManager[Workers]:
+    if request.ray:
+        from zoo.search.ray_workers import ray_workers
+
+        return ray_workers(request.ray)
+    return local_workers(request.workers)
+
+
+def _importances(request: SearchRequest, log: StudyLog) -> dict[Goal, dict[str, float]]:
+    return {goal: log.importances(place) for place, goal in enumerate(request.goals)}

@@ -14,6 +14,7 @@ from zoo.pipeline.request import PRECISIONS
 from zoo.progress import progress
 from zoo.search import SearchRequest, SearchResult, preview, search
 from zoo.search.default_space import default_space
+from zoo.search.front_report import REPORT_NAME
 from zoo.search.goals import DEFAULT_GOALS, GOALS, Goal, parse_budget, parse_goals, show_goal
 from zoo.search.pick import PICKS, pick
 from zoo.search.search_request import DEFAULT_MINUTES, DEFAULT_STEPS, DEFAULT_TRIALS
@@ -149,12 +150,13 @@ def _begun(context: click.Context, architecture: str | None, given: dict[str, An
         sampler=given["sampler"],
         seed=given["seed"],
         storage=given["storage"],
+        ray=given["ray"] or "",
         **counts,
     )
 
 
 def _resumed(folder: Path, given: dict[str, Any]) -> SearchRequest:
-    changed = {name: given[name] for name in ("max_loss", "trials", "minutes", "workers")}
+    changed = {name: given[name] for name in ("max_loss", "trials", "minutes", "workers", "ray")}
     limits = _limits(given)
     return SearchRequest.load(folder, **changed, **({"limits": limits} if limits else {}))
 
@@ -212,6 +214,7 @@ def _show(request: SearchRequest, result: SearchResult) -> None:
     )
     if result.failed:
         print_text(f"{len(result.failed)} candidates failed; the first: {_reason(result)}")
+    print_text(f"All of them, with a plot:  {request.folder / REPORT_NAME}")
     if rows:
         print_text(f"Take one:  zoo search --resume {request.folder} --pick knee --out DIR")
 
