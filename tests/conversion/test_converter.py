@@ -155,6 +155,15 @@ OPERATORS: dict[str, bytes] = {
     "a constant joined to each image": model(
         helper.make_node("Concat", ["c", "x"], ["y"], axis=1), c=noise(1, 2, 8, 8)
     ),
+    "GridSample": model(
+        helper.make_node("Slice", ["x", "zero", "two", "one"], ["pair"]),
+        helper.make_node("Transpose", ["pair"], ["grid"], perm=[0, 2, 3, 1]),
+        node("GridSample", "grid", align_corners=1, padding_mode="border"),
+        zero=np.array([0]),
+        one=np.array([1]),
+        two=np.array([2]),
+    ),
+    "TopK": model(helper.make_node("TopK", ["x", "k"], ["y", "places"], axis=1), k=np.array([3])),
     "LSTM": recurrent("LSTM", 4, 1),
     "LSTM in both directions": recurrent("LSTM", 4, 2, direction="bidirectional"),
     "GRU": recurrent("GRU", 3, 1, linear_before_reset=1),

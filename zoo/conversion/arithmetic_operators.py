@@ -275,3 +275,19 @@ def _normalize(builder: GraphBuilder, operation: Operation) -> Value:
 def _arg_max(builder: GraphBuilder, operation: Operation) -> Value:
     x = builder.tensor(operation.inputs[0])  # type: ignore[arg-type]
     return builder.call(torch.argmax, x, int(operation.get("axis", 0)), bool(operation.get("keepdims", 1)))
+
+
+@converts("TopK")
+def _top_k(builder: GraphBuilder, operation: Operation) -> tuple[Value, ...]:
+    x, count = builder.tensor(operation.inputs[0]), operation.constant(1, "number")  # type: ignore[arg-type]
+    if count is None:
+        raise UnsupportedOperator("its number is not stated")
+    found = builder.call(
+        torch.topk,
+        x,
+        int(count.reshape(-1)[0]),
+        dim=int(operation.get("axis", -1)),
+        largest=bool(operation.get("largest", 1)),
+        sorted=bool(operation.get("sorted", 1)),
+    )
+    return tuple(builder.call(operator.getitem, found, index) for index in range(2))

@@ -121,3 +121,18 @@ def _resize(builder: GraphBuilder, operation: Operation) -> Value:
         align_corners=place == "align_corners",
         **given,
     )
+
+
+@converts("GridSample")
+def _grid_sample(builder: GraphBuilder, operation: Operation) -> Value:
+    x, grid = (builder.tensor(each) for each in operation.inputs[:2])  # type: ignore[arg-type]
+    modes = {"linear": "bilinear", "cubic": "bicubic"}
+    mode = operation.get("mode", "bilinear")
+    return builder.call(
+        functional.grid_sample,
+        x,
+        grid,
+        mode=modes.get(mode, mode),
+        padding_mode=operation.get("padding_mode", "zeros"),
+        align_corners=bool(operation.get("align_corners", 0)),
+    )
