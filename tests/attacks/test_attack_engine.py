@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zoo_cli.progress import NoteReporter
 
 from support import hostile_models, tiny
 from support.dngs import COLORCHART, dng, frame
 from zoo.artifacts import Artifact, open_artifact
 from zoo.errors import IntegrityError
+from zoo.progress.reporters import NoteReporter
 from zoo.runner.api import load, run
 from zoo.runner.runner import open_runner
 from zoo.runner.settings import Settings
@@ -83,7 +83,7 @@ def test_the_child_ends_with_the_runner(tmp_path: Path, shots: list[Path]) -> No
     made = tiny.bayer_artifact(tmp_path / "good")
     with load(made) as runner:
         runner.develop(shots[0])
-        child = runner.loaded.session._session._process.pid  # type: ignore[attr-defined]
+        child = runner.loaded.session._session._child.id  # type: ignore[attr-defined]
         assert Path(f"/proc/{child}").exists()
     assert not Path(f"/proc/{child}").exists()
 

@@ -5,14 +5,9 @@ Tiles go through memory that both processes map, so that what it costs is one co
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import os
 import signal
-import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +16,8 @@ from zoo import errors
 from zoo.errors import IntegrityError, PluginError, ZooError
 from zoo.machine.memory import status_bytes
 from zoo.processes.channel import fill, receive_description, send_description
-from zoo.processes.launch import environment_without_secrets, start_python
+from zoo.processes.child import ChildProcess
+from zoo.processes.launch import environment_without_secrets
 from zoo.processes.shared_buffer import BufferPool, SharedBuffer
 from zoo.schema import StrictTable, parse_json
 
@@ -90,9 +86,7 @@ class SupervisedSession:
             else None,
         }
         self.most_side: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
-        self._errors: Any = None
+        self._child: ChildProcess | None = None
         self._buffers = BufferPool()
         self._longest = 0.0
         self._peak = 0
@@ -101,8 +95,8 @@ class SupervisedSession:
     @property
     def peak_bytes(self) -> int:
         """Return the most memory that the child has held so far, without what it shares with this process."""
-        if self._process is not None:
-            own = status_bytes(self._process.pid, "VmHWM") - status_bytes(self._process.pid, "RssShmem")
+        if self._child is not None:
+            own = status_bytes(self._child.id, "VmHWM") - status_bytes(self._child.id, "RssShmem")
             self._peak = max(self._peak, own)
         return self._peak
 
@@ -152,7 +146,7 @@ class SupervisedSession:
         """Ask the child for the main output or for all, flat; also what it says about them."""
         import numpy as np
 
-        if self._channel is None:
+        if self._child is None:
             self._start()
         given = np.ascontiguousarray(inputs, dtype=np.float32)
         source = self._buffers.take(given.nbytes)
@@ -180,19 +174,11 @@ class SupervisedSession:
     # ------------------------------------------------------------------------------------------------ the child
 
     def _start(self) -> None:
-        self._channel, theirs = socket.socketpair()
         self._buffers = BufferPool()
-        with theirs:
-            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the child has ended
-            try:
-                self._process = start_python(
-                    _TARGET, str(theirs.fileno()), str(os.getpid()),
-                    site=True, environment=environment_without_secrets(),
-                    stderr=self._errors, pass_fds=[theirs.fileno()],
-                )  # fmt: skip
-            except OSError as error:
-                self._end()
-                raise ZooError(f"The process of the engine did not start: {error}.") from error
+        try:
+            self._child = ChildProcess(_TARGET, site=True, environment=environment_without_secrets())
+        except OSError as error:
+            raise ZooError(f"The process of the engine did not start: {error}.") from error
         model = self._buffers.take(len(self._model))
         model.view[: len(self._model)] = self._model
         answer = self._ask({**self._question, "model": self._buffers.number(model)}, _OPEN_SECONDS)
@@ -201,11 +187,11 @@ class SupervisedSession:
 
     def _ask(self, question: dict[str, object], seconds: float) -> StrictTable:
         """Send a question; return the answer unless it is an error."""
-        assert self._channel is not None
+        assert self._child is not None
         new, files, dropped = self._buffers.news()
         try:
-            send_description(self._channel, {**question, "new": new, "dropped": dropped}, files)
-            text = receive_description(self._channel, time.monotonic() + seconds, self._watch)
+            send_description(self._child.channel, {**question, "new": new, "dropped": dropped}, files)
+            text = receive_description(self._child.channel, time.monotonic() + seconds, self._watch)
             source = f"The answer of {self._engine.id}"
             answer = StrictTable(parse_json(text, source, error=PluginError), source, error=PluginError)
         except TimeoutError:
@@ -243,17 +229,17 @@ class SupervisedSession:
         outputs: npt.NDArray[np.float32] = np.empty(shape, np.float32)
         try:
             if size:
-                assert self._channel is not None
-                fill(self._channel, outputs.data.cast("B"), time.monotonic() + seconds, self._watch)
+                assert self._child is not None
+                fill(self._child.channel, outputs.data.cast("B"), time.monotonic() + seconds, self._watch)
         except OSError:
             raise self._fate() from None
         return outputs
 
     def _watch(self) -> None:
         """End a child that holds more memory than it may."""
-        if self._memory is None or self._process is None:
+        if self._memory is None or self._child is None:
             return
-        if status_bytes(self._process.pid, "VmRSS") > self._memory + _TOLERANCE:
+        if status_bytes(self._child.id, "VmRSS") > self._memory + _TOLERANCE:
             self._end()
             raise self._too_much()
 
@@ -283,12 +269,9 @@ class SupervisedSession:
 
     def _fate(self) -> ZooError:
         """Return what happened to a child that ended, and forget it."""
-        said = ""
+        child = self._child
         status = self._end(_GRACE_SECONDS)
-        if self._errors is not None:
-            self._errors.seek(0)
-            lines = self._errors.read(_LARGEST_TEXT).decode(errors="replace").strip().splitlines()
-            said = lines[-1][:300] if lines else ""
+        said = "" if child is None else child.last_words()
         if status == -signal.SIGKILL:
             return IntegrityError(f"The network had {self._engine.id} killed, mostly because memory ran out.")
         if status < 0:
@@ -302,18 +285,9 @@ class SupervisedSession:
         )
 
     def _end(self, grace: float = 0.0) -> int:
-        """Kill the child, if there is one and it has not ended in `grace` seconds; its exit status."""
-        status = 0
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(grace)
-            self._process.kill()
-            status = self._process.wait()
-            self._process = None
-        return status
+        """End the child, if there is one; return its exit status."""
+        child, self._child = self._child, None
+        return 0 if child is None else child.end(grace)
 
 
 def _parts(stated: Any) -> list[tuple[str, tuple[int, ...]]]:

@@ -8,14 +8,11 @@ The child is not a sandbox against code that runs in it: see docs/security.md.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import signal
 import socket
-import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +20,9 @@ from types import TracebackType
 
 from zoo.errors import InputError, ZooError
 from zoo.processes.channel import fill, receive_description
+from zoo.processes.child import ChildProcess
 from zoo.processes.child_limits import tighter_than
-from zoo.processes.launch import SINGLE_THREADED, plain_environment, start_python
+from zoo.processes.launch import SINGLE_THREADED, plain_environment
 from zoo.raw.decode import FLIPS, LARGEST_GAIN, RawFrame, open_raw, plausible_matrix
 from zoo.raw.decoder_worker import READY
 from zoo.raw.noise import plausible_noise
@@ -35,7 +33,6 @@ WORKER = "zoo.raw.decoder_worker:main"
 _START_SECONDS = 60
 #: For a child that stopped answering to end by itself, so that its exit status tells why.
 _GRACE_SECONDS = 1
-_LARGEST_ANSWER = 1 << 16
 _LARGEST_TEXT = 10_000
 _MOST_DOUBTS = 10
 _LARGEST_SIDE = 1 << 16
@@ -74,8 +71,7 @@ class SubprocessDecoder:
     def __init__(self, limits: DecodeLimits | None = None, target: str | None = None) -> None:
         self._limits = limits or DecodeLimits()
         self._target = target or WORKER
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
+        self._child: ChildProcess | None = None
 
     def __enter__(self) -> SubprocessDecoder:
         return self
@@ -88,7 +84,7 @@ class SubprocessDecoder:
     @property
     def process_id(self) -> int | None:
         """Return the id of the child's process, None if there is none."""
-        return None if self._process is None else self._process.pid
+        return None if self._child is None else self._child.id
 
     def close(self) -> None:
         """End the child, whatever it does; the next file starts another."""
@@ -96,9 +92,9 @@ class SubprocessDecoder:
 
     def abort(self) -> None:
         """Kill the child from another thread, which ends its file with an error."""
-        process = self._process
-        if process is not None:
-            process.kill()
+        child = self._child
+        if child is not None:
+            child.kill()
 
     def start(self) -> None:
         """Start the child before its first file.
@@ -157,48 +153,29 @@ class SubprocessDecoder:
 
     def _running(self) -> socket.socket:
         """Return the socket of a child that is alive and ready."""
-        if self._channel is not None and self._process is not None and self._process.poll() is None:
-            return self._channel
+        if self._child is not None and self._child.alive:
+            return self._child.channel
         self._end()
-        self._channel, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile() as errors:
-            try:
-                self._process = start_python(
-                    self._target,
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                    environment=plain_environment(**SINGLE_THREADED),
-                    stderr=errors,
-                    pass_fds=[theirs.fileno()],
-                )
-                theirs.close()
-                fill(self._channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
-            except OSError as error:
-                self._end(_GRACE_SECONDS)
-                errors.seek(0)
-                said = errors.read(_LARGEST_ANSWER).decode(errors="replace").strip() or str(error)
-                machine = tighter_than(_START_SECONDS, self._limits.memory_for(0))
-                raise ZooError(
-                    f"The RAW decoder did not start: {said.splitlines()[-1][:300]}",
-                    hint=f"This process may use only {machine}; raise that limit."
-                    if machine
-                    else "See:  zoo doctor",
-                ) from error
-        return self._channel
+        try:
+            self._child = ChildProcess(self._target, environment=plain_environment(**SINGLE_THREADED))
+            fill(self._child.channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
+        except OSError as error:
+            child = self._child
+            self._end(_GRACE_SECONDS)
+            words = (child.last_words() if child else "") or str(error)
+            machine = tighter_than(_START_SECONDS, self._limits.memory_for(0))
+            raise ZooError(
+                f"The RAW decoder did not start: {words}",
+                hint=f"This process may use only {machine}; raise that limit."
+                if machine
+                else "See:  zoo doctor",
+            ) from error
+        return self._child.channel
 
     def _end(self, grace: float = 0.0) -> int:
-        """Kill the child, if there is one and it has not ended in `grace` seconds; its exit status."""
-        status = 0
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(grace)
-            self._process.kill()
-            status = self._process.wait()
-            self._process = None
-        return status
+        """End the child, if there is one; return its exit status."""
+        child, self._child = self._child, None
+        return 0 if child is None else child.end(grace)
 
 
 class _Refused(InputError):
