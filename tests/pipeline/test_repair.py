@@ -134,7 +134,10 @@ def test_two_layers_go_back_after_a_stage_that_trains(tmp_path: Path) -> None:
 def test_a_loss_that_no_choice_of_layers_avoids_fails_as_before(tmp_path: Path) -> None:
     with pytest.raises(NoEffectError, match=r"ptq lost .*; the budget is -100") as caught:
         applied(spoiled(), tmp_path / "out", max_loss="-100pt")
-    assert "No choice of layers in float is within it, up to 3 of 4" in (caught.value.hint or "")
+    assert "Even 3 of 4 layers in float do not keep it within the budget. The least loss is" in (
+        caught.value.hint or ""
+    )
+    assert "in float: allow it with max_loss=" in (caught.value.hint or "")
     assert not (tmp_path / "out").exists()
 
 

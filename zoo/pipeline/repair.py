@@ -6,7 +6,8 @@ rounded; how many of the worst layers go back is decided by the score of the exp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from zoo.quantization.quantizer_switches import layer_errors
 from zoo.quantization.range_search import OutputDeviation
 
 if TYPE_CHECKING:
-    from zoo.contracts import Reporter, Session, Technique
+    from zoo.contracts import Metric, Reporter, Session, Technique
     from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.measure import Measured
     from zoo.pipeline.plan import ApplyPlan
@@ -126,7 +127,7 @@ def repair_stage(
         error: Why that does not do.
         before: The file before the stage.
         attempt: Exports and scores.
-        check: Raises NoEffectError for a file that loses too much.
+        check: Refuses a file that loses too much, by a NoEffectError.
         reporter: Is told what is tried.
 
     Raises:
@@ -142,6 +143,7 @@ def repair_stage(
         raise error
     ranked = _ranked(runner, module, reporter)
     found: list[Attempt] = []
+    losses: dict[tuple[str, ...], float] = {}
     files = 0
 
     def changed(layers: Sequence[str]) -> Technique:
@@ -159,9 +161,10 @@ def repair_stage(
         techniques = tuple(other if each is technique else each for each in stage.techniques)
         try:
             made = attempt(runner.redo(first.done, TrainingStage(techniques)))
+            losses[tuple(layers)], _ = loss_and_least(metric, before.quality, made.measured.quality)
             check(made.measured)
         except ZooError as refused:
-            reporter.note(f"{technique.id}: {refused.message}")
+            reporter.note(refused.message)
             return False
         found[:] = [made]
         return True
@@ -169,13 +172,11 @@ def repair_stage(
     reporter.note(f"{error.message} Looking for the layers to keep in float.")
     layers = fewest(ranked, fits)
     if layers is None:
-        tried = f"No choice of layers in float is within it, up to {len(ranked) - 1} of {len(ranked)}. "
-        raise NoEffectError(error.message, hint=tried + (error.hint or "")) from error
+        raise NoEffectError(error.message, hint=_hint(losses, ranked, metric) or error.hint) from error
     kept = found[-1]
-    lost, _ = loss_and_least(metric, before.quality, kept.measured.quality)
     rounded = tuple(path for path in ranked if path not in layers)
     repair = Repair(
-        technique.id, layers, rounded, error.message, first.measured, kept.measured, lost, files
+        technique.id, layers, rounded, error.message, first.measured, kept.measured, losses[layers], files
     )  # fmt: skip
     return kept, plan.with_technique(technique, changed(layers)), repair
 
@@ -218,6 +219,18 @@ def _ranked(runner: StageRunner, module: fx.GraphModule, reporter: Reporter) -> 
     main = partial(primary_output, name=context.architecture.main_output)
     output = OutputDeviation(module, batches, classifies=classifies, main=main)
     return list(layer_errors(module, output))
+
+
+def _hint(losses: Mapping[tuple[str, ...], float], ranked: Sequence[str], metric: Metric) -> str:
+    """What to do where no choice of layers was within the limit; "" if none could be tried."""
+    if not losses:
+        return ""
+    layers = min(losses, key=lambda each: (losses[each], len(each)))
+    return (
+        f"Even {len(ranked) - 1} of {len(ranked)} layers in float do not keep it within the budget. The least loss is "
+        f"{losses[layers]:.2f} {metric.budget}, with {_few(layers)} in float: allow it with "
+        f"--max-loss {math.ceil(losses[layers] - 1e-6)}{metric.loss_unit}, or train the rounded network with qat."
+    )
 
 
 def _few(layers: Sequence[str]) -> str:
