@@ -46,5 +46,8 @@ def with_normalisation(data: bytes, mean: Sequence[float], std: Sequence[float])
         for name, values in ((mean_name, mean), (std_name, std))
     )
     first = graph.nodes[0].place
-    renamed = encode_bytes(fields.GRAPH_INPUT, encode_value_info(dataclasses.replace(source, name=image)))
+    # some exporters write -1 for a side that is open
+    dims = source.dims and [None if side is None or side < 0 else side for side in source.dims]
+    stated = dataclasses.replace(source, name=image, dims=dims)
+    renamed = encode_bytes(fields.GRAPH_INPUT, encode_value_info(stated))
     return replace(data, graph, {place: renamed, first: nodes + data[first.start : first.end]}, tensors)
