@@ -16,6 +16,7 @@ from zoo.extras import require
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from onnxruntime import InferenceSession
 
     from zoo.contracts import Architecture, Dataset
 
@@ -35,9 +36,6 @@ class IntermediateOutputs:
     def __init__(
         self, data: bytes, values: Sequence[str], *, rounding: bool = True, threads: int = 0
     ) -> None:
-        runtime = require("onnxruntime", "Explaining a file", extra="cpu")
-        from zoo.machine.processors import usable_processors
-
         model = parse_onnx(data)
         if not rounding:
             remove_activation_rounding(model)
@@ -47,15 +45,7 @@ class IntermediateOutputs:
         for name in self._values:
             if name not in given:
                 model.graph.output.add(name=name)
-        options = runtime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = threads or usable_processors()
-        try:
-            self._session = runtime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises a dozen unrelated types
-            raise IntegrityError(f"ONNX Runtime cannot load the model: {error}") from error
+        self._session = open_as_written(model.SerializeToString(), threads)
 
     def run(self, inputs: Values) -> Iterator[tuple[str, Values]]:
         """Return each recorded value for a batch (N, C, H, W), by name."""
@@ -68,6 +58,29 @@ class IntermediateOutputs:
             raise InputError(f"ONNX Runtime failed on an input of {shape}: {error}") from error
         found = dict(zip(wanted, outputs, strict=True)) | {self._input: inputs}
         return ((name, np.asarray(found[name], dtype=np.float32)) for name in self._values)
+
+
+def open_as_written(data: bytes, threads: int = 0) -> InferenceSession:
+    """Return a session that rounds where the file does, and only there.
+
+    ONNX Runtime otherwise rounds float weights of a layer between two quantizers to 8 bits, one scale for all channels.
+
+    Raises:
+        IntegrityError: ONNX Runtime refuses the file.
+    """
+    runtime = require("onnxruntime", "Explaining a file", extra="cpu")
+    from zoo.machine.processors import usable_processors
+
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads or usable_processors()
+    try:
+        session: InferenceSession = runtime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"], disabled_optimizers=["WeightBiasQuantization"]
+        )
+    except Exception as error:  # onnxruntime raises a dozen unrelated types
+        raise IntegrityError(f"ONNX Runtime cannot load the model: {error}") from error
+    return session
 
 
 def evaluation_inputs(

@@ -113,7 +113,7 @@ class QuantizedArtifact:
         self._add_weights()
 
     def _add_weights(self) -> None:
-        state = _float_weights(self.artifact)
+        state = float_weights(self.artifact)
         for tensor in self._tensors:
             rounding = tensor.rounding
             weight = _as_stored(state.get(rounding.value), rounding)
@@ -153,7 +153,7 @@ class QuantizedArtifact:
         return [tensor.comparison(self._rules) for tensor in self._tensors if tensor.alternatives]
 
 
-def _float_weights(artifact: Artifact) -> dict[str, npt.NDArray[np.float32]]:
+def float_weights(artifact: Artifact) -> dict[str, npt.NDArray[np.float32]]:
     """Return the weights as they were before they were rounded; empty if the artifact does not hold them."""
     if "model.safetensors" not in artifact.manifest.files:
         return {}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 #: Operators named after the layer whose weight they hold, and which input the weight is.
-_LAYERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
+LAYERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 _CODING = ("QuantizeLinear", "DequantizeLinear", "Identity")
 #: What makes an integer product the result of a layer.
 _SCALING = (["Cast"], ["Mul"], ["Add"])
@@ -193,12 +193,12 @@ class _Reader:
             node = self._producer.get(name)
             if name in self._constants or not name:
                 continue
-            if node is None or node.op_type in _LAYERS or len(found) > _LONGEST_UNPACKING:
+            if node is None or node.op_type in LAYERS or len(found) > _LONGEST_UNPACKING:
                 return []
-            if node.name not in found:
-                found.add(node.name)
+            if name not in found:  # by what it computes: nodes of other tools may have no names
+                found.add(name)
                 needed.extend(node.input)
-        return [node for node in self._nodes if node.name in found]
+        return [node for node in self._nodes if not found.isdisjoint(node.output)]
 
     def _computed(self, value: str, steps: list[onnx.NodeProto]) -> onnx.TensorProto:
         """Return what constants come to."""
@@ -217,7 +217,7 @@ class _Reader:
 
     def _integer_weight(self, node: onnx.NodeProto) -> RoundingRule | None:
         """Return a weight that an integer operator takes as it is; its scale is multiplied in afterwards."""
-        name = node.input[_LAYERS[node.op_type]]
+        name = node.input[LAYERS[node.op_type]]
         scale = self._scale_behind(node)
         if name not in self._constants or scale is None:
             return None
@@ -273,7 +273,7 @@ class _Reader:
         """Return the last layer before a value, and the operators since."""
         parts: list[str] = []
         node = self._producer.get(value)
-        while node is not None and node.op_type not in _LAYERS:
+        while node is not None and node.op_type not in LAYERS:
             if node.op_type not in _CODING and not self._narrows(node):
                 parts.append(node.op_type)
             value = node.input[0] if node.input else value

@@ -248,10 +248,17 @@ def check_png_target(path: Path, example: str) -> None:
     Raises:
         UsageError: The path does not end in .png.
     """
-    if path.suffix.lower() != ".png":
-        raise UsageError(
-            f"Plots are PNG files, not '{path.name[:60]}'.", hint=f"Name it, for example, {example}"
-        )
+    check_suffix(path, ".png", "Plots are PNG files", example)
+
+
+def check_suffix(path: Path, suffix: str, rule: str, example: str) -> None:
+    """Check, before any work, that an output is called by what it is.
+
+    Raises:
+        UsageError: The path does not end in `suffix`, such as ".svg".
+    """
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{rule}, not '{path.name[:60]}'.", hint=f"Name it, for example, {example}")
 
 
 def check_folder_target(target: Path, *, replace: bool = False) -> None:

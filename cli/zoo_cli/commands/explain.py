@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.progress import progress
 from zoo_cli.data_options import data_options, resolve_skip_bad
+from zoo_cli.effect_tables import show_effect
 from zoo_cli.output import json_option, print_json, print_table, print_text, quiet_stdout
 
 if TYPE_CHECKING:
@@ -33,7 +36,10 @@ _MOST_REASONS = 8
     help="Compare two observers, as in minmax,percentile=99.9.",
 )
 @click.option(
-    "--against", default="", metavar="ARTIFACT", help="Another artifact of the same network to compare with."
+    "--against",
+    default="",
+    metavar="ARTIFACT",
+    help="Another artifact of the same network to compare with; with --effect, where the float weights are from.",
 )
 @data_options
 @click.option(
@@ -44,30 +50,55 @@ _MOST_REASONS = 8
     help="Number of test images to measure on.",
 )
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="Plot the values and the ranges to this PNG file."
+    "--effect", is_flag=True, help="Switch each quantizer off and on, and show which ones cost most."
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="Plot values and ranges to this PNG file; with --effect, bars along the layers to this SVG file.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    help="With --effect: write everything to this page, one HTML file.",
 )
 @click.option(
     "--threads", default=0, type=click.IntRange(0), help="Threads of the engine [all this process may use]."
 )
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Seed of simulated noise.")
 @json_option
-def command(artifact: str, takes: str, gives: str, plot: Path | None, as_json: bool, **options: Any) -> None:
+def command(
+    artifact: str,
+    takes: str,
+    gives: str,
+    plot: Path | None,
+    effect: bool,
+    html: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Print scale, zero point, range, clipped share and error of each quantized tensor of ARTIFACT.
 
     ARTIFACT is a folder or the id of a checkpoint. The values are those before each rounding, as ONNX
     Runtime computes them on test images. With --compare or --against, two ways of rounding are measured side by
-    side: ranges that two observers choose on calibration crops, or those of another artifact.
+    side: ranges that two observers choose on calibration crops, or those of another artifact. With --effect, the
+    outputs are compared with those of the float form, quantizers switched off one layer at a time.
     """
     require("onnx", "Explaining a file")
+    from zoo.architectures.own_networks import with_specs_of_files
+
+    names = [artifact, options["against"]]
+    artifact, options["against"] = with_specs_of_files(names, takes, gives)
+    if effect:
+        _effect(artifact, plot, html, as_json, options)
+        return
+    if html is not None:
+        raise UsageError("--html is the report of --effect.", hint="Add --effect, or use --plot FILE.png.")
     if plot is not None:
         from zoo.storage.atomic import check_png_target
 
         check_png_target(plot, "ranges.png")
-    from zoo.architectures.own_networks import with_specs_of_files
     from zoo.explanation.explainer import explain_artifact
-
-    names = [artifact, options["against"]]
-    artifact, options["against"] = with_specs_of_files(names, takes, gives)
 
     with quiet_stdout(as_json), progress() as reporter:
         result = explain_artifact(artifact, reporter=reporter, **resolve_skip_bad(options))
@@ -84,6 +115,38 @@ def command(artifact: str, takes: str, gives: str, plot: Path | None, as_json: b
         _show_tensors(result)
     if plot is not None:
         print_text(f"Wrote {plot}.")
+
+
+def _effect(
+    artifact: str, plot: Path | None, html: Path | None, as_json: bool, options: dict[str, Any]
+) -> None:
+    from zoo.storage.atomic import atomic_write, check_suffix
+
+    for option, name in (("pattern", "--tensor"), ("compare", "--compare")):
+        if options.pop(option):
+            raise UsageError(
+                f"{name} cannot be combined with --effect.", hint=f"Leave one of the two out: {name}."
+            )
+    if plot is not None:
+        check_suffix(plot, ".svg", "With --effect, plots are SVG files", "effect.svg")
+    if html is not None:
+        check_suffix(html, ".html", "Reports are HTML files", "report.html")
+    from zoo.explanation.effect_measurement import explain_effect
+    from zoo.explanation.effect_page import effect_page, effect_svg
+
+    written = [(path, draw) for path, draw in ((plot, effect_svg), (html, effect_page)) if path is not None]
+    with contextlib.ExitStack() as files:
+        # Opened before the work, which a folder that does not exist would make useless.
+        streams = [files.enter_context(atomic_write(path)) for path, _ in written]
+        with quiet_stdout(as_json), progress() as reporter:
+            result = explain_effect(artifact, reporter=reporter, **resolve_skip_bad(options))
+        for stream, (_, draw) in zip(streams, written, strict=True):
+            stream.write(draw(result).encode())
+    if as_json:
+        print_json(result.to_json())
+        return
+    show_effect(result)
+    print_text(*(f"Wrote {path}." for path, _ in written))
 
 
 def _show_tensors(result: Explanation) -> None:
