@@ -63,10 +63,10 @@ def request(folder: Path, **changes) -> SearchRequest:
     return dataclasses.replace(plain, **changes)
 
 
-def run(wanted: SearchRequest, workers: Workers | None = None) -> SearchResult:
+def run(wanted: SearchRequest, workers: Workers | None = None, name: str = "test") -> SearchResult:
     """Carry a search out in its folder."""
     wanted.folder.mkdir(exist_ok=True)
-    log = StudyLog(wanted.url, "test", len(wanted.goals), wanted.sampler, wanted.seed)
+    log = StudyLog(wanted.url, name, len(wanted.goals), wanted.sampler, wanted.seed)
     return Searcher(wanted, open_space(wanted), log, workers or Formula(), SilentReporter()).run()
 
 

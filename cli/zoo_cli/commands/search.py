@@ -65,6 +65,12 @@ _SHOWN = 20
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that carry candidates out [1].")
 @click.option(
+    "--ray",
+    default="",
+    metavar="ADDRESS",
+    help="Carry candidates out on a Ray cluster: auto, or ray://head:10001.",
+)
+@click.option(
     "--sampler", type=click.Choice(SAMPLERS), default="tpe", show_default=True, help="Proposes candidates."
 )
 @click.option("--storage", default="", metavar="URL", help="Storage of Optuna [a file of the folder].")
@@ -150,13 +156,13 @@ def _begun(context: click.Context, architecture: str | None, given: dict[str, An
         sampler=given["sampler"],
         seed=given["seed"],
         storage=given["storage"],
-        ray=given["ray"] or "",
+        ray=given["ray"],
         **counts,
     )
 
 
 def _resumed(folder: Path, given: dict[str, Any]) -> SearchRequest:
-    changed = {name: given[name] for name in ("max_loss", "trials", "minutes", "workers", "ray")}
+    changed = {name: given[name] or None for name in ("max_loss", "trials", "minutes", "workers", "ray")}
     limits = _limits(given)
     return SearchRequest.load(folder, **changed, **({"limits": limits} if limits else {}))
 
