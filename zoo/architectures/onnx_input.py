@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KINDS = {1: "gray", 3: "rgb"}
 #: What stands for a side that the file leaves open, until the user states an example.
-_OPEN = "H"
+_OPEN = "CHW"
 
 
 def file_input(data: bytes, said: str, path: Path) -> InputSpec:
@@ -43,15 +43,19 @@ def file_input(data: bytes, said: str, path: Path) -> InputSpec:
     stated = input_spec(said, f"The input of {path}") if said else None
     if stated is None:
         if channels not in _KINDS or height is None or width is None:
-            shape = "x".join(str(side or _OPEN) for side in (channels, height, width))
+            shape = "x".join(
+                str(side or name) for side, name in zip((channels, height, width), _OPEN, strict=True)
+            )
             raise UsageError(
                 f"The input of {path} is {shape}, which leaves open what it is.",
-                hint="State an example of it:  --input rgb:3x224x224 (gray:1x..., packed-raw:4x...)",
+                hint=f"State an example of it:  '{path}(input=rgb:3x224x224)' (or gray:1x..., packed-raw:4x...)",
             )
         stated = input_spec(f"{_KINDS[channels]}:{channels}x{height}x{width}", f"The input of {path}")
     given = (stated.channels, *stated.example)
     if any(side not in (None, said) for side, said in zip((channels, height, width), given, strict=True)):
-        shape = "x".join(str(side or _OPEN) for side in (channels, height, width))
+        shape = "x".join(
+            str(side or name) for side, name in zip((channels, height, width), _OPEN, strict=True)
+        )
         raise UsageError(
             f"The input of {path} is {shape}, not {'x'.join(map(str, given))}.", hint="Correct --input."
         )
