@@ -69,8 +69,7 @@ def place_quantizers(
         module: A graph with quantized weights, changed in place.
         make: Makes a quantizer for the tensors that share a scale.
         skip_layer: Called with (layer, reason) for what else stays in float.
-        float_layers: Layers without quantized weights whose inputs stay in float too, unless an int8 operator takes
-            them as well.
+        float_layers: Layers without quantized weights, which take their inputs as they were before rounding.
 
     Returns:
         The number of scales.
@@ -105,7 +104,7 @@ def place_quantizers(
         if not rounds:
             name = f"{node.name}_again"
             quantizers.add_module(name, Requantize(owner))
-        _insert_after(module, node, f"{home}.{name}", plan)
+        _insert_after(module, node, f"{home}.{name}", plan, clips=root in limits)
     module.recompile()
     return len(owners)
 
@@ -225,15 +224,18 @@ def _limits(
     return limits
 
 
-def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Plan) -> None:
+def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Plan, *, clips: bool) -> None:
+    """Let what follows a node take its rounded values; `clips` says that the quantizer stands for a clip as well."""
     with module.graph.inserting_after(node):
         new = module.graph.call_module(target)
     new.meta = dict(node.meta)
 
     def follows(user: fx.Node) -> bool:
-        # Float operators at the network's end (a global residual) and float layers take its input as it is.
-        ends = plan.tail | plan.chosen
-        return plan.kinds[node] is not OperatorRole.SOURCE or (user not in ends and user.op != "output")
+        # Between two pairs, ONNX Runtime would round the weights of a layer that is to stay in float.
+        if user in plan.chosen and not clips:
+            return False
+        # Float operators at the network's end (a global residual) take its input as it is, too.
+        return plan.kinds[node] is not OperatorRole.SOURCE or (user not in plan.tail and user.op != "output")
 
     node.replace_all_uses_with(new, delete_user_cb=follows)
     new.args = (node,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import onnxruntime as runtime
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -19,6 +20,7 @@ from zoo.export.int8_coverage import int8_report
 from zoo.options import parse_options
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.quantized_layers import QuantConv2d
+from zoo.surgery import signal_to_error
 from zoo_techniques.ptq import Ptq, PtqConfig
 
 
@@ -63,6 +65,37 @@ def test_the_input_of_a_named_layer_is_not_rounded_where_no_other_layer_takes_it
             "an image reaches a float layer as it is"
         )
     assert not any(isinstance(q, FakeQuantize) and "input" in path for path, q in module.named_modules())
+
+
+class Beside(nn.Module):
+    """Two layers that take one tensor; single weights of the first are far larger than the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 12, 1)
+        self.kept, self.rounded = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        with torch.no_grad():
+            self.kept.weight[3] *= 60
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).relu()
+        return self.shuffle(self.last((self.kept(y) + self.rounded(y)).relu()))
+
+
+def test_a_layer_beside_an_int8_layer_keeps_its_weights_in_the_engine() -> None:
+    x = pictures(2)
+    module, where = applied(Beside().eval(), x, "kept")
+    exported = export_onnx(module, where.architecture)
+    usual, as_written = (
+        runtime.InferenceSession(exported, disabled_optimizers=off)
+        for off in ([], ["WeightBiasQuantization"])
+    )
+    outputs = [
+        session.run(None, {session.get_inputs()[0].name: x.numpy()})[0] for session in (usual, as_written)
+    ]
+    assert signal_to_error(torch.from_numpy(outputs[1]), torch.from_numpy(outputs[0])) > 60
 
 
 @pytest.mark.parametrize("mixed", [("down1",), ("down1.conv2", "head"), ("up*", "join?.*")])
