@@ -12,7 +12,8 @@ from zoo.search.api import open_space
 from zoo.search.candidate_run import CandidateRun
 from zoo.search.outcome import Outcome
 from zoo.search.search_request import SearchRequest
-from zoo.search.searcher import Searcher, SearchResult
+from zoo.search.search_result import SearchResult
+from zoo.search.searcher import Searcher
 from zoo.search.study_log import StudyLog
 from zoo.search.workers import Done, Stop, Workers
 

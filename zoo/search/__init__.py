@@ -9,7 +9,7 @@ from zoo.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from zoo.search.api import preview, search
     from zoo.search.search_request import SearchRequest
-    from zoo.search.searcher import SearchResult
+    from zoo.search.search_result import SearchResult
     from zoo.search.space import Space
 else:
     __getattr__, __dir__ = lazy_exports(
@@ -17,7 +17,7 @@ else:
         {
             "zoo.search.api": ("preview", "search"),
             "zoo.search.search_request": ("SearchRequest",),
-            "zoo.search.searcher": ("SearchResult",),
+            "zoo.search.search_result": ("SearchResult",),
             "zoo.search.space": ("Space",),
         },
     )

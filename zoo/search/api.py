@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from zoo.errors import UsageError
 from zoo.search.front_report import write_report
 from zoo.search.layer_names import layer_names
-from zoo.search.searcher import Searcher, SearchResult
+from zoo.search.search_result import SearchResult
+from zoo.search.searcher import Searcher
 from zoo.search.space import Space
 from zoo.search.study_log import StudyLog
 from zoo.search.workers import local_workers

@@ -77,6 +77,11 @@ def declares_values(option: Option) -> bool:
     return bool(_choices(option)) or option.type is bool or (limited and numeric)
 
 
+def is_open(option: Option) -> bool:
+    """Return whether ``*`` stands for something, for each layer or for the network."""
+    return declares_values(option) or bool(per_layer_values(option))
+
+
 def per_layer_values(option: Option) -> tuple[str, ...]:
     """Return what each layer may get, of an option that lists values for layers; empty for others."""
     members: Sequence[typing.Any] = (

@@ -8,7 +8,7 @@ from html import escape
 
 from zoo.search.front import pareto_front
 from zoo.search.goals import Goal, show_goal
-from zoo.search.searcher import Point, SearchResult
+from zoo.search.search_result import Point, SearchResult
 
 _WIDTH, _HEIGHT = 460, 360
 #: left, top, right, bottom of the axes in a panel

@@ -10,7 +10,7 @@ from zoo.formatting import seconds
 from zoo.search.front_plot import draw_front, label_of
 from zoo.search.goals import SOURCES, Goal, show_goal
 from zoo.search.search_request import SearchRequest
-from zoo.search.searcher import Point, SearchResult
+from zoo.search.search_result import Point, SearchResult
 from zoo.storage.atomic import write_bytes_atomic
 
 REPORT_NAME, PLOT_NAME = "report.html", "front.svg"

@@ -13,7 +13,7 @@ from zoo.errors import InputError, IntegrityError, UsageError
 from zoo.schema import parse_json
 from zoo.search.front import knee
 from zoo.search.search_request import SearchRequest
-from zoo.search.searcher import FRONT_NAME
+from zoo.search.search_result import FRONT_NAME
 from zoo.storage.atomic import atomic_folder, check_folder_target, read_bytes
 
 Pick = Literal["knee", "best", "smallest", "fastest"]

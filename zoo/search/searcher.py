@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import shutil
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.errors import NoEffectError, UsageError
@@ -17,13 +14,13 @@ from zoo.pipeline.loss_limit import LossLimit
 from zoo.recipes.grammar import Recipe
 from zoo.search.candidate_run import CandidateRun, candidate_run
 from zoo.search.front import pareto_front
-from zoo.search.goals import EXACT, Goal, show_goal
+from zoo.search.goals import EXACT, show_goal
 from zoo.search.halving import bracket_size, promoted, rungs
 from zoo.search.outcome import Outcome
 from zoo.search.search_request import SearchRequest
+from zoo.search.search_result import TRIALS, Point, SearchResult, folder_name, write_front
 from zoo.search.space import Space
 from zoo.search.study_log import SearchCandidate, StudyLog
-from zoo.storage.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
     from zoo.contracts import Reporter
@@ -34,61 +31,8 @@ if TYPE_CHECKING:
 _EXHAUSTED, _DRAW_RANDOMLY = 60, 10
 #: Settings at the ends of all ranges that a search begins with.
 _CORNERS = 8
-#: Files in a search's folder.
-TRIALS, STAGES, FRONT_NAME = "trials", "stages", "front.json"
-
-
-@dataclass(frozen=True)
-class Point:
-    """A candidate that was measured.
-
-    Attributes:
-        values: What is minimised, by goal.
-        violations: By how much each budget is exceeded, as a share of it; 0 or less where it is kept.
-    """
-
-    candidate: SearchCandidate
-    outcome: Outcome
-    values: Mapping[Goal, float]
-    violations: Mapping[Goal, float]
-
-    @property
-    def feasible(self) -> bool:
-        """Return whether every budget is kept."""
-        return all(value <= 0 for value in self.violations.values())
-
-    @property
-    def folder_name(self) -> str:
-        """Return the name of the folder that its artifact is in."""
-        return folder_name(self.candidate, self.outcome.steps)
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Attributes:
-        points: All that were measured, those that exceed a budget included.
-        front: Those that keep the budgets and that no other beats, ordered by the first goal.
-        failed: Candidates that could not be carried out.
-        trained: Trainings in full.
-        saved: Candidates that would have been trained in full without halving and exact counts.
-        beyond: Those among them that exceed a budget by their exact counts.
-        seconds: Time that candidates took, all together.
-    """
-
-    points: Sequence[Point]
-    front: Sequence[Point]
-    failed: Sequence[SearchCandidate]
-    trained: int
-    saved: int
-    beyond: int
-    seconds: float
-
-    @property
-    def nearest(self) -> Point:
-        """Return the point that exceeds its budgets by the least; there must be one."""
-        return min(self.points, key=lambda point: max([0.0, *point.violations.values()]))
+#: Where trained stages are kept in the folder of a search.
+_STAGES = "stages"
 
 
 class Searcher:
@@ -229,7 +173,7 @@ class Searcher:
     def _run(self, candidate: SearchCandidate, steps: int) -> CandidateRun:
         folder = self.request.folder
         out = folder / TRIALS / folder_name(candidate, steps)
-        return candidate_run(self._base, candidate.resolve(), steps, out, folder / STAGES)
+        return candidate_run(self._base, candidate.resolve(), steps, out, folder / _STAGES)
 
     def _promoted(self, candidates: Sequence[SearchCandidate], steps: int) -> list[SearchCandidate]:
         """Return the candidates that are trained next, of those that training can bring within the budgets."""
@@ -329,31 +273,6 @@ class Searcher:
             for goal in self.request.goals
             if points
         }
-
-
-def folder_name(candidate: SearchCandidate, steps: int) -> str:
-    """Return the name of the folder of a candidate's artifact."""
-    return f"{candidate.number:05}-{steps}"
-
-
-def write_front(request: SearchRequest, result: SearchResult) -> Path:
-    """Write what nothing beats as JSON, with the command that makes each point again; return the file."""
-    rows = [
-        {
-            "recipe": point.outcome.recipe,
-            "steps": point.outcome.steps,
-            "trainings": point.outcome.trainings,
-            "values": dict(point.values),
-            "score": point.outcome.score,
-            "fingerprint": point.outcome.fingerprint,
-            "artifact": f"{TRIALS}/{point.folder_name}",
-            "command": request.command(point.outcome.recipe, point.outcome.steps, point.outcome.trainings),
-        }
-        for point in result.front
-    ]
-    path = request.folder / FRONT_NAME
-    write_bytes_atomic(path, json.dumps({"goals": request.goals, "front": rows}, indent=2).encode())
-    return path
 
 
 def _any_recipe(space: Space) -> Recipe:

@@ -12,14 +12,14 @@ from functools import cached_property
 
 from zoo import plugins
 from zoo.contracts import Technique
-from zoo.errors import LegalityError, PluginError, RecipeError, UnknownIdError, UsageError, ZooError
+from zoo.errors import LegalityError, RecipeError, UnknownIdError, UsageError, ZooError
 from zoo.options import Option, Text, options_of, parse_options
-from zoo.plugins.discovery import Plugin
 from zoo.recipes import canonical, legality
 from zoo.recipes.canonical import ResolvedRecipe
 from zoo.recipes.grammar import Recipe, Stage
 from zoo.recipes.space_grammar import Declared, Domain, OpenRecipe, OpenStage, SpacePart, parse_space
-from zoo.search.domains import Axis, axis_of, declares_values, per_layer_values
+from zoo.search.domains import Axis, axis_of, is_open, per_layer_values
+from zoo.search.installed_parts import installed_parts
 
 #: Chooses a value of an axis by its index.
 Choose = Callable[[Axis], int]
@@ -104,7 +104,7 @@ class Space:
         named = {each.technique.rpartition(":")[2] for part in parsed.parts for each in part.choices}
         parts: list[Part] = []
         for part in parsed.parts:
-            parts += [self._part(each) for each in (_installed(named) if not part.choices else [part])]
+            parts += [self._part(each) for each in (installed_parts(named) if not part.choices else [part])]
         self.parts = tuple(parts)
         self._check()
 
@@ -233,7 +233,7 @@ class Space:
         if unused:
             ids = ", ".join(each.technique for each in part.choices)
             raise UnknownIdError(
-                f"None of {ids} has the option '{unused[0]}'.",
+                f"None of {ids} has the option '{unused[0]}', or declares what it may be.",
                 hint=f"See the options of one with:  zoo info {part.choices[0].technique}",
             )
         name = "|".join(each.technique for each in part.choices)
@@ -250,8 +250,9 @@ class Space:
         known = {each.name: each for each in options_of(technique.Config)}
         domains = {name.replace("-", "_"): domain for name, domain in stage.options}
         for name, domain in shared:
-            if name.replace("-", "_") in known:
-                domains.setdefault(name.replace("-", "_"), domain)
+            option = known.get(name.replace("-", "_"))
+            if option is not None and (not isinstance(domain, Declared) or is_open(option)):
+                domains.setdefault(option.name, domain)
                 taken[name] = True
         options: list[tuple[str, Axis]] = []
         layered: list[tuple[str, tuple[tuple[str, Axis], ...]]] = []
@@ -292,52 +293,3 @@ def _check_values(
     for value in (axis.values[0], axis.values[-1]) if axis.ordered else axis.values:
         assert value is not None
         parse_options(owner, technique.Config, {name: value})
-
-
-def _installed(named: set[str]) -> list[SpacePart]:
-    """Return parts with every installed technique that needs no option and is not named elsewhere, all optional.
-
-    Those that can never share a recipe are choices of one part.
-    """
-    found: list[tuple[Plugin, type[Technique]]] = []
-    for plugin in plugins.find_plugins("techniques"):
-        try:
-            technique = plugins.load_plugin(plugin)
-            needed = any(option.required for option in options_of(technique.Config))
-        except PluginError:
-            continue  # a search does not fail over a plugin that nobody named
-        if plugin.id not in named and not needed:
-            found.append((plugin, technique))
-    order = legality.arrange([technique for _, technique in found]) or range(len(found))
-    groups: list[list[tuple[Plugin, type[Technique]]]] = []
-    for plugin, technique in (found[place] for place in order):
-        last = groups[-1] if groups else []
-        if last and all(_exclude(technique, other) for _, other in last):
-            last.append((plugin, technique))
-        else:
-            groups.append([(plugin, technique)])
-    return [
-        SpacePart(
-            tuple(OpenStage(p.id if p.builtin else p.full_id, _ranges(technique)) for p, technique in group),
-            optional=True,
-        )
-        for group in groups
-    ]
-
-
-def _exclude(first: type[Technique], second: type[Technique]) -> bool:
-    forbidden = legality.Relation.FORBIDDEN
-    return legality.relation(first, second) is forbidden and legality.relation(second, first) is forbidden
-
-
-def _ranges(technique: type[Technique]) -> tuple[tuple[str, Domain], ...]:
-    """Return the options that declare values, all of them open.
-
-    An option that is off by default usually replaces another, so the first of those that is valid is opened only where
-    no other option is a number.
-    """
-    declared = [option for option in options_of(technique.Config) if declares_values(option)]
-    plain = [option for option in declared if option.default is not None]
-    numbers = [option for option in plain if axis_of(option.name, option, Declared()).ordered]
-    instead = [option for option in declared if option.default is None][: 0 if numbers else 1]
-    return tuple((option.name, Declared()) for option in plain + instead)
