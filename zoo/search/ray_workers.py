@@ -14,7 +14,7 @@ from zoo.errors import InputError
 from zoo.extras import require
 from zoo.search.candidate_run import CandidateRun, carry_out_candidate
 from zoo.search.outcome import Outcome
-from zoo.search.workers import Done, Stop
+from zoo.search.workers import CarryOut, Done, Stop
 from zoo.storage.atomic import atomic_folder
 
 #: How often Ray begins a candidate again whose machine was lost.
@@ -23,7 +23,6 @@ _RETRIES = 3
 _PATIENCE = 10
 
 Files = Mapping[str, bytes]
-CarryOut = Callable[[CandidateRun], Outcome]
 
 
 class RayWorkers:

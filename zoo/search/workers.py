@@ -15,6 +15,8 @@ from zoo.search.outcome import Outcome
 
 #: Called with the place of a run and what came of it.
 Done = Callable[[int, Outcome], None]
+#: What comes of a run.
+CarryOut = Callable[[CandidateRun], Outcome]
 #: Returns whether no further run may begin.
 Stop = Callable[[], bool]
 
@@ -45,8 +47,9 @@ class ThisProcess:
 class Processes:
     """Carries out several candidates at once, each in a process of its own; one that dies costs its candidate only."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, carry_out: CarryOut = carry_out_candidate) -> None:
         self.count = count
+        self._carry_out = carry_out
         self._threads = max(1, len(os.sched_getaffinity(0)) // count)
         self._slots = [self._slot() for _ in range(count)]
 
@@ -59,12 +62,17 @@ class Processes:
             for slot in (each for each in range(self.count) if each not in used):
                 if waiting and not stop():
                     place, run = waiting.pop(0)
-                    busy[self._slots[slot].submit(carry_out_candidate, run)] = slot, place
+                    busy[self._slots[slot].submit(self._carry_out, run)] = slot, place
             for future in wait(busy, return_when=FIRST_COMPLETED).done:
                 slot, place = busy.pop(future)
                 done(place, self._outcome(future, slot, runs[place]))
 
     def close(self) -> None:
+        """End the processes; they must have nothing to do."""
+        for slot in self._slots:
+            slot.shutdown(cancel_futures=True)
+
+    def kill(self) -> None:
         """End the processes, whatever they do."""
         for slot in self._slots:
             for process in list((slot._processes or {}).values()):
@@ -103,5 +111,7 @@ def local_workers(count: int) -> Iterator[Workers]:
     processes = Processes(count)
     try:
         yield processes
-    finally:
-        processes.close()
+    except BaseException:
+        processes.kill()
+        raise
+    processes.close()
