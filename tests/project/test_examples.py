@@ -95,9 +95,10 @@ def test_a_technique_in_one_file_works_and_keeps_the_contract(tmp_path: Path) ->
     # The rest of the kit applies it once more, which is done already.
     quick = "importing or option or shape or full_rank"
     kit = ["-q", "-p", "no:cacheprovider", "-k", quick, str(EXAMPLES / "test_my_technique.py")]
+    script = str(EXAMPLES / "my_technique.py")
     program = (
         f"import runpy, sys, pytest\nsys.path.insert(0, {str(EXAMPLES)!r})\n"
-        f"runpy.run_path({str(EXAMPLES / 'my_technique.py')!r}, run_name='__main__')\n"
+        f"runpy.run_path({script!r}, run_name='__main__')\n"
         f"sys.exit(pytest.main({kit!r}))"
     )
     printed = run("-c", program, cwd=tmp_path)

@@ -218,6 +218,7 @@ def test_a_network_that_passed_the_check_before_passes_without_it(bayer: Artifac
         "model": other.manifest.files["model.onnx"].sha256,
         "input": dataclasses.asdict(manifest.input),
         "output": dataclasses.asdict(manifest.output),
+        "extra_outputs": {},
     }
     cache = ResultCache("checked", subject, Path(check.__file__))
     cache.write(b"not passed")

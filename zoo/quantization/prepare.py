@@ -58,6 +58,7 @@ class QuantizationConfig:
         percentile: For the observer of that name, in per cent.
         assign: Returns the widths of the weights of single layers, by path, that differ from `weight_bits`; None for a
             layer that stays in float.
+        float_inputs: Whether layers that stay in float take inputs that are not rounded either.
     """
 
     bits: int = 8
@@ -67,6 +68,7 @@ class QuantizationConfig:
     weight_observer: Observer | None = None
     percentile: float = PERCENTILE
     assign: Callable[[fx.GraphModule, Layers], Mapping[str, int | None]] | None = None
+    float_inputs: bool = False
 
     @property
     def weights_only(self) -> bool:
@@ -121,7 +123,7 @@ def prepare(
         in_float = {
             path
             for path, layer in weighted_layers(module).items()
-            if not isinstance(layer, (QuantConv2d, QuantLinear))
+            if getattr(scheme, "float_inputs", False) and not isinstance(layer, (QuantConv2d, QuantLinear))
         }
         place_quantizers(module, scheme.activation, skip_layer, in_float)
         with rounding_off(module):

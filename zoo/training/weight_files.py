@@ -34,6 +34,8 @@ _LARGEST = 1 << 36
 _ZIP, _LFS = b"PK\x03\x04", b"version https://git-lfs"
 _MOST_LEVELS = 4
 _WANTED = "Name a safetensors file, or one from:  torch.save(model.state_dict(), FILE)"
+#: What torch says of instructions that its own files do not have.
+_OTHER_PICKLE = "Unsupported operand"
 _REFUSED = re.compile(r"(?:GLOBAL|Unsupported class|class) ([A-Za-z_][\w.]*)")
 
 
@@ -126,6 +128,11 @@ def _torch_load(path: Path, head: bytes) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         refused = _REFUSED.search(str(error))
+        if _OTHER_PICKLE in str(error):
+            raise InputError(
+                f"{path} is a pickle that torch.save did not write; reading it could execute code.",
+                hint=_WANTED,
+            ) from error
         if refused is None:
             raise _damaged(path, error) from error
         raise InputError(

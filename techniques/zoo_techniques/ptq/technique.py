@@ -107,6 +107,7 @@ class Ptq(Technique):
             weight_observer=config.weight_observer or weights,
             percentile=config.percentile,
             assign=self._in_float,
+            float_inputs=True,
         )
         module = self._prepare(model, context, quantization)
         if config.mode == "dynamic" and not config.bias_correction:

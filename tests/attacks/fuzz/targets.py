@@ -21,6 +21,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from support import tiny
+from zoo.artifacts import FileEntry
 from zoo.artifacts.card import card_text
 from zoo.artifacts.figures import figures_of
 from zoo.artifacts.golden import golden_bytes
@@ -189,7 +190,7 @@ def head(data: bytes) -> None:
 def _answer_seed() -> bytes:
     described = {
         "height": 4, "width": 4, "pattern": [0, 1, 3, 2], "black": [0] * 4, "white": [9] * 4, "gains": [1, 1, 1],
-        "flip": 0,
+        "flip": 0, "doubts": [],
     }  # fmt: skip
     content = json.dumps(described).encode()
     return len(content).to_bytes(len(READY), "little") + content + bytes(32)
@@ -235,7 +236,11 @@ x86-cpu = "onnxruntime 1.20"
 
 TARGETS = {
     "manifest": Target(
-        manifest, ((CHECKPOINT / "zoo.json").read_bytes(), tiny.manifest(golden=None).to_json().encode())
+        manifest,
+        (
+            (CHECKPOINT / "zoo.json").read_bytes(),
+            tiny.manifest(golden=None, files={"model.onnx": FileEntry("0" * 64, 1)}).to_json().encode(),
+        ),
     ),
     "recipe-text": Target(recipe_text, (b"depthwise+qat(bits=8,which='all')", b"zoo-x:bb + cc")),
     "recipe-toml": Target(recipe_toml, ((CHECKPOINT / "recipe.toml").read_bytes(),)),
