@@ -99,8 +99,7 @@ class Probe:
         self.check(spec, output)
         raise UsageError(
             f"{self.name} accepts inputs of {_times(spec.example)}, but no other size that was tried (multiples of 1 "
-            "to "
-            f"{_MOST_MULTIPLE}).",
+            f"to {_MOST_MULTIPLE}).",
             hint=self.remedies.sizes,
         )
 

@@ -24,7 +24,7 @@ from zoo.data.picture_files import (
     refuse_or_skip,
 )
 from zoo.data.picture_folders import ImageCache
-from zoo.data.random_crops import shuffled
+from zoo.data.random_crops import for_training, shuffled
 from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
 from zoo.extras import require
@@ -265,11 +265,7 @@ class Coco(Dataset):
     # ------------------------------------------------------------------------------------------- details
 
     def _training(self, seed: int, start: int) -> Iterator[tuple[int, _Boxed]]:
-        members = self._splits["train"]
-        if not members:
-            raise InputError(
-                "coco has no images for training.", hint="Hold fewer out: test_share, val_share."
-            )
+        members = for_training(self._splits["train"], self.id)
         for number, position in enumerate(shuffled(len(members), seed, start), start):
             yield number, members[position]
 

@@ -17,7 +17,7 @@ from zoo.contracts.architecture import Interpolation
 from zoo.data.labelled_pictures import SPLITS, LabelledPicture, pictures_of_folders, pictures_of_table
 from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
-from zoo.data.random_crops import shuffled
+from zoo.data.random_crops import drawn, for_training, shuffled
 from zoo.data.splits import interleaved
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
@@ -216,19 +216,15 @@ class Folder(Dataset):
     def crops(
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
-        pictures, labels = self._training(), self.indices(architecture)
-        number = start
-        while True:
-            rng = np.random.default_rng((seed, number))
-            picture = pictures[int(rng.integers(len(pictures)))]
+        pictures, labels = for_training(self._splits["train"], self.id), self.indices(architecture)
+        for number, picture, rng in drawn(pictures, seed, start):
             cut = self._cut(self._pixels(picture), sides_of(size), architecture, rng)
             yield _sample(f"{picture.file.name}#{number}", picture, cut, architecture, labels)
-            number += 1
 
     def calibration(
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
-        pictures, labels = self._training(), self.indices(architecture)
+        pictures, labels = for_training(self._splits["train"], self.id), self.indices(architecture)
         for number, position in enumerate(shuffled(len(pictures), seed, start), start):
             picture = pictures[position]
             cut = self._middle(self._pixels(picture), architecture.input.example, architecture)
@@ -241,13 +237,6 @@ class Folder(Dataset):
             yield _sample(picture.file.name, picture, cut, architecture, labels)
 
     # ------------------------------------------------------------------------------------------- details
-
-    def _training(self) -> list[LabelledPicture]:
-        if not self._splits["train"]:
-            raise InputError(
-                "folder has no images for training.", hint="Hold fewer out: test_share, val_share."
-            )
-        return self._splits["train"]
 
     def _pixels(self, picture: LabelledPicture) -> Pixels:
         return self._cache.get(picture.file.path)

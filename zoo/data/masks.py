@@ -15,7 +15,7 @@ import numpy as np
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
 from zoo.data.picture_folders import ImageCache
-from zoo.data.random_crops import random_window
+from zoo.data.random_crops import drawn, for_training, random_window
 from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input
@@ -147,17 +147,9 @@ class Masks(Dataset):
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
         self._check_kinds(architecture)
-        pairs = self._splits["train"]
-        if not pairs:
-            raise InputError(
-                "masks has no images for training.", hint="Hold fewer out: test_share, val_share."
-            )
-        number = start
-        while True:
-            rng = np.random.default_rng((seed, number))
-            sample = self._sample(pairs[int(rng.integers(len(pairs)))], architecture)
+        for number, pair, rng in drawn(for_training(self._splits["train"], self.id), seed, start):
+            sample = self._sample(pair, architecture)
             yield random_window(sample, size, 1, architecture.input.multiple_of, number, rng)
-            number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         self._check_kinds(architecture)

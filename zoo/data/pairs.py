@@ -21,7 +21,7 @@ from zoo.data.picture_files import (
     refuse_or_skip,
 )
 from zoo.data.picture_folders import ImageCache
-from zoo.data.random_crops import random_window
+from zoo.data.random_crops import drawn, for_training, random_window
 from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, image_size, read_pixels
@@ -207,19 +207,10 @@ class Pairs(Dataset):
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
         self.check(architecture)
-        pairs = self._splits["train"]
-        if not pairs:
-            raise InputError(
-                "pairs has no images for training.", hint="Hold fewer out: test_share, val_share."
-            )
-        number = start
         multiple, scale = architecture.input.multiple_of, architecture.output.scale
-        while True:
-            rng = np.random.default_rng((seed, number))
-            pair = pairs[int(rng.integers(len(pairs)))]
+        for number, pair, rng in drawn(for_training(self._splits["train"], self.id), seed, start):
             window = random_window(self._stored(pair, scale), size, scale, multiple, number, rng)
             yield self._finished(window, pair, architecture, rng)
-            number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         self.check(architecture)

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from zoo.contracts import Sample, sides_of
-from zoo.errors import UsageError
+from zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.contracts import CropSize
+
+Member = TypeVar("Member")
+
+
+def for_training(members: Sequence[Member], dataset: str) -> Sequence[Member]:
+    """Return the members of a training split.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not members:
+        raise InputError(
+            f"{dataset} has no images for training.", hint="Hold fewer out: test_share, val_share."
+        )
+    return members
+
+
+def drawn(
+    members: Sequence[Member], seed: int, start: int = 0
+) -> Iterator[tuple[int, Member, np.random.Generator]]:
+    """Yield crop numbers without end, each with a random member and the generator for the rest of the crop.
+
+    Args:
+        members: What is drawn from.
+        seed: Draw k depends only on (seed, k).
+        start: The number of the first draw.
+    """
+    for number in itertools.count(start):
+        rng = np.random.default_rng((seed, number))
+        yield number, members[int(rng.integers(len(members)))], rng
 
 
 def shuffled(count: int, seed: int, start: int = 0) -> Iterator[int]:

@@ -109,8 +109,7 @@ class Tensors(SequenceDataset):
             if targets is not None and targets.shape[:1] != inputs.shape[:1]:
                 raise InputError(
                     f"{self._path}: {inputs.shape[0]} inputs, but {targets.shape[0] if targets.shape else 'one'} "
-                    "targets "
-                    f"({split}).",
+                    f"targets ({split}).",
                     hint="There must be one target for each input.",
                 )
             for what, array in (("input", inputs), ("target", targets)):

@@ -80,9 +80,8 @@ class CheckedSession:
         missing = [name for name in stated if name not in found]
         if missing:
             raise IntegrityError(
-                f"The network does not return the output '{missing[0]}' that its zoo.json states, or its engine runs "
-                "no "
-                "networks with several outputs.",
+                f"The network does not return the output '{missing[0]}' that its zoo.json states, or its engine "
+                "runs no networks with several outputs.",
                 hint="Try another engine:  zoo list engines",
             )
         return {name: self._checked(found[name], inputs, spec) for name, spec in stated.items()}

@@ -124,8 +124,7 @@ def check_onnx(
         if list(outputs)[1:] != list(stated):
             raise IntegrityError(
                 f"The model file has {len(outputs)} outputs ({', '.join(map(ascii, list(outputs)[:10]))}); the "
-                f"manifest "
-                f"states {1 + len(stated)}."
+                f"manifest states {1 + len(stated)}."
             )
         for name, spec in stated.items():
             _check_value(outputs[name], f"output '{name}'", _expected(spec))
