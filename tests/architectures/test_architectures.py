@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 
+from zoo import plugins
 from zoo.architectures.timm_models import TimmArchitecture
 from zoo.architectures.unet import (
     LighterUNetArchitecture,
@@ -63,6 +64,15 @@ def test_stages_name_modules_of_the_net() -> None:
     assert {type(net.get_submodule(name)).__name__ for name in names} == {"DoubleConv", "ConvTranspose2d"}
     assert len(stages) == 5
     assert len(set(names)) == len(names) == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("resnet20", 269_722), ("dncnn", 558_403), ("tiny-unet", 97_085)]
+)
+def test_small_networks_have_the_stated_parameters(name: str, count: int) -> None:
+    with torch.device("meta"):
+        net = plugins.architecture(name).build()
+    assert sum(p.numel() for p in net.parameters()) == count
 
 
 # ------------------------------------------------------------------------------------------------------ timm

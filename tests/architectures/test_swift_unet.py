@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from zoo.architectures.swift_unet import SwiftUNetArchitecture
 from zoo.architectures.swift_unet_module import SwiftUNet, demosaic_weights
 
 
@@ -25,7 +26,7 @@ def test_the_demosaic_brings_shades_of_gray_back_exactly() -> None:
 
 def test_a_clean_input_passes_the_untrained_network_and_a_noisy_one_does_not() -> None:
     torch.manual_seed(0)
-    net = SwiftUNet().eval()
+    net = SwiftUNet(SwiftUNetArchitecture.widths).eval()
     nn.init.zeros_(net.head.weight)
     mosaic = torch.full((1, 4, 32, 32), 0.5)
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zoo.contracts import Architecture, InputSpec, OutputSpec
 
@@ -30,8 +30,18 @@ class SwiftUNetArchitecture(Architecture):
         noise_planes=4,
     )
     output = OutputSpec(kind="rgb", channels=3, scale=2, colors="camera")
+    #: channels of the four levels
+    widths: ClassVar[tuple[int, int, int, int]] = (48, 80, 128, 192)
 
     def build(self) -> nn.Module:
         from zoo.architectures.swift_unet_module import SwiftUNet
 
-        return SwiftUNet()
+        return SwiftUNet(self.widths)
+
+
+class TinyUNetArchitecture(SwiftUNetArchitecture):
+    """97,085 parameters: `swift-unet` with 16 to 40 channels, under 150 kB in int8."""
+
+    id = "tiny-unet"
+    summary = "swift-unet with 16 to 40 channels, for boards with little of everything"
+    widths = (16, 20, 28, 40)

@@ -7,7 +7,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-WIDTHS = (48, 80, 128, 192)
 _MOSAIC, _PLANES = 4, 4
 
 
@@ -46,7 +45,7 @@ class SwiftUNet(nn.Module):
     the noise planes tell of much noise. `widths` are the channels of the four levels.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+    def __init__(self, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
         w = widths
         self.stem = nn.Conv2d(_MOSAIC + _PLANES, w[0], 4, stride=2, padding=1)

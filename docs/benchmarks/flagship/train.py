@@ -1,11 +1,13 @@
-"""Train `swift-unet` on photographs made into RAW files of any exposure; can be stopped and goes on where it was.
+"""Train `swift-unet` or `tiny-unet` on photographs made into RAW files of any exposure; type it again to resume.
 
     python docs/benchmarks/flagship/train.py --photos DIR --minutes 80 --state DIR [--threads 1]
 
 Each crop is a photograph taken back to the light on the sensor and exposed by `darkroom`'s cameras at 1 to 300 times
-too little light. The loss is the mean absolute difference of the pictures as `zoo run` writes them, in sRGB, at full
-and at a quarter of the resolution. The learning rate follows a cosine over the minutes, which count what was trained,
-not what passed. `DIR/log.csv` gets a line a minute; `DIR/weights.safetensors` holds the averaged weights.
+too little light; every other batch is of dark exposures alone. The loss is minus the mean PSNR of the pictures as
+`zoo run` writes them, in sRGB, so that no exposure outweighs another, and the mean absolute difference at a quarter of
+the resolution. Crops grow as training goes on: what is very dark needs surroundings. The learning rate follows a cosine
+over the minutes, which count what was trained, not what passed. `DIR/log.csv` gets a line a minute;
+`DIR/weights.safetensors` holds the averaged weights.
 """
 
 from __future__ import annotations
@@ -22,20 +24,23 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.architectures.swift_unet import SwiftUNetArchitecture
+from zoo import plugins
+from zoo.contracts import Architecture
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.raw.tone import KNEE
 
-#: Half of the batches of the second half are at least this many times too dark.
-DARK = 40.0
+#: Every other batch is at least this many times too dark.
+DARK = 30.0
+#: Crops of a batch and their side, in cells of the mosaic, from each share of the training on.
+SHAPES = ((0.0, (8, 64)), (0.4, (4, 96)), (0.75, (2, 128)))
 SPAN = math.asinh(1 / KNEE)
 
 
 def batches(
-    dataset: Darkroom, seed: int, start: int, size: int, side: int
+    dataset: Darkroom, architecture: Architecture, seed: int, start: int, size: int, side: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield (inputs, targets on the curve, matrices to sRGB)."""
-    crops = dataset.crops(SwiftUNetArchitecture(), side, seed, start)
+    crops = dataset.crops(architecture, side, seed, start)
     while True:
         made = list(islice(crops, size))
         columns = [
@@ -58,12 +63,14 @@ def picture(values: Tensor, matrices: Tensor) -> Tensor:
 def loss_of(outputs: Tensor, targets: Tensor, matrices: Tensor) -> Tensor:
     made, wanted = picture(outputs, matrices), picture(targets, matrices)
     difference = made - wanted
+    squares = difference.square().mean(dim=(1, 2, 3)) + 1e-5
     coarse = nn.functional.avg_pool2d(difference, 4).abs().mean()
-    return difference.abs().mean() + 0.5 * coarse + 0.2 * (outputs - targets).abs().mean()
+    return 0.1 * squares.log().mean() + 0.5 * coarse + 0.2 * (outputs - targets).abs().mean()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--architecture", default="swift-unet")
     parser.add_argument("--photos", action="append", default=[])
     parser.add_argument("--minutes", type=float, default=80)
     parser.add_argument("--state", type=Path, required=True)
@@ -79,7 +86,8 @@ def main() -> None:
     of_any, of_dark = (
         Darkroom(DarkroomConfig(photos=photos, min_ratio=least, varied=True)) for least in (1.0, DARK)
     )
-    model = SwiftUNetArchitecture().build().to(device, memory_format=torch.channels_last)
+    architecture = plugins.architecture(arguments.architecture)
+    model = architecture.build().to(device, memory_format=torch.channels_last)
     if arguments.start:
         from safetensors.torch import load_file
 
@@ -116,11 +124,13 @@ def main() -> None:
     while trained < 60 * arguments.minutes:
         started = time.monotonic()
         progress = trained / (60 * arguments.minutes)
-        shape = (8, 64) if progress < 0.5 else (4, 96)
+        shape = [shape for least, shape in SHAPES if progress >= least][-1]
         if shape != taken:
             taken = shape
-            crops = [batches(each, arguments.seed, 8 * step, *shape) for each in (of_any, of_dark)]
-        dark = progress >= 0.5 and step % 2
+            crops = [
+                batches(each, architecture, arguments.seed, 8 * step, *shape) for each in (of_any, of_dark)
+            ]
+        dark = step % 2
         inputs, targets, matrices = (each.to(device) for each in next(crops[dark]))
         waited += time.monotonic() - started
         rate = arguments.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * progress))
