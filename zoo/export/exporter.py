@@ -7,9 +7,9 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +23,11 @@ from zoo.export.rewrite_rules import narrowed_rewrite_rules
 from zoo.export.simplify import simplify_model
 from zoo.export.symbolic_shapes import limit_symbolic_shapes
 from zoo.export.translation_tables import kept_translation_tables
+from zoo.export.transposed_weights import name_transposed_weights
 from zoo.extras import require
 from zoo.modules.output_tree import split_outputs
 from zoo.onnx.check import check_onnx
+from zoo.quantization.quantized_layers import weights_in_float16
 from zoo.storage.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ def export_onnx(
         model: The network.
         architecture: States its input and output.
         path: Where the bytes are also written, if at all.
-        half_weights: Whether weights of float layers are stored in float16; float32 is computed all the same.
+        half_weights: Whether weights of all float layers are stored in float16, and not just of those that the network
+            marks so; float32 is computed all the same.
 
     Raises:
         ExportError: torch cannot export the network.
@@ -86,10 +89,12 @@ def export_onnx(
     require("onnxscript", "Exporting")
     import onnx
 
+    half: Collection[str] | Literal[True] = half_weights or weights_in_float16(model)
     net = insert_qdq_nodes(insert_dynamic_qdq_nodes(copy.deepcopy(model).cpu().float().eval()))
     deployed = Deployed(net, architecture).eval()
     proto = _export(deployed, architecture)
-    simplify_model(proto, architecture, prefix="net.", half_weights=half_weights)
+    name_transposed_weights(proto.graph, deployed)
+    simplify_model(proto, architecture, prefix="net.", half_weights=half)
     try:
         data: bytes = proto.SerializeToString(deterministic=True)
     except Exception as error:  # protobuf's type for it depends on its version

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,12 +28,17 @@ _WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger
 
 
 def simplify_model(
-    proto: onnx.ModelProto, architecture: Architecture, *, prefix: str, half_weights: bool
+    proto: onnx.ModelProto,
+    architecture: Architecture,
+    *,
+    prefix: str,
+    half_weights: Collection[str] | Literal[True],
 ) -> None:
     """Edit `proto` in place; raises ZooError if it holds operators that are not standard.
 
-    Initializers lose `prefix`. Weights of few levels are packed. Stack traces, shapes of intermediate values,
-    unused and repeated initializers go; nodes are named after their layers.
+    Initializers lose `prefix`. Weights of few levels are packed, those that `half_weights` names are stored in float16.
+    Stack traces, shapes of intermediate values, unused and repeated initializers go; nodes are named after their
+    layers.
     """
 
     foreign = sorted({n.domain for n in proto.graph.node if n.domain not in ("", "ai.onnx")})
@@ -47,7 +53,7 @@ def simplify_model(
     _merge_scalars(proto.graph)
     _name(proto.graph, prefix)
     if half_weights:
-        _halve(proto.graph)
+        _halve(proto.graph, None if half_weights is True else half_weights)
     has_int4 = pack_weights(proto.graph)
     if has_int4:
         propagate_qdq(proto.graph)
@@ -164,8 +170,8 @@ def _name(graph: onnx.GraphProto, prefix: str) -> None:
             node.output[index] = new.get(value, value)
 
 
-def _halve(graph: onnx.GraphProto) -> None:
-    """Store weights in float16; a Cast, which engines fold when loading, gives them back in float32.
+def _halve(graph: onnx.GraphProto, names: Collection[str] | None) -> None:
+    """Store weights in float16, all or those of `names`; a Cast, which engines fold when loading, gives float32.
 
     Of a network with integers only what layers in float multiply with: scales and biases are the integers' own.
     """
@@ -181,7 +187,7 @@ def _halve(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or not tensor.dims or tensor.name in factors:
             continue
-        if has_integers and tensor.name not in weights:
+        if (has_integers and tensor.name not in weights) or (names is not None and tensor.name not in names):
             continue
         value = numpy_helper.to_array(tensor)
         if not np.all(np.abs(value) <= np.finfo(np.float16).max):

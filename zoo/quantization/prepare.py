@@ -13,18 +13,28 @@ from torch import Tensor, fx, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
+from zoo.quantization.direct_layers import direct_layers
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer, fold_batch_norms
+from zoo.quantization.layer_numbers import Floats, Numbers
 from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
 from zoo.quantization.placement import place_quantizers
-from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.quantization.quantized_layers import (
+    Float16Conv2d,
+    Float16Linear,
+    QuantConv2d,
+    QuantLinear,
+    round_to_float16,
+)
 from zoo.quantization.separate_uses import separate_uses
 from zoo.surgery import propagate_shapes, replace_named, trace
 from zoo.surgery.agreement import Reference
 from zoo.surgery.plain_layers import is_plain
 
 Layers = Mapping[str, nn.Conv2d | nn.Linear]
+
+_DIRECT = "passes the network's input on to its output, where 8 bits would show"
 
 
 class Scheme(Protocol):
@@ -34,6 +44,10 @@ class Scheme(Protocol):
     def weights_only(self) -> bool:
         """Return whether all activations stay in float."""
 
+    @property
+    def float_inputs(self) -> bool:
+        """Return whether layers that stay in float take inputs that are not rounded either."""
+
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
         """Return a quantizer for the activations that share one scale.
 
@@ -41,8 +55,11 @@ class Scheme(Protocol):
             nonnegative: Whether none of them can be less than 0.
         """
 
-    def weights(self, module: fx.GraphModule, layers: Layers) -> Mapping[str, FakeQuantize | None]:
-        """Return the quantizers of the weights of `layers`, by path; None for a layer that stays in float."""
+    def weights(self, module: fx.GraphModule, layers: Layers) -> Mapping[str, FakeQuantize | Floats | None]:
+        """Return the quantizers of the weights of `layers`, by path.
+
+        None and "float" are for a layer that stays in float, "float16" for one whose weights are stored in 16 bits.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,9 +73,7 @@ class QuantizationConfig:
         per_channel: Whether each output channel's weights have their own scale.
         weight_observer: How scales of weights are found, if otherwise.
         percentile: For the observer of that name, in per cent.
-        assign: Returns the widths of the weights of single layers, by path, that differ from `weight_bits`; None for a
-            layer that stays in float.
-        float_inputs: Whether layers that stay in float take inputs that are not rounded either.
+        assign: Returns what the weights of single layers, by path, have instead of `weight_bits`.
     """
 
     bits: int = 8
@@ -67,13 +82,17 @@ class QuantizationConfig:
     per_channel: bool = True
     weight_observer: Observer | None = None
     percentile: float = PERCENTILE
-    assign: Callable[[fx.GraphModule, Layers], Mapping[str, int | None]] | None = None
-    float_inputs: bool = False
+    assign: Callable[[fx.GraphModule, Layers], Mapping[str, Numbers]] | None = None
 
     @property
     def weights_only(self) -> bool:
         """Return False: activations are rounded too."""
         return False
+
+    @property
+    def float_inputs(self) -> bool:
+        """Return True."""
+        return True
 
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
         """Return a quantizer of `bits`."""
@@ -81,18 +100,19 @@ class QuantizationConfig:
         quantizer.percentile = self.percentile
         return quantizer
 
-    def weights(self, module: fx.GraphModule, layers: Layers) -> dict[str, FakeQuantize | None]:
-        """Return quantizers of the widths that the layers have."""
-        assigned = self.assign(module, layers) if self.assign is not None else {}
+    def weights(self, module: fx.GraphModule, layers: Layers) -> dict[str, FakeQuantize | Floats | None]:
+        """Return quantizers of the widths that the layers have; those of a way past the network stay in float."""
+        assigned: dict[str, Numbers] = dict.fromkeys(direct_layers(module, layers), "float")
+        assigned |= self.assign(module, layers) if self.assign is not None else {}
         return {
-            path: None
-            if (bits := assigned.get(path, self.weight_bits)) is None
-            else FakeQuantize(
-                bits,
+            path: FakeQuantize(
+                numbers,
                 self.weight_observer or self.observer,
                 weight=True,
                 channels=layer.weight.shape[0] if self.per_channel else None,
             )
+            if isinstance(numbers := assigned.get(path, self.weight_bits), int)
+            else numbers
             for path, layer in layers.items()
         }
 
@@ -123,7 +143,7 @@ def prepare(
         in_float = {
             path
             for path, layer in weighted_layers(module).items()
-            if getattr(scheme, "float_inputs", False) and not isinstance(layer, (QuantConv2d, QuantLinear))
+            if scheme.float_inputs and not isinstance(layer, (QuantConv2d, QuantLinear))
         }
         place_quantizers(module, scheme.activation, skip_layer, in_float)
         with rounding_off(module):
@@ -179,11 +199,15 @@ def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:
 
 def _quantize_weights(module: fx.GraphModule, scheme: Scheme, skip_layer: SkipLayer) -> int:
     layers = weighted_layers(module)
+    direct = direct_layers(module, layers)
     count = 0
     for path, quantizer in scheme.weights(module, layers).items():
         layer = layers[path]
-        if quantizer is None:
-            skip_layer(path, "stays in float, as the options say")
+        if not isinstance(quantizer, FakeQuantize):
+            if quantizer == "float16":
+                stored = Float16Conv2d.of(layer) if isinstance(layer, nn.Conv2d) else Float16Linear.of(layer)
+                replace_named(module, path, stored)
+            skip_layer(path, _DIRECT if path in direct else "stays in float, as the options say")
             continue
         quantizer = quantizer.to(layer.weight.device)
         quantizer.observe_weight(layer.weight)
@@ -256,6 +280,8 @@ def freeze(module: fx.GraphModule) -> fx.GraphModule:
     """
     inputs = dict(_input_scales(module))
     for layer in module.modules():
+        if isinstance(layer, (Float16Conv2d, Float16Linear)):
+            round_to_float16(layer)
         if not isinstance(layer, (QuantConv2d, QuantLinear)):
             continue
         quantizer, input_scale = layer.weight_quantizer, inputs.get(layer)

@@ -166,6 +166,10 @@ class _Scheme:
     def weights_only(self) -> bool:
         return self._config.a is None
 
+    @property
+    def float_inputs(self) -> bool:
+        return False
+
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
         from zoo.quantization.fixed_point import FixedPointQuantizer as Quantizer
 

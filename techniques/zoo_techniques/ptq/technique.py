@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from zoo.contracts import Context, Phase, Technique
 from zoo.errors import UsageError
 from zoo.options import option
+from zoo.quantization.layer_numbers import LayerNumbers, resolve_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, fx, nn
 
     from zoo.contracts import Architecture
+    from zoo.quantization.layer_numbers import Numbers
     from zoo.quantization.prepare import Layers, QuantizationConfig
 
 
@@ -39,7 +41,9 @@ class PtqConfig:
         per_channel: Whether each output channel's weights have a scale of their own.
         bias_correction: Whether biases compensate for the mean error of each channel; with the observer
             `auto`, only if the output's error shrinks by it.
-        mixed: Layers that stay in float, by name or pattern, and the parts of the network that patterns name.
+        mixed: Layers with other numbers, by name or pattern, and the parts of the network that patterns name:
+            `head` or `head:float` stays in float, `head:float16` too with weights stored in 16 bits, `head:6` has
+            weights of 6 bits. Of several that name one layer the last counts.
     """
 
     mode: Literal["static", "dynamic"] = option(
@@ -60,8 +64,8 @@ class PtqConfig:
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
     bias_correction: bool = option(True, help="correct biases by the mean error of each channel")
-    mixed: tuple[str, ...] = option(
-        (), help="layers that stay in float, by name or pattern, such as [head,down1.*]"
+    mixed: tuple[LayerNumbers, ...] = option(
+        (), help="layers that stay in float or have other widths, such as [head,down1.*:float16,up1:6]"
     )
 
     def __post_init__(self) -> None:
@@ -106,8 +110,7 @@ class Ptq(Technique):
             per_channel=config.per_channel,
             weight_observer=config.weight_observer or weights,
             percentile=config.percentile,
-            assign=self._in_float,
-            float_inputs=True,
+            assign=self._numbers,
         )
         module = self._prepare(model, context, quantization)
         if config.mode == "dynamic" and not config.bias_correction:
@@ -123,12 +126,8 @@ class Ptq(Technique):
             correct_biases(module, batches, skip_layer)
         return module
 
-    def _in_float(self, module: fx.GraphModule, layers: Layers) -> dict[str, None]:
-        from zoo.quantization.patterns import matching
-
-        return {
-            path: None for pattern in self.config.mixed for path in matching(pattern, layers, "ptq: mixed")
-        }
+    def _numbers(self, module: fx.GraphModule, layers: Layers) -> dict[str, Numbers]:
+        return resolve_numbers(self.config.mixed, layers, "ptq: mixed")
 
     def _least_error(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges by the error further on, and correct biases if that helps; report what each step won."""
@@ -159,7 +158,7 @@ class Ptq(Technique):
 
     def with_float_layers(self, layers: Sequence[str]) -> Ptq:
         """Return the same with these layers in `mixed`, too."""
-        return Ptq(replace(self.config, mixed=(*self.config.mixed, *layers)))
+        return Ptq(replace(self.config, mixed=(*self.config.mixed, *map(LayerNumbers, layers))))
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Fix the scales and round the weights to their levels."""

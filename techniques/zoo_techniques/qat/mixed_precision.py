@@ -1,4 +1,4 @@
-"""Widths for the weights of single layers: given by name, or assigned from what each width costs.
+"""Widths for the weights of single layers, assigned from what each width costs.
 
 The cost is measured, without derivatives: the error of the network's output when one layer alone is rounded, as in
 the sensitivity analysis of Wu et al., "Integer Quantization for Deep Learning Inference", 2020 (arXiv:2004.09602).
@@ -7,32 +7,15 @@ the sensitivity analysis of Wu et al., "Integer Quantization for Deep Learning I
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from zoo.quantization.fake_quant import FakeQuantize
-from zoo.quantization.patterns import matching
 
 #: The widths to choose from, widest first.
 WIDTHS = (8, 6, 5, 4, 3, 2)
-
-
-def resolve_widths(
-    patterns: Iterable[tuple[str, int]], layers: Mapping[str, nn.Module], owner: str
-) -> dict[str, int]:
-    """Return the width of each layer that a pattern names; of several patterns, the last one counts.
-
-    Args:
-        patterns: (pattern, bits) pairs.
-        layers: The layers by path.
-        owner: Named in the error.
-
-    Raises:
-        UnknownIdError: A pattern matches no layer.
-    """
-    return {path: bits for pattern, bits in patterns for path in matching(pattern, layers, owner)}
 
 
 def assign_widths(

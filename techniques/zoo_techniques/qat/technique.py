@@ -7,39 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from zoo.contracts import Context, Phase, Technique
 from zoo.errors import UsageError
-from zoo.options import CustomOption, option
+from zoo.options import option
+from zoo.quantization.layer_numbers import LayerBits, resolve_numbers
 
 if TYPE_CHECKING:
     from torch import fx, nn
 
+    from zoo.quantization.layer_numbers import Numbers
     from zoo.quantization.prepare import Layers
-
-_LEAST_BITS, _MOST_BITS = 2, 8
-
-
-@dataclass(frozen=True)
-class LayerBits(CustomOption):
-    """The width of the weights of all layers that `pattern` names, written ``head:8``."""
-
-    form = "pattern:bits"
-    expected = f"a layer or pattern, a colon and {_LEAST_BITS} to {_MOST_BITS} bits, such as head:8"
-    per_layer = tuple(map(str, range(_LEAST_BITS, _MOST_BITS + 1)))
-
-    pattern: str
-    bits: int
-
-    @classmethod
-    def read(cls, text: str) -> LayerBits:
-        """Parse ``pattern:bits``; the last colon separates them, because names of modules hold none."""
-        pattern, _, bits = text.rpartition(":")
-        if not pattern or not bits.isascii() or not bits.isdigit():
-            raise ValueError(f"{text} does not name a layer and a width")
-        if not _LEAST_BITS <= int(bits[:9]) <= _MOST_BITS:
-            raise ValueError(f"{bits} bits are too few or too many")
-        return cls(pattern, int(bits))
-
-    def __str__(self) -> str:
-        return f"{self.pattern}:{self.bits}"
 
 
 @dataclass(frozen=True)
@@ -53,8 +28,9 @@ class QatConfig:
             minimises the squared error; `minmax` the largest values seen; `moving-average` lets them follow
             the batches of training.
         per_channel: Whether each output channel's weights have a scale of their own.
-        layers: Widths of the weights of single layers, by name or pattern; of several that name one layer
-            the last counts.
+        layers: Widths of the weights of single layers, by name or pattern, or `float` for those that stay in
+            float, `float16` for the same with weights stored in 16 bits; of several that name one layer the last
+            counts.
         mixed: Instead of `weight_bits`: the average width of all weights, for which each layer gets a width
             from 2 to 8 bits by what rounding it alone does to the output.
     """
@@ -69,7 +45,7 @@ class QatConfig:
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
     layers: tuple[LayerBits, ...] = option(
-        (), help="widths of single layers' weights, such as [down1:8,head:6]"
+        (), help="widths of single layers' weights, or float, such as [down1:8,head:float16]"
     )
     mixed: float | None = option(
         None, help="average width of weights, assigned by sensitivity", unit="bit", minimum=2, maximum=8
@@ -112,25 +88,30 @@ class Qat(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
         from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches, prepare
-        from zoo_techniques.qat.mixed_precision import assign_widths, resolve_widths
+        from zoo_techniques.qat.mixed_precision import assign_widths
 
         config: QatConfig = self.config
         batches = calibration_batches(context, self.id)
 
-        def assign(module: fx.GraphModule, layers: Layers) -> dict[str, int]:
-            given = [(each.pattern, each.bits) for each in config.layers]
-            widths = resolve_widths(given, layers, "qat: layers")
+        def assign(module: fx.GraphModule, layers: Layers) -> dict[str, Numbers]:
+            given = resolve_numbers(config.layers, layers, "qat: layers")
             if config.mixed is None:
-                return widths
+                return given
+            fixed = {path: numbers for path, numbers in given.items() if isinstance(numbers, int)}
+            rounded = {path: layer for path, layer in layers.items() if isinstance(given.get(path, 8), int)}
             widths = assign_widths(
-                module, layers, batches, config.mixed, widths, per_channel=config.per_channel
+                module, rounded, batches, config.mixed, fixed, per_channel=config.per_channel
             )
             context.report.note(_summary(widths, layers))
-            return widths
+            return {**given, **widths}
 
         weight_bits = config.bits if config.weight_bits is None else config.weight_bits
         quantization = QuantizationConfig(
-            config.bits, weight_bits, config.observer, config.per_channel, assign=assign
+            config.bits,
+            weight_bits,
+            config.observer,
+            config.per_channel,
+            assign=assign,
         )
         module = prepare(model, context, quantization, self.id)
         calibrate(module, batches)

@@ -48,6 +48,15 @@ def test_layers_get_the_widths_that_their_names_were_given() -> None:
     assert {found[name] for name in found if not name.startswith(("down", "head"))} == {4}
 
 
+def test_layers_in_float_do_not_count_in_an_average() -> None:
+    module, _ = quantized(
+        SmallUNet().build(), pictures(1), mixed=4.0, layers=given("down*:float16", "head:8")
+    )
+    found = widths(module)
+    assert not any(name.startswith("down") for name in found)
+    assert 3.5 < average(module, found) <= 4.0
+
+
 def test_a_pattern_that_fits_no_layer_is_refused_by_name() -> None:
     with pytest.raises(UnknownIdError, match=r"qat: layers: 'haed' matches no layer.*did you mean 'head'"):
         quantized(SmallUNet().build(), pictures(1), layers=given("haed:8"))
@@ -109,7 +118,8 @@ def test_each_layer_takes_as_many_bits_in_the_file_as_it_was_given() -> None:
 @pytest.mark.parametrize("text", ["head", "head:", ":8", "head:9", "head:1", "head:x", "head:4.5", "head:٤"])
 def test_a_width_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(
-        UsageError, match="a list whose values are each a layer or pattern, a colon and 2 to 8"
+        UsageError,
+        match="a list whose values are each a layer or pattern, a colon and 2 to 8 bits, float or float16",
     ):
         parse_options("qat", QatConfig, {"layers": (text,)})
 
