@@ -340,3 +340,11 @@ def test_a_member_of_a_family_is_found_with_and_without_its_distribution(tmp_pat
     for name in ("nets:a", "zoo-nets:nets:a"):
         assert plugins.architecture(name).id == "nets:a"
     assert plugins.architecture("nets:a:b").id == "nets:a:b"
+
+
+def test_a_family_may_do_without_a_member(tmp_path: Path, here: Run) -> None:
+    source = NET.replace('"nets:" + member', '"nets" if member is None else "nets:" + member')
+    source = source.replace("family = True", "family = member_optional = True")
+    install(tmp_path, "zoo-nets", {"zoo.architectures": {"nets": "zoo_nets:Net"}}, source)
+    for name in ("nets", "nets:a"):
+        assert plugins.architecture(name).id == name

@@ -116,11 +116,13 @@ class Architecture:
     """A named builder of an `nn.Module`, with what is needed to compress it.
 
     A subclass sets the class attributes and implements :meth:`build`. A *family* (``timm:resnet18``) sets
-    ``family = True`` and is constructed with the part after the colon; it sets specs in ``__init__``.
+    ``family = True`` and is constructed with the part after the colon; it sets specs in ``__init__``. With
+    ``member_optional = True`` its id alone is a name too, for which it is constructed with None.
     """
 
     contract: ClassVar[int] = CONTRACT_VERSION
     family: ClassVar[bool] = False
+    member_optional: ClassVar[bool] = False
     #: Whether :meth:`build` loads trained weights by itself.
     trained: bool = False
     #: Name for recipe files, if that differs from what the user typed.

@@ -122,6 +122,8 @@ class Task:
     pipeline: ClassVar[str] = ""
     #: The dataset used unless another is named, "" for none.
     data: ClassVar[str] = ""
+    #: Other tasks whose datasets serve it too, since their samples are of the same kind.
+    data_of: ClassVar[frozenset[str]] = frozenset()
     #: The recipes that a search tries unless others are stated; every installed technique with what it declares is "*".
     space: ClassVar[str] = "low-rank(ratio=0.3..0.8:0.1)?+channel-prune(ratio=0.1..0.6:0.1)?+{ptq,qat}?"
     #: What to type where no data was named, or data for another task.

@@ -44,7 +44,7 @@ def choose_dataset(
             f"No data is packaged for {task.id}, the task of {architecture.id}.", hint=task.data_hint
         )
     text, dataset = opened or open_dataset(text or task.data, photos)
-    if task.id != "any" and not {task.id, "any"} & set(dataset.tasks):
+    if task.id != "any" and not {task.id, "any", *task.data_of} & set(dataset.tasks):
         raise UsageError(
             f"The data '{dataset.id}' is for {', '.join(sorted(dataset.tasks))}; "
             f"the task of {architecture.id} is {task.id}.",

@@ -103,7 +103,7 @@ def architecture(name: str, *, own_files: bool = False) -> Architecture:
         raise UsageError(
             f"'{plugin.id}' is a single architecture, not a family: write it without ':{member}'."
         )
-    if member is None and cls.family:
+    if member is None and cls.family and not cls.member_optional:
         raise UsageError(f"'{plugin.id}' is a family of architectures: write {plugin.id}:NAME.")
     built: Architecture = guarded(plugin, lambda: cls(member) if cls.family else cls())
     missing = [each for each in ("id", "summary", "task", "input", "output") if not hasattr(built, each)]

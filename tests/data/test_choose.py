@@ -1,0 +1,36 @@
+"""Which data may serve a network is decided by its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.contracts import Architecture, InputSpec, OutputSpec
+from zoo.data.choose import choose_dataset
+from zoo.errors import UsageError
+from zoo.tasks.image_to_image import ImageToImageTask
+
+
+class Sharpening(ImageToImageTask):
+    id = "sharpening"
+
+
+class Network(Architecture):
+    id = "network"
+    summary = "specs"
+    input = InputSpec("rgb", 3)
+    output = OutputSpec("rgb", 3, scale=2)
+
+
+def test_a_task_may_name_others_whose_data_serves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcdefgh":
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    network = Network()
+    network.task = Sharpening()  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="the task of network is sharpening"):
+        choose_dataset(f"pairs(target={tmp_path})", (), network)
+    monkeypatch.setattr(Sharpening, "data_of", frozenset({"image-to-image"}))
+    assert choose_dataset(f"pairs(target={tmp_path})", (), network)[1].id == "pairs"
