@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.cost.branches import inline_branches
 from zoo.cost.size_arithmetic import fold_sizes
 from zoo.cost.totals import Cost, LayerCost, total
 from zoo.errors import InputError, IntegrityError, UsageError
@@ -55,7 +56,8 @@ def onnx_cost(model: str | Path | bytes, input_shape: Sequence[int]) -> Cost:
 
     Weights behind DequantizeLinear or Cast count as parameters, whatever they are stored in, packed or not;
     scales and zero points, running statistics and the normalisation of the input do not. An initializer used
-    twice is counted once. Layers are named after their nodes. `bytes` leaves out external data files.
+    twice is counted once. Layers are named after their nodes. `bytes` leaves out external data files. Of an If, both
+    branches count: an input for which one of them is skipped needs less.
 
     Args:
         model: Path, or the file's bytes.
@@ -106,6 +108,7 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
 
     if model.functions:
         model = inliner.inline_local_functions(model)
+    inline_branches(model)
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]

@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.contracts import Architecture
 from zoo.errors import ZooError
+from zoo.export.conditional_work import skip_unneeded_work
 from zoo.export.fold_padding import fold_padding
 from zoo.export.packing import INT4_OPSET, pack_weights
 from zoo.export.qdq_propagation import propagate_qdq
@@ -37,6 +38,7 @@ def simplify_model(
     """Edit `proto` in place; raises ZooError if it holds operators that are not standard.
 
     Initializers lose `prefix`. Weights of few levels are packed, those that `half_weights` names are stored in float16.
+    Work that a choice may not need becomes a branch.
     Stack traces, shapes of intermediate values, unused and repeated initializers go; nodes are named after their
     layers.
     """
@@ -77,6 +79,7 @@ def simplify_model(
     proto.opset_import.add(domain="", version=version)
     proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version = "compression-zoo", __version__
+    skip_unneeded_work(proto)
 
 
 def _drop_dead_initializers(graph: onnx.GraphProto) -> None:
