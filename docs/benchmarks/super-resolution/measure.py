@@ -16,8 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from zoo_superres.degradations import Degradations, DegradationsConfig
-from zoo_superres.task import compare_luma
 
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
@@ -25,6 +23,8 @@ from zoo.cost import onnx_cost
 from zoo.evaluation.evaluator import deployed_architecture
 from zoo.evaluation.predict import make_predictor
 from zoo.onnx.check import load_checked_model
+from zoo_superres.degradations import Degradations, DegradationsConfig
+from zoo_superres.task import compare_luma
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
