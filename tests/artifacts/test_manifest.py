@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import tiny
 from zoo.artifacts import FileEntry, Manifest
 from zoo.artifacts.manifest import parse_manifest
-from zoo.contracts import InputSpec, OutputSpec
+from zoo.contracts import InputPart, InputSpec, OutputSpec
 from zoo.errors import IntegrityError, ZooError
 from zoo.version import __version__
 
@@ -45,6 +45,11 @@ def changed(*path: str, to: Any) -> dict[str, Any]:
             architecture="timm:resnet18.a1_in1k(classes=10,size=64)",
             input=InputSpec("rgb", 3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), fixed_size=True),
             output=OutputSpec("logits", 1000),
+        ),
+        tiny.manifest(
+            files=FILES,
+            input=InputSpec.of_parts([InputPart("a", "rgb", (3, 8, 8)), InputPart("b", "integer", (), 1, 9)]),
+            output=OutputSpec("logits", 10),
         ),
         tiny.manifest(
             files=FILES, input=InputSpec("packed-raw", 4, mosaic="bayer", halo=96, target_level=0.18)
@@ -171,3 +176,29 @@ def test_no_change_of_a_good_manifest_escapes_as_anything_but_a_zoo_error(data: 
         str(error).encode()  # it can be shown
     else:
         assert parse_manifest(manifest.to_json().encode(), "zoo.json") == manifest
+
+
+PART = {"name": "a", "kind": "tensor", "shape": [3, 8, 8], "low": 0.0, "high": 1.0}
+PARTS: dict[str, Any] = {
+    "kind": "tensor", "mosaic": None, "white_balance": False, "channels": 3, "example": [8, 8], "multiple_of": 1,
+    "halo": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([PART, PART], "twice"),
+        ([{**PART, "name": "input"}], "twice, or one that means something else"),
+        ([{**PART, "name": "a/b"}], "input.parts"),
+        ([{**PART, "shape": [3, 8, 1 << 40]}], "numbers"),
+        ([{**PART, "shape": [3, 0, 8]}], "numbers"),
+        ([{**PART, "shape": [4, 8, 8]}], "not those of its parts"),
+        ([{**PART, "low": 2.0}], "least value"),
+    ],
+)
+def test_several_inputs_must_be_what_their_array_holds(parts: list[Any], said: str) -> None:
+    takes = {**GOOD["input"], **PARTS}
+    assert parse(changed("input", to={**takes, "parts": [PART]})).input.parts[0].name == "a"
+    with pytest.raises(IntegrityError, match=said):
+        parse(changed("input", to={**takes, "parts": parts}))

@@ -434,6 +434,7 @@ def test_files_that_do_not_load_are_integrity_errors(tmp_path: Path) -> None:
     model = quantizing_model()
     model.graph.input.append(model.graph.input[0])
     model.graph.input[1].name = "second"
+    model.graph.input[1].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     with pytest.raises(IntegrityError, match="2 inputs"):
         engine.open(model.SerializeToString())
 

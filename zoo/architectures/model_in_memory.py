@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import inspect
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
-from zoo.contracts import Architecture, InputSpec, Task, task_for
+from zoo.contracts import Architecture, InputPart, InputSpec, Task, task_for
 from zoo.errors import InputError, UsageError
 from zoo.modules.state_digest import state_digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+#: Axes of an image with the batch dimension.
+_IMAGE_AXES = 4
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_NAME = 40
 _IMAGES = {1: "gray", 3: "rgb"}
@@ -34,7 +37,8 @@ class ModelInMemory(Architecture):
 
     Args:
         model: The network. It is copied; its class need not be importable.
-        example: An input, (N, C, H, W).
+        example: An input, (N, C, H, W), or of any other shape with a batch dimension; several in a tuple, or in a
+            dictionary by the names of the network's parameters.
         input: Its input, as in "rgb:3x32x32" for images in [0, 1]; "" for whatever the example looks like.
         output: Its output, as in "mask:1"; "" for what a run on the example shows.
         task: The task, by id or as an object; None for the one that the output suggests.
@@ -44,7 +48,7 @@ class ModelInMemory(Architecture):
 
     Raises:
         UsageError: Something is not stated.
-        InputError: The network cannot be copied, does not run, or has several inputs.
+        InputError: The network cannot be copied, or does not run.
     """
 
     summary = "a network that was passed from Python"
@@ -53,7 +57,7 @@ class ModelInMemory(Architecture):
     def __init__(
         self,
         model: nn.Module,
-        example: Tensor,
+        example: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
         *,
         input: str = "",  # noqa: A002
         output: str = "",
@@ -77,7 +81,7 @@ class ModelInMemory(Architecture):
         self.id = f"memory:{_UNFIT.sub('-', self._name)[-_LONGEST_NAME:]}@{self._digest[:12]}"
         self.named = self.id
         config = NetworkConfig(fixed_size=fixed_size, mean=tuple(mean), std=tuple(std))
-        spec = complete_input(_spec_of(example, input), config, self._name)
+        spec = complete_input(_spec_of(self._model, example, input), config, self._name)
 
         @contextlib.contextmanager
         def blame(what: str) -> Iterator[None]:
@@ -86,7 +90,10 @@ class ModelInMemory(Architecture):
             except Exception as error:  # whatever the user's forward() raises
                 raise InputError(f"{self._name} failed {what}: {type(error).__name__}: {error}") from error
 
-        probe = Probe(self._model, self._name, blame, _REMEDIES)
+        from zoo.modules.several_inputs import with_one_input
+
+        network = with_one_input(copy.deepcopy(self._model), spec.parts) if spec.parts else self._model
+        probe = Probe(network, self._name, blame, _REMEDIES)
         self.output = probe.output(output, "output", spec)
         probe = probe.with_main(spec, self.output)
         self.main_output = probe.main
@@ -114,14 +121,35 @@ def _copied(model: nn.Module, name: str) -> nn.Module:
         ) from error
 
 
-def _spec_of(example: Any, stated: str) -> InputSpec:
+def input_names(model: nn.Module, example: Any) -> tuple[str, ...]:
+    """Return what the inputs of a network are called, of which there is an example; empty if there is one.
+
+    Args:
+        model: The network.
+        example: A tensor, several in a tuple or list, or by name in a dictionary.
+    """
+    if isinstance(example, Mapping):
+        return tuple(map(str, example))
+    if not isinstance(example, (tuple, list)) or len(example) == 1:
+        return ()
+    accepted = inspect.signature(model.forward).parameters.values()
+    names = [each.name for each in accepted if each.kind is not each.VAR_POSITIONAL][: len(example)]
+    names += [f"input_{place}" for place in range(len(names), len(example))]
+    return tuple(f"{name}_0" if name in ("input", "output") else name for name in names)
+
+
+def _spec_of(model: nn.Module, example: Any, stated: Any) -> InputSpec:
+    if isinstance(stated, Mapping):
+        return input_spec(stated, "input")
+    names = input_names(model, example)
+    if not names and isinstance(example, (tuple, list)):
+        (example,) = example
+    if not names and example.ndim != _IMAGE_AXES:
+        names, example = input_names(model, (example, None))[:1], (example,)
+    if names:
+        tensors = list(example.values()) if isinstance(example, Mapping) else example
+        return InputSpec.of_parts([_part_of(*each) for each in zip(names, tensors, strict=True)])
     shape = tuple(example.shape)
-    if len(shape) != 4:
-        raise UsageError(
-            f"The example has {len(shape)} axes ({'x'.join(map(str, shape))}); networks with an input of 4, "
-            "(N, C, H, W), can be compressed.",
-            hint="Wrap the network in a module that reshapes: a vector of 64 features is (N, 64, 1, 1).",
-        )
     if stated:
         spec = input_spec(stated, "input")
         if (spec.channels, *spec.example) != shape[1:]:
@@ -130,7 +158,28 @@ def _spec_of(example: Any, stated: str) -> InputSpec:
                 hint="Pass an example of the size that is stated.",
             )
         return spec
+    if not example.is_floating_point():
+        raise UsageError(
+            f"The example is of {example.dtype}; an image is of floats.", hint="Convert it: x.float()"
+        )
     low, high = float(example.min()), float(example.max())
     images = shape[1] in _IMAGES and low >= 0 and high <= 1
     kind: Any = _IMAGES[shape[1]] if images else "tensor"
     return InputSpec(kind, shape[1], example=(shape[2], shape[3]))
+
+
+def _part_of(name: str, example: Tensor) -> InputPart:
+    """What one of several inputs is, as far as an example shows."""
+    if not example.ndim:
+        raise UsageError(
+            f"The example of the input '{name}' has no batch dimension.", hint="Use a batch of one."
+        )
+    low, high = (float(example.min()), float(example.max())) if example.numel() else (0.0, 1.0)
+    if not example.is_floating_point():
+        return InputPart(name, "integer", tuple(example.shape[1:]), low, high)
+    images = example.ndim == _IMAGE_AXES and example.shape[1] in _IMAGES and low >= 0 and high <= 1
+    if images:
+        return InputPart(name, cast(Any, _IMAGES[example.shape[1]]), tuple(example.shape[1:]))
+    if low == high:  # of equal numbers, examples would be one number only
+        low, high = min(low, 0.0), max(high, 1.0)
+    return InputPart(name, "tensor", tuple(example.shape[1:]), low, high)

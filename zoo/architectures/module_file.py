@@ -43,8 +43,8 @@ class ModuleArchitecture(Architecture):
 
     The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
     The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
-    (the same texts, or InputSpec and OutputSpec), MEAN, STD, TASK, MAIN, STAGES and TRAINED. The net is run once on an
-    example to check them.
+    (the same texts, or InputSpec and OutputSpec), INPUTS (several inputs by name), MEAN, STD, TASK, MAIN, STAGES and
+    TRAINED. The net is run once on an example to check them.
 
     Raises:
         InputError: The file cannot be executed, or the net does something else than stated.
@@ -125,8 +125,10 @@ class ModuleArchitecture(Architecture):
     def _specify(self) -> None:
         import torch
 
+        from zoo.modules.several_inputs import with_one_input
+
         config, module = self._config, self._module
-        stated = config.input or getattr(module, "INPUT", "")
+        stated = config.input or getattr(module, "INPUTS", None) or getattr(module, "INPUT", "")
         with torch.random.fork_rng():
             made = self._called()
             if isinstance(made, Architecture):
@@ -139,7 +141,8 @@ class ModuleArchitecture(Architecture):
                     f"The input of {self._factory} of {self._path} is not stated.",
                     hint='Say it: --input rgb:3x256x256, or in the file: INPUT = "rgb:3x256x256"',
                 )
-            net = self.build().eval()
+            parts = made.input.parts if self._inner else input_spec(stated, f"{self._path}: INPUT").parts
+            net = with_one_input(self.build().eval(), parts)
         self.trained = bool(config.trained or getattr(module, "TRAINED", self.trained))
         label = f"{self._factory} of {self._path}"
         probe = Probe(

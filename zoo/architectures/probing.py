@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.architectures.specs import output_spec
 from zoo.contracts import InputSpec, OutputSpec
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -195,7 +196,11 @@ class Probe:
     def _returned(self, spec: InputSpec, height: int, width: int) -> Any:
         import torch
 
-        inputs = torch.zeros(_BATCH, spec.channels, height, width)
+        inputs = (
+            torch.from_numpy(random_inputs(spec, _BATCH, (height, width)))
+            if spec.parts
+            else torch.zeros(_BATCH, spec.channels, height, width)
+        )
         # Of a network that fails, a graph of torch.fx prints its code on standard error, which says nothing to a user.
         silenced = contextlib.redirect_stderr(io.StringIO())
         with silenced, torch.no_grad(), self.blame(f"on {_times(tuple(inputs.shape))}"):

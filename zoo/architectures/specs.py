@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from zoo.contracts import InputSpec, OutputSpec
-from zoo.contracts.architecture import OutputKind
+from zoo.contracts import InputPart, InputSpec, OutputSpec
+from zoo.contracts.architecture import MOST_PARTS, OutputKind
 from zoo.errors import UsageError
 
 _INPUT = re.compile(r"(packed-raw|rgb|gray):(\d{1,2})x(\d{1,5})x(\d{1,5})", re.ASCII)
+_RANGE = r"(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)"
+_PART = re.compile(
+    rf"(rgb|gray|tensor|integer)(?::(\d{{1,5}}(?:x\d{{1,5}}){{0,7}}))?(?::{_RANGE})?", re.ASCII
+)
+_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _OUTPUT = re.compile(r"(rgb|gray|mask|classes|logits|boxes|tensor):(\d{1,7})(?:x(\d{1,2}))?", re.ASCII)
+#: Axes of an image without the batch dimension.
+_IMAGE_AXES = 3
 _OUTPUT_CHANNELS = {"rgb": 3, "gray": 1}
 _CHANNELS = {"rgb": (3,), "gray": (1,), "packed-raw": (4, 9)}
 
@@ -18,13 +26,18 @@ _CHANNELS = {"rgb": (3,), "gray": (1,), "packed-raw": (4, 9)}
 def input_spec(stated: Any, where: str) -> InputSpec:
     """Parse ``KIND:CxHxW``; return an InputSpec unchanged.
 
-    Packed RAW with 4 channels is Bayer, with 9 X-Trans.
+    Packed RAW with 4 channels is Bayer, with 9 X-Trans. Several inputs are a dictionary of texts by name; see
+    :func:`input_part`.
 
     Raises:
         UsageError: The text is malformed; the error names `where`.
     """
     if isinstance(stated, InputSpec):
         return stated
+    if isinstance(stated, Mapping):
+        if not stated or len(stated) > MOST_PARTS:
+            raise UsageError(f"{where} states {len(stated)} inputs, not 1 to {MOST_PARTS}.")
+        return InputSpec.of_parts([input_part(str(name), each, where) for name, each in stated.items()])
     match = _INPUT.fullmatch(str(stated).strip())
     if match is None:
         raise UsageError(
@@ -42,6 +55,36 @@ def input_spec(stated: Any, where: str) -> InputSpec:
     raw = kind == "packed-raw"
     mosaic = mosaics[channels] if raw else None
     return InputSpec(kind, channels, example=(height, width), mosaic=mosaic, white_balance=raw)
+
+
+def input_part(name: str, stated: Any, where: str) -> InputPart:
+    """Parse ``KIND:SHAPE`` or ``KIND:SHAPE:LEAST..GREATEST``, one of several inputs; return an InputPart unchanged.
+
+    The kind is rgb, gray, tensor or integer. The shape is without the batch dimension, and absent for one number per
+    sample: ``rgb:3x256x256``, ``tensor:16``, ``integer:1..16``. The range is what examples are made of, by default 0
+    to 1.
+
+    Raises:
+        UsageError: The text is malformed; the error names `where`.
+    """
+    if isinstance(stated, InputPart):
+        return stated
+    match = _PART.fullmatch(str(stated).strip())
+    shape = tuple(int(each) for each in (match[2] or "").split("x") if each) if match else ()
+    channels = _OUTPUT_CHANNELS.get(match[1]) if match else None
+    fits = all(shape) and (channels is None or (len(shape) == _IMAGE_AXES and shape[0] == channels))
+    if match is None or not fits or not _NAME.fullmatch(name) or name in ("input", "output"):
+        raise UsageError(
+            f"{where} states the input {name!r} as '{stated}', which is not KIND:SHAPE or KIND:SHAPE:LEAST..GREATEST.",
+            hint="For example:  rgb:3x256x256, tensor:16, integer:1..16; a name is that of a variable, and neither "
+            "'input' nor 'output'",
+        )
+    low, high = float(match[3] or 0), float(match[4] or 1)
+    if low > high:
+        raise UsageError(
+            f"{where} states the input {name!r} from {low:g} to {high:g}.", hint="Put the least first."
+        )
+    return InputPart(name, cast(Any, match[1]), shape, low, high)
 
 
 def output_spec(stated: Any, where: str) -> OutputSpec:

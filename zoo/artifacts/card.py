@@ -22,6 +22,7 @@ from typing import Any
 from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.artifacts.manifest import Manifest
 from zoo.artifacts.metadata import Publication, front_matter
+from zoo.contracts import InputPart, InputSpec
 from zoo.errors import RecipeError
 from zoo.extras import IN_THE_CLONE, install_command
 from zoo.recipes.grammar import parse_stage
@@ -90,6 +91,10 @@ def _what(manifest: Manifest) -> str:
     sensor = {"bayer": "Bayer", "xtrans": "X-Trans", None: ""}[spec.mosaic]
     picture = "a grey image" if spec.kind == "gray" else "an RGB image"
     takes = f"{spec.channels} channels of packed {sensor} RAW" if sensor else picture
+    if spec.kind == "tensor":
+        takes = (
+            "numbers, " + " and ".join(_part(part) for part in spec.parts) if spec.parts else _tensor(spec)
+        )
     channels, scale = manifest.output.channels, manifest.output.scale
     gives = {
         "rgb": f"an sRGB image with {scale} times the sides of the input",
@@ -100,11 +105,23 @@ def _what(manifest: Manifest) -> str:
         "mask": f"a mask of probabilities in {channels} channels",
         "logits": f"{channels} logits",
     }[manifest.output.kind]
+    inputs = "inputs are" if len(spec.parts) > 1 else "input is"
     recipe = f"after the recipe `{manifest.recipe}`" if manifest.recipe else "without compression"
     return (
         f"The network `{manifest.architecture}` {recipe}, computing in {manifest.precision}. "
-        f"Its input is {takes}, its output {gives}.\n\nFingerprint: `{manifest.fingerprint}`"
+        f"Its {inputs} {takes}, its output {gives}.\n\nFingerprint: `{manifest.fingerprint}`"
     )
+
+
+def _tensor(spec: InputSpec) -> str:
+    sides = "x".join(map(str, spec.example)) if spec.fixed_size else "HxW"
+    return f"numbers in {spec.channels} channels ({spec.channels}x{sides})"
+
+
+def _part(part: InputPart) -> str:
+    """Return one of several inputs in words: "`depth` (gray, 1x256x256)"."""
+    shape = "x".join(map(str, part.shape)) or "one number"
+    return f"`{part.name}` ({part.kind}, {shape})"
 
 
 def _sample(metrics: Mapping[str, Any]) -> str:
@@ -201,7 +218,7 @@ zoo run {known} {file} -o pictures
 
 
 def _file(manifest: Manifest) -> str:
-    return "IMG_0001.DNG" if manifest.input.kind == "packed-raw" else "picture.jpg"
+    return {"packed-raw": "IMG_0001.DNG", "tensor": "inputs.npz"}.get(manifest.input.kind, "picture.jpg")
 
 
 def _cell(text: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.safetensors_check import checked_tensors
-from zoo.errors import IntegrityError
+from zoo.contracts.input_parts import packing_of
+from zoo.errors import InputError, IntegrityError
 from zoo.images.decibels import PSNR_CEILING
 from zoo.images.decibels import psnr as decibels
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.artifacts.artifact import Artifact
-    from zoo.contracts import OutputSpec, Session
+    from zoo.contracts import InputPart, OutputSpec, Session
 
     FloatArray = npt.NDArray[np.float32]
 
@@ -35,14 +36,23 @@ def all_outputs(session: Session, inputs: FloatArray) -> dict[str, FloatArray]:
     return {MAIN_OUTPUT: session.run(inputs)} if run_all is None else run_all(inputs)
 
 
-def golden_bytes(pairs: Sequence[tuple[FloatArray, FloatArray | Mapping[str, FloatArray]]]) -> bytes:
-    """Return the content of the file for pairs of an input (N, C, H, W) and its output, or outputs by name, float32."""
+def golden_bytes(
+    pairs: Sequence[tuple[FloatArray, FloatArray | Mapping[str, FloatArray]]], parts: Sequence[InputPart] = ()
+) -> bytes:
+    """Return the content of the file for pairs of an input (N, C, H, W) and its output, or outputs by name, float32.
+
+    Args:
+        pairs: The inputs and outputs; the inputs of a network that has several in one array.
+        parts: The inputs of a network that has several; each is stored by itself.
+    """
     import numpy as np
     from safetensors.numpy import save
 
     tensors = {}
     for number, (inputs, outputs) in enumerate(pairs):
-        tensors[f"input.{number}"] = np.ascontiguousarray(inputs, dtype=np.float32)
+        arrays = packing_of(parts).unpack(inputs) if parts else [inputs]
+        for key, array in zip(_input_keys(number, parts), arrays, strict=True):
+            tensors[key] = np.ascontiguousarray(array, dtype=np.float32)
         named = outputs if isinstance(outputs, Mapping) else {MAIN_OUTPUT: outputs}
         for name, value in named.items():
             key = f"output.{number}" if name == MAIN_OUTPUT else f"output.{number}.{name}"
@@ -65,25 +75,45 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, dict[str, FloatArr
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:  # a type numpy lacks, for instance
         raise IntegrityError(f"{source} is not a safetensors file: {error}") from error
-    extras = list(artifact.manifest.extra_outputs)
-    count = len(tensors) // (2 + len(extras))
+    extras, parts = list(artifact.manifest.extra_outputs), artifact.manifest.input.parts
+    count = len(tensors) // (max(1, len(parts)) + 1 + len(extras))
     keys = {
         number: {MAIN_OUTPUT: f"output.{number}", **{name: f"output.{number}.{name}" for name in extras}}
         for number in range(min(count, _MOST_PAIRS + 1))
     }
-    names = {f"input.{number}" for number in keys} | {key for each in keys.values() for key in each.values()}
+    names = {key for number in keys for key in _input_keys(number, parts)}
+    names |= {key for each in keys.values() for key in each.values()}
     if not 1 <= count <= _MOST_PAIRS or names != tensors.keys():
-        further = "".join(f", output.0.{name}" for name in extras)
-        raise IntegrityError(
-            f"{source} must contain input.0, output.0{further}, input.1, ... and nothing else."
-        )
+        first = ", ".join((*_input_keys(0, parts), "output.0", *(f"output.0.{name}" for name in extras)))
+        following = _input_keys(1, parts)[0]
+        raise IntegrityError(f"{source} must contain {first}, {following}, ... and nothing else.")
     for name, tensor in tensors.items():
         if tensor.dtype != np.float32 or tensor.size == 0 or not np.isfinite(tensor).all():
             raise IntegrityError(f"{source}: {name} must contain finite float32 numbers.")
     return [
-        (tensors[f"input.{number}"], {name: tensors[key] for name, key in each.items()})
+        (
+            _packed([tensors[key] for key in _input_keys(number, parts)], artifact, source),
+            {name: tensors[key] for name, key in each.items()},
+        )
         for number, each in keys.items()
     ]
+
+
+def _input_keys(number: int, parts: Sequence[InputPart]) -> list[str]:
+    return [f"input.{number}.{part.name}" for part in parts] or [f"input.{number}"]
+
+
+def _packed(arrays: list[FloatArray], artifact: Artifact, source: str) -> FloatArray:
+    """The inputs as one array."""
+    spec = artifact.manifest.input
+    if not spec.parts:
+        return arrays[0]
+    try:
+        return spec.pack(arrays)
+    except InputError as error:
+        raise IntegrityError(
+            f"{source} does not hold the inputs that the manifest states: {error.message}"
+        ) from error
 
 
 def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:

@@ -3,6 +3,7 @@
 # Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ _MOST_FILES = 1000
 _MOST_OUTPUTS = 64
 OUTPUT_NAME = re.compile(r"[a-z0-9_]{1,100}")
 #: Fields of the specs that the first runners do not know.
-_LATER = {"noise_planes", "colors"}
+_LATER = {"noise_planes", "colors", "parts"}
 _LARGEST_FILE = 1 << 40
+#: Numbers in all inputs of a network together.
+_MOST_NUMBERS = 1 << 26
 #: Endings of what systems, Python or an engine can execute.
 _PROGRAMS = {
     ".bash", ".bat", ".cmd", ".com", ".dll", ".dylib", ".exe", ".jar", ".js", ".msi", ".ps1", ".py", ".pyc", ".pyd",
@@ -202,8 +205,27 @@ def _check_input(table: StrictTable, spec: InputSpec) -> None:
         table.refuse("is inconsistent: kind, mosaic and channels do not match", "input")
     if not {len(spec.mean), len(spec.std)} <= {0, spec.channels} or len(spec.mean) != len(spec.std):
         table.refuse("needs one mean and one deviation per channel, or none", "input")
+    _check_parts(table, spec)
     if any(side % spec.multiple_of for side in spec.example):
         table.refuse(f"must contain multiples of {spec.multiple_of}", "input.example")
+
+
+def _check_parts(table: StrictTable, spec: InputSpec) -> None:
+    if not spec.parts:
+        return
+    names = [part.name for part in spec.parts]
+    if len(set(names)) < len(names) or {"input", "output"} & set(names):
+        table.refuse("holds a name of an input twice, or one that means something else", "input.parts")
+    numbers = [math.prod(part.shape) for part in spec.parts]
+    if not all(0 < each <= _MOST_NUMBERS for each in numbers) or sum(numbers) > _MOST_NUMBERS:
+        table.refuse(f"must hold inputs of 1 to {_MOST_NUMBERS:,} numbers", "input.parts")
+    if any(part.low > part.high for part in spec.parts):
+        table.refuse("must hold inputs whose least value is not above the greatest", "input.parts")
+    packing = spec.packing
+    if spec.kind != "tensor" or (spec.channels, *spec.example) != (packing.channels, *packing.sides):
+        table.refuse("is inconsistent: kind, channels and example are not those of its parts", "input")
+    if not (packing.planes or spec.fixed_size):
+        table.refuse("must be of a fixed size, since its parts are", "input")
 
 
 def _check_output(table: StrictTable, spec: OutputSpec, place: str) -> None:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import ZooError
 from zoo.processes.launch import start_python
 
@@ -67,7 +68,6 @@ def measure_cold_start(
 
 def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: str) -> None:
     """Write to standard output, as JSON, what the first run costs in this process; the child's side."""
-    import numpy as np
 
     from zoo import plugins
     from zoo.artifacts import open_artifact
@@ -77,7 +77,7 @@ def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: 
 
     opened = open_artifact(Path(path), subset=True)
     model, spec, profile = load_checked_model(opened), opened.manifest.input, plugins.device(device)
-    inputs = np.zeros((1, *map(int, sides)), np.float32)
+    inputs = random_inputs(spec, 1, (int(sides[1]), int(sides[2])))
     started = time.perf_counter()
     session = open_session_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
     del model

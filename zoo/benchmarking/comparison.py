@@ -17,6 +17,7 @@ from zoo.benchmarking.machine_peaks import Arithmetic, bandwidth_gbs, peak_gmacs
 from zoo.benchmarking.op_counts import OpCounts, count_operations
 from zoo.benchmarking.steps import Steps, frame_file, measure_steps, step_settings
 from zoo.contracts import DeviceProfile, InputSpec, Reporter, SilentReporter
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import MissingDependencyError, UsageError, ZooError
 from zoo.onnx.check import load_checked_model
 from zoo.runner.loading import load
@@ -203,7 +204,6 @@ def run_bench(
         IntegrityError: An engine fails the golden check.
         ZooError: A file cannot be run.
     """
-    import numpy as np
 
     workload, report = workload or Workload(), report or SilentReporter()
     if workload.file is not None:
@@ -227,7 +227,7 @@ def run_bench(
                 engine=each.engine, threads=threads, files=[file], decode_ahead=False,
             )  # fmt: skip
             runners[each.name] = stack.enter_context(runner)
-            inputs[each.name] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
+            inputs[each.name] = random_inputs(spec, 1, shape[1:])
             counted.append(_counts(each, shape))
             report.advance()
         report.start("measure the machine", None)

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from zoo.contracts.input_parts import packing_of_file
 from zoo.errors import IntegrityError
 from zoo.extras import require
 from zoo.machine.processors import multiplies_unsigned
@@ -91,7 +92,10 @@ def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]
                 options,
                 providers=["CPUExecutionProvider"],
             )
-            session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})
+            inputs = session.get_inputs()
+            packing, given = packing_of_file([each.shape for each in inputs]), np.ones(shape, np.float32)
+            arrays = [given] if packing is None else packing.unpack(given)
+            session.run(None, {each.name: array for each, array in zip(inputs, arrays, strict=True)})
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise IntegrityError(f"ONNX Runtime cannot run the model on {tuple(shape)}: {error}") from error
         events = json.loads(Path(session.end_profiling()).read_bytes())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import UsageError
 from zoo.images.writing import needs_whole
 from zoo.raw.decode import RawFrame
@@ -104,7 +105,8 @@ def measure_steps(
 def frame_file(spec: InputSpec, width: int, height: int, folder: Path) -> Path:
     """Write a file such as `spec` describes, with soft shades and noise, and return its path.
 
-    It is a dark DNG file for networks that take RAW, else a PNG picture.
+    It is a dark DNG file for networks that take RAW, a file of arrays for those whose input is not an image, else a
+    PNG picture.
 
     Args:
         spec: Input of the network.
@@ -117,6 +119,12 @@ def frame_file(spec: InputSpec, width: int, height: int, folder: Path) -> Path:
     """
     import numpy as np
 
+    if spec.kind == "tensor":
+        given = random_inputs(spec)
+        arrays = dict(zip([part.name for part in spec.parts], spec.packing.unpack(given), strict=True))
+        path = folder / "inputs.npz"
+        np.savez(path, **(arrays or {"input": given}))
+        return path
     if min(width, height) < 2 * spec.multiple_of:
         raise UsageError(
             f"A frame of {width}x{height} is too small for this network.", hint="Try --frame 512x512"

@@ -13,6 +13,7 @@ from zoo.contracts.contract_version import CONTRACT_VERSION
 from zoo.contracts.dataset import CropSize, Dataset, Sample, SampleFiles, Split, crop_size, sides_of
 from zoo.contracts.device import GAP_OPERATORS, DeviceProfile, Execution, KernelGap
 from zoo.contracts.engine import Engine, Session
+from zoo.contracts.input_parts import InputPart
 from zoo.contracts.reporter import Reporter, SilentReporter
 from zoo.contracts.task import Metric, Scorer, Shown, Task
 from zoo.contracts.technique import Context, LeftAlone, LossTerm, Phase, SkippedLayer, Teacher, Technique
@@ -32,6 +33,7 @@ __all__ = [
     "DeviceProfile",
     "Engine",
     "Execution",
+    "InputPart",
     "InputSpec",
     "KernelGap",
     "LeftAlone",

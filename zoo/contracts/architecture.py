@@ -7,9 +7,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from zoo.contracts.contract_version import CONTRACT_VERSION
+from zoo.contracts.input_parts import InputPart, Packing, pack_inputs, packing_of
 from zoo.contracts.limits import Key, Limits
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import nn
 
 #: The kinds of output of a network; see :class:`OutputSpec`.
@@ -18,6 +21,8 @@ OutputKind = Literal["rgb", "gray", "mask", "classes", "logits", "boxes", "tenso
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 #: The most pixels of a side of an image.
 LARGEST_SIDE = 1 << 16
+#: The most inputs of a network.
+MOST_PARTS = 64
 #: `InputSpec.halo` of a network whose every output depends on the whole frame.
 WHOLE_FRAME = LARGEST_SIDE
 #: The task of a network that only states the kind of its output. Images are developed from RAW files or made of images.
@@ -56,6 +61,8 @@ class InputSpec:
             With them the values are on the curve described there, and are not cut off at black; 0 for none.
         target_level: For packed-raw: mean of the green channel after amplification that the network was trained
             for; None if unknown.
+        parts: The inputs of a network that has several, or one that is no image; empty for an image. The kind is
+            "tensor" then, and `channels` and `example` are those of the array that :meth:`pack` returns.
     """
 
     kind: Literal["packed-raw", "rgb", "gray", "tensor"]
@@ -72,6 +79,43 @@ class InputSpec:
     crop_pct: Annotated[float | None, Limits(0.05, 1)] = None
     interpolation: Interpolation | None = None
     noise_planes: Annotated[int, Limits(0, 4)] = 0
+    parts: Annotated[tuple[InputPart, ...], Limits(most=MOST_PARTS)] = ()
+
+    @classmethod
+    def of_parts(cls, parts: Sequence[InputPart], **fields: Any) -> "InputSpec":
+        """Return the input of a network with several inputs, or one that is no image.
+
+        Args:
+            parts: What they are.
+            fields: Other fields, such as `multiple_of`.
+        """
+        packing = packing_of(parts)
+        height, width = packing.sides
+        if not packing.planes:
+            fields["fixed_size"] = True
+        return cls(
+            "tensor",
+            packing.channels,
+            example=(height or 1, width or 1),
+            parts=tuple(parts),
+            **fields,
+        )
+
+    @property
+    def packing(self) -> Packing:
+        """Return how `parts` are held in one array."""
+        return packing_of(self.parts)
+
+    def pack(self, given: Mapping[str, Any] | Sequence[Any]) -> "npt.NDArray[np.float32]":
+        """Return inputs as one array, (N, C, H, W), which is what :attr:`zoo.contracts.Sample.inputs` holds of each.
+
+        Args:
+            given: Each of `parts` by name or in order, an array with a batch dimension.
+
+        Raises:
+            InputError: An input is missing or unknown, or one does not have the shape or the numbers stated.
+        """
+        return pack_inputs(self.parts, given, fixed=self.fixed_size)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.contracts.input_parts import packing_of_file
 from zoo.cost.branches import inline_branches
 from zoo.cost.size_arithmetic import fold_sizes
 from zoo.cost.totals import Cost, LayerCost, total
@@ -61,7 +62,8 @@ def onnx_cost(model: str | Path | bytes, input_shape: Sequence[int]) -> Cost:
 
     Args:
         model: Path, or the file's bytes.
-        input_shape: (N, C, H, W) of the first input, in place of dynamic sizes.
+        input_shape: (N, C, H, W) of the input, in place of dynamic sizes; of a file with several inputs, that of the
+            array that holds them (:class:`zoo.contracts.input_parts.Packing`).
 
     Raises:
         InputError: The file cannot be read.
@@ -114,15 +116,19 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
     inputs = [value for value in graph.input if value.name not in constants]
     if not inputs:
         raise IntegrityError("The ONNX model has no input.")
-    dims = inputs[0].type.tensor_type.shape.dim
-    wanted = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
-    if len(dims) != len(input_shape) or any(
+    every = [value.type.tensor_type.shape.dim for value in inputs]
+    stated = [[dim.dim_value if dim.HasField("dim_value") else None for dim in dims] for dims in every]
+    packing = packing_of_file(stated)
+    wanted = stated[0] if packing is None else [None, packing.channels, *packing.sides]
+    if len(wanted) != len(input_shape) or any(
         want not in (None, given) for want, given in zip(wanted, input_shape, strict=True)
     ):
         shown = ", ".join("any" if want is None else str(want) for want in wanted)
         raise UsageError(f"The ONNX model expects an input of ({shown}), not {tuple(input_shape)}.")
-    for dim, given in zip(dims, input_shape, strict=True):
-        dim.dim_value = given
+    shapes = [input_shape] if packing is None else packing.shapes_of(input_shape)
+    for dims, shape in zip(every, shapes, strict=True):
+        for dim, given in zip(dims, shape, strict=True):
+            dim.dim_value = given
     _forget_weights(graph)
     try:
         # Shapes written for the dynamic input would stand in the way of those for this one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,8 +12,10 @@ from zoo.errors import InputError, UsageError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    #: An input, (C, H, W), and its target if there is one.
-    Pair: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[Any] | None]
+    #: One input, (C, H, W), or several by name; those that come in a tuple are called by their places.
+    Inputs: TypeAlias = npt.NDArray[np.float32] | Mapping[str, npt.NDArray[np.float32]]
+    #: An input, and its target if there is one.
+    Pair: TypeAlias = tuple[Inputs, npt.NDArray[Any] | None]
 
 #: What the entries of a dictionary are called.
 _INPUT_KEYS = ("input", "inputs", "x", "image", "images", "pixel_values", "img", "data")
@@ -39,22 +41,28 @@ class StreamedPairs:
 
     Args:
         begin: Returns an iterator over batches.
+        names: Of the inputs, where they are several.
     """
 
-    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
-        self._begin = begin
+    def __init__(self, begin: Callable[[], Iterator[Any]], names: Sequence[str] = ()) -> None:
+        self._begin, self._names = begin, names
 
     def __iter__(self) -> Iterator[Pair]:
         for batch in self._begin():
-            yield from pairs_of(batch)
+            yield from pairs_of(batch, self._names)
 
 
-def read_data(data: Any) -> IndexedPairs | StreamedPairs:
+def read_data(data: Any, names: Sequence[str] = ()) -> IndexedPairs | StreamedPairs:
     """Return the samples of whatever a program passes as data.
 
-    Arrays and tensors, alone or as a tuple (inputs, targets), are read by number, and so is a map-style dataset, alone
+    Arrays and tensors, alone or as a tuple (inputs, targets), where inputs may be several in a tuple or a dictionary,
+    are read by number, and so is a map-style dataset, alone
     or in a loader that draws its samples in order or at random. Anything else is iterated over batch by batch, as often
     as needed. An iterator that can be run through only once is kept, up to LARGEST_KEPT bytes.
+
+    Args:
+        data: Whatever it is.
+        names: Of the inputs in dictionaries, where they are several and that is known.
 
     Raises:
         UsageError: It is nothing of these.
@@ -62,34 +70,50 @@ def read_data(data: Any) -> IndexedPairs | StreamedPairs:
     """
     if _is_array(data):
         return _arrays(data, None)
-    if isinstance(data, tuple) and len(data) == 2 and all(map(_is_array, data)):
-        return _arrays(*data)
-    loaded = _loaded_by_number(data)
+    if isinstance(data, tuple) and len(data) == 2 and _is_array(data[1]):
+        if _is_array(data[0]):
+            return _arrays(*data)
+        if isinstance(data[0], (tuple, list, Mapping)) and all(
+            map(_is_array, data[0].values() if isinstance(data[0], Mapping) else data[0])
+        ):
+            return _indexed(list(pairs_of(data, names)))
+    if isinstance(data, Mapping) and data and all(map(_is_array, data.values())):
+        return _indexed(list(pairs_of(data, names)))
+    loaded = _loaded_by_number(data, names)
     if loaded is not None:
         return loaded
     if callable(data) and not hasattr(data, "__iter__"):
-        return StreamedPairs(data)
+        return StreamedPairs(data, names)
     if not hasattr(data, "__iter__"):
         raise UsageError(
             f"data is {type(data).__name__}, which is neither batches nor arrays nor a dataset.",
             hint='Pass a DataLoader, a list of (inputs, targets), arrays, or a dataset: data="folder(root=DIR)".',
         )
     if iter(data) is data:
-        kept = _kept(data)
-        return IndexedPairs(len(kept), kept.__getitem__)
-    return StreamedPairs(lambda: iter(data))
+        return _indexed(_kept(data, names))
+    return StreamedPairs(lambda: iter(data), names)
 
 
-def pairs_of(batch: Any) -> Iterator[Pair]:
+def pairs_of(batch: Any, names: Sequence[str] = ()) -> Iterator[Pair]:
     """Yield the samples of a batch: a tensor, (inputs, targets, ...), or a dictionary of them.
+
+    Several inputs are a tuple or a dictionary in place of the inputs, or the entries of the batch besides the targets.
 
     Raises:
         UsageError: A batch is none of these, or a dictionary has other keys.
     """
-    inputs, targets = _divided(batch)
-    rows = _numpy(inputs)
+    inputs, targets = divided(batch, names)
+    several = isinstance(inputs, (Mapping, tuple, list))
+    parts = (
+        dict(inputs) if isinstance(inputs, Mapping) else dict(enumerate(inputs)) if several else {"": inputs}
+    )
+    columns = {str(name): _numpy(part) for name, part in parts.items()}
+    rows = next(iter(columns.values()))
     wanted = None if targets is None else _numpy(targets)
-    if rows.ndim < 2 or rows.dtype.kind != "f":
+    if several and len({array.shape[:1] for array in columns.values()}) > 1:
+        shapes = ", ".join(str(array.shape) for array in columns.values())
+        raise UsageError(f"A batch holds inputs of {shapes}, whose numbers of samples differ.")
+    if not several and (rows.ndim < 2 or rows.dtype.kind != "f"):
         raise UsageError(
             f"A batch holds inputs of {rows.shape} and type {rows.dtype}; floats with a batch dimension, (N, C, H, W), "
             "are needed, as the network takes them.",
@@ -98,24 +122,49 @@ def pairs_of(batch: Any) -> Iterator[Pair]:
     if wanted is not None and (wanted.ndim == 0 or len(wanted) != len(rows)):
         raise UsageError(f"A batch holds {len(rows)} inputs, but targets of {wanted.shape}.")
     for number, row in enumerate(rows):
-        yield _sample(row, None if wanted is None else wanted[number])
+        inputs = {name: array[number] for name, array in columns.items()} if several else row
+        yield _sample(inputs, None if wanted is None else wanted[number])
 
 
-def _sample(row: npt.NDArray[Any], target: Any) -> Pair:
+def parts_of(inputs: Inputs) -> Mapping[str, npt.NDArray[Any]]:
+    """Return the inputs of a sample by name; a lone one is called ""."""
+    return inputs if isinstance(inputs, Mapping) else {"": inputs}
+
+
+def _sample(row: Any, target: Any) -> Pair:
+    inputs: Inputs = (
+        {name: np.asarray(part) for name, part in row.items()}
+        if isinstance(row, Mapping)
+        else np.ascontiguousarray(row, np.float32)
+    )
     if target is None:
-        return np.ascontiguousarray(row, np.float32), None
+        return inputs, None
     wanted = np.asarray(target)
     return (
-        np.ascontiguousarray(row, np.float32),
+        inputs,
         wanted.astype(np.float32) if wanted.dtype.kind == "f" else wanted.astype(np.int64),
     )
 
 
-def _divided(batch: Any) -> tuple[Any, Any]:
+def divided(batch: Any, names: Sequence[str] = ()) -> tuple[Any, Any]:
+    """Return the inputs and the targets of a batch or of a sample; None for targets that it lacks.
+
+    Args:
+        batch: The batch.
+        names: Of the inputs, where they are several and that is known.
+
+    Raises:
+        UsageError: It is a dictionary whose keys do not say which is the input.
+    """
     if isinstance(batch, Mapping):
         found = [
             next((batch[key] for key in keys if key in batch), None) for keys in (_INPUT_KEYS, _TARGET_KEYS)
         ]
+        if len(names) > 1 and all(name in batch for name in names):
+            return {name: batch[name] for name in names}, found[1]
+        others = {key: value for key, value in batch.items() if value is not found[1]}
+        if found[0] is None and len(others) > 1:
+            return others, found[1]
         if found[0] is None:
             raise UsageError(
                 f"A batch is a dictionary of {', '.join(map(str, batch))}; which of these is the input is not known.",
@@ -139,6 +188,10 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or (hasattr(value, "detach") and hasattr(value, "dtype"))
 
 
+def _indexed(pairs: list[Pair]) -> IndexedPairs:
+    return IndexedPairs(len(pairs), pairs.__getitem__)
+
+
 def _arrays(inputs: Any, targets: Any) -> IndexedPairs:
     rows, wanted = _numpy(inputs), None if targets is None else _numpy(targets)
     first = next(pairs_of((rows[:1], None if wanted is None else wanted[:1])), None)
@@ -151,7 +204,7 @@ def _arrays(inputs: Any, targets: Any) -> IndexedPairs:
     )
 
 
-def _loaded_by_number(data: Any) -> IndexedPairs | None:
+def _loaded_by_number(data: Any, names: Sequence[str]) -> IndexedPairs | None:
     """The samples of a map-style dataset or of a loader over one; None for anything else."""
     try:
         from torch.utils.data import (
@@ -178,7 +231,7 @@ def _loaded_by_number(data: Any) -> IndexedPairs | None:
         return None
 
     def read(number: int) -> Pair:
-        pairs = list(pairs_of(collate([source[number]])))
+        pairs = list(pairs_of(collate([source[number]]), names))
         if len(pairs) != 1:
             raise UsageError(
                 f"The loader makes {len(pairs)} samples of one; batches of one sample must hold one."
@@ -188,12 +241,12 @@ def _loaded_by_number(data: Any) -> IndexedPairs | None:
     return IndexedPairs(len(source), read)
 
 
-def _kept(data: Iterator[Any]) -> list[Pair]:
+def _kept(data: Iterator[Any], names: Sequence[str]) -> list[Pair]:
     kept: list[Pair] = []
     total = 0
     for batch in data:
-        for pair in pairs_of(batch):
-            total += sum(each.nbytes for each in pair if each is not None)
+        for pair in pairs_of(batch, names):
+            total += sum(each.nbytes for each in (*parts_of(pair[0]).values(), pair[1]) if each is not None)
             if total > LARGEST_KEPT:
                 raise InputError(
                     f"data can be run through only once, and holds more than the {LARGEST_KEPT >> 20} MiB that are "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from zoo.contracts import Dataset, Split
+from zoo.data.batches import divided, parts_of
 from zoo.data.sequences import SequenceDataset
 from zoo.data.splits import held_out
 from zoo.errors import InputError, UsageError
@@ -23,6 +24,8 @@ from zoo.recipes.grammar import parse_stage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from zoo.data.sequences import Stored
 
 _FORM = re.compile(r"(?P<path>.+\.py):(?P<name>[A-Za-z_]\w*)\s*(?P<options>\(.*\))?", re.DOTALL)
 _SHARES: tuple[tuple[Split, float], ...] = (("test", 0.2), ("val", 0.1))
@@ -104,7 +107,7 @@ def _as_sequence(made: Any, name: str, path: Path) -> Sequence[Any]:
 
 
 class _OwnSequence(SequenceDataset):
-    """A sequence of (input, target) pairs, split by a hash of the numbers."""
+    """A sequence of (input, target) pairs, or dictionaries, split by a hash of the numbers."""
 
     id: ClassVar[str] = "own"
     summary: ClassVar[str] = "a sequence of a user's own"
@@ -123,16 +126,24 @@ class _OwnSequence(SequenceDataset):
             left = [number for number in left if number not in held]
         self.numbers["train"] = [int(number) for number in left]
 
-    def read(self, split: Split, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    def read(self, split: Split, number: int) -> tuple[Stored, npt.NDArray[Any] | None]:
         item = self._items[number]
         inputs, target = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
-        return np.asarray(inputs), None if target is None else np.asarray(target)
+        if isinstance(item, Mapping):
+            inputs, target = divided(item)
+        wanted = None if target is None else np.asarray(target)
+        if isinstance(inputs, (tuple, list)) and all(hasattr(each, "shape") for each in inputs):
+            inputs = {str(place): each for place, each in enumerate(inputs)}
+        if isinstance(inputs, Mapping):
+            return {str(name): np.asarray(each) for name, each in inputs.items()}, wanted
+        return np.asarray(inputs), wanted
 
     def identity(self) -> str:
         digest = hashlib.sha256()
         step = max(1, len(self._items) // _LOOKED_AT)
         for number in range(0, len(self._items), step):
-            for array in self.read("train", number):
+            inputs, target = self.read("train", number)
+            for array in (*parts_of(inputs).values(), target):
                 if array is not None:
                     digest.update(
                         f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
-from zoo.data.batches import IndexedPairs, StreamedPairs, read_data
+from zoo.data.batches import IndexedPairs, StreamedPairs, parts_of, read_data
+from zoo.data.packed_samples import only_input, pack_sample
 from zoo.data.random_crops import shuffled
 from zoo.errors import InputError
 
@@ -38,6 +39,7 @@ class ProgramData(Dataset):
     Args:
         data: For training and calibration.
         test: What files are measured on; None for a part of `data`.
+        names: Of the inputs in batches that are dictionaries, where they are several and that is known.
     """
 
     id: ClassVar[str] = "program"
@@ -46,10 +48,10 @@ class ProgramData(Dataset):
     tasks: ClassVar[frozenset[str]] = frozenset({"any"})
     rectangular: ClassVar[bool] = True
 
-    def __init__(self, data: Any, test: Any = None) -> None:
+    def __init__(self, data: Any, test: Any = None, names: Sequence[str] = ()) -> None:
         super().__init__()
-        self._train = read_data(data)
-        self._test = self._train if test is None else read_data(test)
+        self._train = read_data(data, names)
+        self._test = self._train if test is None else read_data(test, names)
         self._numbers: dict[Split, Sequence[int]] = {}
         if isinstance(self._train, IndexedPairs):
             every = range(self._train.count)
@@ -65,6 +67,16 @@ class ProgramData(Dataset):
         self._same = test is None and self._numbers.get("test", ()) == self._numbers.get("train", ())
         self.first = self._first()
         self._id = self._identified()
+
+    def example(self) -> Any:
+        """Return the inputs of the first sample as tensors, with a batch dimension; several by name or in a tuple."""
+        import torch
+
+        inputs = self.first[0]
+        if not isinstance(inputs, Mapping):
+            return torch.from_numpy(inputs[None])
+        tensors = {name: torch.from_numpy(np.asarray(array)[None]) for name, array in inputs.items()}
+        return tuple(tensors.values()) if set(tensors) == set(map(str, range(len(tensors)))) else tensors
 
     def _first(self) -> Pair:
         first = next(self._passed(self._train, "train"), None)
@@ -92,11 +104,12 @@ class ProgramData(Dataset):
         if isinstance(self._train, IndexedPairs):
             numbers = self._numbers["train"]
             for position in shuffled(len(numbers), seed, start):
-                yield self._checked(self._train.read(numbers[position]), f"train/{numbers[position]}")
+                name = f"train/{numbers[position]}"
+                yield self._checked(self._train.read(numbers[position]), name, architecture)
             return
         passes = (pair for _ in count() for pair in self._some(self._train))
         for number, pair in enumerate(islice(passes, start, None), start):
-            yield self._checked(pair, f"train/{number}")
+            yield self._checked(pair, f"train/{number}", architecture)
 
     def _some(self, pairs: StreamedPairs) -> Iterator[Pair]:
         found = False
@@ -113,13 +126,18 @@ class ProgramData(Dataset):
         pairs = self._train if split == "train" else self._test
         numbers = self._numbers[split] if isinstance(pairs, IndexedPairs) else count()
         for number, pair in zip(numbers, self._passed(pairs, split), strict=False):
-            yield self._checked(pair, f"{split}/{number}")
+            yield self._checked(pair, f"{split}/{number}", architecture)
 
-    def _checked(self, pair: Pair, name: str) -> Sample:
-        inputs, target = pair
-        if inputs.shape != self.first[0].shape:
+    def _checked(self, pair: Pair, name: str, architecture: Architecture) -> Sample:
+        given, target = pair
+        if architecture.input.parts:
+            inputs = pack_sample(architecture, given, f"Sample {name}")
+            return Sample(name, self.scenes("train")[0], inputs, target)
+        inputs = only_input(given, architecture, "data")
+        first = only_input(self.first[0], architecture, "data").shape
+        if inputs.shape != first:
             raise InputError(
-                f"Sample {name} is {inputs.shape}, unlike the first, {self.first[0].shape}.",
+                f"Sample {name} is {inputs.shape}, unlike the first, {first}.",
                 hint="All samples must have one size: crop or resize them.",
             )
         if not np.isfinite(inputs).all():
@@ -128,7 +146,11 @@ class ProgramData(Dataset):
 
     def check(self, architecture: Architecture) -> None:
         spec = architecture.input
-        shape, expected = self.first[0].shape, (spec.channels, *spec.example)
+        if spec.parts:
+            pack_sample(architecture, self.first[0], "The first sample of data")
+            return
+        shape = only_input(self.first[0], architecture, "data").shape
+        expected = (spec.channels, *spec.example)
         fits = shape[:1] == expected[:1] and len(shape) == 3
         if fits and (spec.fixed_size or not architecture.output.dense):
             fits = shape == expected
@@ -149,6 +171,10 @@ class ProgramData(Dataset):
     def identity(self) -> str:
         return self._id
 
+    def _shapes(self) -> str:
+        found = parts_of(self.first[0])
+        return ";".join(f"{name}{array.shape}" for name, array in found.items())
+
     def _identified(self) -> str:
         """The first samples, unless they differ each time they are read, as augmented ones do."""
         digest = hashlib.sha256()
@@ -158,7 +184,10 @@ class ProgramData(Dataset):
             islice(self._passed(self._train, "train"), _IDENTIFYING),
             strict=False,
         ):
-            same = same and np.array_equal(inputs, again)
-            digest.update(inputs.tobytes() + (b"" if target is None else target.tobytes()))
+            others = parts_of(again)
+            for part, array in parts_of(inputs).items():
+                same = same and part in others and np.array_equal(array, others[part])
+                digest.update(array.tobytes())
+            digest.update(b"" if target is None else target.tobytes())
         size = self._train.count if isinstance(self._train, IndexedPairs) else "stream"
-        return f"program/1({size};{self.first[0].shape};{digest.hexdigest()[:32] if same else 'varying'})"
+        return f"program/1({size};{self._shapes()};{digest.hexdigest()[:32] if same else 'varying'})"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split, sides_of
+from zoo.data.packed_samples import only_input, pack_sample
 from zoo.data.random_crops import random_window, shuffled
 from zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     import numpy.typing as npt
+
+    #: The input of a sample as it is stored, or several by name.
+    Stored: TypeAlias = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 
 
 class SequenceDataset(Dataset):
@@ -27,8 +33,8 @@ class SequenceDataset(Dataset):
     numbers: dict[Split, Sequence[int]]
 
     @abstractmethod
-    def read(self, split: Split, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
-        """Return the input and the target of a sample, as they are stored."""
+    def read(self, split: Split, number: int) -> tuple[Stored, npt.NDArray[Any] | None]:
+        """Return the input, or several by name, and the target of a sample, as they are stored."""
 
     def scenes(self, split: Split) -> Sequence[str]:
         return [f"{split}/{number}" for number in self.numbers[split]]
@@ -79,7 +85,11 @@ class SequenceDataset(Dataset):
     def _sample(self, split: Split, number: int, architecture: Architecture) -> Sample:
         name = f"{split}/{number}"
         stored, wanted = self.read(split, number)
-        inputs = self._as_images(stored, architecture.input.channels, name)
+        if architecture.input.parts:
+            inputs = pack_sample(architecture, stored, f"{self.id}: {name}")
+        else:
+            array = only_input(stored, architecture, f"{self.id}")
+            inputs = self._as_images(array, architecture.input.channels, name)
         target = None if wanted is None else self._as_target(wanted, inputs, architecture, name)
         return Sample(name, name, inputs, target)
 

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import numpy as np
 
 from zoo.contracts import Architecture, Split
-from zoo.data.array_files import Rows, open_arrays
 from zoo.data.picture_files import listed
 from zoo.data.sequences import SequenceDataset
 from zoo.data.splits import held_out, interleaved
 from zoo.errors import InputError, UsageError
 from zoo.options import option
+from zoo.storage.array_files import Rows, SeveralRows, open_arrays
 from zoo.storage.atomic import sha256_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from zoo.data.sequences import Stored
 
 #: What arrays are called where the options do not say: with splits, and without.
 _SPLIT_NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
@@ -52,7 +54,9 @@ class TensorsConfig:
 class Tensors(SequenceDataset):
     """Arrays whose first axis counts the samples: (N, C, H, W), (N, H, W, C) or (N, H, W), bytes or floats in [0, 1].
 
-    Targets are a class for each sample, (N,), or images, masks or classes of pixels, as the network outputs them.
+    A network with several inputs needs an array for each, called after it, with `_train`, `_val` or `_test` behind the
+    name if there are splits. Targets are a class for each sample, (N,), or images, masks or classes of pixels, as the
+    network outputs them.
     """
 
     id: ClassVar[str] = "tensors"
@@ -84,6 +88,9 @@ class Tensors(SequenceDataset):
             }
             if "train" in found:
                 return found
+            several = self._several(arrays)
+            if several:
+                return several
         names = [(config.inputs, config.targets)] if config.inputs else _NAMES
         for inputs, targets in names:
             if inputs in arrays:
@@ -98,6 +105,26 @@ class Tensors(SequenceDataset):
             f"{self._path} has no array of inputs, only {listed(sorted(arrays)) or 'nothing'}.",
             hint="Name it:  tensors(file=...,inputs=NAME,targets=NAME)",
         )
+
+    def _several(self, arrays: Mapping[str, Rows]) -> dict[Split, tuple[Rows, Rows | None]]:
+        """Return the arrays of several inputs, called after them, with the split behind the name if there are splits.
+
+        Nothing is returned where there are fewer than two, or arrays that are called as those of one input are.
+        """
+        targets = {self.config.targets} if self.config.targets else {target for _, target in _NAMES}
+        if any(inputs in arrays for inputs, _ in _NAMES):
+            return {}
+        found: dict[Split, tuple[Rows, Rows | None]] = {}
+        for split, ending in ((None, ""), *((each, f"_{each}") for each in _SPLIT_NAMES)):
+            named = {
+                name.removesuffix(ending): array for name, array in arrays.items() if name.endswith(ending)
+            }
+            wanted = next((named.pop(name) for name in sorted(targets) if name in named), None)
+            if not ending and any(name.endswith("_train") for name in named):
+                continue
+            if len(named) > 1:
+                found[split or "train"] = SeveralRows(named, str(self._path)), wanted
+        return found
 
     def _check_values(self) -> None:
         """Refuse arrays of different lengths and what is not finite, before any work."""
@@ -115,7 +142,10 @@ class Tensors(SequenceDataset):
             for what, array in (("input", inputs), ("target", targets)):
                 for number in range(inputs.shape[0] if array is not None else 0):
                     assert array is not None
-                    row = np.asarray(array[number])
+                    stored = array[number]
+                    if isinstance(stored, Mapping):
+                        break  # these are looked at when they are put together
+                    row = np.asarray(stored)
                     if row.dtype.kind == "f" and not np.isfinite(row).all():
                         raise InputError(
                             f"{self._path}: {what} {number} ({split}) contains NaN or infinite values.",
@@ -156,9 +186,11 @@ class Tensors(SequenceDataset):
                     assert targets is not None
                     self.as_class(np.asarray(targets[number]), architecture, f"{split}/{number}")
 
-    def read(self, split: Split, number: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    def read(self, split: Split, number: int) -> tuple[Stored, npt.NDArray[Any] | None]:
         inputs, targets = self._arrays[split if split in self._arrays else "train"]
-        return np.asarray(inputs[number]), None if targets is None else np.asarray(targets[number])
+        row = inputs[number]
+        wanted = None if targets is None else np.asarray(targets[number])
+        return row if isinstance(row, Mapping) else np.asarray(row), wanted
 
     def identity(self) -> str:
         return self._identity

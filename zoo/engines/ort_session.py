@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts.input_parts import packing_of_file
 from zoo.errors import InputError, IntegrityError, PluginError, ZooError
 from zoo.extras import install_hint, require
 from zoo.machine.processors import thread_count
@@ -149,6 +150,8 @@ def check_provider_used(wanted: str, used: Sequence[str]) -> None:
 class OnnxRuntimeSession:
     """A model loaded in ONNX Runtime: float32 (N, C, H, W) in, float32 out.
 
+    A model with several inputs is given the array that holds them; see :class:`zoo.contracts.input_parts.Packing`.
+
     Args:
         most_side: The longest side of an input that it was built for, None for any.
     """
@@ -157,12 +160,13 @@ class OnnxRuntimeSession:
         self.most_side = most_side
         self._session = session
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or not outputs or inputs[0].type != "tensor(float)":
+        if not inputs or not outputs or any(each.type != "tensor(float)" for each in inputs):
             raise IntegrityError(
-                f"The model has {len(inputs)} inputs and {len(outputs)} outputs; "
-                "zoo runs models with one float32 input."
+                f"The model has {len(inputs)} inputs ({', '.join(sorted({each.type for each in inputs}))}) and "
+                f"{len(outputs)} outputs; zoo runs models with float32 inputs."
             )
-        self._input, self._outputs = inputs[0], [output.name for output in outputs]
+        self._inputs, self._outputs = inputs, [output.name for output in outputs]
+        self._packing = packing_of_file([each.shape for each in inputs])
 
     def run(self, inputs: FloatArray) -> FloatArray:
         """Run one batch.
@@ -190,9 +194,9 @@ class OnnxRuntimeSession:
     def _run(self, inputs: FloatArray, names: Sequence[str]) -> list[FloatArray]:
         import numpy as np
 
-        array = self._checked(inputs)
+        arrays = self._checked(inputs)
         try:
-            outputs = self._session.run(list(names), {self._input.name: array})
+            outputs = self._session.run(list(names), arrays)
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise _failed(inputs.shape, error) from error
         return [np.asarray(output, dtype=np.float32) for output in outputs]
@@ -212,21 +216,25 @@ class OnnxRuntimeSession:
         """
         import numpy as np
 
-        array = self._checked(inputs)
+        arrays = self._checked(inputs)
         try:
             binding = self._session.io_binding()
-            binding.bind_cpu_input(self._input.name, array)
+            for name, array in arrays.items():
+                binding.bind_cpu_input(name, array)
             binding.bind_output(self._outputs[0], "cpu", 0, np.float32, outputs.shape, outputs.ctypes.data)
             self._session.run_with_iobinding(binding)
         except Exception:  # onnxruntime raises a dozen unrelated types
             return False
         return True
 
-    def _checked(self, inputs: FloatArray) -> FloatArray:
-        """The inputs as the engine takes them. Raises InputError."""
+    def _checked(self, inputs: FloatArray) -> dict[str, FloatArray]:
+        """The inputs as the engine takes them, by name. Raises InputError."""
         import numpy as np
 
-        expected = self._input.shape
+        packing = self._packing
+        if len(self._inputs) == 1 and inputs.ndim == len(self._inputs[0].shape):
+            packing = None
+        expected = self._inputs[0].shape if packing is None else [None, packing.channels, *packing.sides]
         fits = len(expected) == inputs.ndim and all(
             not isinstance(side, int) or side == given
             for side, given in zip(expected, inputs.shape, strict=True)
@@ -239,7 +247,11 @@ class OnnxRuntimeSession:
                 f"{_shape(inputs.shape)}.",
                 hint=f"Use smaller tiles:  --tile {self.most_side}",
             )
-        return np.ascontiguousarray(inputs, dtype=np.float32)
+        arrays = [inputs] if packing is None else packing.unpack(inputs)
+        return {
+            each.name: np.ascontiguousarray(array, dtype=np.float32)
+            for each, array in zip(self._inputs, arrays, strict=True)
+        }
 
 
 def _failed(shape: tuple[int, ...], error: Exception) -> ZooError:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from zoo import plugins
+from zoo.contracts.input_parts import packing_of_file
 from zoo.errors import ZooError
 from zoo.extras import require
 from zoo.surgery.agreement import signal_to_error
@@ -131,8 +133,14 @@ def _operators_before(graph: onnx.GraphProto, value: str) -> str:
 
 def _run_until(model: onnx.ModelProto, value: str, inputs: FloatArray, threads: int) -> Tensor | None:
     """What the engine computes for one tensor of a file; None if it cannot be had by itself."""
-    if value == model.graph.input[0].name:
-        return torch.from_numpy(inputs)
+    names = [each.name for each in model.graph.input]
+    if value in names:
+        shapes = [
+            [size.dim_value or None for size in each.type.tensor_type.shape.dim] for each in model.graph.input
+        ]
+        packing = packing_of_file(shapes)
+        arrays = [inputs] if packing is None else packing.unpack(inputs)
+        return torch.from_numpy(np.ascontiguousarray(arrays[names.index(value)]))
     cut = type(model)()
     cut.CopyFrom(model)
     del cut.graph.output[:]

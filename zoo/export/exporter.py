@@ -7,7 +7,7 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.contracts import Architecture, InputSpec
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import ExportError, ZooError
 from zoo.export.decomposition import rename_composite_operators
 from zoo.export.dynamic_qdq import insert_dynamic_qdq_nodes
@@ -26,6 +27,7 @@ from zoo.export.translation_tables import kept_translation_tables
 from zoo.export.transposed_weights import name_transposed_weights
 from zoo.extras import require
 from zoo.modules.output_tree import split_outputs
+from zoo.modules.several_inputs import inputs_themselves
 from zoo.onnx.check import check_onnx
 from zoo.quantization.quantized_layers import weights_in_float16
 from zoo.storage.atomic import write_bytes_atomic
@@ -34,17 +36,29 @@ if TYPE_CHECKING:
     import onnx
 
 
+#: Axes of an input with the batch dimension, up to which none is a height or a width.
+_IMAGE_AXES = 3
+
+
 class Deployed(nn.Module):
-    """The network with what must happen before and after it."""
+    """The network with what must happen before and after it.
+
+    Args:
+        net: The network.
+        architecture: Its architecture.
+        separate: Whether it is called with the inputs of a network that has several, not with the array that holds
+            them.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, architecture: Architecture) -> None:
+    def __init__(self, net: nn.Module, architecture: Architecture, *, separate: bool = False) -> None:
         super().__init__()
         self.net = net
         spec = architecture.input
         self.architecture = architecture
+        self.separate = separate and bool(spec.parts)
         self.normalises = bool(spec.mean or spec.std)
         self.clips = architecture.output.kind in ("rgb", "gray")
         if self.normalises:
@@ -54,12 +68,23 @@ class Deployed(nn.Module):
             self.register_buffer("mean", torch.tensor(mean).view(shape))
             self.register_buffer("std", torch.tensor(std).view(shape))
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        if self.normalises:
-            x = (x - self.mean) / self.std
-        y, extras = split_outputs(self.net(x), self.architecture)
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.separate:
+            with inputs_themselves(self._normalised(inputs)) as first:
+                returned = self.net(first)
+        else:
+            (x,) = inputs
+            returned = self.net((x - self.mean) / self.std if self.normalises else x)
+        y, extras = split_outputs(returned, self.architecture)
         y = y.clamp(0.0, 1.0) if self.clips else y
         return (y, *extras.values()) if extras else y
+
+    def _normalised(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not self.normalises:
+            return inputs
+        packing = self.architecture.input.packing
+        means, deviations = packing.unpack(self.mean), packing.unpack(self.std)
+        return [(x - mean) / std for x, mean, std in zip(inputs, means, deviations, strict=True)]
 
 
 def export_onnx(
@@ -68,10 +93,11 @@ def export_onnx(
     """Return the bytes of the ONNX file of a network, which is not changed; equal networks make equal bytes.
 
     Input "input": float32 (N, C, H, W), any N, any H and W that are multiples of
-    ``architecture.input.multiple_of`` (or the fixed size). Output "output": float32; RGB is clipped to [0,
-    1]. Further outputs have the names that the architecture states. A network that
-    went through quantization-aware training becomes QuantizeLinear/DequantizeLinear pairs
-    around int8 weights; for any other, the initializers are named like the state dict's keys.
+    ``architecture.input.multiple_of`` (or the fixed size). A network with several inputs has them under their names,
+    whole numbers as float32, too. Output "output": float32; RGB is clipped to [0, 1]. Further outputs have the names
+    that the architecture states. A network that went through quantization-aware training becomes
+    QuantizeLinear/DequantizeLinear pairs around int8 weights; for any other, the initializers are named like the state
+    dict's keys.
 
     Args:
         model: The network.
@@ -91,7 +117,7 @@ def export_onnx(
 
     half: Collection[str] | Literal[True] = half_weights or weights_in_float16(model)
     net = insert_qdq_nodes(insert_dynamic_qdq_nodes(copy.deepcopy(model).cpu().float().eval()))
-    deployed = Deployed(net, architecture).eval()
+    deployed = Deployed(net, architecture, separate=True).eval()
     proto = _export(deployed, architecture)
     name_transposed_weights(proto.graph, deployed)
     simplify_model(proto, architecture, prefix="net.", half_weights=half)
@@ -112,16 +138,25 @@ def export_onnx(
 def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
     limit_symbolic_shapes(deployed)
     first: Exception | None = None
-    for height, width, axes in _varying(architecture.input):
-        example = torch.zeros(2, architecture.input.channels, height, width)
+    spec = architecture.input
+    names = [part.name for part in spec.parts] or ["input"]
+    for height, width, axes in _varying(spec):
+        packed = torch.from_numpy(random_inputs(spec, 2, (height, width)))
+        examples = tuple(spec.packing.unpack(packed)) if spec.parts else (torch.zeros_like(packed),)
+        varying = tuple(
+            {axis if axis == 0 else example.ndim - 4 + axis: size for axis, size in axes.items()}
+            if example.ndim > _IMAGE_AXES
+            else {0: axes[0]}
+            for example in examples
+        )
         try:
             with _silence(), torch.no_grad():
                 # Left to itself the exporter falls back on tracing that takes this input's branches for all.
-                graph = torch.export.export(deployed, (example,), dynamic_shapes=(axes,), strict=False)
+                graph = torch.export.export(deployed, examples, dynamic_shapes=(varying,), strict=False)
                 rename_composite_operators(graph)
                 with narrowed_rewrite_rules(), kept_translation_tables():
                     program = torch.onnx.export(
-                        graph, (example,), dynamo=True, opset_version=OPSET, input_names=["input"],
+                        graph, examples, dynamo=True, opset_version=OPSET, input_names=names,
                         output_names=["output", *architecture.extra_outputs], verbose=False, external_data=False,
                     )  # fmt: skip
         except Exception as error:  # the exporter has no closed set of errors

@@ -45,7 +45,12 @@ def measure_halo(session: Session, inputs: InputSpec, outputs: OutputSpec) -> in
     """
     if not outputs.scale:
         return inputs.halo
-    probe = _Probe(session, inputs.channels, inputs.multiple_of, outputs.scale)
+    vectors = [part for part in inputs.parts if not part.has_sides]
+    constant = tuple(
+        (channels, float(round((part.low + part.high) / 2)) if part.kind == "integer" else part.low)
+        for part, channels in zip(vectors, inputs.packing.constant, strict=False)
+    )
+    probe = _Probe(session, inputs.channels, inputs.multiple_of, outputs.scale, constant)
     try:
         if inputs.fixed_size:
             return inputs.halo if inputs.halo is not None else probe.halo(inputs.example)
@@ -64,6 +69,8 @@ class _Probe:
     channels: int
     step: int
     scale: int
+    #: Channels of inputs that are not images, and the number that they hold everywhere.
+    constant: tuple[tuple[range, float], ...] = ()
 
     def halo(self, fixed: tuple[int, int] | None = None) -> int | None:
         """Return how far outputs look along rows and columns. fixed: the only size there is."""
@@ -82,7 +89,7 @@ class _Probe:
             frame = self._frame(axis, 2 * (around + halo) + own, seed=0)
             # The border is darker than the middle, as what a network that looks at all of it must notice.
             tile = _part(frame, axis, around, frame.shape[axis] - around).copy()
-            frame = frame * np.float32(0.2)
+            frame = self._held(frame * np.float32(0.2))
             _part(frame, axis, around, frame.shape[axis] - around)[:] = tile
             first, size = halo * self.scale, own * self.scale
             alone = _part(self.session.run(np.ascontiguousarray(tile)), axis, first, first + size)
@@ -137,7 +144,14 @@ class _Probe:
         width = self._rounded(_WIDTH)
         sides: Sequence[int] = fixed or ((length, width) if axis == 2 else (width, length))
         noise = np.random.default_rng(seed).random((1, self.channels, *sides), dtype=np.float32)
-        return noise * np.float32(2 * min(level, 1 - level)) + np.float32(level - min(level, 1 - level))
+        frame = noise * np.float32(2 * min(level, 1 - level)) + np.float32(level - min(level, 1 - level))
+        return self._held(frame)
+
+    def _held(self, frame: FloatArray) -> FloatArray:
+        """The frame with the numbers of inputs that are not images, which are the same in all frames."""
+        for channels, number in self.constant:
+            frame[:, channels] = number
+        return frame
 
     def _rounded(self, size: int) -> int:
         return -(-size // self.step) * self.step

@@ -24,6 +24,8 @@ ZERO_POINT = "zoo_zero_point"
 WEIGHT_ZERO_POINT = "zoo_weight_zero_point"
 #: ONNX Runtime 1.20 reads this version of the file format.
 IR_VERSION = 10
+#: Axes of an input with the batch dimension, up to which none is a height or a width.
+_IMAGE_AXES = 3
 #: Operators that hold a layer's weight, and where.
 _WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 
@@ -142,10 +144,11 @@ def _merge_scalars(graph: onnx.GraphProto) -> None:
 def _name(graph: onnx.GraphProto, prefix: str) -> None:
     """Name layers' nodes after their weights, the others by operator and number, and values after nodes."""
     new: dict[str, str] = {}
-    for tensor in graph.initializer:
-        tensor.name = new.setdefault(tensor.name, tensor.name.removeprefix(prefix))
-    initializers = {tensor.name for tensor in graph.initializer}
     kept = {value.name for value in (*graph.input, *graph.output)}
+    for tensor in graph.initializer:
+        stripped = tensor.name.removeprefix(prefix)
+        tensor.name = new.setdefault(tensor.name, tensor.name if stripped in kept else stripped)
+    initializers = {tensor.name for tensor in graph.initializer}
     producer = {name: node for node in graph.node for name in node.output}
     counts: dict[str, int] = {}
     taken: set[str] = set()
@@ -209,9 +212,10 @@ def _halve(graph: onnx.GraphProto, names: Collection[str] | None) -> None:
 
 def _name_axes(graph: onnx.GraphProto, architecture: Architecture) -> None:
     """Readable names for the sizes that may vary."""
-    shape = graph.input[0].type.tensor_type.shape.dim
-    for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
-        if axis == 0 or not architecture.input.fixed_size:
+    for value in graph.input:
+        shape = value.type.tensor_type.shape.dim
+        sides = {len(shape) - 2: "height", len(shape) - 1: "width"} if len(shape) > _IMAGE_AXES else {}
+        for axis, name in {0: "batch", **({} if architecture.input.fixed_size else sides)}.items():
             shape[axis].Clear()
             shape[axis].dim_param = name
     for axis, size in enumerate(graph.output[0].type.tensor_type.shape.dim):

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.contracts.architecture import MOST_PARTS
 from zoo.errors import IntegrityError
 from zoo.onnx.fields import FLOAT
 from zoo.onnx.graph import Graph, Tensor, ValueInfo, read_model
@@ -107,8 +108,10 @@ def check_onnx(
     _check_graph(graph, graph.opset, {})
     constants = {tensor.name for tensor in graph.initializers}
     inputs = [value for value in graph.inputs if value.name not in constants]
-    if len(inputs) != 1:
-        raise IntegrityError(f"The model file has {len(inputs)} inputs; zoo's files have one.")
+    if not 1 <= len({value.name for value in inputs}) == len(inputs) <= MOST_PARTS:
+        raise IntegrityError(
+            f"The model file has {len(inputs)} inputs; zoo's files have one to {MOST_PARTS} with names of their own."
+        )
     outputs = {value.name: value for value in graph.results}
     if not 1 <= len(outputs) == len(graph.results) <= _MOST_OUTPUTS:
         raise IntegrityError(
@@ -116,8 +119,7 @@ def check_onnx(
             "their own."
         )
     if takes is not None:
-        sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
-        _check_value(inputs[0], "input", [None, takes.channels, *sides])
+        _check_inputs(inputs, takes)
     if gives is not None:
         _check_value(graph.results[0], "output", _expected(gives))
         stated = extras or {}
@@ -179,6 +181,24 @@ def _check_tensor(tensor: Tensor) -> None:
         fits = tensor.listed == (stored if bits < 8 else count)
     if not fits:
         raise IntegrityError(f"The model file is damaged: the data of {name} does not match its shape.")
+
+
+def _check_inputs(inputs: list[ValueInfo], takes: InputSpec) -> None:
+    """Hold the inputs of a file against what the manifest states."""
+    stated = [part.name for part in takes.parts]
+    names = [value.name for value in inputs]
+    if names != stated if stated else len(names) != 1:
+        raise IntegrityError(
+            f"The model file has {len(names)} inputs ({', '.join(map(ascii, names[:10]))}); the manifest states "
+            f"{', '.join(stated) or 'one'}."
+        )
+    if not stated:
+        sides: list[int | None] = list(takes.example) if takes.fixed_size else [None, None]
+        _check_value(inputs[0], "input", [None, takes.channels, *sides])
+    free = takes.packing.planes and not takes.fixed_size
+    for value, part in zip(inputs, takes.parts, strict=False):
+        shape = [*part.shape[:-2], None, None] if free and part.has_sides else part.shape
+        _check_value(value, f"input '{part.name}'", [None, *shape])
 
 
 def _expected(gives: OutputSpec) -> list[int | None] | None:

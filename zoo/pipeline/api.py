@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def apply(
     architecture: nn.Module | Architecture | str | None,
     recipe: str | Recipe | Path | None,
     *,
-    example: Tensor | Sequence[Tensor] | None = None,
+    example: Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None = None,
     loss: Loss | None = None,
     metric: Metrics | None = None,
     test: Any = None,
@@ -76,7 +76,8 @@ def apply(
             ``module.py:factory`` or ``model.onnx``; None for the one that a recipe file names.
         recipe: ``depthwise+qat``, a parsed recipe, the path of a recipe file, or None to train the architecture as
             it is.
-        example: An input of a module, (N, C, H, W); by default the first sample of the data.
+        example: An input of a module, (N, C, H, W), or of any other shape with a batch dimension; several in a tuple,
+            or by name in a dictionary; by default the first sample of the data.
         loss: What training minimises, called with (outputs, targets) of a batch: what the network returns, which may be
             a tuple or dictionary of tensors, and a tensor; by default the task's loss, or without targets the
             difference from the original network.
@@ -116,7 +117,7 @@ def apply(
             hint="Start several with:  accelerate launch -m zoo_cli apply ...",
         )
     with words_of_python(), _shown(reporter) as shown:
-        dataset = own_data(data, test)
+        dataset = own_data(data, test, architecture, example)
         network = own_architecture(
             architecture, dataset, example, loss=loss, metric=metric, task=task, input=input, output=output,
             fixed_size=fixed_size, mean=tuple(mean), std=tuple(std),

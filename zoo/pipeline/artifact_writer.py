@@ -88,7 +88,7 @@ def write_result(
     )
     contents = {
         "model.onnx": exported,
-        GOLDEN_NAME: golden_bytes(_golden_pairs(plan, last.finished)),
+        GOLDEN_NAME: golden_bytes(_golden_pairs(plan, last.finished), spec.parts),
         "metrics.json": (json.dumps(metrics, indent=1) + "\n").encode(),
         "README.md": card_text(result.artifact.name, manifest, metrics, path=result.artifact).encode(),
     }

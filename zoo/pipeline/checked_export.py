@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo import plugins
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import DisagreementError, ExportError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.export.file_agreement import FileAgreement, check_file
@@ -86,7 +85,7 @@ def _run_example(data: bytes, spec: InputSpec, threads: int) -> None:
     """Run a file at the size of the example: torch exports at another, and may confuse the two."""
     if not spec.fixed_size:
         session = plugins.engine("onnxruntime").open(data, threads=threads)
-        session.run(np.zeros((1, spec.channels, *spec.example), np.float32))
+        session.run(random_inputs(spec))
 
 
 def sizes_text(spec: InputSpec) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.contracts import InputSpec
+from zoo.contracts.random_inputs import random_inputs
 from zoo.surgery import evaluating, on_device_of
 
 _SIDE = 64
@@ -45,7 +46,7 @@ def layers_of(model: nn.Module, spec: InputSpec) -> Layers:
     sides = spec.example if spec.fixed_size else (-(-_SIDE // unit) * unit,) * 2
     watching = _Watching()
     with evaluating(model):
-        inputs = on_device_of(model, torch.zeros(1, spec.channels, *sides))
+        inputs = on_device_of(model, torch.from_numpy(random_inputs(spec, 1, sides)))
         with watching:
             model(inputs)
     return Layers(frozenset(watching.kinds), tuple(watching.channels))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from zoo.contracts.random_inputs import random_inputs
 from zoo.cost import onnx_cost
 from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
@@ -112,7 +111,7 @@ class Meter:
     def time(self) -> None:
         """Time all files on the example size, interleaved."""
         spec = self._plan.architecture.input
-        inputs = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
+        inputs = random_inputs(spec)
         self._reporter.start("measure latency", ROUNDS + WARM_UP, "rounds")
         timed = [(file, self._sessions[file.stage]) for file in self.files] + self._compared
         sessions = {str(number): session for number, (_, session) in enumerate(timed)}

@@ -13,6 +13,7 @@ from zoo import plugins
 from zoo.contracts.architecture import WHOLE_FRAME
 from zoo.errors import NoEffectError
 from zoo.export.receptive_field import measure_halo
+from zoo.modules.several_inputs import SeveralInputs
 from zoo.pipeline.artifact_writer import WHOLE_FRAME_NOTE, write_result
 from zoo.pipeline.checked_export import checked_export
 from zoo.pipeline.device_target import advise
@@ -104,6 +105,7 @@ def carry_out(
         if done.reused:
             reused.append(done.stage.name)
     check_smaller(plan.techniques, meter.files[0], meter.files[-1])
+    parts = plan.architecture.input.parts
     meter.time()
     result = Result(
         request.out,
@@ -118,7 +120,7 @@ def carry_out(
         tuple(reused),
         tuple(dict.fromkeys(accepted or ())),
         repair,
-        made.done.finished,
+        SeveralInputs(made.done.finished, parts) if parts else made.done.finished,
     )
     for message in result.accepted:
         reporter.note(f"Accepted: {message}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,14 @@ Metrics = Callable[[Any, Any], Any] | Mapping[str | Metric, Callable[[Any, Any],
 _OPTION = re.compile(r"--([a-z][a-z-]*)(?:[ =]('[^']*'|\"[^\"]*\"|[^\s,;:()]*[^\s,;:().]))?")
 
 
-def own_data(data: Any, test: Any) -> Dataset | str | None:
+def own_data(data: Any, test: Any, model: Any = None, example: Any = None) -> Dataset | str | None:
     """Return a program's data as a dataset; a name or a dataset as it is.
+
+    Args:
+        data: For training and calibration.
+        test: What files are measured on.
+        model: The network, whose inputs batches may hold by name.
+        example: Of its inputs.
 
     Raises:
         ZooError: It is of no known kind, or empty.
@@ -39,7 +45,11 @@ def own_data(data: Any, test: Any) -> Dataset | str | None:
     require("torch", "Compressing a network")
     from zoo.data.program_data import ProgramData
 
-    return ProgramData(data, test)
+    if not hasattr(model, "forward"):
+        return ProgramData(data, test)
+    from zoo.architectures.model_in_memory import input_names
+
+    return ProgramData(data, test, input_names(model, example))
 
 
 def own_architecture(
@@ -57,7 +67,7 @@ def own_architecture(
     Args:
         model: An `nn.Module`, an architecture, a name, or None.
         data: What :func:`own_data` returned; its first sample is the example, if there is none.
-        example: A tensor (N, C, H, W), or a tuple with one.
+        example: A tensor with a batch dimension, several in a tuple, or in a dictionary by name.
         loss: The program's loss.
         metric: The program's metrics.
         task: The task.
@@ -110,20 +120,20 @@ def _in_memory(
             f"The network is {type(model).__name__}, not a torch.nn.Module.",
             hint="Pass the module itself, or the name of an architecture.",
         )
-    if isinstance(example, (tuple, list)):
-        if len(example) != 1:
-            raise UsageError(
-                f"The example holds {len(example)} tensors; networks with one input can be compressed.",
-                hint="Wrap the network in a module with one input.",
-            )
-        (example,) = example
     if example is None and isinstance(data, ProgramData):
-        example = torch.from_numpy(data.first[0][None])
-    if not isinstance(example, torch.Tensor):
+        example = data.example()
+    every = example.values() if isinstance(example, Mapping) else example
+    tensors = list(every) if isinstance(every, (tuple, list, ValuesView)) else [every]
+    if not tensors or not all(isinstance(each, torch.Tensor) for each in tensors):
         raise UsageError(
-            "The size of the input is not known.", hint="Pass an example: example=torch.rand(1, 3, 224, 224)"
+            "The size of the input is not known.",
+            hint="Pass an example: example=torch.rand(1, 3, 224, 224), or for several inputs example=(a, b)",
         )
-    return ModelInMemory(model, example.detach().cpu().float(), task=task, **stated)
+    tensors = [each.detach().cpu() for each in tensors]
+    tensors = [each.float() if each.is_floating_point() else each for each in tensors]
+    if isinstance(example, Mapping):
+        return ModelInMemory(model, dict(zip(example, tensors, strict=True)), task=task, **stated)
+    return ModelInMemory(model, tensors if len(tensors) > 1 else tensors[0], task=task, **stated)
 
 
 def _named(metric: Metrics | None) -> dict[str | Metric, Callable[[Any, Any], Any]]:

@@ -22,7 +22,7 @@ from zoo.pipeline.fitting_images import images_to_fit
 from zoo.pipeline.shared_minutes import SharedMinutes
 from zoo.surgery.agreement import check_repeatable
 from zoo.training.feed import collate
-from zoo.training.inputs import normalise
+from zoo.training.inputs import normalise, random_tensor
 from zoo.training.loop import TrainingResult, TrainingSettings, as_trained, modules_of, train
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ class StageRunner:
         spec = plan.architecture.input
         crop = example = next(iter(self._inputs(1, plan.batch)))
         if tuple(example.shape[2:]) != spec.example:
-            generator = torch.Generator().manual_seed(plan.seed)
-            raw = torch.rand(1, spec.channels, *spec.example, generator=generator)
-            example = normalise(raw, spec)
+            example = normalise(random_tensor(spec, plan.seed), spec)
         check_repeatable(original, example[:1])
         size = calibration_batch(plan.architecture, plan.batch)
         self.context = Context(

@@ -12,6 +12,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from zoo.modules.same_padding import SamePad2d
+from zoo.modules.several_inputs import divides_inputs, is_input_part
 from zoo.quantization.fold import ShiftedRelu
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument, divides_unevenly
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
@@ -77,9 +78,9 @@ def gives_sequence(node: fx.Node) -> bool:
 
 def role_of(node: fx.Node, module: fx.GraphModule) -> OperatorRole:
     """Return the role of a node; its shapes must have been propagated."""
-    if node.op == "output" or not is_float_tensor(node):
+    if node.op == "output" or not is_float_tensor(node) or divides_inputs(node, module):
         return OperatorRole.NOTHING
-    if node.op in ("placeholder", "get_attr"):
+    if node.op in ("placeholder", "get_attr") or is_input_part(node, module):
         return OperatorRole.SOURCE
     if node.op == "call_module":
         return _kind_of_module(module.get_submodule(str(node.target)), node)

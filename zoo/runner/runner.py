@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -183,14 +183,15 @@ class Runner:
         Raises:
             UsageError: The network does not accept such an input.
         """
-        import numpy as np
 
+        from zoo.contracts.random_inputs import random_inputs
         from zoo.runner.timing import measure_latency
 
         spec = self.artifact.manifest.input
         sides = (side, side) if side else spec.example
-        inputs = np.random.default_rng(0).random((batch, spec.channels, *sides), dtype=np.float32)
-        self(inputs)  # refuses what does not fit
+        inputs = random_inputs(spec, batch, sides)
+        if not spec.parts:
+            self(inputs)  # refuses what does not fit
         return measure_latency({"": self.loaded.session}, inputs, rounds=rounds)[""]
 
     def run(
@@ -205,7 +206,8 @@ class Runner:
         classes or boxes; if a folder is given, the picture of it or all outputs are written as well.
 
         Args:
-            files: RAW files, pictures or photographs, as the network's input says.
+            files: RAW files, pictures or photographs, as the network's input says; for networks of other inputs files
+                of arrays (.npz, .npy, .safetensors), see :func:`zoo.runner.array_input.read_arrays`.
             out: Folder for the pictures; that of the settings if it is not given.
             reporter: Is told of each file.
 
@@ -221,7 +223,7 @@ class Runner:
         reporter = reporter or SilentReporter()
         paths = [Path(file) for file in files]
         settings = self.settings if out is None else dataclasses.replace(self.settings, out=Path(out))
-        self._check_files()
+        self._check_open()
         targets: Sequence[Path | None] = [None] * len(paths)
         if self._makes_pictures:
             check_format(self.artifact.manifest.output, settings.format)
@@ -284,9 +286,10 @@ class Runner:
         from zoo.images.writing import SUFFIXES
         from zoo.runner.picture_targets import check_format
 
-        self._check_files()
+        self._check_open()
         if not self._makes_pictures:
-            raise UsageError(f"The output of {self.artifact.path} is not an image.", hint="Use run().")
+            what = "output" if self._reads_files else "input"
+            raise UsageError(f"The {what} of {self.artifact.path} is not an image.", hint="Use run().")
         result = FileResult(Path(file))
         if out is None:
             return self._development(self.settings).array(result)
@@ -300,23 +303,52 @@ class Runner:
         self._development(self.settings).write(result)
         return result
 
-    def __call__(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def __call__(
+        self, *inputs: npt.NDArray[np.float32], **named: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
         """Compute the network itself, in one piece, whatever memory that takes.
 
         Args:
             inputs: (N, C, H, W) float32 as the manifest's input says: packed RAW or pixels in [0, 1], not normalised;
-                H and W are multiples of its `multiple_of`.
+                H and W are multiples of its `multiple_of`. Those of a network with several, in order.
+            named: The inputs of a network with several by name.
 
         Returns:
             (N, channels, scale * H, scale * W) in [0, 1] for pictures and masks, (N, classes) for logits; float32.
 
         Raises:
             UsageError: The shape does not fit.
+            InputError: One of several inputs is missing or unknown, or does not fit.
         """
+        return self.loaded.session.run(self._packed(inputs, named))
+
+    def outputs(
+        self, *inputs: npt.NDArray[np.float32], **named: npt.NDArray[np.float32]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return all outputs by name, the main one as "output"; otherwise as a call does.
+
+        Args:
+            inputs: (N, C, H, W), or those of a network with several in order.
+            named: The inputs of a network with several by name.
+        """
+        from zoo.artifacts.golden import all_outputs
+
+        return all_outputs(self.loaded.session, self._packed(inputs, named))
+
+    def _packed(
+        self, inputs: Sequence[npt.NDArray[np.float32]], named: Mapping[str, npt.NDArray[np.float32]]
+    ) -> npt.NDArray[np.float32]:
+        """The inputs of a call as one array that fits."""
         import numpy as np
 
         self._check_open()
-        spec, shape = self.artifact.manifest.input, inputs.shape
+        spec = self.artifact.manifest.input
+        if spec.parts:
+            return spec.pack(named if named and not inputs else [*inputs, *named.values()])
+        if len(inputs) + len(named) != 1:
+            raise UsageError(f"{self.artifact.path} has one input, not {len(inputs) + len(named)}.")
+        array = np.asarray((*inputs, *named.values())[0])
+        shape = array.shape
         fits = len(shape) == 4 and shape[1] == spec.channels and min(shape) > 0
         if fits:
             fits = not (shape[2] % spec.multiple_of or shape[3] % spec.multiple_of)
@@ -327,24 +359,21 @@ class Runner:
                 f"The input has the shape {shape}; (N, {spec.channels}, {sides[0]}, {sides[1]}) is needed"
                 + ("." if spec.fixed_size else f", H and W multiples of {spec.multiple_of}.")
             )
-        return self.loaded.session.run(np.ascontiguousarray(inputs, dtype=np.float32))
+        return np.ascontiguousarray(array, dtype=np.float32)
 
     @property
     def _makes_pictures(self) -> bool:
-        return self.artifact.manifest.output.bounded
+        return self.artifact.manifest.output.bounded and self._reads_files
+
+    @property
+    def _reads_files(self) -> bool:
+        """Whether the input is an image or a RAW file, not numbers that a program prepares."""
+        return self.artifact.manifest.input.kind != "tensor"
 
     def _development(self, settings: Settings) -> Development:
         from zoo.runner.development import Development
 
         return Development(self.loaded, self._need, self._decoder, settings, self._reserve)
-
-    def _check_files(self) -> None:
-        self._check_open()
-        if self.artifact.manifest.input.kind == "tensor":
-            raise UsageError(
-                f"The input of {self.artifact.path} is numbers that a program prepares, not a file.",
-                hint=f'Call it from Python:  zoo.load("{self.artifact.path}")(array)',
-            )
 
     def _check_open(self) -> None:
         if self._closed:

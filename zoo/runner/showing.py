@@ -11,6 +11,7 @@ from zoo.contracts import Task, task_for
 from zoo.errors import PluginError, UnknownIdError, UsageError
 from zoo.images.pixels import as_input, read_pixels, read_rgb8
 from zoo.images.resizing import crop_pct_of, resize_middle
+from zoo.runner.array_input import read_arrays
 from zoo.storage.atomic import write_bytes_atomic
 from zoo.tasks.any_task import AnyTask
 
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from zoo.artifacts.manifest import Manifest
-    from zoo.contracts import FloatArray, OutputSpec
+    from zoo.contracts import FloatArray, InputSpec, OutputSpec
     from zoo.runner.file_result import FileResult
     from zoo.runner.loading import Loaded
+
+
+#: Kinds of one of several inputs that are images.
+_IMAGES = ("rgb", "gray")
 
 
 def suffix_of(output: OutputSpec) -> str:
@@ -46,6 +51,9 @@ def show_file(loaded: Loaded, result: FileResult) -> None:
     """
     manifest = loaded.artifact.manifest
     spec = manifest.output
+    if manifest.input.kind == "tensor":
+        _show_arrays(loaded, result)
+        return
     with result.timed("decode"):
         inputs = read_input(result.path, manifest)
     with result.timed("infer"):
@@ -66,6 +74,45 @@ def show_file(loaded: Loaded, result: FileResult) -> None:
         return
     with result.timed("write"):
         write_bytes_atomic(result.output, _png(shown.picture) if shown.picture is not None else _npz(outputs))
+
+
+def _show_arrays(loaded: Loaded, result: FileResult) -> None:
+    """Run the inputs in a file of arrays; where it holds several samples, what is shown says of which it is."""
+    manifest = loaded.artifact.manifest
+    with result.timed("decode"):
+        packed = read_arrays(result.path, manifest.input)
+    with result.timed("infer"):
+        outputs = all_outputs(loaded.session, packed)
+    task, picture = task_named(manifest), None
+    result.findings = []
+    for number, main in enumerate(outputs[MAIN_OUTPUT]):
+        image = _image_of(packed[number : number + 1], manifest.input)
+        shown = (task if image is not None or manifest.output.kind != "boxes" else AnyTask()).show(
+            main, packed[number] if image is None else image, manifest.output, manifest.classes
+        )
+        picture = shown.picture
+        of = {"sample": number} if len(packed) > 1 else {}
+        result.findings += [{**of, **row} for row in shown.findings]
+    result.others = {
+        name: dict(AnyTask().show(value, packed[0], manifest.extra_outputs[name]).findings[0])
+        for name, value in outputs.items()
+        if name in manifest.extra_outputs
+    }
+    if result.output is None:
+        return
+    with result.timed("write"):
+        as_picture = picture is not None and result.output.suffix == ".png" and len(packed) == 1
+        write_bytes_atomic(
+            result.output, _png(picture) if as_picture and picture is not None else _npz(outputs)
+        )
+
+
+def _image_of(packed: FloatArray, spec: InputSpec) -> FloatArray | None:
+    """The first of several inputs that is an image, (C, H, W); None if none is."""
+    arrays = spec.packing.unpack(packed) if spec.parts else []
+    return next(
+        (array[0] for array, part in zip(arrays, spec.parts, strict=True) if part.kind in _IMAGES), None
+    )
 
 
 def read_input(path: Path, manifest: Manifest) -> FloatArray:

@@ -25,6 +25,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from zoo.errors import ZooError
 from zoo.modules.same_padding import SamePad2d
+from zoo.modules.several_inputs import UnpackInputs
 from zoo.surgery.example_values import UNKNOWN, ExampleValues
 from zoo.surgery.plain_layers import has_own_call
 
@@ -168,7 +169,9 @@ class Tracer(fx.Tracer):
             return False  # its hooks and its own forward() become part of the graph
         if isinstance(m, (_ConvNd, nn.Linear)):
             return True  # a stranger's subclass: left alone under its own name
-        return isinstance(m, (*self._leaves, SamePad2d)) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*self._leaves, SamePad2d, UnpackInputs)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
 
     def proxy(self, node: fx.Node) -> StandIn:
         return StandIn(node, self)

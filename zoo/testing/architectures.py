@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 from typing import ClassVar
 
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from zoo import plugins
-from zoo.contracts import Architecture
+from zoo.contracts import Architecture, InputSpec
+from zoo.contracts.random_inputs import random_inputs
+from zoo.modules.several_inputs import with_one_input
 from zoo.testing.declarations import PluginChecks, check_names
 from zoo.testing.trial import attempt
 
@@ -58,7 +61,8 @@ class ArchitectureChecks(PluginChecks):
     def fresh(cls, seed: int) -> nn.Module:
         """Build a network under a seed, in eval mode."""
         torch.manual_seed(seed)
-        return cls.made().build().eval()
+        made = cls.made()
+        return with_one_input(made.build().eval(), made.input.parts)
 
     @classmethod
     def net(cls) -> nn.Module:
@@ -91,10 +95,16 @@ class ArchitectureChecks(PluginChecks):
 
     def test_its_input_can_be(self) -> None:
         spec = self.made().input
-        assert spec.kind in _CHANNELS, f"known are {', '.join(_CHANNELS)}"
-        assert _CHANNELS[spec.kind].get(spec.mosaic) == spec.channels - spec.noise_planes, (
-            "mosaic and channels do not fit the kind"
-        )
+        if spec.parts:
+            assert spec == dataclasses.replace(
+                InputSpec.of_parts(spec.parts), fixed_size=spec.fixed_size, multiple_of=spec.multiple_of,
+                mean=spec.mean, std=spec.std, halo=spec.halo,
+            ), "several inputs are stated by InputSpec.of_parts()"  # fmt: skip
+        else:
+            assert spec.kind in _CHANNELS, f"known are {', '.join(_CHANNELS)}"
+            assert _CHANNELS[spec.kind].get(spec.mosaic) == spec.channels - spec.noise_planes, (
+                "mosaic and channels do not fit the kind"
+            )
         assert spec.multiple_of >= 1
         height, width = spec.example
         assert height > 0 < width
@@ -187,6 +197,8 @@ class ArchitectureChecks(PluginChecks):
 
 
 def _noise(made: Architecture, batch: int, height: int, width: int) -> Tensor:
+    if made.input.parts:
+        return torch.from_numpy(random_inputs(made.input, batch, (height, width)))
     generator = torch.Generator().manual_seed(0)
     return torch.rand(batch, made.input.channels, height, width, generator=generator)
 

@@ -15,6 +15,7 @@ from zoo.contracts import Architecture, Dataset, Phase, SilentReporter, Techniqu
 from zoo.cost import onnx_cost
 from zoo.errors import LegalityError, ZooError
 from zoo.export.exporter import export_onnx
+from zoo.modules.several_inputs import with_one_input
 from zoo.modules.state_digest import state_digest
 from zoo.pipeline.stage_runner import StageRunner
 from zoo.plugins.discovery import discover
@@ -101,7 +102,7 @@ class TechniqueChecks(OptionChecks):
     def test_what_it_was_given_to_look_at_stays_untouched(self) -> None:
         original, _, runner = self.rewritten()
         torch.manual_seed(0)
-        fresh = runner.plan.architecture.build()
+        fresh = with_one_input(runner.plan.architecture.build(), runner.plan.architecture.input.parts)
         assert _state(original).keys() == _state(fresh).keys(), "the teacher lost or gained parameters"
         assert _same(original, fresh), "the teacher's numbers were changed"
 

@@ -16,6 +16,7 @@ from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.contracts import Architecture, Dataset, Reporter, SilentReporter, SkippedLayer, Technique
 from zoo.export.exporter import Deployed, export_onnx
 from zoo.export.file_agreement import FileAgreement, compare_file, run_network
+from zoo.modules.several_inputs import with_one_input
 from zoo.pipeline.golden_inputs import comparison_inputs
 from zoo.pipeline.input_spec import adapt_input, choose_crop
 from zoo.pipeline.plain_network import make_network_plain
@@ -134,6 +135,6 @@ def _plan(
 
 def _runner(plan: StagePlan, report: Reporter | None, work: Path) -> StageRunner:
     torch.manual_seed(plan.seed)
-    original = plan.architecture.build().eval()
+    original = with_one_input(plan.architecture.build().eval(), plan.architecture.input.parts)
     list(make_network_plain(original, plan.architecture.input))
     return StageRunner(plan, original, report or SilentReporter(), work)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from zoo.contracts.random_inputs import random_inputs
+
 if TYPE_CHECKING:
     from zoo.contracts import InputSpec
 
@@ -34,8 +36,14 @@ def denormalise(inputs: torch.Tensor, spec: InputSpec) -> torch.Tensor:
 
 def example_of(spec: InputSpec) -> torch.Tensor:
     """Return noise of the example size, (1, C, H, W), normalised; always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return normalise(torch.rand(1, spec.channels, *spec.example, generator=generator), spec)
+    return normalise(random_tensor(spec), spec)
+
+
+def random_tensor(spec: InputSpec, seed: int = 0) -> torch.Tensor:
+    """Return noise of the example size as a dataset could yield it, (1, C, H, W)."""
+    if spec.parts:
+        return torch.from_numpy(random_inputs(spec))
+    return torch.rand(1, spec.channels, *spec.example, generator=torch.Generator().manual_seed(seed))
 
 
 def _per_channel(values: tuple[float, ...], like: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ def create_model(
 
     Returns:
         A module from (N, C, H, W), normalised, to the network's output; in train mode unless the architecture says
-        otherwise.
+        otherwise. One with several inputs is called with those.
 
     Raises:
         UnknownIdError: Nothing is called so.
@@ -36,9 +36,11 @@ def create_model(
         MissingDependencyError: torch is not installed.
     """
     require("torch", "Building a model")
+    from zoo.modules.several_inputs import with_own_inputs
+
     name, named = split_weights(name)
     architecture = plugins.architecture(name, own_files=True)
     wanted = named or weights
     model = build_start(architecture, wanted)
     load_start(model, architecture, wanted, entry=weights_key, partial=partial)
-    return model
+    return with_own_inputs(model)

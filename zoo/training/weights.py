@@ -96,8 +96,14 @@ def load_start(
 
 
 def build_start(architecture: Architecture, name: str) -> nn.Module:
-    """Return a network for :func:`load_start` to put the weights called `name` into."""
-    return architecture.build() if name in ("auto", "none") else architecture.build_blank()
+    """Return a network for :func:`load_start` to put the weights called `name` into.
+
+    One with several inputs is called with the array that holds them.
+    """
+    from zoo.modules.several_inputs import with_one_input
+
+    network = architecture.build() if name in ("auto", "none") else architecture.build_blank()
+    return with_one_input(network, architecture.input.parts)
 
 
 def _random_remark(architecture: Architecture) -> str:

@@ -175,7 +175,7 @@ def _next_command(result: Result) -> str:
     from zoo.artifacts.artifact import open_artifact
 
     manifest = open_artifact(result.artifact).manifest
-    file = "shot.ARW" if manifest.input.kind == "packed-raw" else "picture.jpg"
+    file = {"packed-raw": "shot.ARW", "tensor": "inputs.npz"}.get(manifest.input.kind, "picture.jpg")
     folder = {"rgb": " -o pictures", "gray": " -o pictures", "mask": " -o masks"}.get(
         manifest.output.kind, ""
     )

@@ -101,11 +101,13 @@ def _cost(architecture: Any) -> Record:
 
     torch = require("torch", "Counting parameters and MACs")
     from zoo.cost import model_cost
+    from zoo.modules.several_inputs import with_one_input
 
     # on the meta device nothing is allocated or computed; weights that are loaded cannot be put there
     with torch.device("cpu" if architecture.trained else "meta"):
-        example = torch.empty(1, architecture.input.channels, *architecture.input.example)
-        cost = model_cost(architecture.build(), example)
+        spec = architecture.input
+        example = torch.empty(1, spec.channels, *spec.example)
+        cost = model_cost(with_one_input(architecture.build(), spec.parts), example)
     return {"parameters": cost.parameters, "macs": cost.macs}
 
 

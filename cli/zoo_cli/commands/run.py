@@ -83,7 +83,8 @@ def command(
     """Run ARTIFACT, a folder or the id of a checkpoint, on FILES.
 
     FILES are files, folders of them, or - for standard input: RAW files, or JPEG, PNG, WebP and TIFF images, as the
-    network expects. Networks whose output is an image or a mask write one for each file to the folder given by -o;
+    network expects; for networks with several inputs, or inputs that are not images, .npz files with an array for
+    each. Networks whose output is an image or a mask write one for each file to the folder given by -o;
     classifiers print the five highest classes, detectors their boxes, others what their task shows, and with -o they
     write a picture of it. A file that cannot be used is reported, and the others are processed.
     """
@@ -165,7 +166,7 @@ def _print_findings(result: FileResult) -> None:
 def _finding(row: Mapping[str, Any]) -> str:
     """Return a row of what a task shows: "cat 93.1 %", "person 87.0 % at 12, 40 to 80, 200", "reading 3.2"."""
     rest = dict(row)
-    words = []
+    words = [f"sample {rest.pop('sample')}:"] if "sample" in rest else []
     if "class" in rest:
         number, label = rest.pop("class"), rest.pop("label", "")
         words.append(f"{label} ({number})" if label else f"class {number}")

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from zoo.errors import ZooError
+from zoo.modules.several_inputs import divides_inputs
 from zoo.surgery import (
     calls_of,
     evaluating,
@@ -43,6 +44,8 @@ def check_output(module: fx.GraphModule) -> None:
         ZooError: It has another size.
     """
     source = next(node for node in module.graph.nodes if node.op == "placeholder")
+    if any(divides_inputs(user, module) for user in source.users):
+        raise ZooError("it needs a network with one input, an image")
     result = module.graph.output_node().args[0]
     before, after = shape_of(source), shape_of(result) if isinstance(result, fx.Node) else None
     if before is not None and after is not None and len(before) == len(after) == 4:

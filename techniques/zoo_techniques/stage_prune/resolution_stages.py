@@ -15,6 +15,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from zoo.errors import UsageError, ZooError
+from zoo.modules.several_inputs import is_input_part
 from zoo.surgery import (
     DataFlow,
     area_of,
@@ -95,7 +96,7 @@ def _shrinks(module: fx.GraphModule, flow: DataFlow, node: fx.Node) -> bool:
 
 def _level(module: fx.GraphModule, flow: DataFlow, starts: list[fx.Node], size: int) -> EncoderStages | None:
     before = [n for n in flow.common_dominators(starts) if (area_of(n) or 0) > size and n not in starts]
-    if not before or before[-1].op == "placeholder":
+    if not before or before[-1].op == "placeholder" or is_input_part(before[-1], module):
         return None
     entry = before[-1]
     after = [n for n in flow.common_post_dominators(starts) if n not in starts]

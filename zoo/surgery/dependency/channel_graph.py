@@ -22,6 +22,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from zoo.modules.several_inputs import is_input_part
 from zoo.surgery.dependency.axes import AXIS_OPERATORS, follow_flatten
 from zoo.surgery.dependency.channel_ops import NORMS, PAIRWISE, SAME_FUNCTIONS, SAME_MODULES, SPLITS
 from zoo.surgery.dependency.layer_checks import find_shared_parameters, parameter_names, unsupported_reason
@@ -72,7 +73,7 @@ class ChannelDependencies(UnionFind):
         if node.op == "output":
             self._freeze_inputs(node)
             return None
-        if node.op == "placeholder":
+        if node.op == "placeholder" or is_input_part(node, self.module):
             shape = shape_of(node)
             channel_map = ChannelMap(1, self.new(shape[1])) if shape is not None and len(shape) > 1 else None
             self.freeze(channel_map)

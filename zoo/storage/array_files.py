@@ -26,14 +26,42 @@ class Rows(Protocol):
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, index: int) -> npt.NDArray[Any]: ...
+    def __getitem__(self, index: Any) -> Any: ...
+
+
+class SeveralRows:
+    """Several arrays of one length, whose rows are read together: by the arrays' names.
+
+    Args:
+        arrays: The arrays.
+        where: The file, for messages.
+
+    Raises:
+        InputError: They are of different lengths.
+    """
+
+    def __init__(self, arrays: Mapping[str, Rows], where: str) -> None:
+        self._arrays = dict(arrays)
+        lengths = {name: array.shape[:1] for name, array in self._arrays.items()}
+        if len(set(lengths.values())) > 1:
+            shown = ", ".join(
+                f"{length[0] if length else 'one'} of '{name}'" for name, length in lengths.items()
+            )
+            raise InputError(
+                f"{where} holds different numbers of samples: {shown}.",
+                hint="Each array of inputs needs one row per sample.",
+            )
+        self.shape = next(iter(lengths.values()))
+
+    def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
+        return {name: np.asarray(array[index]) for name, array in self._arrays.items()}
 
 
 def open_arrays(path: Path) -> Mapping[str, Rows]:
     """Return the arrays of a file by name; no more than single rows of them are held in memory.
 
     Raises:
-        InputError: The file is neither .npz nor .safetensors, is damaged, or holds Python objects.
+        InputError: The file is not .npz, .npy or .safetensors, is damaged, or holds Python objects.
     """
     if not path.is_file():
         raise InputError(f"The file {path} does not exist.", hint="Name a .npz or .safetensors file.")
@@ -42,12 +70,14 @@ def open_arrays(path: Path) -> Mapping[str, Rows]:
             return _open_npz(path)
         if path.suffix == ".safetensors":
             return _open_safetensors(path)
+        if path.suffix == ".npy":
+            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
     except InputError:
         raise
     except Exception as error:  # zipfile, numpy and safetensors raise a dozen unrelated types
         raise InputError(f"{path} is damaged: {error}", hint="Write the file again.") from error
     raise InputError(
-        f"{path} is neither a .npz nor a .safetensors file.",
+        f"{path} is not a .npz, .npy or .safetensors file.",
         hint="Save arrays with numpy.savez(FILE, inputs=...).",
     )
 
@@ -108,8 +138,8 @@ class _Tensor:
     slices: Any
     shape: tuple[int, ...]
 
-    def __getitem__(self, index: int) -> npt.NDArray[Any]:
-        return np.asarray(self.slices[index])
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        return np.asarray(self.slices[:] if index is ... else self.slices[index])
 
 
 def _open_safetensors(path: Path) -> dict[str, Rows]:
