@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load
+from torch import nn
 
 from support.mask_folders import folder as folder
 from zoo import plugins
@@ -112,15 +113,45 @@ def test_a_net_for_which_no_multiple_is_found_is_refused_until_it_is_said(tmp_pa
     assert own(f"{path}:make(input=gray:1x97x97,output=mask:1,multiple_of=97)").input.multiple_of == 97
 
 
-def test_a_scripted_module_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    path = tmp_path / "scripted.py"
+UNFIT = {
+    "scripted": (
+        "torch.jit.trace(layer, torch.zeros(1, 1, 8, 8))",
+        "scripted or traced module",
+        "the nn.Module that it was made from",
+    ),
+    "exported": (
+        "torch.export.export(layer.eval(), (torch.zeros(1, 1, 8, 8),)).module()",
+        "exported module",
+        "the nn.Module that it was made from",
+    ),
+    "without values": ("layer.to('meta')", "'conv.weight' has no values", "load its weights"),
+    "with a lock": ("setattr(layer, 'lock', threading.Lock()) or layer", "cannot be copied", "Remove"),
+}
+
+
+@pytest.mark.parametrize("how", UNFIT)
+def test_a_module_that_cannot_be_compressed_is_refused_with_the_way_out(tmp_path: Path, how: str) -> None:
+    made, message, hint = UNFIT[how]
+    path = tmp_path / "unfit.py"
+    path.write_text(
+        "import threading\nimport torch\nfrom collections import OrderedDict\nfrom torch import nn\n"
+        "layer = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 1, 1)))\n"
+        f"def make():\n    return {made}\n"
+    )
+    with pytest.raises(InputError, match=message) as caught:
+        own(f"{path}:make(input=gray:1x8x8,output=mask:1)")
+    assert hint in str(caught.value.hint)
+
+
+def test_a_module_is_taken_out_of_its_wrappers(tmp_path: Path) -> None:
+    path = tmp_path / "wrapped.py"
     path.write_text(
         "import torch\nfrom torch import nn\n"
-        "def make():\n    return nn.Sequential(torch.jit.trace(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 8, 8)))\n"
+        "def make():\n    inner = nn.Sequential(torch.compile(nn.Conv2d(1, 1, 1)), nn.ReLU())\n"
+        "    inner.compile()\n    return torch.compile(nn.DataParallel(inner))\n"
     )
-    with pytest.raises(InputError, match="scripted or traced module") as caught:
-        own(f"{path}:make(input=gray:1x8x8,output=mask:1)")
-    assert "the nn.Module that it was made from" in str(caught.value.hint)
+    made = own(f"{path}:make(input=gray:1x8x8,output=mask:1)").build()
+    assert [type(part) for part in made.modules()] == [nn.Sequential, nn.Conv2d, nn.ReLU]
 
 
 def test_the_file_may_say_it_itself(source: Path) -> None:

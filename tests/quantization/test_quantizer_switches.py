@@ -7,12 +7,13 @@ import torch
 from torch import fx, nn
 
 from support.quantized import SmallUNet, context, pictures
-from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare, rounding_off
+from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantizer_switches import (
     all_off_but,
     layer_errors,
     layer_quantizers,
     quantizers_of,
+    rounding_off,
     switched_off,
 )
 from zoo.quantization.range_search import OutputDeviation
@@ -62,7 +63,7 @@ def test_switches_return_to_where_they_were_even_after_an_error() -> None:
 def test_the_layer_that_rounding_destroys_comes_first(spoiled: int) -> None:
     module, x = calibrated(spoiled=spoiled)
     before = module(x)
-    errors = layer_errors(module, OutputDeviation(module, [x], classifies=False))
+    errors = layer_errors(module, OutputDeviation(module, [x], classifies=False).measure)
     worst, second, *_ = errors.values()
     assert next(iter(errors)) == str(spoiled)
     assert worst > 10 * second

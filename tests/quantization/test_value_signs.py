@@ -46,8 +46,10 @@ UNKNOWN: dict[str, Callable[[Tensor], Tensor]] = {
     "clamp below": lambda x: x.clamp(-1, 1),
     "difference": lambda x: x.relu() - x.sigmoid(),
     "minus one": lambda x: x.relu() + -1,
+    "minus one by name": lambda x: torch.add(x.relu(), other=-1),
     "half known": lambda x: torch.cat([x.relu(), x], 1),
     "cubic": lambda x: F.interpolate(x.relu(), scale_factor=2, mode="bicubic"),
+    "cubic by position": lambda x: F.interpolate(x.relu(), None, 2, "bicubic"),
     "subtracting sum": lambda x: torch.add(x.relu(), x.sigmoid(), alpha=-1),
     "silu": F.silu,
 }

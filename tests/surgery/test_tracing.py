@@ -179,11 +179,30 @@ def test_functions_set_on_a_network_belong_to_its_copies() -> None:
         assert not copied(torch.ones(1, 3, 8, 8)).any()
 
 
+def test_modules_are_found_whatever_their_names_are() -> None:
+    named = nn.ModuleDict({key: nn.Conv2d(8, 8, 1) for key in ("in", "1x1 conv", 'quoted "name"', "class")})
+    net = network(lambda net, x: sum(layer(net.a(x)) for layer in net.named.values()), named=named)
+    assert agree(net)
+
+
 def hides_a_layer(net: Any, x: Tensor) -> Tensor:
     return hidden(net.a(x))
 
 
 hidden = nn.Conv2d(8, 8, 1)
+
+
+def computes_in_half(net: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        y = net.a(x)
+    with torch.autocast("cpu"):
+        return net.b(y)
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return x * 2
+
 
 REFUSED: dict[str, tuple[Code, str, str]] = {
     "values": (
@@ -201,6 +220,12 @@ REFUSED: dict[str, tuple[Code, str, str]] = {
         lambda net, x: net.a(torch.from_numpy(x.numpy())),
         "test_tracing.py, line",
         "torch's functions",
+    ),
+    "autocast": (computes_in_half, "bfloat16 inside torch.autocast", "Leave torch.autocast out"),
+    "scripted": (
+        lambda net, x: scripted(net.a(x)),
+        "instead found type 'StandIn'",
+        "Remove @torch.jit.script",
     ),
     "no tensor": (lambda net, x: {"y": 1}, "depends on no tensor", ""),
     "its own tensor": (

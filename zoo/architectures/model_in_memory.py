@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo.architectures.given_module import copy_of, plain_module
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
@@ -67,15 +68,8 @@ class ModelInMemory(Architecture):
         std: Sequence[float] = (),
     ) -> None:
         super().__init__()
-        import torch
-
         self._name = type(model).__name__
-        if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()):
-            raise InputError(
-                f"{self._name} is a scripted or traced module, whose layers cannot change.",
-                hint="Pass the nn.Module that it was made from.",
-            )
-        self._model = _copied(model, self._name)
+        self._model = plain_module(copy_of(model, self._name), self._name).cpu().eval()
         structure = hashlib.sha256(f"{state_digest(self._model.state_dict())}\n{self._model}".encode())
         self._digest = structure.hexdigest()
         self.id = f"memory:{_UNFIT.sub('-', self._name)[-_LONGEST_NAME:]}@{self._digest[:12]}"
@@ -109,16 +103,6 @@ class ModelInMemory(Architecture):
 
     def build(self) -> nn.Module:
         return copy.deepcopy(self._model)
-
-
-def _copied(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return copy.deepcopy(model).cpu().float().eval()
-    except Exception as error:  # locks, open files, generators: whatever cannot be copied
-        raise InputError(
-            f"{name} cannot be copied: {type(error).__name__}: {error}",
-            hint="Remove what cannot be copied (open files, locks, tensors with a history) from the module.",
-        ) from error
 
 
 def input_names(model: nn.Module, example: Any) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from zoo.architectures.given_module import copy_of, plain_module
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
@@ -96,19 +97,13 @@ class ModuleArchitecture(Architecture):
         if isinstance(made, Architecture):
             with python_file.blamed(self._path, "building"):
                 made = made.build()
-        import torch
         from torch import nn
 
         if not isinstance(made, nn.Module):
             raise InputError(
                 f"{self._factory} of {self._path} returns {type(made).__name__}, not a torch.nn.Module."
             )
-        if any(isinstance(part, torch.jit.ScriptModule) for part in made.modules()):
-            raise InputError(
-                f"{self._factory} of {self._path} returns a scripted or traced module, whose layers cannot change.",
-                hint="Return the nn.Module that it was made from, and load its weights into that.",
-            )
-        return made.float()
+        return plain_module(made, f"What {self._factory} of {self._path} returns")
 
     def stages(self) -> Sequence[Mapping[str, Any]]:
         if self._inner is not None:
@@ -142,7 +137,8 @@ class ModuleArchitecture(Architecture):
                     hint='Say it: --input rgb:3x256x256, or in the file: INPUT = "rgb:3x256x256"',
                 )
             parts = made.input.parts if self._inner else input_spec(stated, f"{self._path}: INPUT").parts
-            net = with_one_input(self.build().eval(), parts)
+            net = copy_of(self.build().eval(), f"What {self._factory} of {self._path} returns")
+            net = with_one_input(net, parts)
         self.trained = bool(config.trained or getattr(module, "TRAINED", self.trained))
         label = f"{self._factory} of {self._path}"
         probe = Probe(

@@ -218,7 +218,7 @@ def _ranked(runner: StageRunner, module: fx.GraphModule, reporter: Reporter) -> 
     classifies = context.architecture.output.kind == "logits"
     main = partial(primary_output, name=context.architecture.main_output)
     output = OutputDeviation(module, batches, classifies=classifies, main=main)
-    return list(layer_errors(module, output))
+    return list(layer_errors(module, output.measure))
 
 
 def _hint(losses: Mapping[tuple[str, ...], float], ranked: Sequence[str], metric: Metric) -> str:

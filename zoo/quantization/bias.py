@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, fx, nn
 
-from zoo.quantization.dynamic import DynamicRound
-from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.fold import SkipLayer
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.quantization.quantizer_switches import rounding_off
 
 _Layer = QuantConv2d | QuantLinear
 
@@ -65,20 +64,6 @@ def restored_biases(module: nn.Module) -> Iterator[Callable[[], None]]:
         for layer, bias in before.items():
             if not kept:
                 layer.bias = bias
-
-
-@contextlib.contextmanager
-def rounding_off(module: nn.Module) -> Iterator[None]:
-    """Let all quantizers of a network pass values through while the body runs, those of weights included."""
-    quantizers = [m for m in module.modules() if isinstance(m, (FakeQuantize, DynamicRound))]
-    before = [quantizer.mode for quantizer in quantizers]
-    for quantizer in quantizers:
-        quantizer.mode = "off"
-    try:
-        yield
-    finally:
-        for quantizer, mode in zip(quantizers, before, strict=True):
-            quantizer.mode = mode
 
 
 def _means_without_rounding(

@@ -133,7 +133,7 @@ def _kind_of_function(
         return OperatorRole.FLOAT
     if target in _INTEGER_FUNCTIONS or target == "sigmoid":
         return OperatorRole.INTEGER
-    if target is F.interpolate and node.kwargs.get("mode", "nearest") == "nearest":
+    if target is F.interpolate and (argument(node, 3, "mode") or "nearest") == "nearest":
         return OperatorRole.PASS
     if target is F.pad and node.kwargs.get("value", 0) in (0, None) and len(node.args) < 4:
         return OperatorRole.PASS

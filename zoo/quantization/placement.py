@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
@@ -104,7 +105,7 @@ def place_quantizers(
         if not rounds:
             name = f"{node.name}_again"
             quantizers.add_module(name, Requantize(owner))
-        _insert_after(module, node, f"{home}.{name}", plan, clips=root in limits)
+        _insert_after(module, node, f"{home}.{name}", plan, limits.get(root))
     module.recompile()
     return len(owners)
 
@@ -224,21 +225,30 @@ def _limits(
     return limits
 
 
-def _insert_after(module: fx.GraphModule, node: fx.Node, target: str, plan: _Plan, *, clips: bool) -> None:
-    """Let what follows a node take its rounded values; `clips` says that the quantizer stands for a clip as well."""
+def _insert_after(
+    module: fx.GraphModule, node: fx.Node, target: str, plan: _Plan, limit: float | None
+) -> None:
+    """Let what follows a node take its rounded values; with a limit, the quantizer stands for a clip at it as well."""
+    beside = [user for user in node.users if user in plan.chosen]
     with module.graph.inserting_after(node):
         new = module.graph.call_module(target)
     new.meta = dict(node.meta)
 
     def follows(user: fx.Node) -> bool:
         # Between two pairs, ONNX Runtime would round the weights of a layer that is to stay in float.
-        if user in plan.chosen and not clips:
+        if user in plan.chosen:
             return False
         # Float operators at the network's end (a global residual) take its input as it is, too.
         return plan.kinds[node] is not OperatorRole.SOURCE or (user not in plan.tail and user.op != "output")
 
     node.replace_all_uses_with(new, delete_user_cb=follows)
     new.args = (node,)
+    if limit is not None and beside:
+        with module.graph.inserting_after(node):
+            clipped = module.graph.call_function(torch.clamp, (node,), {"max": limit})
+        clipped.meta = dict(node.meta)
+        for user in beside:
+            user.replace_input_with(node, clipped)
 
 
 def _was_kept(node: fx.Node, module: fx.GraphModule) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -27,6 +26,7 @@ from zoo.quantization.quantized_layers import (
     QuantLinear,
     round_to_float16,
 )
+from zoo.quantization.quantizer_switches import rounding_off
 from zoo.quantization.separate_uses import separate_uses
 from zoo.surgery import propagate_shapes, replace_named, trace
 from zoo.surgery.agreement import Reference
@@ -172,19 +172,6 @@ def quantize_weights(
         reference.check(module, "Giving layers quantized weights, all of them switched off,")
     propagate_shapes(module, context.example_input)
     return module
-
-
-@contextmanager
-def rounding_off(module: nn.Module) -> Iterator[None]:
-    """Let values pass all quantizers of a network as they are while the body runs."""
-    modes = {each: each.mode for each in module.modules() if isinstance(each, FakeQuantize)}
-    for quantizer in modes:
-        quantizer.mode = "off"
-    try:
-        yield
-    finally:
-        for quantizer, mode in modes.items():
-            quantizer.mode = mode
 
 
 def weighted_layers(module: fx.GraphModule) -> dict[str, nn.Conv2d | nn.Linear]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import fx, nn
 
 from zoo.quantization.dynamic import DynamicConv2d, DynamicLinear, DynamicRound
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
-
-if TYPE_CHECKING:
-    from zoo.quantization.range_search import OutputDeviation
 
 Quantizer = FakeQuantize | DynamicRound
 
@@ -92,7 +88,12 @@ def all_off_but(module: nn.Module, kept: Iterable[Quantizer]) -> Iterator[None]:
         yield
 
 
-def layer_errors(module: fx.GraphModule, output: OutputDeviation) -> dict[str, float]:
+def rounding_off(module: nn.Module) -> AbstractContextManager[None]:
+    """Let values pass all quantizers of a network, those of weights included, as they are while the body runs."""
+    return all_off_but(module, ())
+
+
+def layer_errors(module: fx.GraphModule, measure: Callable[[], float]) -> dict[str, float]:
     """Return what the rounding of each layer alone does to the network's output, by path, the worst layer first.
 
     Every other layer computes in float: where several layers spoil the output, switching off only one of them
@@ -100,10 +101,10 @@ def layer_errors(module: fx.GraphModule, output: OutputDeviation) -> dict[str, f
 
     Args:
         module: A calibrated network in eval mode whose weights are not rounded yet; left as it was.
-        output: Measures the deviation of the same network.
+        measure: Returns the deviation of the output of that network as it is at the moment.
     """
     errors: dict[str, float] = {}
     for path, quantizers in layer_quantizers(module).items():
         with all_off_but(module, quantizers.all):
-            errors[path] = output.measure()
+            errors[path] = measure()
     return dict(sorted(errors.items(), key=lambda each: each[1], reverse=True))

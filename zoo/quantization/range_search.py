@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from zoo.modules.output_tree import primary_output
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import TINY, Observer
-from zoo.quantization.prepare import rounding_off
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.quantization.quantizer_switches import rounding_off
 from zoo.quantization.ranges import best_channel_ranges, channel_maxima
 
 #: Weighted layers behind a tensor whose results are compared: those of a residual block.

@@ -45,7 +45,8 @@ def nonnegative_nodes(module: fx.GraphModule) -> set[fx.Node]:
             continue
         tensors = [source for source in node.all_input_nodes if is_float_tensor(source)]
         keeps = role in (OperatorRole.PASS, OperatorRole.JOIN) or _keeps_sign(node, module)
-        numbers = [value for value in node.args if isinstance(value, (int, float))]
+        values = (*node.args, node.kwargs.get("other"))
+        numbers = [value for value in values if isinstance(value, (int, float))]
         if _is_rectifying(node, module) or (
             keeps and tensors and found.issuperset(tensors) and min(numbers, default=0) >= 0
         ):
@@ -76,5 +77,5 @@ def _keeps_sign(node: fx.Node, module: fx.GraphModule) -> bool:
             isinstance(child, nn.Upsample) and child.mode in _WITHIN
         )
     if node.target is F.interpolate:
-        return node.kwargs.get("mode", "nearest") in _WITHIN
+        return (argument(node, 3, "mode") or "nearest") in _WITHIN
     return node.target in _KEEPING_FUNCTIONS and bool(node.kwargs.get("alpha", 1) == 1)

@@ -17,14 +17,13 @@ from torch import Tensor, fx, nn
 
 from zoo.errors import DisagreementError
 from zoo.modules.output_tree import tensors_of
+from zoo.surgery.hooks import evaluating
 
 #: Signal to error, in dB, that two float computations of one function reach at least.
 EXACT_DB = 60.0
 #: What the input is changed by, relative to its largest magnitude, to see how steady a network is.
 _NUDGE = 1e-6
 _MARGIN_DB = 10.0
-
-Compute = Callable[[Tensor], Any]
 
 #: Where disagreements go that the user accepts; None while they are errors.
 _accepted: ContextVar[list[str] | None] = ContextVar("accepted", default=None)
@@ -73,20 +72,6 @@ def signal_to_error(expected: Tensor, actual: Tensor) -> float:
     return 10 * math.log10(signal / error) if signal > 0 else -math.inf
 
 
-@contextlib.contextmanager
-def _evaluating(compute: Compute) -> Iterator[None]:
-    modules = list(compute.modules()) if isinstance(compute, nn.Module) else []
-    training = {module: module.training for module in modules}
-    for module in modules:
-        module.training = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-
-
 class _Recorder(fx.Interpreter):
     """Runs a traced network and keeps every tensor it computes, by the name of its node."""
 
@@ -127,7 +112,7 @@ class Reference:
         self.example = example if parameter is None else example.to(parameter.device)
         self.name = type(network).__name__
         self.inside: dict[str, Tensor] = {}
-        with _evaluating(network):
+        with evaluating(network):
             self.output = self._recorded(network)
             self.steadiness = self._steadiness(network)
 
@@ -174,7 +159,7 @@ class Reference:
         Raises:
             DisagreementError: It does not, and disagreement is not accepted.
         """
-        with _evaluating(rewritten):
+        with evaluating(rewritten):
             now = rewritten(self.example.clone())
         found = _least_agreement(self.output, now)
         # A network that amplifies rounding to more than that says nothing about the rewrite.
@@ -193,7 +178,7 @@ class Reference:
         Layers with weights are passed over, since a fold legitimately changes what they return by themselves.
         """
         recorder = _Recorder(rewritten)
-        with contextlib.suppress(Exception), _evaluating(rewritten):
+        with contextlib.suppress(Exception), evaluating(rewritten):
             recorder.run(self.example.clone())
         layer = ""
         for node in rewritten.graph.nodes:
@@ -224,7 +209,7 @@ def check_repeatable(network: nn.Module, example: Tensor) -> None:
         DisagreementError: It does not, and disagreement is not accepted.
     """
     first = Reference(network, example)
-    with _evaluating(network):
+    with evaluating(network):
         again = network(first.example.clone())
         same = not isinstance(first.output, Tensor) or signal_to_error(first.output, again) >= EXACT_DB
         if same:

@@ -277,6 +277,8 @@ class Tracer(fx.Tracer):
             setattr(owner, name, self._followed(original, name, method=owner is Tensor))
         for namespace in names:
             namespace["isinstance"] = _is_instance
+        originals.append((torch.autocast, "__enter__", torch.autocast.__enter__))
+        torch.autocast.__enter__ = self._refusing_autocast(torch.autocast.__enter__)  # type: ignore[method-assign]
         try:
             yield
         finally:
@@ -284,6 +286,20 @@ class Tracer(fx.Tracer):
                 setattr(owner, name, original)
             for namespace in names:
                 del namespace["isinstance"]
+
+    def _refusing_autocast(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A graph does not keep what torch does around its operators."""
+
+        def enter(context: Any) -> Any:
+            if context._enabled and not self.values.running:
+                kind = str(context.fast_dtype).removeprefix("torch.")
+                raise Untraceable(
+                    f"its code computes in {kind} inside torch.autocast",
+                    "Leave torch.autocast out of forward(); to train with it:  --precision bfloat16",
+                )
+            return original(context)
+
+        return enter
 
     def _followed(self, original: Callable[..., Any], name: str, *, method: bool) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.graph import CodeGen
 from torch.fx.passes.shape_prop import ShapeProp
 
 from zoo.errors import ZooError
 from zoo.surgery.agreement import Reference
+from zoo.surgery.graph_code import AnyNameCodeGen
 from zoo.surgery.mutation import remove_mutation
 from zoo.surgery.plain_layers import has_own_call, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
-from zoo.surgery.tracer import Tracer, Untraceable, place_of
+from zoo.surgery.tracer import StandIn, Tracer, Untraceable, place_of
 
 
 class _Root(nn.Module):
@@ -115,10 +117,13 @@ def _graph_of(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, Tracer
     except Exception as error:  # whatever a stranger's forward() raises when run on stand-ins
         inside = tracer.inside[-1].removeprefix("network").removeprefix(".") if tracer.inside else ""
         where, place = f"'{inside}' of " if inside else "", place_of(error)
+        network = f"{type(model).__name__}{f' ({place})' if place else ''}"
         raise ZooError(
-            f"torch.fx cannot follow {where}{type(model).__name__}{f' ({place})' if place else ''}: {error}",
+            f"torch.fx cannot follow {where}{network}: {_first_line(error)}",
             hint=error.hint if isinstance(error, Untraceable) else _hint(error),
         ) from error
+    if type(graph._codegen) is CodeGen:
+        graph.set_codegen(AnyNameCodeGen())
     for node in graph.nodes:
         if calls and node.op in ("call_module", "get_attr"):
             node.target = str(node.target).removeprefix("network.")
@@ -132,7 +137,15 @@ def _hint(error: Exception) -> str:
             "Register what the network computes with: assign layers to attributes, tensors with register_buffer(), "
             "and let forward() reach both through self."
         )
+    if "dynamo-optimized" in str(error):
+        return "Leave torch.compile out of forward(): compile the network where it is used."
+    if f"found type '{StandIn.__name__}'" in str(error):
+        return "Remove @torch.jit.script from the function that is called there."
     return "Write that line with torch's functions on tensors: other libraries and plain numbers cannot be followed."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def propagate_shapes(module: fx.GraphModule, example: torch.Tensor) -> None:

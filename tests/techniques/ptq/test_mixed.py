@@ -73,23 +73,24 @@ def test_the_input_of_a_named_layer_is_not_rounded_where_no_other_layer_takes_it
 class Beside(nn.Module):
     """Two layers that take one tensor; single weights of the first are far larger than the others."""
 
-    def __init__(self) -> None:
+    def __init__(self, act: nn.Module) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.last = nn.Conv2d(4, 8, 3, padding=1), nn.Conv2d(8, 12, 1)
+        self.first, self.act, self.last = nn.Conv2d(4, 8, 3, padding=1), act, nn.Conv2d(8, 12, 1)
         self.kept, self.rounded = nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
         with torch.no_grad():
             self.kept.weight[3] *= 60
         self.shuffle = nn.PixelShuffle(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.first(x).relu()
+        y = self.act(self.first(x))
         return self.shuffle(self.last((self.kept(y) + self.rounded(y)).relu()))
 
 
-def test_a_layer_beside_an_int8_layer_keeps_its_weights_in_the_engine() -> None:
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.Hardtanh(0, 0.5)], ids=["relu", "clip"])
+def test_a_layer_beside_an_int8_layer_keeps_its_weights_in_the_engine(act: nn.Module) -> None:
     x = pictures(2)
-    module, where = applied(Beside().eval(), x, "kept")
+    module, where = applied(Beside(act).eval(), x, "kept")
     exported = export_onnx(module, where.architecture)
     usual, as_written = (
         runtime.InferenceSession(exported, disabled_optimizers=off)

@@ -33,10 +33,11 @@ from zoo.options import parse_options
 from zoo.pipeline.api import apply
 from zoo.pipeline.result import Result
 from zoo.pipeline.stages import share_budgets, stages_of
-from zoo.quantization.bias import correct_biases, rounding_off
+from zoo.quantization.bias import correct_biases
 from zoo.quantization.dynamic import DynamicConv2d, DynamicRound
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.quantized_layers import QuantConv2d
+from zoo.quantization.quantizer_switches import rounding_off
 from zoo.recipes import recipe_toml
 from zoo.recipes.canonical import resolve
 from zoo.recipes.grammar import parse
