@@ -44,8 +44,8 @@ class ModuleArchitecture(Architecture):
 
     The factory, called without arguments, returns an `nn.Module` or an :class:`zoo.contracts.Architecture`.
     The input and output of the net are stated by the options, or by the file in its variables INPUT, OUTPUT
-    (the same texts, or InputSpec and OutputSpec), INPUTS (several inputs by name), MEAN, STD, TASK, MAIN, STAGES and
-    TRAINED. The net is run once on an example to check them.
+    (the same texts, or InputSpec and OutputSpec), INPUTS (several inputs by name), MEAN, STD, TASK, LOSS, MAIN, STAGES
+    and TRAINED. The net is run once on an example to check them.
 
     Raises:
         InputError: The file cannot be executed, or the net does something else than stated.
@@ -139,6 +139,12 @@ class ModuleArchitecture(Architecture):
             parts = made.input.parts if self._inner else input_spec(stated, f"{self._path}: INPUT").parts
             net = copy_of(self.build().eval(), f"What {self._factory} of {self._path} returns")
             net = with_one_input(net, parts)
+        self.loss = getattr(module, "LOSS", made.loss if self._inner is not None else None)
+        if self.loss is not None and not callable(self.loss):
+            raise InputError(
+                f"LOSS of {self._path} is {type(self.loss).__name__}, not a function of (outputs, targets).",
+                hint="Define it as one: it is called with what the network returns and with the targets of a batch.",
+            )
         self.trained = bool(config.trained or getattr(module, "TRAINED", self.trained))
         label = f"{self._factory} of {self._path}"
         probe = Probe(

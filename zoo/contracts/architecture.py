@@ -1,7 +1,7 @@
 """The contract of architectures: a named network, with what is needed to compress it."""
 
 # Annotations are not postponed: opening an artifact would have to evaluate their texts, which takes a millisecond.
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -185,6 +185,9 @@ class Architecture:
     extra_outputs: Mapping[str, OutputSpec] = MappingProxyType({})
     #: Name of the output that `output` describes; "" for "out", "logits", "output" or the first.
     main_output: str = ""
+    #: What training on labels minimises in place of the task's loss: a function of what the network returns and of
+    #: targets with a batch dimension, to a scalar; None for the task's.
+    loss: "Callable[[Any, Any], Any] | None" = None
     #: What the network returns where that is more than a tensor, with the names of the outputs in place of tensors;
     #: "" if it is not known. A program's own metrics are called with outputs in that form.
     returns: Any = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from zoo import plugins
 from zoo.artifacts.golden import MAIN_OUTPUT
 from zoo.contracts import Metric, OutputSpec, Scorer, Task
 from zoo.errors import InputError, UsageError
@@ -56,6 +58,11 @@ class OwnTask(Task):
         self.labelled = bool(metrics) or base.labelled  # type: ignore[misc]
         self.whole_output = True  # type: ignore[misc]
 
+    @property
+    def has_loss(self) -> bool:
+        """Return whether a loss was passed."""
+        return self._loss is not None
+
     def loss(self, output: OutputSpec) -> Callable[[Any, Tensor], Tensor] | None:
         inherited = None if self._loss else self._base.loss(output)
         if inherited is None:
@@ -73,6 +80,17 @@ class OwnTask(Task):
 
     def show(self, *args: Any, **kwargs: Any) -> Any:
         return self._base.show(*args, **kwargs)
+
+
+def with_own_loss(architecture: Architecture) -> Architecture:
+    """Return an architecture whose task trains by the loss that the architecture states, if it states one."""
+    stated = architecture.loss
+    held: object = architecture.task
+    if stated is None or (isinstance(held, OwnTask) and held.has_loss):
+        return architecture
+    changed = copy.copy(architecture)
+    changed.task = OwnTask(plugins.task_of(architecture), architecture, stated, {})  # type: ignore[assignment]
+    return changed
 
 
 def _metric(name: str | Metric) -> Metric:
@@ -96,6 +114,8 @@ class _OwnScorer:
 
     def add(self, prediction: Any, target: TargetArray) -> Mapping[str, float]:
         outputs = prediction if isinstance(prediction, dict) else {MAIN_OUTPUT: prediction}
+        if not self._metrics and self._base is not None:
+            return self._base.add(outputs[MAIN_OUTPUT], target)
         if self._outputs and (_shapes(self._outputs[0]), self._targets[0].shape) != (
             _shapes(outputs),
             target.shape,

@@ -124,6 +124,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
 
     from zoo.pipeline.identity import Identity, technique_identities
     from zoo.pipeline.input_sizes import trial_export
+    from zoo.pipeline.own_task import with_own_loss
     from zoo.pipeline.plain_network import make_network_plain
     from zoo.training.teachers import load_teacher
     from zoo.training.weights import build_start, load_start
@@ -132,6 +133,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     base = request.architecture
     if isinstance(base, str):
         base = plugins.architecture(base, own_files=True)
+    base = with_own_loss(base)
     recipe = canonical.configure(specialized.recipe) if specialized.recipe else None
     techniques = recipe.techniques if recipe else ()
     stages = stages_of(techniques)

@@ -28,8 +28,13 @@ class DetectionTask(Task):
     data_hint: ClassVar[str] = "Name yours:  --data 'coco(root=DIR)'"
 
     def loss(self, output: OutputSpec) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """Return None: detectors are trained by losses of their own, on what they compute before they pick boxes."""
-        return None
+        """Return :func:`zoo.tasks.box_loss.box_loss`, for networks whose boxes and scores carry gradients.
+
+        Detectors that are trained on what they compute before they pick boxes state a loss of their own.
+        """
+        from zoo.tasks.box_loss import box_loss
+
+        return box_loss
 
     def scorer(self, output: OutputSpec) -> Scorer:
         """Return a scorer of the mean average precision."""

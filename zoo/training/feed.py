@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture, CropSize, Dataset, Sample
 
 _AHEAD = 4
+#: Numbers of a labelled box, and what rows of them hold that are not used.
+_BOX, _UNUSED = 5, -1
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Batch:
 
     Attributes:
         inputs: (N, C, H, W).
-        targets: Those of the samples, with a batch dimension; None for unlabelled data.
+        targets: Those of the samples, with a batch dimension; None for unlabelled data. Of boxes, (N, most boxes, 5),
+            rows that are not used have the class -1.
     """
 
     inputs: torch.Tensor
@@ -109,6 +112,14 @@ def collate(samples: list[Sample]) -> Batch:
     """Stack samples into a batch."""
     inputs = torch.from_numpy(np.stack([sample.inputs for sample in samples]))
     targets = [sample.target for sample in samples if sample.target is not None]
-    # of boxes each image has another number; no loss takes them
-    alike = len(targets) == len(samples) and len({target.shape for target in targets}) == 1
-    return Batch(inputs, torch.from_numpy(np.stack(targets)) if alike else None)
+    if len(targets) < len(samples):
+        return Batch(inputs, None)
+    shapes = {target.shape for target in targets}
+    if len(shapes) > 1 and all(target.ndim == 2 and target.shape[1] == _BOX for target in targets):
+        most = max(len(target) for target in targets)
+        targets = [
+            np.pad(target, ((0, most - len(target)), (0, 0)), constant_values=_UNUSED) for target in targets
+        ]
+    elif len(shapes) > 1:
+        return Batch(inputs, None)
+    return Batch(inputs, torch.from_numpy(np.stack(targets)))

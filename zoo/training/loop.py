@@ -293,7 +293,14 @@ def _loss(
             follow = following_loss(architecture.extra_outputs[name])
             others = others + follow(extras[name].float(), answers[name].float())
     targets = targets.to(device)
-    loss = compare(compared, targets) + others
+    loss = compare(compared, targets)
+    if not loss.requires_grad:
+        raise UsageError(
+            f"What {architecture.id} outputs carries no gradient to its weights, so labels cannot train it.",
+            hint="State a loss on what it computes in training mode: LOSS = a function of (outputs, targets) in the "
+            "network's file, or loss=... from Python; or use a recipe that trains nothing:  ptq",
+        )
+    loss = loss + others
     own = 1 + sum(term.weight for term in terms if term.scales_task)
     if own != 1:
         loss = own * loss
