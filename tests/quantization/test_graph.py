@@ -341,11 +341,11 @@ def test_a_global_residual_adds_the_input_as_it_is() -> None:
 
 def test_operators_without_an_int8_form_are_reported_and_stay_between_quantizers() -> None:
     def compute(net: Any, x: Tensor) -> Tensor:
-        return net.two(torch.softmax(net.swish(net.one(x)), 1))
+        return net.two(torch.softmax(net.mish(net.one(x)), 1))
 
-    net = Function(compute, one=nn.Conv2d(4, 4, 1), two=nn.Conv2d(4, 4, 1), swish=nn.Hardswish())
+    net = Function(compute, one=nn.Conv2d(4, 4, 1), two=nn.Conv2d(4, 4, 1), mish=nn.Mish())
     module, where = quantized(net, pictures(1))
-    assert {left.layer for left in where.skipped_layers} == {"swish", "softmax", "two"}
+    assert {left.layer for left in where.skipped_layers} == {"mish", "softmax", "two"}
     assert owner_of(module, "one") is not owner_of(module, "softmax")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from zoo.quantization.constant_operands import PlusConstant, TimesConstant
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fixed_point import FixedPointQuantizer, to_fixed_point
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool
@@ -60,6 +61,34 @@ class _QuantizeDequantize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self._pair(x)
         return x if self.limits is None else self._pair(x.clamp(*self.limits))
+
+
+class _ConstantOperand(nn.Module):
+    """A sum or product with a number, which is the largest level of a quantized tensor with a sign."""
+
+    number: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, owner: PlusConstant | TimesConstant) -> None:
+        super().__init__()
+        self._multiplies = isinstance(owner, TimesConstant)
+        lowest, highest = _SIGNED
+        self.register_buffer("number", torch.tensor(owner.value, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(abs(owner.value) / highest, dtype=torch.float32))
+        self.register_buffer("zero_point", torch.tensor(-lowest, dtype=torch.uint8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        level = torch.onnx.ops.symbolic(
+            "QuantizeLinear",
+            (self.number, self.scale, self.zero_point),
+            {},
+            dtype=torch.uint8,
+            shape=(),
+            version=OPSET,
+        )
+        number = _dequantize(level, self.scale, self.zero_point)
+        return x * number if self._multiplies else x + number
 
 
 class _PublishedFixedPoint(_QuantizeDequantize):
@@ -166,6 +195,8 @@ def insert_qdq_nodes(model: nn.Module) -> nn.Module:
             replace_named(model, path, _ExportedDepthToSpace(module.size))
         elif isinstance(module, GlobalAveragePool):
             replace_named(model, path, _ExportedGlobalAveragePool())
+        elif isinstance(module, (PlusConstant, TimesConstant)):
+            replace_named(model, path, _ConstantOperand(module))
         elif isinstance(module, QuantConv2d):
             replace_named(model, path, _Int8Conv2d(module))
         elif isinstance(module, QuantLinear):

@@ -108,6 +108,13 @@ def fold_batch_norms(module: fx.GraphModule, skip_layer: SkipLayer) -> int:
     return folded
 
 
+def scale_and_shift(layer: nn.Module, factor: float, number: float) -> None:
+    """Let a layer give ``factor * y + number`` where it gave y, in place; it must be plain."""
+    weight = cast(Tensor, layer.weight)
+    outputs = layer.groups * weight.shape[1] if isinstance(layer, _TRANSPOSED) else weight.shape[0]
+    _absorb(layer, weight.new_full((outputs,), factor), weight.new_full((outputs,), number))
+
+
 def _stays_float(layer: nn.Module) -> bool:
     """Whether a layer has weights that are not rounded: what it computes lies in a float graph, unscaled."""
     return isinstance(layer, (*_CONVOLUTIONS, *_TRANSPOSED, nn.Linear)) and not is_plain(layer)

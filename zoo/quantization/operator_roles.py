@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from zoo.modules.same_padding import SamePad2d
 from zoo.modules.several_inputs import divides_inputs, is_input_part
+from zoo.quantization.constant_operands import PlusConstant, TimesConstant
 from zoo.quantization.fold import ShiftedRelu
 from zoo.quantization.lowering import DepthToSpace, GlobalAveragePool, Pad, argument, divides_unevenly
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
@@ -57,7 +58,9 @@ _PASS_METHODS = frozenset(
         "split", "unbind", "narrow", "roll", "flip", "expand", "repeat", "clone",
     }
 )  # fmt: skip
-_INTEGER_MODULES = (nn.LeakyReLU, nn.Sigmoid, nn.AvgPool2d, GlobalAveragePool)
+_INTEGER_MODULES = (
+    nn.LeakyReLU, nn.Sigmoid, nn.AvgPool2d, GlobalAveragePool, PlusConstant, TimesConstant,
+)  # fmt: skip
 _INTEGER_FUNCTIONS: frozenset[Any] = frozenset({F.leaky_relu, torch.sigmoid, F.sigmoid, F.avg_pool2d})
 _PAIRWISE: frozenset[Any] = frozenset({operator.add, operator.mul, torch.add, torch.mul, "add", "mul"})
 _JOIN: frozenset[Any] = frozenset({torch.cat, torch.concat, torch.concatenate})

@@ -14,8 +14,9 @@ from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer
 from zoo.quantization.lowering import Pad
 from zoo.quantization.operator_roles import OperatorRole, gives_sequence, is_plain_relu, role_of, upper_bound
+from zoo.quantization.quantized_layers import QuantLinear
 from zoo.quantization.value_signs import nonnegative_nodes
-from zoo.surgery import unused_name
+from zoo.surgery import layer_of, unused_name
 from zoo.surgery.plain_layers import is_plain
 
 #: Kinds whose result shares the levels of what went in.
@@ -45,6 +46,8 @@ class _Plan:
     #: layers that stay in float because someone said so, and what lies between them and the layers before
     chosen: set[fx.Node] = field(default_factory=set)
     before_chosen: set[fx.Node] = field(default_factory=set)
+    #: linear layers whose results only float operators read
+    before_float: set[fx.Node] = field(default_factory=set)
 
     def root(self, node: fx.Node) -> fx.Node:
         while self.group[node] is not node:
@@ -137,6 +140,13 @@ def _plan(module: fx.GraphModule, float_layers: Collection[str]) -> _Plan:
             plan.before_chosen.add(node)
         is_average = kinds[node] is OperatorRole.INTEGER and len(node.all_input_nodes) == 1 and _shrinks(node)
         (plan.last if kinds[node] is OperatorRole.WEIGHTED or is_average else plan.tail).add(node)
+    for node in nodes:
+        if node in group and node not in plan.last and isinstance(layer_of(module, node), QuantLinear):
+            moved = _moved_to_float(node, plan)
+            if moved is not None:
+                plan.last.add(node)
+                plan.tail |= moved
+                plan.before_float.add(node)
     plan.apart |= {
         node
         for node in plan.nonnegative & plan.group.keys() - plan.tail
@@ -147,6 +157,27 @@ def _plan(module: fx.GraphModule, float_layers: Collection[str]) -> _Plan:
             for source in _tensors(node, plan):
                 plan.join(source, node)
     return plan
+
+
+def _moved_to_float(node: fx.Node, plan: _Plan) -> set[fx.Node] | None:
+    """What moves a node's values to float operators; None if anything computes with them in int8.
+
+    Of linear layers, unlike convolutions, engines have integer kernels that give floats.
+    """
+    moved: set[fx.Node] = set()
+    left, reaches_float = [node], False
+    while left:
+        for user in left.pop().users:
+            if user not in plan.group or user in plan.tail:
+                continue
+            if plan.kinds[user] is OperatorRole.PASS:
+                moved.add(user)
+                left.append(user)
+            elif plan.kinds[user] is OperatorRole.FLOAT:
+                reaches_float = True
+            else:
+                return None
+    return moved if reaches_float else None
 
 
 def _has_weights(node: fx.Node, module: fx.GraphModule) -> bool:
@@ -262,7 +293,7 @@ def _report(module: fx.GraphModule, plan: _Plan, skip_layer: SkipLayer) -> None:
         name = str(node.target) if node.op == "call_module" else node.name
         if node in plan.last & plan.before_chosen:
             skip_layer(name, "its result is not rounded: it is the input of a layer that stays in float")
-        elif node in plan.last:
+        elif node in plan.last - plan.before_float:
             skip_layer(name, "produces the network's output, which is not rounded to 8 bits")
         elif (
             plan.kinds.get(node) is OperatorRole.FLOAT

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
+from zoo.quantization.activation_lowering import lower_activations
 from zoo.quantization.direct_layers import direct_layers
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer, fold_batch_norms
@@ -136,7 +137,7 @@ def prepare(
     """
     scheme = scheme or QuantizationConfig()
     skip_layer = partial(context.skip_layer, technique)
-    module = quantize_weights(model, context, scheme, skip_layer)
+    module = quantize_weights(model, context, scheme, skip_layer, lowers_activations=not scheme.weights_only)
     if not scheme.weights_only:
         with rounding_off(module):
             reference = Reference(module, context.example_input)
@@ -153,9 +154,17 @@ def prepare(
 
 
 def quantize_weights(
-    model: nn.Module, context: Context, scheme: Scheme, skip_layer: SkipLayer
+    model: nn.Module,
+    context: Context,
+    scheme: Scheme,
+    skip_layer: SkipLayer,
+    *,
+    lowers_activations: bool = False,
 ) -> fx.GraphModule:
-    """Return the result of the first half of :func:`prepare`: everything except the quantizers of activations."""
+    """Return the result of the first half of :func:`prepare`: everything except the quantizers of activations.
+
+    With `lowers_activations`, hard-swish and the like are rewritten for activations that will be rounded.
+    """
     module = trace(model, context.example_input)
     for remark in separate_uses(module):
         context.report.note(f"Quantization: {remark}.")
@@ -164,6 +173,9 @@ def quantize_weights(
     reference.check(module, "Folding batch norms")
     propagate_shapes(module, context.example_input)
     lower_operators(module, skip_layer)
+    if lowers_activations and isinstance(scheme, QuantizationConfig):
+        propagate_shapes(module, context.example_input)
+        lower_activations(module, per_channel=scheme.per_channel)
     reference.check(module, "Lowering operators to those that engines compute in int8")
     if not _quantize_weights(module, scheme, skip_layer):
         kept = "; every layer stays in float, as the options say" if weighted_layers(module) else ""

@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from zoo.quantization.constant_operands import TimesConstant
 from zoo.quantization.lowering import GlobalAveragePool, Unfused, argument
 from zoo.quantization.operator_roles import OperatorRole, is_float_tensor, role_of
 
@@ -25,6 +26,7 @@ _NONNEGATIVE_FUNCTIONS: frozenset[Any] = frozenset(
 #: Results are at least 0 if all inputs are.
 _KEEPING_MODULES = (
     nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.LPPool2d, nn.Dropout, nn.UpsamplingBilinear2d, GlobalAveragePool, Unfused,
+    TimesConstant,
 )  # fmt: skip
 _KEEPING_FUNCTIONS: frozenset[Any] = frozenset(
     {
