@@ -154,6 +154,17 @@ def test_a_module_is_taken_out_of_its_wrappers(tmp_path: Path) -> None:
     assert [type(part) for part in made.modules()] == [nn.Sequential, nn.Conv2d, nn.ReLU]
 
 
+def test_a_module_that_keeps_tensors_with_a_history_is_copied_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "keeping.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n"
+        "def make():\n    net = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(1, 1, 1)))\n"
+        "    net.features = {'last': [net(torch.ones(1, 1, 8, 8))]}\n    return net\n"
+    )
+    made = own(f"{path}:make(input=gray:1x8x8,output=mask:1)").build()
+    assert made(torch.ones(1, 1, 8, 8)).allclose(made.features["last"][0])
+
+
 def test_the_file_may_say_it_itself(source: Path) -> None:
     source.write_text(
         SOURCE + 'INPUT, OUTPUT, TRAINED = "gray:1x32x32", "mask:1", True\nSTAGES = [{"down": "deep"}]\n'

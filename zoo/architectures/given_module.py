@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
-def plain_module(model: nn.Module, label: str) -> nn.Module:
-    """Return a network in float32 without what torch wraps around networks to run them; the wrappers are removed.
+def plain_copy(model: nn.Module, label: str) -> nn.Module:
+    """Return a copy of a network in float32 without what torch wraps around networks to run them.
+
+    Tensors that the network keeps from its last call (features, weights that hooks compute) lose their history, which
+    torch cannot copy.
 
     Args:
-        model: The network; its layers are changed in place.
+        model: The network, which is not changed.
         label: What it is called in errors.
 
     Raises:
-        InputError: Its layers cannot change: it was scripted, traced, exported or quantized.
+        InputError: It cannot be copied, or its layers cannot change: it was scripted, traced, exported or quantized.
     """
     import torch
 
     from zoo.modules.wrappers import unwrapped
 
-    model = unwrapped(model)
+    memo: dict[int, Any] = {}
     for part in model.modules():
         if isinstance(part, torch.jit.ScriptModule):
             raise _unchangeable(label, "scripted or traced")
@@ -33,14 +37,21 @@ def plain_module(model: nn.Module, label: str) -> nn.Module:
             raise _unchangeable(label, "exported")
         if type(part).__module__.startswith("torch.ao.nn.quantized"):
             raise _unchangeable(label, "quantized")
-    return model.float()
+        memo |= {id(tensor): tensor.detach().clone() for tensor in _with_history(vars(part))}
+    try:
+        return unwrapped(copy.deepcopy(model, memo)).float()
+    except Exception as error:  # locks, open files, generators: whatever cannot be copied
+        raise InputError(
+            f"{label} cannot be copied: {type(error).__name__}: {error}",
+            hint="Remove what cannot be copied (open files, locks, generators) from the module.",
+        ) from error
 
 
-def copy_of(model: nn.Module, label: str) -> nn.Module:
-    """Return a copy of a network.
+def refuse_empty(model: nn.Module, label: str) -> None:
+    """Check that the tensors of a network have values.
 
     Raises:
-        InputError: It cannot be copied, or has no values.
+        InputError: They have none.
     """
     tensors = [*model.named_parameters(), *model.named_buffers()]
     empty = next((name for name, tensor in tensors if tensor.is_meta), None)
@@ -49,13 +60,18 @@ def copy_of(model: nn.Module, label: str) -> nn.Module:
             f"{label} is on torch's device 'meta': '{empty}' has no values.",
             hint="Build it without  torch.device('meta'),  and load its weights.",
         )
-    try:
-        return copy.deepcopy(model)
-    except Exception as error:  # locks, open files, generators: whatever cannot be copied
-        raise InputError(
-            f"{label} cannot be copied: {type(error).__name__}: {error}",
-            hint="Remove what cannot be copied (open files, locks, tensors with a history) from the module.",
-        ) from error
+
+
+def _with_history(value: Any, depth: int = 3) -> Iterator[Tensor]:
+    """Yield the tensors in containers that torch could compute gradients for, and that are no parameters."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.grad_fn is not None:
+            yield value
+    elif depth and isinstance(value, (dict, list, tuple)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _with_history(each, depth - 1)
 
 
 def _unchangeable(label: str, how: str) -> InputError:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.architectures.given_module import copy_of, plain_module
+from zoo.architectures.given_module import plain_copy, refuse_empty
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
@@ -69,7 +69,8 @@ class ModelInMemory(Architecture):
     ) -> None:
         super().__init__()
         self._name = type(model).__name__
-        self._model = plain_module(copy_of(model, self._name), self._name).cpu().eval()
+        refuse_empty(model, self._name)
+        self._model = plain_copy(model, self._name).cpu().eval()
         structure = hashlib.sha256(f"{state_digest(self._model.state_dict())}\n{self._model}".encode())
         self._digest = structure.hexdigest()
         self.id = f"memory:{_UNFIT.sub('-', self._name)[-_LONGEST_NAME:]}@{self._digest[:12]}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from zoo.architectures.given_module import copy_of, plain_module
+from zoo.architectures.given_module import plain_copy, refuse_empty
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
@@ -103,7 +103,7 @@ class ModuleArchitecture(Architecture):
             raise InputError(
                 f"{self._factory} of {self._path} returns {type(made).__name__}, not a torch.nn.Module."
             )
-        return plain_module(made, f"What {self._factory} of {self._path} returns")
+        return plain_copy(made, f"What {self._factory} of {self._path} returns")
 
     def stages(self) -> Sequence[Mapping[str, Any]]:
         if self._inner is not None:
@@ -137,7 +137,8 @@ class ModuleArchitecture(Architecture):
                     hint='Say it: --input rgb:3x256x256, or in the file: INPUT = "rgb:3x256x256"',
                 )
             parts = made.input.parts if self._inner else input_spec(stated, f"{self._path}: INPUT").parts
-            net = copy_of(self.build().eval(), f"What {self._factory} of {self._path} returns")
+            net = self.build().eval()
+            refuse_empty(net, f"What {self._factory} of {self._path} returns")
             net = with_one_input(net, parts)
         self.loss = getattr(module, "LOSS", made.loss if self._inner is not None else None)
         if self.loss is not None and not callable(self.loss):
