@@ -22,6 +22,7 @@ import pytest
 
 import zoo
 import zoo_cli.commands
+from support import tiny
 from support.fake_distributions import Result, install_technique, python
 from zoo import errors, formatting, registry
 from zoo.progress import progress
@@ -560,3 +561,13 @@ def test_the_group_can_be_documented() -> None:
     context = click.Context(cli, info_name="zoo")
     assert cli.list_commands(context) == list(COMMANDS)
     assert cli.get_command(context, "absent") is None
+
+
+def test_info_describes_an_artifact_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = tiny.bayer_artifact(tmp_path / "small")
+    assert main(["info", str(made.path), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["kind"], record["architecture"]) == ("artifact", made.manifest.architecture)
+    assert record["files"]["model.onnx"] == made.manifest.files["model.onnx"].size
+    assert main(["info", str(made.path)]) == 0
+    assert made.manifest.fingerprint in capsys.readouterr().out

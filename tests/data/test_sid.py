@@ -84,6 +84,17 @@ def test_crops_larger_than_a_frame_are_refused(dataset: SeeInTheDark) -> None:
         next(dataset.crops(UNetArchitecture(), 128, seed=0))
 
 
+def test_files_that_are_none_are_named_before_any_work_and_left_out_if_asked_for(tmp_path: Path) -> None:
+    write_tree(tmp_path)
+    (tmp_path / "Sony" / "short" / "00001_01_0.1s.ARW").write_bytes(b"")
+    (tmp_path / "Sony" / "short" / "00002_00_0.04s.ARW").unlink()
+    with pytest.raises(InputError, match=r"2 files .*00001_01.*empty.*00002_00"):
+        SeeInTheDark(SidConfig(root=str(tmp_path))).pairs("train")
+    data = SeeInTheDark(SidConfig(root=str(tmp_path), skip_bad=True))
+    assert [pair.short.name for pair in data.pairs("train")] == ["00001_00_0.1s.ARW"]
+    assert "00002_00" in " ".join(data.notes())
+
+
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     write_tree(tmp_path)
     victim = tmp_path / "Sony" / "long" / "10004_00_10s.ARW"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,13 +13,31 @@ from zoo import plugins
 from zoo.contracts import Metric, SilentReporter
 from zoo.errors import NoEffectError, UsageError
 from zoo.evaluation.quality import Quality, Score
-from zoo.pipeline.effect import check_quality
+from zoo.export.file_agreement import FileAgreement
+from zoo.pipeline.effect import check_quality, slower_remark
 from zoo.pipeline.loss_limit import LossLimit, check_unit, loss_and_least, parse_limit
 from zoo.pipeline.measure import Measured
 from zoo.pipeline.stages import stages_of
+from zoo.runner.timing import Latency
 from zoo.tasks.built_in_metrics import DICE, PSNR, TOP1, TOP1_AGREEMENT
 from zoo.training.weights import StartWeights
 from zoo_techniques.ptq import Ptq
+
+
+def timed(milliseconds: float, spread: float) -> Measured:
+    times = tuple(milliseconds * (1 + spread * step) for step in (-1, -0.5, 0, 0.5, 1))
+    latency = Latency(milliseconds, times[1], times[3], times)
+    return Measured(
+        "", 1, 1, 1, Quality("data", "test", 0, labelled=True), FileAgreement(99, 99, 50), latency
+    )
+
+
+def test_a_file_that_is_slower_than_the_original_is_called_so() -> None:
+    original = timed(10, 0.01)
+    assert "1.50 times as long" in slower_remark(original, timed(15, 0.02))
+    assert slower_remark(original, timed(10.5, 0.01)) == slower_remark(original, timed(7, 0.01)) == ""
+    assert slower_remark(original, original) == ""
+    assert slower_remark(original, dataclasses.replace(original, latency=None)) == ""
 
 
 @pytest.mark.parametrize(
@@ -88,6 +107,7 @@ def test_a_network_that_lost_its_function_fails_without_an_option() -> None:
     with pytest.raises(NoEffectError, match=r"lost 59.00 points of top-1 \(81.00 % to 22.00 %\)") as caught:
         checked(before, scored(TOP1, [1.0] * 44 + [0.0] * 156), "auto")
     assert "--max-loss 59pt" in (caught.value.hint or "")
+    assert "Train longer" not in (caught.value.hint or ""), "ptq trains nothing"
     agreeing = scored(TOP1_AGREEMENT, [1.0] * 24, labelled=False)
     with pytest.raises(NoEffectError, match="same top-1 class with the original network"):
         checked(agreeing, scored(TOP1_AGREEMENT, [1.0] * 3 + [0.0] * 21, labelled=False), "auto")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+import zoo
 from support import published, tiny
 from support.fake_distributions import Result
 from support.installation import install
@@ -94,6 +95,12 @@ def test_an_artifact_is_published_in_one_commit_and_pulled_as_an_artifact(
     card = ModelCard(back.read("README.md").decode()).data
     assert (card.license, card.model_name) == ("mit", "tiny-net")
     assert ".eval_results/darkroom.yaml" in back.manifest.files
+
+
+def test_a_loaded_network_is_published_from_python(hub: LoopbackHub, made: Artifact) -> None:
+    with zoo.load(made.path) as net:
+        done = zoo.publish(net, HOME, tag="v1", license="mit")
+    assert_published(hub, made, wanted(made), done)
 
 
 def test_a_pulled_artifact_is_published_again_with_the_same_bytes(

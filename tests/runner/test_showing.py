@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,18 @@ def test_the_class_of_each_pixel_is_a_picture_of_the_size_of_the_image(
     assert shown.shape == (10, 14, 3)
     assert (shown[:, 10:] == 0).all(), "the first class is black"
     assert (shown[:, :4] != 0).any()
+
+
+def test_an_image_that_does_not_fit_in_memory_is_refused_with_the_least_that_would_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = artifact(tmp_path / "a", network(("output", FOUND, [1, 3, 6])), OutputSpec("boxes", 2))
+    shot = picture(tmp_path / "shot.png", np.zeros((3000, 4000, 3), np.uint8))
+    assert main(["run", str(made.path), str(shot), "--memory", "400MB"]) != 0
+    least = re.search(r"--memory (\d+)MB", capsys.readouterr().err)
+    assert least is not None
+    assert main(["run", str(made.path), str(shot), "--memory", f"{least[1]}MB"]) == 0
+    assert main(["run", str(made.path), str(shot), "--memory", f"{int(least[1]) - 10}MB"]) != 0
 
 
 def test_labels_come_with_names_and_confidences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

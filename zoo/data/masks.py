@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,11 +14,12 @@ import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.pages import Page, pages_of, read_page
+from zoo.data.picture_files import PictureFile, check_pictures, refuse_or_skip
 from zoo.data.picture_folders import ImageCache
 from zoo.data.random_crops import drawn, for_training, random_window
 from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
-from zoo.images.pixels import as_input
+from zoo.images.pixels import as_input, image_size
 from zoo.options import option
 from zoo.tasks.mask_scores import IGNORED
 
@@ -54,6 +55,7 @@ class MasksConfig:
         help="label value of each class or channel; by default, values above half of the largest, or the classes",
     )
     invert: bool = option(False, help="whether dark is foreground and bright background, without classes")
+    skip_bad: bool = option(False, help="leave out files that cannot be used, instead of refusing them")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ class _Pair:
     name: str
     image: Page
     label: Page
+
+    @property
+    def pages(self) -> tuple[Page, Page]:
+        return self.image, self.label
 
 
 class Masks(Dataset):
@@ -78,10 +84,40 @@ class Masks(Dataset):
 
     def __init__(self, config: MasksConfig | None = None) -> None:
         super().__init__(config)
+        self._notes: list[str] = []
         images, labels = _sources(self.config)
-        self._pairs = _paired(pages_of(images), pages_of(labels, indices=True), images, labels)
+        faults: dict[str, str] = {}
+        pages = pages_of(images, faults=faults), pages_of(labels, indices=True, faults=faults)
+        found = _paired(*pages, images, labels, self._skip)
+        self._pairs = self._usable(found, faults)
         self._splits = self._split()
         self._cache: ImageCache[Page] = ImageCache(read_page)
+
+    def _skip(self, faults: dict[str, str], what: str) -> None:
+        refuse_or_skip(faults, what, self.id, self._notes, skip_bad=self.config.skip_bad)
+
+    def _usable(self, pairs: list[_Pair], faults: dict[str, str]) -> list[_Pair]:
+        """The pairs whose files can be read and have one size; of stacks, pages are looked at when they are read."""
+        files = {page.path: PictureFile(str(page.path), page.path) for pair in pairs for page in pair.pages}
+        faults |= check_pictures(files.values(), decode=self.config.skip_bad)[1]
+        self._skip(faults, "cannot be used")
+        left = [pair for pair in pairs if not any(str(page.path) in faults for page in pair.pages)]
+        unequal: dict[str, str] = {}
+        for pair in left:
+            if not (pair.image.index or pair.label.index or pair.image.path == pair.label.path):
+                (width, height), (wide, high) = (image_size(page.path) for page in pair.pages)
+                if (width, height) != (wide, high):
+                    unequal[pair.name] = (
+                        f"{pair.image} has {width}x{height} pixels, its label {pair.label} {wide}x{high}"
+                    )
+        self._skip(unequal, "with a label of another size")
+        left = [pair for pair in left if pair.name not in unequal]
+        if not left:
+            raise InputError("masks: no pair of an image and a label can be used.", hint="Repair the files.")
+        return left
+
+    def notes(self) -> Sequence[str]:
+        return self._notes
 
     def _split(self) -> dict[Split, list[_Pair]]:
         by_name = {pair.name: pair for pair in self._pairs}
@@ -231,8 +267,14 @@ def _sources(config: MasksConfig) -> tuple[Path, Path]:
     return found[0], found[1]
 
 
-def _paired(images: dict[str, Page], labels: dict[str, Page], at: Path, labels_at: Path) -> list[_Pair]:
-    """Pictures and labels by name; two stacks page by page. Raises InputError for what stays alone."""
+def _paired(
+    images: dict[str, Page],
+    labels: dict[str, Page],
+    at: Path,
+    labels_at: Path,
+    skip: Callable[[dict[str, str], str], None],
+) -> list[_Pair]:
+    """Pictures and labels by name; two stacks page by page. `skip` is told of what stays alone, and may refuse it."""
     if at.is_file() and labels_at.is_file():
         if len(images) != len(labels):
             raise InputError(f"{at} has {len(images)} pages, {labels_at} has {len(labels)}.")
@@ -240,13 +282,13 @@ def _paired(images: dict[str, Page], labels: dict[str, Page], at: Path, labels_a
     plain = {_without_end(name, images): label for name, label in labels.items()}
     alone = [page for name, page in images.items() if name not in plain]
     alone += [page for name, page in plain.items() if name not in images]
-    if alone:
-        others = f" and {len(alone) - 1} more have" if len(alone) > 1 else " has"
+    if len(alone) == len(images) + len(plain):
         raise InputError(
-            f"{alone[0]}{others} no counterpart: images and labels are paired by name.",
-            hint=f"Images are in {at}, labels in {labels_at}; use the same names in both.",
+            f"No image in {at} has a counterpart in {labels_at}: images and labels are paired by name.",
+            hint="Use the same names in both.",
         )
-    return [_Pair(name, page, plain[name]) for name, page in images.items()]
+    skip({str(page): str(page) for page in alone}, "without a counterpart of the same name")
+    return [_Pair(name, page, plain[name]) for name, page in images.items() if name in plain]
 
 
 def _without_end(name: str, images: dict[str, Page]) -> str:

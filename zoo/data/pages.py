@@ -33,7 +33,7 @@ class Page:
         return f"page {self.index} of {self.path}" if self.index else str(self.path)
 
 
-def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
+def pages_of(source: Path, *, indices: bool = False, faults: dict[str, str] | None = None) -> dict[str, Page]:
     """Return the pictures in a folder (and below it), or the pages of a file, by name and in natural order.
 
     A file is called after its path in the folder without the suffix, a page of a stack ``stack-007``.
@@ -41,6 +41,7 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
     Args:
         source: Folder or file.
         indices: See :class:`Page`.
+        faults: Receives what is wrong with files that cannot be read, by their paths; None to refuse them.
 
     Raises:
         InputError: There are none, or two have one name.
@@ -54,7 +55,13 @@ def pages_of(source: Path, *, indices: bool = False) -> dict[str, Page]:
     for path in sorted(files, key=lambda path: _natural(path.relative_to(source).as_posix())):
         name = path.relative_to(source).with_suffix("").as_posix()
         stack = path.suffix.lower() in (".tif", ".tiff")
-        found = _stack(path, name, indices) if stack else {name: Page(path, indices=indices)}
+        try:
+            found = _stack(path, name, indices) if stack else {name: Page(path, indices=indices)}
+        except InputError as error:
+            if faults is None:
+                raise
+            faults[str(path)] = error.message
+            continue
         twice = pages.keys() & found.keys()
         if twice:
             name = min(twice)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
+from zoo.data.picture_files import refuse_or_skip
 from zoo.data.random_crops import random_window
 from zoo.data.raw_sample import raw_sample
 from zoo.errors import InputError, UsageError
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.pack import pack_mosaic
+from zoo.raw.sniff import HEAD, has_raw_header, other_kind
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -35,6 +37,7 @@ class SidConfig:
 
     root: str = option("", help="folder holding Sony/, Fuji/ and the list files")
     camera: Literal["Sony", "Fuji"] = option("Sony", help="which half of the data")
+    skip_bad: bool = option(False, help="leave out files that cannot be used, instead of refusing them")
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class SeeInTheDark(Dataset):
     def __init__(self, config: SidConfig | None = None) -> None:
         super().__init__(config)
         self._pairs: dict[Split, list[Pair]] = {}
+        self._notes: list[str] = []
 
     def pairs(self, split: Split) -> list[Pair]:
         """Return the pairs of a split, in the order of the list file."""
@@ -92,9 +96,23 @@ class SeeInTheDark(Dataset):
         ]
         if split == "test":
             pairs = [pair for pair in pairs if pair.scene not in _MISALIGNED]
+        faults = {
+            str(path): fault for pair in pairs for path in (pair.short, pair.long) if (fault := _fault(path))
+        }
+        what = f"of {listing.name} cannot be used"
+        refuse_or_skip(faults, what, self.id, self._notes, skip_bad=self.config.skip_bad)
+        pairs = [pair for pair in pairs if not faults.keys() & {str(pair.short), str(pair.long)}]
         if not pairs:
-            raise InputError(f"The list file {listing} contains no pairs.")
+            raise InputError(
+                f"The list file {listing} contains no pairs{' that can be used' if faults else ''}."
+            )
         return pairs
+
+    def notes(self) -> Sequence[str]:
+        splits: tuple[Split, ...] = ("train", "val", "test")
+        for split in splits:
+            self.pairs(split)
+        return self._notes
 
     def scenes(self, split: Split) -> Sequence[str]:
         return list(dict.fromkeys(pair.scene for pair in self.pairs(split)))
@@ -135,6 +153,18 @@ def _pair(root: Path, line: str, where: str) -> Pair:
             raise InputError(f"{where}: {path} is outside {root}.")
     ratio = min(_seconds(long, where) / _seconds(short, where), _RATIO_LIMIT)
     return Pair(short, long, ratio, short.name.split("_", 1)[0])
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a RAW file, as far as its first bytes tell; "" for nothing."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    if not head:
+        return f"{path} is empty (0 bytes)"
+    return "" if has_raw_header(head) else f"{path} is {other_kind(head) or 'not a RAW file'}"
 
 
 def _seconds(path: Path, where: str) -> float:

@@ -17,6 +17,7 @@ from zoo.cost import model_cost
 from zoo.errors import NoEffectError
 from zoo.modules.output_tree import tensors_of
 from zoo.pipeline.loss_limit import limit_for, loss_and_least
+from zoo.runner.timing import latency_ratio
 from zoo.tasks.built_in_metrics import METRICS
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: The share of a task's own limit from which on a loss is reported.
 _MUCH = 0.2
+#: Times as long as the original from which a file is called slower.
+_SLOWER = 1.1
 
 
 @dataclass(frozen=True)
@@ -143,9 +146,20 @@ def check_quality(
         return
     raise NoEffectError(
         f"{message}; the budget is {most:g}.",
-        hint=f"Train longer, or allow more: --max-loss {math.ceil(lost - 1e-6)}{metric.loss_unit}. "
-        "The training so far is kept.",
+        hint=f"{_remedy(stage)}, or allow more: --max-loss {math.ceil(lost - 1e-6)}{metric.loss_unit}."
+        + (" The training so far is kept." if stage.trains else ""),
     )
+
+
+def _remedy(stage: TrainingStage) -> str:
+    """What regains quality that a stage lost."""
+    if stage.trains:
+        return "Train longer"
+    if stage.numerics:
+        return (
+            "Train with the rounding (qat in place of ptq), calibrate on data like the network's own (--data)"
+        )
+    return "Train after it:  RECIPE+distill, RECIPE+qat"
 
 
 def _check_extras(stage: TrainingStage, before: Quality, after: Quality, limit: LossLimit) -> None:
@@ -164,8 +178,25 @@ def _check_extras(stage: TrainingStage, before: Quality, after: Quality, limit: 
                 raise NoEffectError(
                     f"The output '{name}' no longer follows the original's after {stage.name}: {metric.name} is "
                     f"{metric.show(value)}; the budget is {metric.limit:g} {metric.loss_unit}.",
-                    hint="Train longer, or allow any loss:  --max-loss none",
+                    hint=f"{_remedy(stage)}, or allow any loss:  --max-loss none",
                 )
+
+
+def slower_remark(first: Measured, last: Measured) -> str:
+    """Return a warning where the file of a recipe is slower than the original's on this machine; "" otherwise.
+
+    Both are timed in turn, so that a busy machine affects both; what the quartiles leave open is no warning.
+    """
+    if first is last or first.latency is None or last.latency is None:
+        return ""
+    ratio, low, _ = latency_ratio(last.latency, first.latency)
+    if low <= 1 or ratio < _SLOWER:
+        return ""
+    return (
+        f"Warning: here, on the processor, the file takes {ratio:.2f} times as long as the original. Small layers, "
+        "layers left in float between rounded ones, and processors without instructions for int8 cost more than "
+        "rounding saves. It may be faster on another device:  zoo bench, or --device NAME."
+    )
 
 
 def check_smaller(techniques: Iterable[Technique], first: Measured, last: Measured) -> None:

@@ -17,7 +17,7 @@ from zoo.modules.several_inputs import SeveralInputs
 from zoo.pipeline.artifact_writer import WHOLE_FRAME_NOTE, write_result
 from zoo.pipeline.checked_export import checked_export
 from zoo.pipeline.device_target import advise
-from zoo.pipeline.effect import check_quality, check_smaller
+from zoo.pipeline.effect import check_quality, check_smaller, slower_remark
 from zoo.pipeline.figure_rows import figures
 from zoo.pipeline.layer_kinds import layers_of
 from zoo.pipeline.loss_limit import parse_limit
@@ -126,6 +126,9 @@ def carry_out(
         reporter.note(f"Accepted: {message}")
     if repair is not None:
         reporter.note(str(repair))
+    slower = slower_remark(meter.files[0], meter.files[-1])
+    if slower:
+        reporter.note(slower)
     spec = _measured_input(plan, meter, reporter)
     sample = sample_picture(plan, meter) if plan.architecture.output.bounded else None
     write_result(plan, result, made.done, spec, exported=made.exported.data, sample=sample)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from zoo.recipes.canonical import ResolvedRecipe
     from zoo.training.weights import StartWeights
 
+#: What ids of networks in files of the user's own begin with.
+_OWN_FILES = ("module:", "onnx:")
 _TRAINING_RATE = 4e-4
 _FINE_TUNING_RATE = 1e-4
 
@@ -155,6 +157,11 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     start = load_start(original, suited, request.weights, entry=request.weights_key, partial=request.partial)
     if start.remark and (start.trained or request.recipe is not None):
         reporter.note(start.remark)
+    if start.trained and suited.id.startswith(_OWN_FILES) and _unnormalised(suited):
+        reporter.note(
+            f"Warning: {suited.id} states no normalisation, so it is given images in [0, 1]. If it was trained on "
+            "normalised ones, state how: MEAN and STD in its file, or the options mean=[...],std=[...]."
+        )
     for sentence in make_network_plain(original, suited.input):
         reporter.note(sentence)
     teachers = functools.cache(load_teacher)
@@ -195,6 +202,12 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
 def _has_labels(dataset: Dataset, architecture: Architecture) -> bool:
     first = next(iter(dataset.frames(architecture, "test")), None)
     return first is not None and first.target is not None
+
+
+def _unnormalised(architecture: Architecture) -> bool:
+    """Whether a classifier of images states no mean and deviation."""
+    takes, gives = architecture.input, architecture.output
+    return takes.kind in ("rgb", "gray") and gives.kind == "logits" and not takes.mean
 
 
 def _name_of(architecture: Architecture, request: ApplyRequest) -> str:

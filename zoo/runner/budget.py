@@ -194,13 +194,27 @@ class Footprint:
             needed = self.need(frame, plan, picture, self.reserve(self.most_pixels(limit))).most
         return max(limit, needed)
 
-    def whole(self, frame: Frame) -> int:
+    def whole(self, frame: Frame, reserve: int = 0) -> int:
         """Return the bytes that a frame takes in one piece."""
-        return self.need(frame, self.plan(frame, "png", sys.maxsize, 0), "png", 0).most
+        return self.need(frame, self.plan(frame, "png", sys.maxsize, 0), "png", reserve).most
+
+    def least_whole(self, frame: Frame) -> int:
+        """Return the lowest limit in bytes under which a frame can be run in one piece."""
+
+        def suffices(limit: int) -> bool:  # what the engine reserves grows with the limit
+            return self.whole(frame, self.reserve(self.most_pixels(limit))) <= limit
+
+        low, high = 0, self.whole(frame)
+        while not suffices(high):
+            low, high = high, 2 * high
+        while high - low > MB:
+            middle = (low + high) // 2
+            low, high = (low, middle) if suffices(middle) else (middle, high)
+        return high
 
     def frame(self, height: int, width: int) -> Frame:
         """Return the frame of a RAW file or image of height x width pixels; a classifier scales any to its own size."""
-        if not self.manifest.output.bounded:
+        if self.manifest.output.kind == "logits" or self.manifest.input.fixed_size:
             return Frame(*self.manifest.input.example)
         raw = self.manifest.input.kind == "packed-raw"
         cell = self.manifest.output.scale if raw else 1

@@ -240,6 +240,7 @@ class Runner:
             started = time.perf_counter()
             try:
                 if development is None:
+                    self._check_memory(result.path)
                     show_file(self.loaded, result)
                 else:
                     development.write(result, [each.path for each in left[number + 1 :][:1]])
@@ -374,6 +375,26 @@ class Runner:
         from zoo.runner.development import Development
 
         return Development(self.loaded, self._need, self._decoder, settings, self._reserve)
+
+    def _check_memory(self, path: Path) -> None:
+        """Refuse an image that cannot be computed within the memory; a network of such outputs computes it whole.
+
+        Raises:
+            UsageError: It does not fit; the lowest limit that suffices is named.
+        """
+        from zoo.images.pixels import image_size
+        from zoo.runner.budget import refuse
+
+        manifest, limit = self.artifact.manifest, self.settings.memory
+        if manifest.output.kind == "logits" or not self._reads_files or limit is None:
+            return
+        width, height = image_size(path)
+        multiple = manifest.input.multiple_of
+        frame = self._need.frame(height + -height % multiple, width + -width % multiple)
+        if self._need.whole(frame, self._reserve) > limit:
+            raise refuse(
+                self._need.least_whole(frame), f"{path} ({width}x{height} pixels, computed in one piece)"
+            )
 
     def _check_open(self) -> None:
         if self._closed:

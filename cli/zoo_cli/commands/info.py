@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import click
 
 from zoo import plugins
+from zoo.artifacts.manifest import MANIFEST_NAME
 from zoo.errors import MissingDependencyError, UnknownIdError
 from zoo.formatting import integer, scaled
 from zoo.options import Option, format_value, options_of
@@ -27,15 +29,16 @@ Record = dict[str, Any]
 )
 @json_option
 def command(id_: str, kind: str | None, as_json: bool) -> None:
-    """Show details of one architecture, technique, task, checkpoint, engine, dataset or device.
+    """Show details of one architecture, technique, task, checkpoint, engine, dataset, device, or artifact folder.
 
-    ID may be distribution:id, family:member such as timm:resnet18, or a network of your own such as
-    ./mynet.py:make_net or model.onnx. The parameters and MACs of an architecture are counted with torch; without torch,
-    those of the published checkpoint are shown. If several kinds share the id, JSON holds the first, and the others
-    under "also".
+    ID may be distribution:id, family:member such as timm:resnet18, a network of your own such as ./mynet.py:make_net
+    or model.onnx, or the folder of an artifact. The parameters and MACs of an architecture are counted with torch;
+    without torch, those of the published checkpoint are shown. If several kinds share the id, JSON holds the first, and
+    the others under "also".
     """
     own = plugins.own_family(id_)
-    kinds = [kind] if kind else ["architectures"] if own else _kinds_of(id_)
+    folder = not kind and Path(id_, MANIFEST_NAME).is_file()
+    kinds = [kind] if kind else ["artifacts"] if folder else ["architectures"] if own else _kinds_of(id_)
     with quiet_stdout(as_json):
         records = [_DESCRIBE[each](id_) for each in kinds]
     for record in records:
@@ -231,6 +234,31 @@ def _checkpoint(name: str) -> Record:
     }
 
 
+def _artifact(name: str) -> Record:
+    from zoo.artifacts import open_artifact
+    from zoo.artifacts.figures import figures_of
+
+    artifact = open_artifact(Path(name))
+    manifest = artifact.manifest
+    return {
+        "id": name,
+        "kind": "artifact",
+        "architecture": manifest.architecture,
+        "recipe": manifest.recipe or None,
+        "precision": manifest.precision,
+        "task": manifest.task,
+        "classes": len(manifest.classes) or None,
+        "fingerprint": manifest.fingerprint,
+        "size": sum(entry.size for entry in manifest.files.values()),
+        "input": manifest.input,
+        "output": manifest.output,
+        "extra_outputs": {each: spec.kind for each, spec in manifest.extra_outputs.items()} or None,
+        "figures": {figure.key: figure.after for figure in figures_of(artifact.metrics())},
+        "files": {each: entry.size for each, entry in manifest.files.items()},
+        "created_with": dict(manifest.created_with),
+    }
+
+
 def _option(about: Option) -> Record:
     return {
         "name": about.name,
@@ -301,4 +329,5 @@ _DESCRIBE: dict[str, Callable[[str], Record]] = {
     "engines": _engine,
     "devices": _device,
     "checkpoints": _checkpoint,
+    "artifacts": _artifact,
 }
