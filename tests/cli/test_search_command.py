@@ -17,14 +17,20 @@ pytestmark = [pytest.mark.usefixtures("third_party"), pytest.mark.xdist_group("s
 SEARCH = ["search", "small-unet", "--space", "channel-prune(ratio=0.1..0.3:0.1)?+{ptq,qat}(bits={4,8})"]
 
 
+#: Data that is quick to evaluate on.
+QUICK = ["--crop", "32", "--batch", "2", "--images", "1"]
+
+
 def test_a_dry_run_shows_the_space_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "search"
-    assert main([*SEARCH, "--size", "2MB", "--ray", "auto", "--out", str(out), "--dry-run"]) == 0
+    assert main([*SEARCH, *QUICK, "--size", "2MB", "--ray", "auto", "--out", str(out), "--dry-run"]) == 0
     printed = capsys.readouterr().out
     assert "16 recipes, 4 legal combinations of techniques" in printed
     assert "channel-prune(ratio=0.1)+ptq(bits=4)" in printed
+    assert "Expected to take" in printed
+    assert "a training step" in printed
     assert not out.exists()
 
 
@@ -35,6 +41,8 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(
         (["--latency", "0ms"], 2, "Write it as in:  --latency 20ms"),
         (["--goal", "speed"], 2, "There is no goal 'speed'"),
         (["--max-loss", "much", "--out", "none"], 2, "which is not a loss"),
+        (["--latency", "20ms", "--device", "jetson-nano"], 2, "cannot be measured on this machine"),
+        (["--latency-model", "none.json"], 5, "none.json"),
         (["--pick", "knee"], 2, "--pick needs the folder of a search"),
         (["--resume", "nowhere"], 5, "does not hold a search"),
     ],

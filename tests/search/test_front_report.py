@@ -31,6 +31,9 @@ def test_a_report_shows_every_candidate_and_loads_nothing(tmp_path: Path) -> Non
         assert (
             f"zoo apply &#x27;{point.outcome.recipe}&#x27; small-unet --steps {point.outcome.steps}" in page
         )
+    for table in page.split("<table>")[1:]:
+        rows = table.partition("</table>")[0].split("<tr")[1:]
+        assert len({len(re.findall("<t[hd]", row)) for row in rows}) == 1
     assert not re.search(r"<script|src=|href=|@import|url\(", page)
 
 

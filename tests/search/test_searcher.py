@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from support import small_net
-from support.searching import Formula, front, request, run
+from support.searching import Formula, FormulaCounts, front, request, run
 from zoo.artifacts import open_artifact
 from zoo.contracts import SilentReporter
 from zoo.errors import InputError, UsageError
+from zoo.recipes.grammar import parse
 from zoo.search.api import preview, search
+from zoo.search.exact_counts import ExactCounts
 from zoo.search.pick import pick
 from zoo.search.search_request import SearchRequest
+from zoo.search.search_result import read_front
 from zoo.training.schedule import Budget
 
 pytest.importorskip("optuna")
@@ -80,6 +85,47 @@ def test_a_budget_that_nothing_can_keep_names_the_nearest_at_once(tmp_path: Path
     assert all(steps == 0 for _, steps in workers.runs)
 
 
+def test_what_counts_alone_reject_is_never_run_and_may_be_once_the_budget_is_raised(tmp_path: Path) -> None:
+    tight, workers = request(tmp_path, limits={"size": 240e3}, trials=34), Formula()
+    result = run(tight, workers, counts=FormulaCounts())
+    assert all("bits" in recipe for recipe, _ in workers.runs)
+    assert result.never_run == 6
+    assert len(workers.runs) > len(result.front) > 0
+    assert not any(point.outcome.counted for point in result.points)
+    before = set(workers.runs)
+    raised = run(dataclasses.replace(tight, limits={"size": 1e9}), workers, counts=FormulaCounts())
+    assert raised.never_run == 0
+    assert len({recipe for recipe, _ in workers.runs}) == 34
+    assert len(workers.runs) == len(set(workers.runs)) > len(before)
+
+
+def test_counts_are_made_once_however_often_a_search_is_interrupted(tmp_path: Path) -> None:
+    wanted, whole = request(tmp_path / "whole", limits={"size": 240e3}, trials=34), Formula()
+    result = run(wanted, whole, counts=FormulaCounts())
+    parts, again = [], dataclasses.replace(wanted, folder=tmp_path / "parts")
+    while True:
+        workers = Formula(most=9)
+        try:
+            end = run(again, workers, counts=FormulaCounts())
+            break
+        except KeyboardInterrupt:
+            parts += workers.runs
+    assert parts + workers.runs == whole.runs
+    assert (front(end), end.never_run) == (front(result), result.never_run)
+
+
+def test_a_budget_beyond_all_counts_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    workers = Formula()
+    wanted = request(
+        tmp_path, space="channel-prune(ratio=0.1..0.6)+{ptq,qat}(bits={8,4})", limits={"size": 40e3}
+    )
+    with pytest.raises(
+        UsageError, match=r"channel-prune\(ratio=0.6\)\+ptq\(bits=4\): size at least 45 kB \(budget 40 kB\)"
+    ):
+        run(wanted, workers, counts=FormulaCounts())
+    assert not workers.runs
+
+
 def test_a_loss_limit_holds_for_the_front(tmp_path: Path) -> None:
     result = run(request(tmp_path, max_loss="0.4dB", trials=34), Formula())
     assert result.front
@@ -92,6 +138,17 @@ def test_a_storage_that_cannot_be_reached_is_refused_without_its_password(tmp_pa
         search(wanted, SilentReporter())
     assert "me@127.0.0.1:1/none cannot be reached" in refused.value.message
     assert "secret" not in str(refused.value)
+
+
+def test_a_storage_that_is_lost_during_a_search_is_named(tmp_path: Path) -> None:
+    class Losing(Formula):
+        def carry_out(self, runs, done, stop) -> None:
+            with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+                database.execute("DROP TABLE trial_user_attributes")
+            super().carry_out(runs, done, stop)
+
+    with pytest.raises(InputError, match=r"study\.db cannot be reached: .*no such table"):
+        run(request(tmp_path, trials=6), Losing())
 
 
 def test_a_preview_shows_the_size_and_recipes_of_the_space(tmp_path: Path) -> None:
@@ -122,10 +179,22 @@ def test_every_point_of_a_front_is_an_artifact_that_its_command_makes_again(
     assert picked.command.startswith(f"zoo apply {picked.recipe} small-unet --steps {steps.steps} --crop 32")
 
 
+def test_counts_are_those_of_the_files_or_less(searched: SearchRequest) -> None:
+    result = search(searched, SilentReporter())
+    exact = ExactCounts(searched.base(parse("ptq")))
+    for point in result.points:
+        counts = exact.count(point.candidate.resolve())
+        assert counts is not None
+        assert counts.macs == point.outcome.macs
+        assert point.outcome.size / 2 < counts.least_bytes < point.outcome.size
+
+
 def test_the_same_search_again_carries_nothing_out(searched: SearchRequest) -> None:
     before = sorted(each.name for each in (searched.folder / "trials").iterdir())
+    timed = (searched.folder / "front.json").read_text()
     result = search(searched, SilentReporter())
     assert sorted(each.name for each in (searched.folder / "trials").iterdir()) == before
+    assert (searched.folder / "front.json").read_text() == timed
     assert {point.outcome.steps for point in result.points if point.outcome.trainings} == {0, 2}
 
 
@@ -134,6 +203,13 @@ def test_a_folder_of_another_search_is_refused(searched: SearchRequest) -> None:
         search(dataclasses.replace(searched, space="ptq"), SilentReporter())
     with pytest.raises(InputError, match="does not hold a search"):
         SearchRequest.load(searched.folder / "trials")
+
+
+def test_the_artifacts_of_a_front_are_timed_together(searched: SearchRequest) -> None:
+    rows = read_front(searched.folder)
+    assert len(rows) >= 1
+    assert all(row["latency_together"] > 0 for row in rows)
+    assert "measured together" in (searched.folder / "report.html").read_text()
 
 
 def test_an_altered_artifact_is_not_picked(searched: SearchRequest, tmp_path: Path) -> None:

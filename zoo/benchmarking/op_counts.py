@@ -7,6 +7,7 @@ not be known, and neither `onnx` nor torch is needed.
 from __future__ import annotations
 
 import json
+import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,23 @@ class OpCounts:
         return self.macs / self.bytes
 
 
+@dataclass(frozen=True)
+class OperatorRun:
+    """One operator of the fused graph, as it ran.
+
+    Attributes:
+        kind: The operator; convolutions are told apart by what bounds them: 1x1, depthwise and others.
+        macs: Multiply-accumulates.
+        bytes: Read and written; 0 for another view of the same bytes.
+        milliseconds: Median of its runs.
+    """
+
+    kind: str
+    macs: int
+    bytes: int
+    milliseconds: float
+
+
 def count_operations(model: bytes, shape: Sequence[int]) -> OpCounts:
     """Count the work of one run.
 
@@ -63,18 +81,43 @@ def count_operations(model: bytes, shape: Sequence[int]) -> OpCounts:
         MissingDependencyError: ONNX Runtime is not installed.
         IntegrityError: ONNX Runtime refuses the file or the shape.
     """
-    macs = moved = 0
-    for node in _executed(model, shape):
+    operators = run_operators(model, shape)
+    return OpCounts(sum(each.macs for each in operators), sum(each.bytes for each in operators))
+
+
+def run_operators(
+    model: bytes, shape: Sequence[int], *, runs: int = 1, threads: int = 0
+) -> tuple[OperatorRun, ...]:
+    """Run a file under the profiler and return its operators in order of execution.
+
+    Args:
+        model: Bytes of the ONNX file.
+        shape: (N, C, H, W) of the input.
+        runs: How often; the first of several is not timed.
+        threads: Of the engine; 0 for what ONNX Runtime takes.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime is not installed.
+        IntegrityError: ONNX Runtime refuses the file or the shape.
+    """
+    seen: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for event in _events(model, shape, runs, threads):
+        seen.setdefault((event["name"], str(event["args"].get("node_index"))), []).append(event)
+    found = []
+    for events in seen.values():
+        node = events[0]["args"]
         inputs, outputs = _shapes(node["input_type_shape"]), _shapes(node["output_type_shape"])
         operator = str(node["op_name"])
-        macs += _macs(operator, inputs, outputs)
-        if operator not in _VIEWS:
-            moved += sum(int(node[part]) for part in ("activation_size", "parameter_size", "output_size"))
-    return OpCounts(macs, moved)
+        sizes = (int(node[part]) for part in ("activation_size", "parameter_size", "output_size"))
+        moved = 0 if operator in _VIEWS else sum(sizes)
+        timed = statistics.median(each["dur"] for each in events[1:] or events) / 1000
+        kind = operator + _bound(operator, inputs)
+        found.append(OperatorRun(kind, _macs(operator, inputs, outputs), moved, timed))
+    return tuple(found)
 
 
-def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]:
-    """Yield the profiler's record of each operator that ran."""
+def _events(model: bytes, shape: Sequence[int], runs: int, threads: int) -> Iterator[Mapping[str, Any]]:
+    """Yield the profiler's record of each time that an operator ran."""
     import numpy as np
 
     runtime: Any = require("onnxruntime", "Counting what a run takes", extra="cpu")
@@ -82,6 +125,7 @@ def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]
         options = runtime.SessionOptions()
         options.log_severity_level = 4
         options.enable_profiling = True
+        options.intra_op_num_threads = threads
         options.profile_file_prefix = str(Path(folder, "work"))
         # Operators are fused, but sizes stay those of the file: blocked layouts and packed weights have others.
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -95,13 +139,25 @@ def _executed(model: bytes, shape: Sequence[int]) -> Iterator[Mapping[str, Any]]
             inputs = session.get_inputs()
             packing, given = packing_of_file([each.shape for each in inputs]), np.ones(shape, np.float32)
             arrays = [given] if packing is None else packing.unpack(given)
-            session.run(None, {each.name: array for each, array in zip(inputs, arrays, strict=True)})
+            named = {each.name: array for each, array in zip(inputs, arrays, strict=True)}
+            for _ in range(runs):
+                session.run(None, named)
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise IntegrityError(f"ONNX Runtime cannot run the model on {tuple(shape)}: {error}") from error
         events = json.loads(Path(session.end_profiling()).read_bytes())
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            yield event["args"]
+            yield event
+
+
+def _bound(operator: str, inputs: Sequence[Sequence[int]]) -> str:
+    """Return what tells convolutions apart that reach different shares of a processor's peak."""
+    weight = inputs[_WEIGHTS[operator]] if operator in _WEIGHTS else ()
+    if len(weight) < 3:
+        return ""
+    if weight[1] == 1 < weight[0]:
+        return " depthwise"
+    return " 1x1" if prod(weight[2:]) == 1 else ""
 
 
 def _shapes(tensors: Sequence[Mapping[str, Sequence[int]]]) -> list[Sequence[int]]:

@@ -100,6 +100,10 @@ class Shown:
     picture: npt.NDArray[np.uint8] | None = field(default=None)
 
 
+#: What a task states recipes for: few bytes or low latency at a small loss, and as little loss as possible.
+PRESETS = ("small", "fast", "best")
+
+
 class Task:
     """What a network is for: its outputs, its loss, its measures, and how an output is shown.
 
@@ -126,6 +130,12 @@ class Task:
     data_of: ClassVar[frozenset[str]] = frozenset()
     #: The recipes that a search tries unless others are stated; every installed technique with what it declares is "*".
     space: ClassVar[str] = "low-rank(ratio=0.3..0.8:0.1)?+channel-prune(ratio=0.1..0.6:0.1)?+{ptq,qat}?"
+    #: Recipes by what they are good for; :data:`PRESETS` names them.
+    presets: ClassVar[Mapping[str, str]] = {
+        "small": "low-rank+qat(mixed=4)",
+        "fast": "low-rank+qat",
+        "best": "ptq",
+    }
     #: What to type where no data was named, or data for another task.
     data_hint: ClassVar[str] = "Name yours with --data"
 

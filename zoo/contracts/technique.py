@@ -206,6 +206,24 @@ class Technique:
         """
         return spec
 
+    @property
+    def least_weight_bits(self) -> float | None:
+        """Return the fewest bits that a weight of a convolution or linear layer takes in the file; None if unknown.
+
+        A technique of the phase `numerics` that states it lets a search reject recipes too large for a budget before
+        anything is carried out.
+        """
+        return None
+
+    def without_fitting(self) -> Technique | None:
+        """Return the same technique without what changes only values; None if the shapes depend on data or weights.
+
+        Its :meth:`rewrite` must lead to layers of the same shapes, whatever the weights, and should look at as little
+        data as possible: a search counts with it what a recipe will cost before carrying it out. Where it cannot keep
+        that promise for a network, it must raise a ZooError; the technique itself is used then.
+        """
+        return None
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the new structure, initialised from the trained weights wherever a closed form exists."""
         return model

@@ -186,6 +186,8 @@ def apply_request(request: ApplyRequest, reporter: Reporter) -> Result | None:
         ZooError: The request cannot be carried out; nothing is written to ``request.out`` before all is well.
     """
     started = time.monotonic()
+    if request.preset:
+        reporter.note(f"{request.preset}: the recipe {request.recipe}")
     with _accepting(request) as accepted:
         planned = plan(request, reporter)
         from zoo.pipeline.pipeline import carry_out

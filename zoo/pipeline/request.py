@@ -13,6 +13,7 @@ from zoo.errors import UsageError
 from zoo.pipeline.loss_limit import MaxLoss, parse_limit
 from zoo.recipes.code_files import refuse_untrusted_code
 from zoo.recipes.grammar import Recipe
+from zoo.recipes.presets import expand_preset
 from zoo.recipes.recipe_toml import RecipeFile
 from zoo.training.schedule import Budget, Precision
 
@@ -54,6 +55,7 @@ class ApplyRequest:
         accept_disagreement: Write the artifact although a graph or a file does not compute what the network does; what
             disagrees is recorded.
         command: What was typed, for the model card.
+        preset: The preset that the recipe was written as, "" for none.
     """
 
     recipe: Recipe | None
@@ -79,6 +81,7 @@ class ApplyRequest:
     keep_stages: Path | None = None
     accept_disagreement: bool = False
     command: str = ""
+    preset: str = ""
 
 
 def make_request(
@@ -118,12 +121,16 @@ def make_request(
             raise UsageError("The weights are stated twice, in the name of the network and by --weights.")
         name = with_specs(name, given.pop("input", ""), given.pop("output", ""))
     settings = {**(_settings(file) if file else {}), **given}
+    written = stages
+    if stages is not None:
+        stages = expand_preset(stages, name)
     parse_limit(settings.get("max_loss"))
     if stages is None and isinstance(name, str) and settings.get("weights", "auto") == "auto":
         settings["weights"] = "none"  # a network is trained from scratch, unless weights are named
     title = name if isinstance(name, str) else name.id
-    out = settings.pop("out", None) or Path("out", _folder_name(f"{title}-{stages or 'trained'}"))
-    return ApplyRequest(stages, name, out, budgets, **settings)
+    out = settings.pop("out", None) or Path("out", _folder_name(f"{title}-{written or 'trained'}"))
+    preset = str(written) if stages is not written else ""
+    return ApplyRequest(stages, name, out, budgets, preset=preset, **settings)
 
 
 def _budgets(minutes: float | None, steps: tuple[int, ...], file: RecipeFile | None) -> tuple[Budget, ...]:

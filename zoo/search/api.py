@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError
+from zoo.search.exact_counts import ExactCounts
 from zoo.search.front_report import write_report
+from zoo.search.joint_latency import Together, time_front
+from zoo.search.latency_source import latency_model
 from zoo.search.layer_names import layer_names
-from zoo.search.search_result import SearchResult
+from zoo.search.search_result import SearchResult, write_front
 from zoo.search.searcher import Searcher
 from zoo.search.space import Space
 from zoo.search.study_log import StudyLog
@@ -52,14 +55,20 @@ def search(request: SearchRequest, reporter: Reporter) -> SearchResult:
     """
     space = open_space(request)
     request.loss_limit  # noqa: B018 - refuses what is malformed
+    model = latency_model(request)
     with _folder_held(request), _workers(request) as workers:
         request.save()
         log = StudyLog(request.url, study_name(request), len(request.goals), request.sampler, request.seed)
-        searcher = Searcher(request, space, log, workers, reporter)
+        counts = ExactCounts(request.base(space.example.written))
+        searcher = Searcher(request, space, log, workers, reporter, counts, model)
+        together: Together = {}
         try:
-            return searcher.run()
+            result = searcher.run()
+            together = time_front(request, result, reporter)
+            write_front(request, result, together)
+            return result
         finally:  # what an interrupted search found is worth looking at, too
-            write_report(request, searcher.result(), _importances(request, log))
+            write_report(request, searcher.result(), _importances(request, log), together)
 
 
 def open_space(request: SearchRequest) -> Space:

@@ -17,6 +17,7 @@ from zoo.storage.atomic import read_bytes
 from zoo.training.schedule import Budget
 
 if TYPE_CHECKING:
+    from zoo.benchmarking.latency_model import LatencyModel
     from zoo.pipeline.request import ApplyRequest
     from zoo.pipeline.result import Result
     from zoo.recipes.canonical import ResolvedRecipe
@@ -32,15 +33,22 @@ class CandidateRun:
         request: What to apply; no stage may be limited in what it loses.
         steps: Of each training.
         trainings: How many trainings the recipe has.
+        latency_model: Predicts the latency; None for that which was measured here.
     """
 
     request: ApplyRequest
     steps: int
     trainings: int
+    latency_model: LatencyModel | None = None
 
 
 def candidate_run(
-    base: ApplyRequest, recipe: ResolvedRecipe, steps: int, out: Path, stages: Path
+    base: ApplyRequest,
+    recipe: ResolvedRecipe,
+    steps: int,
+    out: Path,
+    stages: Path,
+    latency_model: LatencyModel | None = None,
 ) -> CandidateRun:
     """Return what carries a recipe out.
 
@@ -52,6 +60,7 @@ def candidate_run(
         steps: Of each training.
         out: The artifact folder.
         stages: Where trained stages are kept.
+        latency_model: Predicts the latency; None to measure it here.
     """
     trainings = sum(stage.trains for stage in stages_of(recipe.techniques))
     request = dataclasses.replace(
@@ -62,35 +71,37 @@ def candidate_run(
         keep_stages=stages if steps else None,
         max_loss=None,
     )
-    return CandidateRun(request, steps, trainings)
+    return CandidateRun(request, steps, trainings, latency_model)
 
 
 def carry_out_candidate(run: CandidateRun) -> Outcome:
     """Apply a candidate's recipe; whatever goes wrong with it is part of the outcome."""
-    started = time.monotonic()
-    recipe = str(run.request.recipe)
+    started, spent = time.monotonic(), time.process_time()
     shutil.rmtree(
         run.request.out, ignore_errors=True
     )  # complete, but the search was killed before it took note
     try:
         result = apply_request(run.request, SilentReporter())
         assert result is not None
-        measured = _measured(result)
+        outcome = _measured(result, run.latency_model)
     except ZooError as error:
-        message = " ".join(filter(None, [error.message, error.hint]))
-        return Outcome(recipe, run.steps, run.trainings, error=message, seconds=time.monotonic() - started)
-    except Exception as error:  # a plugin may raise anything; the search goes on
-        message = f"{type(error).__name__}: {error}"
-        return Outcome(recipe, run.steps, run.trainings, error=message, seconds=time.monotonic() - started)
+        outcome = Outcome("", 0, error=" ".join(filter(None, [error.message, error.hint])))
+    except (Exception, SystemExit) as error:  # a plugin may raise anything; the search goes on
+        outcome = Outcome("", 0, error=f"{type(error).__name__}: {error}")
     return dataclasses.replace(
-        measured, recipe=recipe, steps=run.steps, trainings=run.trainings, seconds=time.monotonic() - started
+        outcome,
+        recipe=str(run.request.recipe),
+        steps=run.steps,
+        trainings=run.trainings,
+        seconds=time.monotonic() - started,
+        processor_seconds=time.process_time() - spent,
     )
 
 
 # --------------------------------------------------------------------------------------------------- details
 
 
-def _measured(result: Result) -> Outcome:
+def _measured(result: Result, predicts: LatencyModel | None) -> Outcome:
     from zoo.artifacts import open_artifact
     from zoo.onnx.working_set import measure_working_set
 
@@ -99,6 +110,15 @@ def _measured(result: Result) -> Outcome:
     spec = open_artifact(result.artifact).manifest.input
     model = read_bytes(result.artifact / "model.onnx", _LARGEST_MODEL)
     height, width = spec.example
+    latency = last.latency.median if last.latency else 0.0
+    latency_before = first.latency.median if first.latency else 0.0
+    if predicts is not None:
+        from zoo.benchmarking.op_counts import run_operators
+
+        latency, latency_before = (
+            predicts.predict(run_operators(model, (1, spec.channels, height, width))),
+            0.0,
+        )
     values = first.quality.values[metric.key], last.quality.values[metric.key]
     return Outcome(
         "",
@@ -112,8 +132,8 @@ def _measured(result: Result) -> Outcome:
         macs=last.macs,
         parameters=last.parameters,
         memory=round(measure_working_set(model, spec.channels).live * height * width) + last.file_bytes,
-        latency=last.latency.median if last.latency else 0.0,
-        latency_before=first.latency.median if first.latency else 0.0,
+        latency=latency,
+        latency_before=latency_before,
         size_before=first.file_bytes,
         macs_before=first.macs,
         reused=result.reused,

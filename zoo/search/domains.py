@@ -42,6 +42,16 @@ class Axis:
         return bool(self.step)
 
     @property
+    def ends(self) -> tuple[int, ...]:
+        """Return the places of the least and the largest number, or of all values that are not numbers."""
+        try:
+            numbers = [float(str(value)) for value in self.values]
+        except ValueError:
+            return tuple(range(len(self)))
+        places = sorted(range(len(self)), key=numbers.__getitem__)
+        return tuple(dict.fromkeys((places[0], places[-1])))
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Return the values as reports show them."""
         return tuple("none" if value is None else format_text(value) for value in self.values)

@@ -10,19 +10,22 @@ Values = Sequence[float]
 
 def dominates(first: Values, second: Values) -> bool:
     """Return whether the first is nowhere worse (larger) and somewhere better."""
-    return all(a <= b for a, b in zip(first, second, strict=True)) and tuple(first) != tuple(second)
+    return _covers(first, second) and tuple(first) != tuple(second)
+
+
+def _covers(first: Values, second: Values) -> bool:
+    """Return whether the first is nowhere worse (larger)."""
+    return all(a <= b for a, b in zip(first, second, strict=True))
 
 
 def pareto_front(points: Sequence[Values]) -> list[int]:
     """Return the places of the points that no other dominates, in order; of equal points, the first."""
-    seen: set[tuple[float, ...]] = set()
-    front = []
-    for place, point in enumerate(points):
-        if tuple(point) in seen or any(dominates(other, point) for other in points):
-            continue
-        seen.add(tuple(point))
-        front.append(place)
-    return front
+    front: list[int] = []
+    # What dominates a point comes before it in this order, and so does a point of the front that dominates it.
+    for place in sorted(range(len(points)), key=lambda each: (tuple(points[each]), each)):
+        if not any(_covers(points[other], points[place]) for other in front):
+            front.append(place)
+    return sorted(front)
 
 
 def ranked(points: Sequence[Values]) -> list[int]:

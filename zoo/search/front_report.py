@@ -8,7 +8,8 @@ from pathlib import Path
 
 from zoo.formatting import seconds
 from zoo.search.front_plot import draw_front, label_of
-from zoo.search.goals import SOURCES, Goal, show_goal
+from zoo.search.goals import SOURCES, Goal, heading, show_goal
+from zoo.search.latency_source import latency_note
 from zoo.search.search_request import SearchRequest
 from zoo.search.search_result import Point, SearchResult
 from zoo.storage.atomic import write_bytes_atomic
@@ -25,7 +26,10 @@ _STYLE = (
 
 
 def write_report(
-    request: SearchRequest, result: SearchResult, importances: Mapping[Goal, Mapping[str, float]]
+    request: SearchRequest,
+    result: SearchResult,
+    importances: Mapping[Goal, Mapping[str, float]],
+    together: Mapping[str, float] | None = None,
 ) -> Path:
     """Write ``front.svg`` and ``report.html`` into the folder of a search, and return the page.
 
@@ -33,6 +37,7 @@ def write_report(
         request: The search.
         result: What it found.
         importances: How much each choice explains of each goal, between 0 and 1, by the name of the choice.
+        together: Latencies of the front's artifacts that were measured together, by fingerprint.
 
     Raises:
         OutputError: A file cannot be written.
@@ -48,9 +53,12 @@ def write_report(
         plot,
         "<p>Blue: no other candidate that keeps the budgets is as good in every goal and better in one. Gray: the "
         "others. Red circles: beyond a budget. The pointer shows recipe and values.</p><ul>",
-        *(f"<li>{escape(label_of(goal, result))}: {escape(SOURCES[goal])}</li>" for goal in request.goals),
+        *(
+            f"<li>{escape(label_of(goal, result))}: {escape(_source(request, goal))}</li>"
+            for goal in request.goals
+        ),
         "</ul><h2>What nothing beats</h2>",
-        _table(request, result.front, commands=True),
+        _table(request, result.front, commands=True, together=together or {}),
         "<h2>What each choice explains</h2>",
         _importances(importances),
         "<h2>All candidates</h2>",
@@ -69,16 +77,33 @@ def write_report(
 # --------------------------------------------------------------------------------------------------- details
 
 
+def _source(request: SearchRequest, goal: Goal) -> str:
+    return latency_note(request) if goal == "latency" else SOURCES[goal]
+
+
 def _summary(result: SearchResult) -> str:
     tried = len({point.candidate.number for point in result.points})
     return (
         f"{tried} candidates in {seconds(result.seconds)}, {result.trained} trained in full; {result.saved} such "
-        f"trainings were saved, {result.beyond} of them by exact counts; {len(result.failed)} failed."
+        f"trainings were saved, {result.beyond} of them by exact counts; {result.never_run} candidates were never run, "
+        f"because their counts exceed a budget; {len(result.failed)} failed."
     )
 
 
-def _table(request: SearchRequest, points: Sequence[Point], *, commands: bool = False) -> str:
-    heads = ["steps", *("loss" if goal == "score" else goal for goal in request.goals), "score"]
+def _table(
+    request: SearchRequest,
+    points: Sequence[Point],
+    *,
+    commands: bool = False,
+    together: Mapping[str, float] | None = None,
+) -> str:
+    heads = [
+        "recipe",
+        "steps",
+        *(heading(goal, predicted=bool(request.latency_model)) for goal in request.goals),
+        "score",
+        *(["latency, measured together"] if together else []),
+    ]
     rows = []
     for point in points:
         outcome = point.outcome
@@ -91,6 +116,9 @@ def _table(request: SearchRequest, points: Sequence[Point], *, commands: bool = 
             *(show_goal(g, point.values[g], outcome.unit) for g in request.goals),
             outcome.score,
         ]
+        if together:
+            timed = together.get(outcome.fingerprint)
+            cells.append("" if timed is None else show_goal("latency", timed))
         kind = "" if point.feasible else ' class="over"'
         numbers = "".join(f'<td class="n">{escape(cell)}</td>' for cell in cells)
         rows.append(f"<tr{kind}><td>{recipe}</td>{numbers}</tr>")

@@ -14,6 +14,8 @@ Goal = Literal["score", "size", "latency", "memory", "macs"]
 GOALS: tuple[Goal, ...] = get_args(Goal)
 #: What is minimised where nothing is stated.
 DEFAULT_GOALS: tuple[Goal, ...] = ("score", "size", "latency")
+#: The same for a device whose latencies are not known here.
+FOREIGN_GOALS: tuple[Goal, ...] = ("score", "size", "macs")
 #: Goals whose value a file has before it is trained; a candidate beyond their budget is not trained.
 EXACT: tuple[Goal, ...] = ("size", "memory", "macs")
 #: How each is known.
@@ -72,6 +74,18 @@ def parse_budget(goal: Goal, text: str) -> float:
             hint=f"Write it as in:  --{goal} {_EXAMPLES[goal]}",
         )
     return value
+
+
+def heading(goal: Goal, *, predicted: bool = False) -> str:
+    """Return the head of a column with a goal's values.
+
+    Args:
+        goal: What it is a value of.
+        predicted: Whether latencies come from a model.
+    """
+    if goal == "score":
+        return "loss"
+    return "predicted latency" if goal == "latency" and predicted else goal
 
 
 def show_goal(goal: Goal, value: float, unit: str = "") -> str:

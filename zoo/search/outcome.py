@@ -20,17 +20,20 @@ class Outcome:
         steps: Of each training; 0 for closed forms and calibration only.
         trainings: How many trainings the recipe has.
         error: Why it failed, "" if it did not.
+        counted: Whether nothing was carried out, because counts alone show that a budget is exceeded: `macs` is known,
+            `size` and `memory` are at least what they say, and nothing else is.
         measure: Name of what the score is.
         unit: What losses of it are counted in.
         score, before: As tables show it, of the exported file and of the original's.
         lost: What was lost of the measure, in the unit; negative if something was gained.
         size, macs, parameters: Of the exported file.
         memory: Bytes of activations at their peak and of weights, for the example input.
-        latency: Median in milliseconds.
-        latency_before: That of the original, measured in turn with it.
+        latency: Median in milliseconds, or what a model predicts.
+        latency_before: That of the original, measured in turn with it; 0 for a prediction.
         size_before, macs_before: Of the original.
         reused: Stages that were not trained because another recipe with the same beginning had been.
         seconds: How long it took.
+        processor_seconds: What processors spent on it, whatever else they had to do meanwhile.
         fingerprint: Of the artifact.
     """
 
@@ -38,6 +41,7 @@ class Outcome:
     steps: int
     trainings: int = 0
     error: str = ""
+    counted: bool = False
     measure: str = ""
     unit: str = ""
     score: str = ""
@@ -53,6 +57,7 @@ class Outcome:
     macs_before: int = 0
     reused: tuple[str, ...] = ()
     seconds: float = 0.0
+    processor_seconds: float = 0.0
     fingerprint: str = ""
 
     def value(self, goal: Goal, reference: float) -> float:

@@ -10,16 +10,14 @@ from typing import Any, Literal, get_args
 
 from zoo.artifacts import open_artifact
 from zoo.errors import InputError, IntegrityError, UsageError
-from zoo.schema import parse_json
 from zoo.search.front import knee
 from zoo.search.search_request import SearchRequest
-from zoo.search.search_result import FRONT_NAME
-from zoo.storage.atomic import atomic_folder, check_folder_target, read_bytes
+from zoo.search.search_result import FRONT_NAME, read_front
+from zoo.storage.atomic import atomic_folder, check_folder_target
 
 Pick = Literal["knee", "best", "smallest", "fastest"]
 PICKS: tuple[Pick, ...] = get_args(Pick)
 _BY = {"best": "score", "smallest": "size", "fastest": "latency"}
-_LARGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,12 @@ def pick(folder: Path, kind: str, out: Path | None = None) -> Picked:
 
 
 def _front(folder: Path) -> Sequence[Mapping[str, Any]]:
-    path = folder / FRONT_NAME
-    if not path.is_file():
+    if not (folder / FRONT_NAME).is_file():
         raise InputError(
             f"The search in {folder} has found nothing yet.",
             hint=f"Continue it:  zoo search --resume {folder}",
         )
-    content = parse_json(read_bytes(path, _LARGEST), str(path), error=InputError)
-    rows: Sequence[Mapping[str, Any]] = content.get("front", []) if isinstance(content, dict) else []
+    rows = read_front(folder)
     if not rows:
         raise UsageError(
             f"No candidate of the search in {folder} keeps the budget.",
@@ -90,4 +86,6 @@ def _place(rows: Sequence[Mapping[str, Any]], kind: str, folder: Path) -> int:
             f"The search in {folder} did not have the goal {goal}.",
             hint=f"Its goals: {', '.join(rows[0]['values'])}",
         )
+    if goal == "latency" and all("latency_together" in row for row in rows):
+        return min(range(len(rows)), key=lambda place: rows[place]["latency_together"])
     return min(range(len(rows)), key=lambda place: rows[place]["values"][goal])

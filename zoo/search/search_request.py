@@ -49,6 +49,8 @@ class SearchRequest:
         sampler: What proposes candidates.
         seed: Of what is proposed; that of the trainings is among `stated`.
         storage: Address of an Optuna storage; "" for a file of the folder.
+        latency_model: File of a model that predicts latencies, as :mod:`zoo.benchmarking.latency_model` makes it; "" to
+            measure them on this machine.
         ray: Address of a Ray cluster, "auto" for the one of this machine, "" for none.
     """
 
@@ -66,12 +68,18 @@ class SearchRequest:
     sampler: Sampler = "tpe"
     seed: int = 0
     storage: str = ""
+    latency_model: str = ""
     ray: str = ""
 
     @property
     def url(self) -> str:
         """Return the address of the storage."""
         return self.storage or f"sqlite:///{(self.folder / STUDY_NAME).absolute()}"
+
+    @property
+    def device(self) -> str:
+        """Return the id of the profile of the target board, "" for none."""
+        return str(self.stated.get("device", ""))
 
     @property
     def loss_limit(self) -> LossLimit | None:

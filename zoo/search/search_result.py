@@ -6,15 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from zoo.errors import InputError
+from zoo.schema import parse_json
 from zoo.search.goals import Goal
 from zoo.search.outcome import Outcome
 from zoo.search.search_request import SearchRequest
 from zoo.search.study_log import SearchCandidate
-from zoo.storage.atomic import write_bytes_atomic
+from zoo.storage.atomic import read_bytes, write_bytes_atomic
 
 #: In a search's folder: that of the artifacts, and the file that lists what nothing beats.
 TRIALS, FRONT_NAME = "trials", "front.json"
+_LARGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class SearchResult:
         trained: Trainings in full.
         saved: Candidates that would have been trained in full without halving and exact counts.
         beyond: Those among them that exceed a budget by their exact counts.
+        never_run: Candidates that exceed a budget by counts made before anything was carried out.
         seconds: Time that candidates took, all together.
     """
 
@@ -62,6 +67,7 @@ class SearchResult:
     trained: int
     saved: int
     beyond: int
+    never_run: int
     seconds: float
 
     @property
@@ -75,8 +81,17 @@ def folder_name(candidate: SearchCandidate, steps: int) -> str:
     return f"{candidate.number:05}-{steps}"
 
 
-def write_front(request: SearchRequest, result: SearchResult) -> Path:
-    """Write what nothing beats as JSON, with the command that makes each point again; return the file."""
+def write_front(
+    request: SearchRequest, result: SearchResult, together: Mapping[str, float] | None = None
+) -> Path:
+    """Write what nothing beats as JSON, with the command that makes each point again; return the file.
+
+    Args:
+        request: The search.
+        result: What it found.
+        together: Latencies that were measured together, by the fingerprint of the artifact.
+    """
+    timed = together or {}
     rows = [
         {
             "recipe": point.outcome.recipe,
@@ -86,6 +101,11 @@ def write_front(request: SearchRequest, result: SearchResult) -> Path:
             "score": point.outcome.score,
             "fingerprint": point.outcome.fingerprint,
             "artifact": f"{TRIALS}/{point.folder_name}",
+            **(
+                {"latency_together": timed[point.outcome.fingerprint]}
+                if point.outcome.fingerprint in timed
+                else {}
+            ),
             "command": request.command(point.outcome.recipe, point.outcome.steps, point.outcome.trainings),
         }
         for point in result.front
@@ -93,3 +113,17 @@ def write_front(request: SearchRequest, result: SearchResult) -> Path:
     path = request.folder / FRONT_NAME
     write_bytes_atomic(path, json.dumps({"goals": request.goals, "front": rows}, indent=2).encode())
     return path
+
+
+def read_front(folder: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the rows of a front that was written; none if there is no such file.
+
+    Raises:
+        InputError: The file does not hold a front.
+    """
+    path = folder / FRONT_NAME
+    if not path.is_file():
+        return ()
+    content = parse_json(read_bytes(path, _LARGEST), str(path), error=InputError)
+    rows: Sequence[Mapping[str, Any]] = content.get("front", []) if isinstance(content, dict) else []
+    return rows

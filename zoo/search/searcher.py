@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoo.errors import NoEffectError, UsageError
+from zoo.errors import NoEffectError
 from zoo.pipeline.loss_limit import LossLimit
-from zoo.recipes.grammar import Recipe
 from zoo.search.candidate_run import CandidateRun, candidate_run
+from zoo.search.exact_budgets import ExactBudgets
 from zoo.search.front import pareto_front
-from zoo.search.goals import EXACT, show_goal
 from zoo.search.halving import bracket_size, promoted, rungs
+from zoo.search.live_progress import LiveProgress
 from zoo.search.outcome import Outcome
 from zoo.search.search_request import SearchRequest
 from zoo.search.search_result import TRIALS, Point, SearchResult, folder_name, write_front
@@ -23,12 +23,16 @@ from zoo.search.space import Space
 from zoo.search.study_log import SearchCandidate, StudyLog
 
 if TYPE_CHECKING:
+    from zoo.benchmarking.latency_model import LatencyModel
     from zoo.contracts import Reporter
+    from zoo.search.exact_counts import ExactCounts
     from zoo.search.workers import Workers
 
 #: Draws that were illegal or repetitions, one after the other, until a space counts as searched, and until they are
 #: made at random.
 _EXHAUSTED, _DRAW_RANDOMLY = 60, 10
+#: Candidates rejected by their counts, one after the other, until a space counts as searched.
+_HOPELESS = 300
 #: Settings at the ends of all ranges that a search begins with.
 _CORNERS = 8
 #: Where trained stages are kept in the folder of a search.
@@ -44,15 +48,26 @@ class Searcher:
         log: Its study.
         workers: What carries candidates out.
         reporter: Where progress is reported.
+        counts: Counts what recipes cost before they are carried out; None to find out by carrying them out.
+        latency_model: Predicts latencies; None to measure them.
     """
 
     def __init__(
-        self, request: SearchRequest, space: Space, log: StudyLog, workers: Workers, reporter: Reporter
+        self,
+        request: SearchRequest,
+        space: Space,
+        log: StudyLog,
+        workers: Workers,
+        reporter: Reporter,
+        counts: ExactCounts | None = None,
+        latency_model: LatencyModel | None = None,
     ) -> None:
         self.request = request
         self.space = space
         self.log = log
         self._workers = workers
+        self._live = LiveProgress(request, reporter)
+        self._latency_model = latency_model
         self._reporter = reporter
         self._started = time.monotonic()
         self._spent = (
@@ -60,7 +75,11 @@ class Searcher:
         )
         self._rungs = rungs(request.steps)
         self._settings = self._first_settings()
-        self._base = request.base(_any_recipe(space))
+        self._base = request.base(space.example.written)
+        self._budgets = ExactBudgets(request, space, counts)
+        for candidate in [each for each in log.candidates if each.counted]:
+            if not self._budgets.exceeded_by(candidate):
+                log.propose_again(candidate)  # the budget was raised
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -70,13 +89,16 @@ class Searcher:
         Raises:
             UsageError: No recipe of the space can keep the budgets.
         """
-        self._reporter.start("search", self.limit, "candidates")
-        self._reporter.advance(sum(not each.open for each in self.log.candidates))
+        if not self.log.candidates:
+            self._budgets.refuse_at_once()
+        self._live.start(self.limit, sum(not each.open and not each.counted for each in self.log.candidates))
         while (bracket := self._bracket()) and not self._over():
             self._carry_out(bracket)
             if self._over():
                 break
-            self._refuse_hopeless()
+            self._budgets.refuse_hopeless(
+                self.log.candidates, self.log.proposed >= len(self._settings) >= self.space.size
+            )
             self._close(bracket)
         self._reporter.finish()
         return self.result()
@@ -107,7 +129,8 @@ class Searcher:
             [each for each in candidates if each.failed],
             len(trained),
             len(saved),
-            sum(self._beyond(each) for each in saved),
+            sum(self._budgets.exceeded_by(each) for each in saved),
+            sum(each.counted for each in candidates),
             sum(each.seconds for c in candidates for each in c.outcomes.values()),
         )
 
@@ -118,7 +141,7 @@ class Searcher:
             self._point(candidate, outcome, reference)
             for candidate in self.log.candidates
             for _, outcome in sorted(candidate.outcomes.items())
-            if not outcome.error
+            if not outcome.error and not outcome.counted
         ]
 
     # ------------------------------------------------------------------------------------------ proposing
@@ -126,18 +149,36 @@ class Searcher:
     def _bracket(self) -> list[SearchCandidate]:
         """Return the candidates that are compared next, open ones of an interrupted search first."""
         found = [each for each in self.log.candidates if each.open]
+        for each in [each for each in found if each.counted]:
+            self._reject(each, each.outcomes[0])
+            found.remove(each)
         if any(each.outcomes for each in found):
             return found
         size = bracket_size(self.request.steps, self._workers.count)
-        while len(found) < size and len(self.log.candidates) < self.limit and self.log.streak < _EXHAUSTED:
+        while len(found) < size and self._may_propose():
             number = self.log.proposed
             setting = self._settings[number] if number < len(self._settings) else None
-            if setting is None and len(self._settings) >= self.space.size:
+            if setting is None and len(self._settings) >= self.space.size and not self.log.waiting:
                 break
             candidate = self.log.ask(self.space, setting=setting, randomly=self.log.streak >= _DRAW_RANDOMLY)
-            if candidate is not None:
+            if candidate is None:
+                continue
+            counted = self._budgets.count(candidate)
+            if counted is None:
+                self.log.beyond_in_a_row = 0
                 found.append(candidate)
+            else:
+                self.log.record(candidate, counted)
+                self._reject(candidate, counted)
         return found
+
+    def _may_propose(self) -> bool:
+        tried = sum(not each.counted for each in self.log.candidates)
+        exhausted = self.log.streak >= _EXHAUSTED or self.log.beyond_in_a_row >= _HOPELESS
+        return tried < self.limit and not exhausted and not self._over()
+
+    def _reject(self, candidate: SearchCandidate, counted: Outcome) -> None:
+        self.log.close(candidate, *self._budgets.closing_values(counted))
 
     def _first_settings(self) -> list[dict[str, int]]:
         """Return every setting of a space that is small enough, else some at the ends of all ranges."""
@@ -166,14 +207,15 @@ class Searcher:
             self.log.record(candidate, outcome)
             if outcome.error:
                 self._reporter.note(f"{candidate.recipe} failed: {outcome.error}")
-            self._reporter.advance(0, **self._best())
+            self._live.carried_out(self.points(), self._left())
 
         self._workers.carry_out(runs, done, self._over)
 
     def _run(self, candidate: SearchCandidate, steps: int) -> CandidateRun:
         folder = self.request.folder
         out = folder / TRIALS / folder_name(candidate, steps)
-        return candidate_run(self._base, candidate.resolve(), steps, out, folder / _STAGES)
+        stages = folder / _STAGES
+        return candidate_run(self._base, candidate.resolve(), steps, out, stages, self._latency_model)
 
     def _promoted(self, candidates: Sequence[SearchCandidate], steps: int) -> list[SearchCandidate]:
         """Return the candidates that are trained next, of those that training can bring within the budgets."""
@@ -181,20 +223,13 @@ class Searcher:
             each
             for each in candidates
             if (outcome := each.outcomes.get(steps)) and outcome.trainings and not outcome.error
-            and not self._beyond(each)
+            and not self._budgets.exceeded_by(each)
         ]  # fmt: skip
         reference = self._reference()
         points = [self._point(each, each.outcomes[steps], reference) for each in able]
         values = [tuple(point.values.values()) for point in points]
         violations = [max([0.0, *point.violations.values()]) for point in points]
         return [able[place] for place in promoted(values, violations)]
-
-    def _beyond(self, candidate: SearchCandidate) -> bool:
-        """Return whether a budget is exceeded in a way that no training changes."""
-        outcome = candidate.last
-        return outcome is not None and any(
-            outcome.value(goal, 0.0) > limit for goal, limit in self.request.limits.items() if goal in EXACT
-        )
 
     def _close(self, bracket: Sequence[SearchCandidate]) -> None:
         reference = self._reference()
@@ -205,49 +240,23 @@ class Searcher:
             else:
                 point = self._point(candidate, outcome, reference)
                 self.log.close(candidate, list(point.values.values()), list(point.violations.values()))
-            self._reporter.advance(1)
+            self._live.closed()
         result = self.result()
+        self._live.records(result)
         kept = {each.folder_name for each in result.front}
         for folder in (self.request.folder / TRIALS).glob("*"):
             if folder.name not in kept and folder.is_dir():
                 shutil.rmtree(folder, ignore_errors=True)
         write_front(self.request, result)
 
-    def _refuse_hopeless(self) -> None:
-        """Refuse budgets that no recipe keeps by its exact counts, naming the nearest.
-
-        Raises:
-            UsageError: All settings, or all that are at the ends of their ranges, were counted, and none keeps them.
-        """
-        exact = {goal: limit for goal, limit in self.request.limits.items() if goal in EXACT}
-        corners = sum(1 for _ in itertools.islice(self.space.corners(), _CORNERS + 1))
-        if not exact or corners > _CORNERS or self.log.proposed < min(len(self._settings), corners):
-            return
-        counted = [each for each in self.log.candidates if each.last is not None]
-        if not counted or any(not self._beyond(each) for each in counted):
-            return
-
-        def miss(candidate: SearchCandidate) -> float:
-            outcome = candidate.last
-            assert outcome is not None
-            return max(outcome.value(goal, 0.0) / limit for goal, limit in exact.items())
-
-        nearest = min(counted, key=miss)
-        assert nearest.last is not None
-        stated = ", ".join(
-            f"{goal} {show_goal(goal, nearest.last.value(goal, 0.0))} (budget {show_goal(goal, limit)})"
-            for goal, limit in exact.items()
-        )
-        raise UsageError(
-            f"No recipe of the space {self.space.written} keeps the budget: its extremes were counted. The nearest is "
-            f"{nearest.recipe}: {stated}.",
-            hint="Widen --space, or raise the budget; what was counted is kept in the folder.",
-        )
-
     # ------------------------------------------------------------------------------------------ details
 
     def _over(self) -> bool:
-        return self._spent + time.monotonic() - self._started >= self.request.minutes * 60
+        return self._left() <= 0
+
+    def _left(self) -> float:
+        """Return the seconds until the time is over."""
+        return self.request.minutes * 60 - self._spent - (time.monotonic() - self._started)
 
     def _reference(self) -> float:
         """Return the median latency of the original, as the first candidate measured it."""
@@ -265,23 +274,6 @@ class Searcher:
         if most is not None:
             violations["score"] = (outcome.lost - most) / max(abs(most), 1e-3)
         return Point(candidate, outcome, values, violations)
-
-    def _best(self) -> dict[str, str]:
-        points = [each for each in self.points() if each.feasible]
-        return {
-            goal: show_goal(goal, *min((each.values[goal], each.outcome.unit) for each in points))
-            for goal in self.request.goals
-            if points
-        }
-
-
-def _any_recipe(space: Space) -> Recipe:
-    seed = 0
-    while True:  # a space in which nothing is valid was refused
-        try:
-            return space.draw_at_random(seed).written
-        except UsageError:
-            seed += 1
 
 
 def _reused(candidate: SearchCandidate) -> set[int]:

@@ -89,6 +89,7 @@ class Space:
     Attributes:
         parts: In order.
         written: The space as text.
+        example: A recipe of it.
 
     Raises:
         RecipeError: The text is not a space.
@@ -106,7 +107,7 @@ class Space:
         for part in parsed.parts:
             parts += [self._part(each) for each in (installed_parts(named) if not part.choices else [part])]
         self.parts = tuple(parts)
-        self._check()
+        self.example = self._check()
 
     # ------------------------------------------------------------------------------------------------ size
 
@@ -166,20 +167,30 @@ class Space:
 
     def every(self) -> Iterator[dict[str, int]]:
         """Yield every legal setting: the places on the axes by their names."""
-        yield from self._settings(lambda axis: range(len(axis)))
+        for chosen, choices in self._structures():
+            axes = [axis for choice in choices for axis in choice.axes]
+            for places in itertools.product(*(range(len(axis)) for axis in axes)):
+                yield {**chosen, **{axis.name: place for axis, place in zip(axes, places, strict=True)}}
 
     def corners(self) -> Iterator[dict[str, int]]:
-        """Yield the settings whose numbers are all at an end of their range, and whose other values are the first."""
-        yield from self._settings(lambda axis: (0, len(axis) - 1) if axis.ordered and len(axis) > 1 else (0,))
+        """Yield the settings whose numbers are all at an end of their range, those of all layers at the same end.
+
+        Options that are not numbers have every value.
+        """
+        for chosen, choices in self._structures():
+            groups = [[axis] for choice in choices for _, axis in choice.options]
+            groups += [[axis for _, axis in layers] for choice in choices for _, layers in choice.layers]
+            for places in itertools.product(*(group[0].ends for group in groups)):
+                ends = zip(groups, places, strict=True)
+                yield {**chosen, **{axis.name: place for group, place in ends for axis in group}}
 
     # ------------------------------------------------------------------------------------------------ details
 
-    def _settings(self, places_on: Callable[[Axis], Sequence[int]]) -> Iterator[dict[str, int]]:
-        for structure in self.structures or ():
-            chosen = {part.axis.name: place for part, place in zip(self.parts, structure, strict=True)}
-            axes = [axis for choice in self._chosen(structure) for axis in choice.axes]
-            for places in itertools.product(*map(places_on, axes)):
-                yield {**chosen, **{axis.name: place for axis, place in zip(axes, places, strict=True)}}
+    def _structures(self) -> Iterator[tuple[dict[str, int], list[TechniqueChoice]]]:
+        """Yield the legal combinations of techniques: places on the axes of the parts, and what they stand for."""
+        for places in self.structures or ():
+            chosen = {part.axis.name: place for part, place in zip(self.parts, places, strict=True)}
+            yield chosen, self._chosen(places)
 
     def _chosen(self, places: Sequence[int]) -> list[TechniqueChoice]:
         return [
@@ -197,8 +208,8 @@ class Space:
             return error
         return None
 
-    def _check(self) -> None:
-        """Refuse a space that holds no recipe.
+    def _check(self) -> ResolvedRecipe:
+        """Return a recipe, or refuse a space that holds none.
 
         Raises:
             UsageError: It holds none.
@@ -213,8 +224,7 @@ class Space:
         last: UsageError | None = None
         for seed in range(_TRIES):
             try:
-                self.draw_at_random(seed)
-                return
+                return self.draw_at_random(seed)
             except UsageError as error:
                 last = error
         assert last is not None

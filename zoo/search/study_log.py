@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from zoo.errors import InputError, UsageError
+from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.recipes.canonical import ResolvedRecipe, resolve
 from zoo.search.domains import Axis
+from zoo.search.importances import importances
 from zoo.search.outcome import Outcome
 from zoo.search.space import Space
+from zoo.search.study_storage import open_study, opening, while_reachable
 
 if TYPE_CHECKING:
-    from optuna import Study, Trial
+    from optuna import Trial
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
@@ -52,6 +52,11 @@ class SearchCandidate:
         )
 
     @property
+    def counted(self) -> bool:
+        """Return whether counts alone rejected it, so that nothing was carried out."""
+        return any(each.counted for each in self.outcomes.values())
+
+    @property
     def failed(self) -> bool:
         """Return whether anything failed."""
         return any(each.error for each in self.outcomes.values())
@@ -78,6 +83,7 @@ class StudyLog:
         candidates: Those that were drawn and are legal.
         refused: How many draws were illegal, or repeated an earlier one.
         streak: How many of them came last, one after the other.
+        beyond_in_a_row: How many candidates that counts alone rejected came last, one after the other.
 
     Raises:
         InputError: The storage cannot be reached.
@@ -86,16 +92,20 @@ class StudyLog:
 
     def __init__(self, url: str, name: str, goals: int, sampler: Sampler, seed: int) -> None:
         require("optuna", "Searching", extra="search")
+        self.url = url
         self._sampler: Sampler = sampler
         self._seed = seed
         self.candidates: list[SearchCandidate] = []
         self.refused = 0
         self._trials: dict[int, int] = {}
         self._unfinished: list[FrozenTrial] = []
+        self._again: list[dict[str, Any]] = []
+        self._known: set[str] = set()
         self._enqueued = False
         self.streak = 0
-        with _storage(url):
-            self._study = _open_study(url, name, goals)
+        self.beyond_in_a_row = 0
+        with opening(url):
+            self._study = open_study(url, name, goals)
             for trial in self._study.get_trials(deepcopy=False):
                 self._read(trial)
         self._total = len(self._trials)
@@ -107,6 +117,7 @@ class StudyLog:
         """Return how many trials the study has, refused ones included."""
         return self._total
 
+    @while_reachable
     def ask(
         self, space: Space, *, setting: Mapping[str, int] | None = None, randomly: bool = False
     ) -> SearchCandidate | None:
@@ -123,7 +134,9 @@ class StudyLog:
             self._unfinished.pop(0)
             trial = self._trial(number)
         else:
-            if setting is not None and not self._enqueued:
+            if self._again and not self._enqueued:
+                self._study.enqueue_trial(self._again.pop())
+            elif setting is not None and not self._enqueued:
                 values = {
                     axis.name: _value(axis, setting[axis.name]) for axis in space.axes if axis.name in setting
                 }
@@ -138,24 +151,39 @@ class StudyLog:
             self._refuse(trial, error.message)
             return None
         canonical = str(drawn)
-        if any(each.canonical == canonical for each in self.candidates):
+        if canonical in self._known:
             self._refuse(trial, "repeats an earlier candidate")
             return None
         trial.set_user_attr(_CANONICAL, canonical)
         trial.set_user_attr(_RECIPE, str(drawn.written))
         candidate = SearchCandidate(trial.number, str(drawn.written), canonical)
-        self.candidates.append(candidate)
+        self._keep(candidate)
         self.streak = 0
         return candidate
 
+    @property
+    def waiting(self) -> int:
+        """Return how many candidates will be proposed again, whatever else is."""
+        return len(self._again)
+
+    def propose_again(self, candidate: SearchCandidate) -> None:
+        """Forget a candidate, and propose its recipe once more."""
+        self.candidates.remove(candidate)
+        self._known.discard(candidate.canonical)
+        self._again.append(dict(self._trial(candidate.number).params))
+
     # ------------------------------------------------------------------------------------------ results
 
+    @while_reachable
     def record(self, candidate: SearchCandidate, outcome: Outcome) -> None:
         """Keep an outcome; the candidate stays open."""
         candidate.outcomes[outcome.steps] = outcome
+        if outcome.counted:
+            self.beyond_in_a_row += 1
         storage, trial = self._study._storage, self._trials[candidate.number]
         storage.set_trial_user_attr(trial, f"{_OUTCOME}:{outcome.steps}", outcome.to_json())
 
+    @while_reachable
     def close(
         self, candidate: SearchCandidate, values: Sequence[float] | None, violations: Sequence[float] = ()
     ) -> None:
@@ -179,25 +207,7 @@ class StudyLog:
 
     def importances(self, place: int) -> dict[str, float]:
         """Return how much each axis explains of the value at `place`, by name; empty where nothing can be said."""
-        import optuna
-        from optuna.importance import PedAnovaImportanceEvaluator
-
-        completed = [
-            t for t in self._study.get_trials(deepcopy=False) if t.state.name == "COMPLETE" and t.values
-        ]
-        found: dict[str, float] = {}
-        for name in sorted({name for trial in completed for name in trial.params}):
-            values = {str(trial.params[name]) for trial in completed if name in trial.params}
-            if len(values) < 2:
-                continue
-            with warnings.catch_warnings(), contextlib.suppress(ValueError, RuntimeError, ZeroDivisionError):
-                warnings.simplefilter("ignore")
-                found |= optuna.importance.get_param_importances(
-                    self._study, evaluator=PedAnovaImportanceEvaluator(), params=[name],
-                    target=lambda trial: trial.values[place], normalize=False,
-                )  # fmt: skip
-        total = sum(found.values())
-        return {name: value / total for name, value in found.items()} if total else {}
+        return importances(self._study, place, {each.number for each in self.candidates if each.counted})
 
     # ------------------------------------------------------------------------------------------ details
 
@@ -220,15 +230,19 @@ class StudyLog:
         outcomes = [
             Outcome.from_json(value) for name, value in attributes.items() if name.startswith(f"{_OUTCOME}:")
         ]
-        self.candidates.append(
-            SearchCandidate(
-                trial.number,
-                attributes[_RECIPE],
-                attributes[_CANONICAL],
-                {each.steps: each for each in outcomes},
-                trial.state is TrialState.RUNNING,
-            )
+        candidate = SearchCandidate(
+            trial.number,
+            attributes[_RECIPE],
+            attributes[_CANONICAL],
+            {each.steps: each for each in outcomes},
+            trial.state is TrialState.RUNNING,
         )
+        self.beyond_in_a_row = self.beyond_in_a_row + 1 if candidate.counted else 0
+        self._keep(candidate)
+
+    def _keep(self, candidate: SearchCandidate) -> None:
+        self.candidates.append(candidate)
+        self._known.add(candidate.canonical)
 
     def _refuse(self, trial: Trial, reason: str) -> None:
         from optuna.trial import TrialState
@@ -252,55 +266,6 @@ class StudyLog:
         if kind == "nsga2":
             return samplers.NSGAIISampler(seed=seed, population_size=20)
         return samplers.TPESampler(seed=seed)
-
-
-@contextlib.contextmanager
-def _storage(url: str) -> Iterator[None]:
-    """Turn whatever a storage raises while it is opened into an error that names it."""
-    try:
-        yield
-    except (InputError, UsageError):
-        raise
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"The storage {_without_password(url)} cannot be reached: {reason[:300]}",
-            hint="Check --storage, and that its driver is installed; without it the study is a file of the folder.",
-        ) from error
-
-
-def _open_study(url: str, name: str, goals: int) -> Study:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        storage = optuna.storages.get_storage(url)
-        if url.startswith("sqlite:"):
-            _write_ahead(storage)
-        return optuna.create_study(
-            storage=storage, study_name=name, directions=["minimize"] * goals, load_if_exists=True
-        )
-
-
-def _write_ahead(storage: Any) -> None:
-    """Let SQLite append to a log: what is committed survives a kill, without waiting for the disk each time."""
-    import sqlalchemy
-
-    engine = getattr(storage, "_backend", storage).engine
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    engine.dispose()
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{host}" if at else url
 
 
 def _suggest(trial: Trial, axis: Axis) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from zoo.contracts import Metric, OutputSpec, Scorer, Shown, Task
 from zoo.contracts.architecture import OutputKind
-from zoo.contracts.task import LossUnit
+from zoo.contracts.task import PRESETS, LossUnit
+from zoo.recipes.canonical import resolve
 from zoo.testing.declarations import PluginChecks
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ class TaskChecks(PluginChecks):
         assert self.task.outputs, "name the kinds of output that it is for"
         assert set(self.task.outputs) <= set(get_args(OutputKind))
         assert self.output.kind in self.task.outputs
+
+    def test_its_presets_are_legal_recipes(self) -> None:
+        assert set(self.task.presets) <= set(PRESETS)
+        for recipe in self.task.presets.values():
+            resolve(recipe)
 
     def test_its_measures_are_well_formed(self) -> None:
         assert self.task.measures, "a task without a measure cannot say what compression costs"

@@ -134,6 +134,14 @@ class TechniqueChecks(OptionChecks):
         assert refusal is not None, "it claimed to have compressed a net without layers"
         assert self.technique.id in refusal.message
 
+    def test_what_it_does_without_fitting_has_the_same_shapes(self) -> None:
+        plain = self.made().without_fitting()
+        if plain is None:
+            return  # its shapes depend on weights or data
+        _, fitted, _ = self.rewritten()
+        _, counted, _ = rewrite(plain, self.architecture, self.dataset)
+        assert _weight_shapes(counted) == _weight_shapes(fitted), "without_fitting() leads to other shapes"
+
     def test_finishing_is_pure(self) -> None:
         _, rewritten, runner = self.rewritten()
         techniques = runner.plan.stages[0].techniques  # the instance that rewrote it may remember something
@@ -152,6 +160,15 @@ class TechniqueChecks(OptionChecks):
     def test_the_exported_file_runs_and_computes_what_the_net_computes(self) -> None:
         found = self.trial().comparison
         assert found.agrees, f"{found.signal_to_error:.1f} dB in ONNX Runtime; {found.first}"
+
+    def test_the_file_holds_its_weights_at_the_width_that_it_states(self) -> None:
+        bits = self.made().least_weight_bits
+        if bits is None:
+            return
+        trial = self.trial()
+        layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+        weights = sum(each.weight.numel() for each in trial.finished.modules() if isinstance(each, layers))
+        assert 8 * len(trial.exported) >= bits * weights, "a weight takes fewer bits than least_weight_bits"
 
     def test_it_pays_in_the_exported_file(self) -> None:
         if self.technique.phase is Phase.TRAINING or not self.technique.must_shrink:
@@ -177,6 +194,10 @@ def _file_of(model: nn.Module, architecture: Architecture) -> bytes:
     if key not in _files:
         _files[key] = export_onnx(model, architecture)
     return _files[key]
+
+
+def _weight_shapes(net: nn.Module) -> list[tuple[int, ...]]:
+    return sorted(tuple(weight.shape) for weight in net.parameters() if weight.dim() > 1)
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -13,7 +13,11 @@ from zoo_cli.output import json_option, print_json, print_table, print_text, qui
 from zoo_cli.param_types import FrameSize
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zoo.artifacts.artifact import Artifact
     from zoo.benchmarking.comparison import BenchReport, BenchResult
+    from zoo.contracts import DeviceProfile, Reporter
 
 
 @click.command()
@@ -37,6 +41,12 @@ if TYPE_CHECKING:
 @click.option("--rounds", default=15, show_default=True, type=click.IntRange(3, 10_000), help="Timed rounds.")
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads of an engine [the device's].")
 @click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the roofline.")
+@click.option(
+    "--latency-model",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Fit a model that predicts latencies on this machine, for zoo search, write it, and end.",
+)
 @json_option
 def command(
     artifacts: tuple[str, ...],
@@ -51,6 +61,7 @@ def command(
     rounds: int,
     threads: int,
     plot: Path | None,
+    latency_model: Path | None,
     as_json: bool,
 ) -> None:
     """Time artifacts in interleaved rounds, after a warm-up, and compare them by the median ratio over rounds.
@@ -72,6 +83,9 @@ def command(
     with quiet_stdout(as_json), progress() as reporter:
         profile = plugins.device(device)
         found = open_artifacts(names, functools.partial(locate_artifact, files=True, reporter=reporter))
+        if latency_model is not None:
+            _fit(found, profile, latency_model, rounds, threads, reporter, as_json)
+            return
         candidates = list_candidates(found, engines, profile)
         workload = Workload(side, file, frame)
         bench = run_bench(candidates, profile, workload, rounds=rounds, threads=threads, report=reporter)
@@ -81,6 +95,38 @@ def command(
         print_json(bench.to_json())
     else:
         _print(bench)
+
+
+def _fit(
+    artifacts: Mapping[str, Artifact],
+    profile: DeviceProfile,
+    path: Path,
+    rounds: int,
+    threads: int,
+    reporter: Reporter,
+    as_json: bool,
+) -> None:
+    from zoo.benchmarking.latency_measurement import measure_latency_model
+
+    model = measure_latency_model(
+        artifacts.values(), profile, rounds=rounds, threads=threads, report=reporter
+    )
+    model.save(path)
+    if as_json:
+        print_json(
+            {
+                "file": path,
+                "machine": model.machine,
+                "median_error": model.error,
+                "worst_error": model.worst_error,
+            }
+        )
+        return
+    print_text(
+        f"Wrote {path}: {len(model.rates)} kinds of operators, of {len(model.errors)} networks.",
+        f"Networks left out of the fit were missed by {model.error:.0%} (median), at most {model.worst_error:.0%}.",
+        f"Use it:  zoo search NETWORK --device {model.device} --latency 20ms --latency-model {path}",
+    )
 
 
 def _draw(bench: BenchReport, path: Path) -> None:

@@ -152,6 +152,8 @@ def _task(name: str) -> Record:
         "summary": cls.summary,
         "outputs": cls.outputs,
         "data": cls.data or None,
+        "search_space": cls.space,
+        "presets": dict(cls.presets),
         **_origin("tasks", name),
         "measures": [
             {

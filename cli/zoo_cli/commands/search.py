@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,21 @@ from zoo.formatting import seconds
 from zoo.pipeline.request import PRECISIONS
 from zoo.progress import progress
 from zoo.search import SearchRequest, SearchResult, preview, search
+from zoo.search.api import open_space
 from zoo.search.default_space import default_space
+from zoo.search.duration_estimate import estimate_duration
 from zoo.search.front_report import REPORT_NAME
-from zoo.search.goals import DEFAULT_GOALS, GOALS, Goal, parse_budget, parse_goals, show_goal
+from zoo.search.goals import (
+    DEFAULT_GOALS,
+    FOREIGN_GOALS,
+    GOALS,
+    Goal,
+    heading,
+    parse_budget,
+    parse_goals,
+    show_goal,
+)
+from zoo.search.latency_source import is_this_machine
 from zoo.search.pick import PICKS, pick
 from zoo.search.search_request import DEFAULT_MINUTES, DEFAULT_STEPS, DEFAULT_TRIALS
 from zoo.search.study_log import SAMPLERS
@@ -69,6 +82,12 @@ _SHOWN = 20
     default="",
     metavar="ADDRESS",
     help="Carry candidates out on a Ray cluster: auto, or ray://head:10001.",
+)
+@click.option(
+    "--latency-model",
+    default="",
+    metavar="FILE",
+    help="Predict latencies of --device by this model, which zoo bench made there.",
 )
 @click.option(
     "--sampler", type=click.Choice(SAMPLERS), default="tpe", show_default=True, help="Proposes candidates."
@@ -145,17 +164,21 @@ def _begun(context: click.Context, architecture: str | None, given: dict[str, An
         stated["photos"] = [str(path) for path in stated["photos"]]
     name = "".join(c if c.isalnum() or c in "+-._" else "-" for c in architecture).strip("-.")[:60]
     counts = {key: given[key] for key in ("trials", "minutes", "steps", "workers") if given[key] is not None}
+    goals = parse_goals(given["goals"])
+    if not (given["goals"] or given["latency_model"] or given["latency"] or is_this_machine(given["device"])):
+        goals = FOREIGN_GOALS
     return SearchRequest(
         architecture,
         given["space"] or default_space(architecture, stated.get("input", ""), stated.get("output", "")),
         given["out"] or Path("out", f"{name}-search"),
         stated,
-        parse_goals(given["goals"]),
+        goals,
         _limits(given),
         given["max_loss"],
         sampler=given["sampler"],
         seed=given["seed"],
         storage=given["storage"],
+        latency_model=given["latency_model"],
         ray=given["ray"],
         **counts,
     )
@@ -187,17 +210,32 @@ def _pick(folder: Path | None, kind: str, out: Path | None, as_json: bool) -> No
 def _preview(request: SearchRequest, as_json: bool) -> None:
     seen = preview(request)
     if as_json:
-        print_json(seen)
+        with quiet_stdout(True):
+            expected = estimate_duration(request, open_space(request))
+        print_json({**dataclasses.asdict(seen), "expected": expected})
         return
     print_text(f"{request.space}", f"{seen.size:,} recipes" + (
         "" if seen.structures is None else f", {seen.structures:,} legal combinations of techniques"
     ))  # fmt: skip
     print_table(["choice", "values"], seen.axes, right=["values"])
     print_text("First candidates:", *(f"  {recipe}" for recipe in seen.first))
+    with progress() as reporter:
+        reporter.start("carry out one candidate to estimate the time", None, "candidates")
+        expected = estimate_duration(request, open_space(request))
+    steps = f", and a training step {seconds(expected.step)}" if expected.step else ""
+    print_text(
+        f"Expected to take {seconds(expected.seconds)}: {expected.recipe} without training took "
+        f"{seconds(expected.candidate)}{steps}."
+    )
 
 
 def _show(request: SearchRequest, result: SearchResult) -> None:
-    columns = ["recipe", "steps", *("loss" if goal == "score" else goal for goal in request.goals), "score"]
+    columns = [
+        "recipe",
+        "steps",
+        *(heading(goal, predicted=bool(request.latency_model)) for goal in request.goals),
+        "score",
+    ]
     rows = [
         [
             point.outcome.recipe,
@@ -216,6 +254,11 @@ def _show(request: SearchRequest, result: SearchResult) -> None:
         f"{tried} candidates in {seconds(result.seconds)}; {result.trained} trained in full, {result.saved} such "
         f"trainings saved"
         + (f" ({result.beyond} exceed a budget by their counts)" if result.beyond else "")
+        + (
+            f"; {result.never_run} never run, because their counts exceed a budget"
+            if result.never_run
+            else ""
+        )
         + "."
     )
     if result.failed:
@@ -258,5 +301,6 @@ def _as_json(request: SearchRequest, result: SearchResult) -> dict[str, Any]:
         "failed": len(result.failed),
         "trained_in_full": result.trained,
         "trainings_saved": result.saved,
+        "never_run": result.never_run,
         "seconds": round(result.seconds, 1),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -76,6 +76,16 @@ class ChannelPrune(Technique):
     phase: ClassVar[Phase] = Phase.STRUCTURE
     Config: ClassVar[type] = ChannelPruneConfig
     config: ChannelPruneConfig
+    #: Whether it only stands for one that ranks its channels by something else.
+    _counts: bool = False
+
+    def without_fitting(self) -> ChannelPrune | None:
+        """Return the same, ranking by weights; None if all layers are ranked together, and ranks decide on shapes."""
+        if self.config.scope == "net":
+            return None
+        found = ChannelPrune(replace(self.config, importance="l2", refine=False, images=1))
+        found._counts = True
+        return found
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network with fewer channels.
@@ -95,12 +105,14 @@ class ChannelPrune(Technique):
         )
         from zoo_techniques.channel_prune.selection import count_macs, find_pools
 
-        batches = fitting_batches(context, True, self.config.images)
+        batches = fitting_batches(context, not self._counts, self.config.images)
         module = trace(model, context.example_input)
         dependencies = ChannelDependencies(module)
         pools = find_pools(dependencies)
         if not pools:
             raise ZooError(f"{self.id} finds no channels in {type(model).__name__} that can be removed.")
+        if self._counts and any(len(set(pool.channels.values())) > 1 for pool in pools):
+            raise ZooError(f"{self.id} removes channels by the group: how many depends on their ranks.")
         self._report(dependencies, context)
         importance = self._importance(dependencies, model, batches, context)
         total = model_cost(model, context.example_input).macs

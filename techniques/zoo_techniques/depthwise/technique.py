@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -51,6 +51,10 @@ class Depthwise(Technique):
     phase: ClassVar[Phase] = Phase.STRUCTURE
     Config: ClassVar[type] = DepthwiseConfig
     config: DepthwiseConfig
+
+    def without_fitting(self) -> Depthwise:
+        """Return the same with layers that are not fitted; their shapes follow from the options alone."""
+        return Depthwise(replace(self.config, refine=False))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network with the selected convolutions replaced."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -54,6 +54,10 @@ class Fire(Technique):
     before: ClassVar[frozenset[str]] = frozenset({"depthwise", "inverted-residual"})
     Config: ClassVar[type] = FireConfig
     config: FireConfig
+
+    def without_fitting(self) -> Fire:
+        """Return the same with layers that are not fitted; their shapes follow from the options alone."""
+        return Fire(replace(self.config, refine=False))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network with the selected convolutions replaced."""

@@ -131,6 +131,12 @@ class FixedPoint(Technique):
         """Return the name of the number format for the manifest: ``fixed-point w0.4 a6.0``."""
         return f"fixed-point w{self.config.w} a{self.config.a or 'float'}"
 
+    @property
+    def least_weight_bits(self) -> float:
+        """Return the width of the format of weights; what stays in float has more."""
+        w: FixedFormat | Literal["binary", "ternary"] = self.config.w
+        return w.bits if isinstance(w, FixedFormat) else 1 if w == "binary" else 2
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert the quantizers, set the scales from the calibration batches, and correct the biases."""
         from functools import partial

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -49,6 +49,10 @@ class InvertedResidual(Technique):
     conflicts: ClassVar[frozenset[str]] = frozenset({"depthwise"})
     Config: ClassVar[type] = InvertedResidualConfig
     config: InvertedResidualConfig
+
+    def without_fitting(self) -> InvertedResidual:
+        """Return the same with layers that are not fitted; their shapes follow from the options alone."""
+        return InvertedResidual(replace(self.config, refine=False))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network with the selected convolutions replaced."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from zoo.contracts import Context, Phase, Technique
@@ -60,6 +60,12 @@ class LowRank(Technique):
     phase: ClassVar[Phase] = Phase.STRUCTURE
     Config: ClassVar[type] = LowRankConfig
     config: LowRankConfig
+
+    def without_fitting(self) -> LowRank | None:
+        """Return the same without fitting; None if forms or ranks depend on what the layers compute."""
+        if self.config.kind == "auto" or self.config.energy is not None:
+            return None
+        return LowRank(replace(self.config, refine=False))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network with the layers that allow it replaced."""

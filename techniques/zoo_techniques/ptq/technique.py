@@ -96,6 +96,11 @@ class Ptq(Technique):
     conflicts = frozenset({"qat", "fixed-point"})
     needs_training = False
 
+    @property
+    def least_weight_bits(self) -> float:
+        """Return the width of weights; layers that stay in float have more."""
+        return self.config.bits if self.config.weight_bits is None else self.config.weight_bits  # type: ignore[no-any-return]
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Round weights and activations, with ranges from the calibration batches."""
         from zoo.quantization.bias import correct_biases

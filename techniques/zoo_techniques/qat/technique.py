@@ -85,6 +85,15 @@ class Qat(Technique):
         mixed = " mixed" if config.mixed is not None or config.layers else ""
         return f"int{config.bits}" + (f" w{weights:g}{mixed}" if mixed or weights != config.bits else "")
 
+    @property
+    def least_weight_bits(self) -> float:
+        """Return the width of the narrowest layer that the options allow."""
+        config: QatConfig = self.config
+        plain = config.bits if config.weight_bits is None else config.weight_bits
+        return min(
+            [_LEAST_BITS if config.mixed is not None else plain, *(each.bits for each in config.layers)]
+        )
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
         from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches, prepare

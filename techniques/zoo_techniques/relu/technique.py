@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -55,6 +55,11 @@ class Relu(Technique):
     must_shrink: ClassVar[bool] = False
     Config: ClassVar[type] = ReluConfig
     config: ReluConfig
+
+    def without_fitting(self) -> Relu:
+        """Return the same without fitting; which activations are replaced follows from the network."""
+        absorb = "none" if self.config.absorb == "refit" else self.config.absorb
+        return Relu(replace(self.config, absorb=absorb))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network with its activations replaced or absorbed."""

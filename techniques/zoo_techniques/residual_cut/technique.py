@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -52,6 +52,10 @@ class ResidualCut(Technique):
     must_shrink: ClassVar[bool] = False
     Config: ClassVar[type] = ResidualCutConfig
     config: ResidualCutConfig
+
+    def without_fitting(self) -> ResidualCut | None:
+        """Return the same without fitting; None if the links are chosen by what their cut changes."""
+        return ResidualCut(replace(self.config, refine=False, images=1)) if self.config.which else None
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network without the links.

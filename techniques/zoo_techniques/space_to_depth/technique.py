@@ -59,6 +59,10 @@ class SpaceToDepth(Technique):
         halo = None if spec.halo is None else spec.halo * self.config.factor
         return dataclasses.replace(spec, multiple_of=cell, halo=halo, example=(height, width))
 
+    def without_fitting(self) -> SpaceToDepth:
+        """Return the same with layers that are not fitted; their shapes follow from the options alone."""
+        return SpaceToDepth(dataclasses.replace(self.config, refine=False))
+
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network at 1 / factor of its resolution.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -53,6 +53,10 @@ class StagePrune(Technique):
     phase: ClassVar[Phase] = Phase.STRUCTURE
     Config: ClassVar[type] = StagePruneConfig
     config: StagePruneConfig
+
+    def without_fitting(self) -> StagePrune:
+        """Return the same without fitting; which stages go follows from the options alone."""
+        return StagePrune(replace(self.config, refine=False, images=1))
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Return the network without the stages.

@@ -1,0 +1,97 @@
+"""Opening a study in whatever storage Optuna knows, and naming the storage where it cannot be reached."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from zoo.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+class _Stored(Protocol):
+    """What is kept in a storage."""
+
+    url: str
+
+
+_Parameters = ParamSpec("_Parameters")
+_Returned = TypeVar("_Returned")
+_Owner = TypeVar("_Owner", bound=_Stored)
+
+
+def while_reachable(
+    method: Callable[Concatenate[_Owner, _Parameters], _Returned],
+) -> Callable[Concatenate[_Owner, _Parameters], _Returned]:
+    """Turn what a storage raises that is lost during a search into an error that names it."""
+
+    @functools.wraps(method)
+    def guarded(self: _Owner, /, *args: _Parameters.args, **named: _Parameters.kwargs) -> _Returned:
+        from optuna.exceptions import StorageInternalError
+
+        try:
+            return method(self, *args, **named)
+        except StorageInternalError as error:
+            raise _unreachable(self.url, error.__cause__ or error) from error
+
+    return guarded
+
+
+@contextlib.contextmanager
+def opening(url: str) -> Iterator[None]:
+    """Turn whatever a storage raises while it is opened into an error that names it."""
+    try:
+        yield
+    except (InputError, UsageError):
+        raise
+    except Exception as error:
+        raise _unreachable(url, error) from error
+
+
+def _unreachable(url: str, error: BaseException) -> InputError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return InputError(
+        f"The storage {_without_password(url)} cannot be reached: {reason[:300]}",
+        hint="Check --storage, and that its driver is installed; without it the study is a file of the folder. What "
+        "was recorded is there when the same command is given again.",
+    )
+
+
+def open_study(url: str, name: str, goals: int) -> Study:
+    """Return a study that minimises so many goals, a new one if the storage does not hold it."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        storage = optuna.storages.get_storage(url)
+        if url.startswith("sqlite:"):
+            _write_ahead(storage)
+        return optuna.create_study(
+            storage=storage, study_name=name, directions=["minimize"] * goals, load_if_exists=True
+        )
+
+
+def _write_ahead(storage: Any) -> None:
+    """Let SQLite append to a log: what is committed survives a kill, without waiting for the disk each time."""
+    import sqlalchemy
+
+    engine = getattr(storage, "_backend", storage).engine
+
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    engine.dispose()
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{host}" if at else url
