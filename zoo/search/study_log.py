@@ -13,7 +13,7 @@ from zoo.search.domains import Axis
 from zoo.search.importances import importances
 from zoo.search.outcome import Outcome
 from zoo.search.space import Space
-from zoo.search.study_storage import open_study, opening, while_reachable
+from zoo.search.study_storage import collector_paused, open_study, opening, while_reachable
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Sampler = Literal["tpe", "nsga2", "random"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 
-_RECIPE, _CANONICAL, _OUTCOME, _REFUSED = "recipe", "canonical", "outcome", "refused"
+_CANDIDATE, _OUTCOME, _REFUSED = "candidate", "outcome", "refused"
 
 
 @dataclass
@@ -104,7 +104,7 @@ class StudyLog:
         self._enqueued = False
         self.streak = 0
         self.beyond_in_a_row = 0
-        with opening(url):
+        with opening(url), collector_paused():
             self._study = open_study(url, name, goals)
             for trial in self._study.get_trials(deepcopy=False):
                 self._read(trial)
@@ -154,8 +154,7 @@ class StudyLog:
         if canonical in self._known:
             self._refuse(trial, "repeats an earlier candidate")
             return None
-        trial.set_user_attr(_CANONICAL, canonical)
-        trial.set_user_attr(_RECIPE, str(drawn.written))
+        trial.set_user_attr(_CANDIDATE, [str(drawn.written), canonical])
         candidate = SearchCandidate(trial.number, str(drawn.written), canonical)
         self._keep(candidate)
         self.streak = 0
@@ -219,7 +218,7 @@ class StudyLog:
             self._enqueued = True
             return
         self._trials[trial.number] = trial._trial_id
-        if _RECIPE not in attributes:
+        if _CANDIDATE not in attributes:
             if trial.state is TrialState.RUNNING:
                 self._unfinished.append(trial)
             else:
@@ -232,8 +231,7 @@ class StudyLog:
         ]
         candidate = SearchCandidate(
             trial.number,
-            attributes[_RECIPE],
-            attributes[_CANONICAL],
+            *attributes[_CANDIDATE],
             {each.steps: each for each in outcomes},
             trial.state is TrialState.RUNNING,
         )

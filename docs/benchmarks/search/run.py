@@ -233,7 +233,7 @@ def _past(count: int) -> Iterator[Any]:
         outcome = Outcome(recipe, 0, measure="top-1", unit="pt", size=number, macs=number, latency=1.0)
         yield create_trial(
             params={"ratio": number / count}, distributions={"ratio": across}, values=[1.0, number, number],
-            user_attrs={"recipe": recipe, "canonical": recipe, "outcome:0": outcome.to_json()},
+            user_attrs={"candidate": [recipe, recipe], "outcome:0": outcome.to_json()},
         )  # fmt: skip
 
 

@@ -98,8 +98,10 @@ class Ptq(Technique):
 
     @property
     def least_weight_bits(self) -> float:
-        """Return the width of weights; layers that stay in float have more."""
-        return self.config.bits if self.config.weight_bits is None else self.config.weight_bits  # type: ignore[no-any-return]
+        """Return the width of weights, or the least of a layer; those in float have more."""
+        config: PtqConfig = self.config
+        stated = [each.numbers for each in config.mixed if isinstance(each.numbers, int)]
+        return min([config.bits if config.weight_bits is None else config.weight_bits, *stated])
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Round weights and activations, with ranges from the calibration batches."""

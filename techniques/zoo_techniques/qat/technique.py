@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from zoo.quantization.prepare import Layers
 
 
+#: The least width that `mixed` gives a layer.
+_NARROWEST = 2
+
+
 @dataclass(frozen=True)
 class QatConfig:
     """Options of `qat`.
@@ -90,9 +94,8 @@ class Qat(Technique):
         """Return the width of the narrowest layer that the options allow."""
         config: QatConfig = self.config
         plain = config.bits if config.weight_bits is None else config.weight_bits
-        return min(
-            [_LEAST_BITS if config.mixed is not None else plain, *(each.bits for each in config.layers)]
-        )
+        stated = [each.numbers for each in config.layers if isinstance(each.numbers, int)]
+        return min([_NARROWEST if config.mixed is not None else plain, *stated])
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
