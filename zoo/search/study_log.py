@@ -229,9 +229,11 @@ class StudyLog:
         outcomes = [
             Outcome.from_json(value) for name, value in attributes.items() if name.startswith(f"{_OUTCOME}:")
         ]
+        recipe, canonical = attributes[_CANDIDATE]
         candidate = SearchCandidate(
             trial.number,
-            *attributes[_CANDIDATE],
+            recipe,
+            canonical,
             {each.steps: each for each in outcomes},
             trial.state is TrialState.RUNNING,
         )
