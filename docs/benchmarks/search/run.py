@@ -1,6 +1,7 @@
 """Searches against single techniques, random recipes and uniform widths; the cost of searching itself.
 
     python docs/benchmarks/search/run.py search --net resnet20 --data DIR [--seeds 0,1,2] [--trials 20] [--steps 150]
+    python docs/benchmarks/search/run.py random --net resnet20 --data DIR    random recipes until they cost as much
     python docs/benchmarks/search/run.py mixed --net resnet20 --data DIR     average widths of weights from 2 to 8 bits
     python docs/benchmarks/search/run.py presets --net resnet20 --data DIR   what small, fast and best do
     python docs/benchmarks/search/run.py overhead                           200 trials that cost nothing
@@ -98,7 +99,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 
 def run_search(name: str, net: Searched, given: argparse.Namespace, results: Results) -> None:
-    """Every single technique, then for each seed a search and random recipes of the same cost."""
+    """Every single technique, then a search for each seed."""
     single = Trial(net, results, given.out / f"{name}-singles", given.steps)
     for plugin in plugins.find_plugins("techniques"):
         if plugin.builtin and not results.of(net=name, arm="single", technique=plugin.id):
@@ -110,7 +111,13 @@ def run_search(name: str, net: Searched, given: argparse.Namespace, results: Res
     for seed in given.seeds:
         if not results.of(net=name, arm="search", seed=seed, last=True):
             _searched(name, net, given, results, seed)
-        _random(name, net, given, results, seed)
+
+
+def run_random(name: str, net: Searched, given: argparse.Namespace, results: Results) -> None:
+    """For each seed whose search is done, random recipes of the same cost."""
+    for seed in given.seeds:
+        if results.of(net=name, arm="search", seed=seed, last=True):
+            _random(name, net, given, results, seed)
 
 
 def _searched(name: str, net: Searched, given: argparse.Namespace, results: Results, seed: int) -> None:
@@ -242,7 +249,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["search", "mixed", "presets", "overhead", "load", "report"])
+    parser.add_argument(
+        "part", choices=["search", "random", "mixed", "presets", "overhead", "load", "report"]
+    )
     parser.add_argument("--net", default="lighter-unet")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("out/search"))
@@ -266,7 +275,9 @@ def main() -> None:
         known = searched(given.data and given.data.resolve())
         if given.net not in known:
             parser.error(f"--net is one of {', '.join(known)}; those that need data need --data")
-        do = {"search": run_search, "mixed": run_mixed, "presets": run_presets}[given.part]
+        do = {"search": run_search, "random": run_random, "mixed": run_mixed, "presets": run_presets}[
+            given.part
+        ]
         do(given.net, known[given.net], given, results)
 
 
