@@ -22,7 +22,8 @@ from zoo.contracts import CONTRACT_VERSION, DeviceProfile, InputSpec, KernelGap,
 from zoo.options import format_value, options_of, parse_options
 from zoo.plugins.plugin_check import PluginState
 from zoo.recipes import canonical, recipe_toml
-from zoo.recipes.grammar import parse_stage
+from zoo.recipes.grammar import parse, parse_stage
+from zoo.recipes.presets import expand_preset
 from zoo.registry import Checkpoint, checkpoint, parse_registry
 from zoo.schema import keys_of, parse_toml
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli
@@ -115,7 +116,7 @@ def _check_command(where: str, name: str, *args: str) -> None:
     except click.exceptions.ClickException as error:
         pytest.fail(f"{where}\n{error.format_message()}")
     if name == "apply" and given["recipe_file"] is None:
-        canonical.resolve(given["recipe"])
+        canonical.resolve(expand_preset(parse(given["recipe"]), "unet"))
         if not plugins.own_family(given["architecture"]):
             plugins.architecture(given["architecture"])
     if given.get("data") and not plugins.own_family(given["data"]):
