@@ -37,7 +37,7 @@ def expand_preset(recipe: Recipe, architecture: str | Architecture) -> Recipe:
             )
     if len(recipe.stages) > 1 or stage.options:
         raise UsageError(
-            f"'{name}' is a preset, which stands for a whole recipe: it has no options and is no part of another.",
+            f"'{name}' is a preset, which stands for a whole recipe: it has no options and stands alone.",
             hint="Write the recipe that it stands for:  zoo list tasks  and  zoo info TASK  show it",
         )
     if isinstance(architecture, str):
@@ -53,5 +53,5 @@ def expand_preset(recipe: Recipe, architecture: str | Architecture) -> Recipe:
         return parse(written)
     except UsageError as error:
         raise PluginError(
-            f"The preset '{name}' of the task {task.id} is no recipe: {error.message}"
+            f"The preset '{name}' of the task {task.id} does not parse: {error.message}"
         ) from error
