@@ -189,7 +189,7 @@ PARTS: dict[str, Any] = {
     ("parts", "said"),
     [
         ([PART, PART], "twice"),
-        ([{**PART, "name": "input"}], "twice, or one that means something else"),
+        ([{**PART, "name": "output"}], "twice, or one that means something else"),
         ([{**PART, "name": "a/b"}], "input.parts"),
         ([{**PART, "shape": [3, 8, 1 << 40]}], "numbers"),
         ([{**PART, "shape": [3, 0, 8]}], "numbers"),

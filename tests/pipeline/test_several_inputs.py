@@ -12,7 +12,9 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 import zoo
+from onnx import TensorProto, helper, numpy_helper
 from zoo import plugins
+from zoo.checkpoints.foreign_files import artifact_of_file
 from zoo.data.choose import open_dataset
 from zoo.errors import InputError
 from zoo.modules.several_inputs import SeveralInputs, with_one_input, with_own_inputs
@@ -138,3 +140,40 @@ def test_a_network_keeps_its_names_and_inputs_are_passed_by_name(tmp_path: Path)
     assert torch.allclose(one(torch.from_numpy(packed)), expected)
     assert torch.allclose(SeveralInputs(one, architecture.input.parts)(*inputs), expected)
     assert torch.allclose(with_own_inputs(one)(left=inputs[0], right=inputs[1], count=inputs[2]), expected)
+
+
+def test_an_onnx_file_with_several_inputs_is_converted_and_measured(tmp_path: Path) -> None:
+    values = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 8, 8]),
+        helper.make_tensor_value_info("word", TensorProto.INT64, ["n", 4]),
+    ]
+    draw = np.random.default_rng(0)
+    weights = {
+        "table": draw.random((5, 6), dtype=np.float32),
+        "kernel": draw.random((6, 3, 3, 3), dtype=np.float32) - np.float32(0.5),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "word"], ["words"]),
+        helper.make_node("ReduceMean", ["words"], ["meaning"], axes=[1], keepdims=0),
+        helper.make_node("Conv", ["image", "kernel"], ["features"]),
+        helper.make_node("Relu", ["features"], ["positive"]),
+        helper.make_node("ReduceMean", ["positive"], ["seen"], axes=[2, 3], keepdims=0),
+        helper.make_node("Add", ["seen", "meaning"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "two", values, [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 6])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "two.onnx"
+    path.write_bytes(model.SerializeToString())
+    architecture = plugins.architecture(str(path), own_files=True)
+    kinds = [(part.name, part.kind, part.shape) for part in architecture.input.parts]
+    assert kinds == [("image", "rgb", (3, 8, 8)), ("word", "integer", (4,))]
+    image, word = draw.random((2, 3, 8, 8), dtype=np.float32), np.array([[0, 1, 2, 3], [4, 4, 0, 1]])
+    packed = torch.from_numpy(architecture.input.pack([image, word]))
+    expected = onnxruntime.InferenceSession(path).run(None, {"image": image, "word": word})[0]
+    net = with_one_input(architecture.build().eval(), architecture.input.parts)
+    assert np.allclose(net(packed).detach().numpy(), expected, atol=1e-5)
+    with zoo.load(artifact_of_file(str(path)), engine="onnxruntime") as runner:
+        assert np.allclose(runner(image=image, word=word), expected, atol=1e-5)

@@ -120,7 +120,7 @@ def input_names(model: nn.Module, example: Any) -> tuple[str, ...]:
     accepted = inspect.signature(model.forward).parameters.values()
     names = [each.name for each in accepted if each.kind is not each.VAR_POSITIONAL][: len(example)]
     names += [f"input_{place}" for place in range(len(names), len(example))]
-    return tuple(f"{name}_0" if name in ("input", "output") else name for name in names)
+    return tuple(f"{name}_0" if name == "output" else name for name in names)
 
 
 def _spec_of(model: nn.Module, example: Any, stated: Any) -> InputSpec:

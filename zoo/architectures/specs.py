@@ -15,7 +15,8 @@ _RANGE = r"(-?\d+(?:\.\d+)?)\.\.(-?\d+(?:\.\d+)?)"
 _PART = re.compile(
     rf"(rgb|gray|tensor|integer)(?::(\d{{1,5}}(?:x\d{{1,5}}){{0,7}}))?(?::{_RANGE})?", re.ASCII
 )
-_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
+#: Names of inputs.
+PART_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _OUTPUT = re.compile(r"(rgb|gray|mask|classes|logits|boxes|tensor):(\d{1,7})(?:x(\d{1,2}))?", re.ASCII)
 #: Axes of an image without the batch dimension.
 _IMAGE_AXES = 3
@@ -73,11 +74,11 @@ def input_part(name: str, stated: Any, where: str) -> InputPart:
     shape = tuple(int(each) for each in (match[2] or "").split("x") if each) if match else ()
     channels = _OUTPUT_CHANNELS.get(match[1]) if match else None
     fits = all(shape) and (channels is None or (len(shape) == _IMAGE_AXES and shape[0] == channels))
-    if match is None or not fits or not _NAME.fullmatch(name) or name in ("input", "output"):
+    if match is None or not fits or not PART_NAME.fullmatch(name) or name == "output":
         raise UsageError(
             f"{where} states the input {name!r} as '{stated}', which is not KIND:SHAPE or KIND:SHAPE:LEAST..GREATEST.",
-            hint="For example:  rgb:3x256x256, tensor:16, integer:1..16; a name is that of a variable, and neither "
-            "'input' nor 'output'",
+            hint="For example:  rgb:3x256x256, tensor:16, integer:1..16; a name is that of a variable, and not "
+            "'output'",
         )
     low, high = float(match[3] or 0), float(match[4] or 1)
     if low > high:

@@ -141,6 +141,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     manifest = read(Manifest, table)
     _check_architecture(table, manifest.architecture)
     _check_input(table, manifest.input)
+    _check_parts(table, manifest.input, manifest.extra_outputs)
     _check_output(table, manifest.output, "output")
     if manifest.output.colors == "camera" and not manifest.input.mosaic:
         table.refuse("needs RAW input for camera colours", "output.colors")
@@ -205,16 +206,15 @@ def _check_input(table: StrictTable, spec: InputSpec) -> None:
         table.refuse("is inconsistent: kind, mosaic and channels do not match", "input")
     if not {len(spec.mean), len(spec.std)} <= {0, spec.channels} or len(spec.mean) != len(spec.std):
         table.refuse("needs one mean and one deviation per channel, or none", "input")
-    _check_parts(table, spec)
     if any(side % spec.multiple_of for side in spec.example):
         table.refuse(f"must contain multiples of {spec.multiple_of}", "input.example")
 
 
-def _check_parts(table: StrictTable, spec: InputSpec) -> None:
+def _check_parts(table: StrictTable, spec: InputSpec, extras: Iterable[str]) -> None:
     if not spec.parts:
         return
     names = [part.name for part in spec.parts]
-    if len(set(names)) < len(names) or {"input", "output"} & set(names):
+    if len(set(names)) < len(names) or {"output", *extras} & set(names):
         table.refuse("holds a name of an input twice, or one that means something else", "input.parts")
     numbers = [math.prod(part.shape) for part in spec.parts]
     if not all(0 < each <= _MOST_NUMBERS for each in numbers) or sum(numbers) > _MOST_NUMBERS:

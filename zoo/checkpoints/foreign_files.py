@@ -17,6 +17,7 @@ from zoo.artifacts.artifact import open_artifact, write_artifact
 from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
 from zoo.artifacts.manifest import MANIFEST_NAME, OUTPUT_NAME, Manifest
 from zoo.contracts import OutputSpec
+from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import UsageError
 from zoo.onnx.check import LARGEST_MODEL, check_onnx
 from zoo.onnx.graph import read_model
@@ -86,7 +87,7 @@ def _outputs(
     if stated and len(names) == 1:
         return output_spec(stated, f"The output of {path}"), {}
     session = plugins.engine("onnxruntime").open(data)
-    given = np.zeros((1, takes.channels, *takes.example), np.float32)
+    given = random_inputs(takes) if takes.parts else np.zeros((1, takes.channels, *takes.example), np.float32)
     found = {names[0]: session.run(given)} if len(names) == 1 else all_outputs(session, given)
     for name, value in found.items():
         if value.ndim < 2:

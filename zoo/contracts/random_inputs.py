@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from zoo.contracts.dataset import FloatArray
 
 
-def random_inputs(spec: InputSpec, batch: int = 1, sides: tuple[int, int] | None = None) -> FloatArray:
-    """Return inputs of random numbers that a network could be given, (N, C, H, W); always the same.
+def random_inputs(
+    spec: InputSpec, batch: int = 1, sides: tuple[int, int] | None = None, *, seed: int = 0
+) -> FloatArray:
+    """Return inputs of random numbers that a network could be given, (N, C, H, W); always the same for a seed.
 
     Args:
         spec: The input of the network.
         batch: N.
         sides: H and W; None for those of the example.
+        seed: Of the numbers.
     """
     import numpy as np
 
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(seed)
     if not spec.parts:
         return draw.random((batch, spec.channels, *(sides or spec.example)), dtype=np.float32)
     packing = spec.packing

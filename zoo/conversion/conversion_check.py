@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from zoo.contracts.input_parts import packing_of_file
 from zoo.errors import DisagreementError, InputError
 from zoo.extras import require
 from zoo.surgery.agreement import signal_to_error
@@ -35,6 +36,7 @@ def check_conversion(
     source: str,
     *,
     fixed: bool,
+    others: FloatArray | None = None,
 ) -> float:
     """Compare a network with its file on random inputs, one of them a batch of two.
 
@@ -45,6 +47,7 @@ def check_conversion(
         names: The node of the network, and the operator of the file, by the name of the value that both compute.
         source: What messages call the file.
         fixed: Whether only the size of the example is tried.
+        others: Another example of inputs that are not in [0, 1], of the same shape; None for random numbers.
 
     Returns:
         The lowest signal to error, in dB.
@@ -55,6 +58,8 @@ def check_conversion(
     run = _runner(data)
     generator = np.random.default_rng(0)
     first, second = (generator.random(example.shape, dtype=np.float32) for _ in range(2))
+    if others is not None:
+        first, second = example, others
     expected = [np.concatenate(each) for each in zip(run(first), run(second), strict=True)]
     nudge = generator.standard_normal(first.shape).astype(np.float32) * _NUDGE
     steadiness = min(_ratio_of(a, b) for a, b in zip(run(first), run(first + nudge), strict=True))
@@ -99,6 +104,12 @@ def _ratio(network: fx.GraphModule, inputs: FloatArray, expected: list[Any]) -> 
     return min(_ratio_of(want, have.numpy()) for want, have in zip(expected, given, strict=True))
 
 
+def _as_type(array: FloatArray, kind: str) -> Any:
+    """The array (N, ...) in the type of an input of ONNX Runtime, such as "tensor(int64)"."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return np.ascontiguousarray(array) if name == "float" else np.round(array).astype(name)
+
+
 def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
     """Return a function from an input to the file's outputs, or to the values called `outputs`."""
     runtime = require("onnxruntime", "Converting an ONNX file", extra="cpu")
@@ -106,8 +117,18 @@ def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
     options.log_severity_level = 4
     try:
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return lambda inputs: session.run(outputs, {name: inputs})
+        inputs = session.get_inputs()
+        packing = packing_of_file([each.shape for each in inputs])
+
+        def run(given: FloatArray) -> Any:
+            whole = packing is None or (len(inputs) == 1 and given.ndim == len(inputs[0].shape))
+            arrays = [given] if whole or packing is None else packing.unpack(given)
+            feeds = {
+                each.name: _as_type(array, each.type) for each, array in zip(inputs, arrays, strict=True)
+            }
+            return session.run(outputs, feeds)
+
+        return run
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise InputError(f"ONNX Runtime cannot load the file: {error}") from error
 

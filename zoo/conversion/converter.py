@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from torch import fx
 import zoo.conversion.arithmetic_operators
 import zoo.conversion.recurrent_operators
 import zoo.conversion.resampling_operators  # noqa: F401
+from zoo.contracts import InputPart, InputSpec
+from zoo.contracts.random_inputs import random_inputs
 from zoo.conversion.builder import GraphBuilder, Numbers, Operation, UnsupportedOperator
 from zoo.conversion.conversion_check import check_conversion
 from zoo.conversion.converter_table import CONVERTERS
@@ -22,6 +26,7 @@ from zoo.conversion.layer_operators import linear
 from zoo.conversion.merging import merge_layers
 from zoo.errors import InputError
 from zoo.extras import require
+from zoo.modules.several_inputs import UNPACK, UnpackInputs
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -56,7 +61,9 @@ class ConvertedNetwork:
     agreement_db: float
 
 
-def convert_onnx(data: bytes, example: FloatArray, *, fixed: bool, source: str) -> ConvertedNetwork:
+def convert_onnx(
+    data: bytes, example: FloatArray, *, fixed: bool, source: str, parts: Sequence[InputPart] = ()
+) -> ConvertedNetwork:
     """Convert a file, and hold the network against it in ONNX Runtime.
 
     Constants become parameters and buffers; arithmetic on sizes becomes arithmetic of Python, so that the network can
@@ -67,6 +74,8 @@ def convert_onnx(data: bytes, example: FloatArray, *, fixed: bool, source: str) 
         example: An input of the file, (1, C, H, W).
         fixed: Whether the network need only accept inputs of the example's height and width.
         source: What messages call the file.
+        parts: The inputs of a file that has several, or one that is not (N, C, H, W); `example` holds them in one
+            array, and so does what the network is called with.
 
     Raises:
         InputError: The file holds an operator that cannot be converted, which is named with its node; or it computes
@@ -77,9 +86,10 @@ def convert_onnx(data: bytes, example: FloatArray, *, fixed: bool, source: str) 
     model = onnx.load_model_from_string(data)
     _refuse_integers(model, source)
     converter = _Converter(onnx, model, fixed=fixed, source=source)
-    network = converter.convert(torch.from_numpy(np.array(example)))
+    network = converter.convert(torch.from_numpy(np.array(example)), parts)
     merge_layers(network)
-    agreement = check_conversion(network, data, example, converter.names, source, fixed=fixed)
+    others = random_inputs(InputSpec.of_parts(parts), seed=1) if parts else None
+    agreement = check_conversion(network, data, example, converter.names, source, fixed=fixed, others=others)
     return ConvertedNetwork(network, agreement)
 
 
@@ -112,9 +122,15 @@ class _Converter:
         self._uses.update(output.name for output in self._graph.output)
         self.names: dict[str, tuple[fx.Node, str]] = {}
 
-    def convert(self, example: torch.Tensor) -> fx.GraphModule:
-        (source,) = (each.name for each in self._graph.input if each.name not in self._values)
-        self._values[source] = self._builder.placeholder(example)
+    def convert(self, example: torch.Tensor, parts: Sequence[InputPart] = ()) -> fx.GraphModule:
+        sources = [each.name for each in self._graph.input if each.name not in self._values]
+        given = self._builder.placeholder(example)
+        if parts:
+            divided = self._builder.layer(UNPACK, UnpackInputs(parts), given)
+            for place, source in enumerate(sources):
+                self._values[source] = self._builder.call(operator.getitem, divided, place)
+        else:
+            self._values[sources[0]] = given
         self._skipped: set[int] = set()
         for index, node in enumerate(self._graph.node):
             if index not in self._skipped:

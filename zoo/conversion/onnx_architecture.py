@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.onnx_input import file_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.contracts import Architecture, InputSpec, task_for
+from zoo.contracts.random_inputs import random_inputs
 from zoo.conversion.external_data import read_whole_model
 from zoo.errors import InputError, UsageError
 from zoo.extras import require
@@ -115,5 +114,5 @@ class OnnxArchitecture(Architecture):
 def _converted(data: bytes, spec: InputSpec, source: str) -> nn.Module:
     from zoo.conversion.converter import convert_onnx
 
-    example = np.random.default_rng(0).random((1, spec.channels, *spec.example), dtype=np.float32)
-    return convert_onnx(data, example, fixed=spec.fixed_size, source=source).network
+    example, fixed = random_inputs(spec), spec.fixed_size
+    return convert_onnx(data, example, fixed=fixed, source=source, parts=spec.parts).network

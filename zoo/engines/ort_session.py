@@ -27,6 +27,8 @@ DISTRIBUTIONS = (
     "onnxruntime-qnn",
 )
 CPU = "CPUExecutionProvider"
+#: Types of inputs, and what NumPy calls them.
+_INPUT_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(int32)": "int32"}
 #: Names of a provider and its options.
 Provider = tuple[str, Mapping[str, str]]
 
@@ -160,10 +162,10 @@ class OnnxRuntimeSession:
         self.most_side = most_side
         self._session = session
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if not inputs or not outputs or any(each.type != "tensor(float)" for each in inputs):
+        if not inputs or not outputs or any(each.type not in _INPUT_TYPES for each in inputs):
             raise IntegrityError(
                 f"The model has {len(inputs)} inputs ({', '.join(sorted({each.type for each in inputs}))}) and "
-                f"{len(outputs)} outputs; zoo runs models with float32 inputs."
+                f"{len(outputs)} outputs; zoo runs models with inputs of float32 or whole numbers."
             )
         self._inputs, self._outputs = inputs, [output.name for output in outputs]
         self._packing = packing_of_file([each.shape for each in inputs])
@@ -249,7 +251,7 @@ class OnnxRuntimeSession:
             )
         arrays = [inputs] if packing is None else packing.unpack(inputs)
         return {
-            each.name: np.ascontiguousarray(array, dtype=np.float32)
+            each.name: np.ascontiguousarray(array, dtype=_INPUT_TYPES[each.type])
             for each, array in zip(self._inputs, arrays, strict=True)
         }
 

@@ -31,6 +31,8 @@ _OLDEST_VERSION, _NEWEST_VERSION = 3, 14
 #: Elements of a tensor, and of one whose shape a constant gives.
 _MOST_ELEMENTS = 2**31
 _MOST_OUTPUTS = 65
+#: The types int32 and int64.
+_INTEGERS = (6, 7)
 #: Bits of an element of each type; those of text and complex numbers are no types of zoo's files.
 _BITS = {
     1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32, 13: 64, 16: 16, 17: 8, 18: 8,
@@ -198,7 +200,8 @@ def _check_inputs(inputs: list[ValueInfo], takes: InputSpec) -> None:
     free = takes.packing.planes and not takes.fixed_size
     for value, part in zip(inputs, takes.parts, strict=False):
         shape = [*part.shape[:-2], None, None] if free and part.has_sides else part.shape
-        _check_value(value, f"input '{part.name}'", [None, *shape])
+        kinds = (FLOAT, *_INTEGERS) if part.kind == "integer" else (FLOAT,)
+        _check_value(value, f"input '{part.name}'", [None, *shape], kinds)
 
 
 def _expected(gives: OutputSpec) -> list[int | None] | None:
@@ -210,12 +213,14 @@ def _expected(gives: OutputSpec) -> list[int | None] | None:
     return [None, gives.channels, *([None, None] if gives.dense else [])]
 
 
-def _check_value(value: ValueInfo, what: str, expected: list[int | None] | None) -> None:
-    """A float32 tensor of as many axes as expected; sides that both state must agree."""
+def _check_value(
+    value: ValueInfo, what: str, expected: list[int | None] | None, kinds: tuple[int, ...] = (FLOAT,)
+) -> None:
+    """A tensor, usually float32, of as many axes as expected; sides that both state must agree."""
     if expected is None:
         expected = [None] * len(value.dims or ())
     dims = value.dims
-    fits = value.kind == FLOAT and dims is not None and len(dims) == len(expected)
+    fits = value.kind in kinds and dims is not None and len(dims) == len(expected)
     if fits and dims is not None:
         fits = all(
             None in (side, wanted) or side == wanted for side, wanted in zip(dims, expected, strict=True)

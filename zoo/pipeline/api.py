@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import SilentReporter
+from zoo.data.choose import leaving_out_bad
 from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.pipeline.plan import plan
@@ -64,6 +65,7 @@ def apply(
     keep_stages: str | Path | None = None,
     accept_disagreement: bool = False,
     trust_code: bool = False,
+    skip_bad: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Compress a network with a recipe: rewrite, train, export, measure, write the artifact.
@@ -103,6 +105,7 @@ def apply(
         accept_disagreement: Go on where a rewritten graph or an exported file computes something else than the network;
             what disagrees is in :attr:`zoo.pipeline.result.Result.accepted` and in the artifact.
         trust_code: Execute Python files that only the recipe file names.
+        skip_bad: Leave out files that cannot be used, where `data` names a dataset of files.
         reporter: Where progress is reported; by default bars in a notebook, and nowhere else.
 
     Returns:
@@ -117,6 +120,8 @@ def apply(
             hint="Start several with:  accelerate launch -m zoo_cli apply ...",
         )
     with words_of_python(), _shown(reporter) as shown:
+        if skip_bad:
+            data = leaving_out_bad(data if isinstance(data, str) else "")
         dataset = own_data(data, test, architecture, example)
         network = own_architecture(
             architecture, dataset, example, loss=loss, metric=metric, task=task, input=input, output=output,
