@@ -27,6 +27,26 @@ class Amplification(click.ParamType):  # type: ignore[type-arg]
         return ratio
 
 
+class Milliseconds(click.ParamType):  # type: ignore[type-arg]
+    """A time, as in ``30ms`` or ``1.5s``."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the time in milliseconds."""
+        if isinstance(value, float):
+            return value
+        text = str(value).strip()
+        number, factor = (text[:-2], 1.0) if text.endswith("ms") else (text.removesuffix("s"), 1000.0)
+        try:
+            found = float(number) * factor if text[-1:] == "s" else 0.0
+        except ValueError:
+            found = 0.0
+        if not 0 < found < float("inf"):
+            self.fail(f"'{value}' is not a time such as 30ms or 1.5s.", param, ctx)
+        return found
+
+
 class FrameSize(click.ParamType):  # type: ignore[type-arg]
     """``WxH`` in pixels, each side from 16 to 20,000."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import ZooError
+from zoo.runner.exit_limits import ExitLimits
 from zoo.runner.runner import Runner, StrPath, open_runner
 from zoo.runner.settings import Settings
 
@@ -31,6 +32,8 @@ def load(
     memory: int | str | None = None,
     ratio: float | None = None,
     format: Format = "png",  # noqa: A002
+    confidence: float | None = None,
+    deadline: float | None = None,
     reporter: Reporter | None = None,
 ) -> Runner:
     """Load an artifact for running; close the runner, or use it as a context manager.
@@ -44,12 +47,16 @@ def load(
         memory: Bytes that may be held, also as in "512MB"; None goes by the device.
         ratio: Amplification of RAW files; None chooses it for each file.
         format: "png" for pictures with 8 bits a sample, "tiff" for 16.
+        confidence: Of a network with early exits, the probability of the best class at which an image leaves, at least
+            0.5; None for the thresholds of the file.
+        deadline: Milliseconds that an image may take in such a network; None for any number.
         reporter: Is given a note where a checkpoint is from.
 
     Raises:
         ZooError: As :func:`zoo.runner.runner.open_runner` says.
     """
-    settings = Settings(format=format, ratio=ratio, memory=_bytes(memory))
+    limits = ExitLimits(confidence, deadline)
+    settings = Settings(format=format, ratio=ratio, memory=_bytes(memory), exits=limits)
     if isinstance(artifact, str) and artifact.startswith(_HUB):
         from zoo.download.puller import pull
 
@@ -77,6 +84,8 @@ def run(
     tile: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    confidence: float | None = None,
+    deadline: float | None = None,
     reporter: Reporter | None = None,
 ) -> list[FileResult]:
     """Run an artifact on files, as `zoo run` does.
@@ -94,6 +103,9 @@ def run(
         tile: Longest side of a tile in input pixels, halo included; None goes by the memory.
         overwrite: Replace pictures that exist.
         resume: Leave pictures that exist, and do the others.
+        confidence: Of a network with early exits, the probability of the best class at which an image leaves, at least
+            0.5; None for the thresholds of the file.
+        deadline: Milliseconds that an image may take in such a network; None for any number.
         reporter: Is told of each file.
 
     Returns:
@@ -104,8 +116,9 @@ def run(
     """
     paths = [Path(files)] if isinstance(files, (str, os.PathLike)) else [Path(file) for file in files]
     settings = Settings(
-        None if out is None else Path(out), format, ratio, tile, overwrite, resume, _bytes(memory)
-    )
+        None if out is None else Path(out), format, ratio, tile, overwrite, resume, _bytes(memory),
+        exits=ExitLimits(confidence, deadline),
+    )  # fmt: skip
     with open_runner(
         artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=reporter
     ) as runner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from zoo.storage.result_cache import ResultCache
 if TYPE_CHECKING:
     from zoo.artifacts.artifact import Artifact
     from zoo.contracts import DeviceProfile, Engine, Session
+    from zoo.runner.exit_limits import ExitLimits
 
 _LARGEST_RECORD = 10_000
 _OTHER = "Try another engine (zoo list engines) or another version of this one."
@@ -50,6 +52,7 @@ class Loaded:
     Attributes:
         golden_psnr: Agreement with the golden outputs in dB; None if the artifact holds none.
         refused: The engines that the profile prefers and that were passed over, in order.
+        exits: How images leave a network with early exits, where the user asked for that; "" elsewhere.
     """
 
     artifact: Artifact
@@ -58,6 +61,7 @@ class Loaded:
     engine_version: str
     golden_psnr: float | None
     refused: tuple[Refused, ...] = ()
+    exits: str = ""
 
 
 def load(
@@ -68,6 +72,7 @@ def load(
     threads: int = 0,
     memory: int | None = None,
     supervised: bool | None = None,
+    exits: ExitLimits | None = None,
 ) -> Loaded:
     """Verify all files and open the model on the profile's first engine that computes it correctly.
 
@@ -81,22 +86,25 @@ def load(
         memory: Bytes that a process of the engine's own may hold; None for any number.
         supervised: Whether the engine computes in a process of its own, which the network may crash, hang or fill;
             None for yes unless a registry pins the artifact.
+        exits: What is asked of a network with early exits.
 
     Raises:
         IntegrityError: The artifact was altered, no engine may be given its model, or no engine computes it rightly;
             each engine is named with its reason.
         PluginError: No engine of the profile can run here.
-        UsageError: `engine` cannot run here.
+        UsageError: `engine` cannot run here, or `exits` asks for what the network does not have.
     """
     artifact.verify()
     supervised = is_supervised(artifact, supervised)
+    if exits:
+        exits.check(load_checked_model(artifact), str(artifact.path))
     if engine is not None:
-        return _opened(artifact, _named(engine), profile, threads, memory, supervised)
+        return _opened(artifact, _named(engine), profile, threads, memory, supervised, exits)
     refused: list[Refused] = []
     obstacles: list[str] = []
     for candidate in _present(profile, obstacles):
         try:
-            loaded = _opened(artifact, candidate, profile, threads, memory, supervised)
+            loaded = _opened(artifact, candidate, profile, threads, memory, supervised, exits)
         except ZooError as error:
             refused.append(Refused(candidate.id, error.message))
             obstacles.append(f"{candidate.id}: {error.message}")
@@ -149,28 +157,43 @@ def _opened(
     threads: int,
     memory: int | None,
     supervised: bool,
+    exits: ExitLimits | None,
 ) -> Loaded:
     """Open and check. Raises ZooError, whatever the engine raises."""
     with name_engine_in_errors(engine.id):
         version = engine.version()
         check = _GoldenRecord(artifact, profile, engine.id, version)
         check.raise_if_refused()
-        manifest = artifact.manifest
-        model, spec, digest = load_checked_model(artifact), manifest.input, manifest.files[MODEL_NAME].sha256
-        inner: Session
-        if supervised and can_supervise(engine):
-            inner = SupervisedSession(
-                engine, model, profile, threads=threads, spec=spec, digest=digest, memory=memory,
-                expected=functools.partial(output_shape, manifest.output),
-            )  # fmt: skip
-        else:
-            inner = open_session_for(engine, model, profile, threads=threads, spec=spec, digest=digest)
-        session = CheckedSession(inner, manifest.output, manifest.extra_outputs)
+        manifest, model = artifact.manifest, load_checked_model(artifact)
+
+        def opened(model: bytes, digest: str) -> CheckedSession:
+            inner: Session
+            if supervised and can_supervise(engine):
+                inner = SupervisedSession(
+                    engine, model, profile, threads=threads, spec=manifest.input, digest=digest, memory=memory,
+                    expected=functools.partial(output_shape, manifest.output),
+                )  # fmt: skip
+            else:
+                inner = open_session_for(
+                    engine, model, profile, threads=threads, spec=manifest.input, digest=digest
+                )
+            return CheckedSession(inner, manifest.output, manifest.extra_outputs)
+
+        session = opened(model, manifest.files[MODEL_NAME].sha256)
         try:
-            return Loaded(artifact, session, engine.id, version, check.psnr(session))
+            psnr = check.psnr(session)
         except BaseException:
             session.close()
             raise
+        if not exits:
+            return Loaded(artifact, session, engine.id, version, psnr)
+        session.close()
+
+        def reopened(model: bytes) -> CheckedSession:
+            return opened(model, hashlib.sha256(model).hexdigest())
+
+        model, said = exits.applied(model, manifest.input, reopened)
+        return Loaded(artifact, reopened(model), engine.id, version, psnr, exits=said)
 
 
 class _GoldenRecord:

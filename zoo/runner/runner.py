@@ -101,8 +101,9 @@ def open_runner(
             profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
             most = max(settings.memory, before.loading)
             loaded = load(
-                artifact, profile, engine=engine, threads=threads, memory=most, supervised=supervised
-            )
+                artifact, profile, engine=engine, threads=threads, memory=most, supervised=supervised,
+                exits=settings.exits,
+            )  # fmt: skip
         except IntegrityError:
             distrust_pulled(artifact.path)
             raise

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from zoo.runner.exit_limits import ExitLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +27,7 @@ class Settings:
         memory: Bytes that this process and those that decode and compute may hold together; None goes by the device.
         supervised: Whether the engine computes in a process of its own; None for yes unless a registry pins the
             artifact.
+        exits: What is asked of a network with early exits.
     """
 
     out: Path | None = None
@@ -35,3 +38,4 @@ class Settings:
     resume: bool = False
     memory: int | None = None
     supervised: bool | None = None
+    exits: ExitLimits = field(default_factory=ExitLimits)

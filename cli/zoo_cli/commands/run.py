@@ -13,7 +13,7 @@ from zoo.errors import ZooError
 from zoo.formatting import seconds
 from zoo.progress import progress
 from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
-from zoo_cli.param_types import Amplification, MemorySize
+from zoo_cli.param_types import Amplification, MemorySize, Milliseconds
 
 if TYPE_CHECKING:
     from zoo.runner.file_result import FileResult
@@ -63,6 +63,11 @@ if TYPE_CHECKING:
     default=None,
     help="Compute in a process of its own [unless a registry pins the artifact].",
 )
+@click.option(
+    "--confidence", type=click.FloatRange(0.5, 1.0),
+    help="Early exits: leave where the best class is more probable than this [as the file says].",
+)  # fmt: skip
+@click.option("--deadline", type=Milliseconds(), help="Early exits: time that an image may take, as in 30ms.")
 @json_option
 def command(
     artifact: str,
@@ -78,6 +83,8 @@ def command(
     overwrite: bool,
     resume: bool,
     isolate: bool | None,
+    confidence: float | None,
+    deadline: float | None,
     as_json: bool,
 ) -> None:
     """Run ARTIFACT, a folder or the id of a checkpoint, on FILES.
@@ -89,6 +96,7 @@ def command(
     write a picture of it. A file that cannot be used is reported, and the others are processed.
     """
     from zoo.errors import UsageError
+    from zoo.runner.exit_limits import ExitLimits
     from zoo.runner.input_files import input_files
     from zoo.runner.runner import open_runner
     from zoo.runner.settings import Settings
@@ -100,7 +108,8 @@ def command(
             "--overwrite and --resume cannot be combined: one replaces the images that the other skips.",
             hint="Use one of them.",
         )
-    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory, isolate)
+    limits = ExitLimits(confidence, deadline)
+    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory, isolate, limits)
     with (
         quiet_stdout(as_json),
         input_files(files) as paths,
@@ -111,6 +120,8 @@ def command(
     ):
         for refused in runner.loaded.refused:
             print_note(str(refused))
+        if runner.loaded.exits:
+            print_note(runner.loaded.exits)
         results = runner.run(paths, reporter=reporter)
     _show(artifact, runner, results, as_json)
     _fail_if_any_failed(results)
@@ -131,6 +142,7 @@ def _show(name: str, runner: Runner, results: Sequence[FileResult], as_json: boo
                 "engine_version": loaded.engine_version,
                 "engines_refused": [refused.to_json() for refused in loaded.refused],
                 "golden_psnr_db": loaded.golden_psnr,
+                "early_exits": loaded.exits or None,
                 "load_ms": round(loading * 1000, 3),
                 "files": [result.to_json() for result in results],
                 "failed": sum(result.error is not None for result in results),
