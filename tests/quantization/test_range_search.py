@@ -55,18 +55,18 @@ def test_every_candidate_is_an_observers_range() -> None:
         assert max(quantizer.candidates.values()) == quantizer.candidates["minmax"]
 
 
-def test_the_choice_is_at_least_as_good_as_any_observer_for_all() -> None:
+def test_no_observer_for_all_is_much_better_than_the_choice() -> None:
     x = pictures(8)
     module = calibrated(rare(), x)
     output = OutputDeviation(module, [x], classifies=False)
     chosen = search_ranges(module, [x], output)
     assert output.measure() == pytest.approx(chosen.error, rel=1e-6)
-    assert chosen.error <= chosen.alternative
     assert sum(chosen.tensors.values()) == len(activations(module))
     for name in CANDIDATES:
         for quantizer in activations(module).values():
             quantizer.set_range(torch.tensor([quantizer.candidates[name]]))
-        assert output.measure() >= chosen.error * (1 - 1e-6)
+        least = chosen.error * (1 if name == "minmax" else 0.6)
+        assert output.measure() >= least * (1 - 1e-6)
 
 
 def test_values_that_matter_are_not_cut_off() -> None:
@@ -75,6 +75,18 @@ def test_values_that_matter_are_not_cut_off() -> None:
     search_ranges(module, [x], OutputDeviation(module, [x], classifies=False))
     _, first, _ = activations(module).values()
     assert float(first.scale * first.high) == pytest.approx(first.candidates["minmax"], rel=0.05)
+
+
+@pytest.mark.parametrize(("narrower", "chosen"), [(0.9, "minmax"), (0.5, "mse")])
+def test_a_narrower_range_must_save_much_of_the_error(narrower: float, chosen: str) -> None:
+    x = pictures(8)
+    net = nn.Sequential(nn.Conv2d(4, 12, 1), nn.PixelShuffle(2)).eval()
+    module = calibrated(net, x)
+    (first,) = activations(module).values()
+    largest = 2 * first.candidates["minmax"]
+    first.candidates = {"minmax": largest, "mse": narrower * largest}
+    found = search_ranges(module, [x], OutputDeviation(module, [x], classifies=False))
+    assert found.tensors == {chosen: 1}
 
 
 def test_weights_have_for_each_channel_the_range_that_suits_its_inputs() -> None:

@@ -26,6 +26,9 @@ from zoo.quantization.ranges import best_channel_ranges, channel_maxima
 _DEPTH = 2
 #: Numbers in the inputs that ranges are chosen on, and in those that pass the network at once.
 _MOST, _AT_ONCE = 1 << 21, 1 << 19
+#: Other images than those of the calibration may hold more of what is cut off, so ranges narrower than all that was
+#: seen must leave at most this share of the error.
+_WORTH = 0.6
 #: Ranges of weights that are tried, as shares of each channel's largest magnitude, beside that of least squared error.
 _SHARES = (1.0, 0.85, 0.7)
 
@@ -68,8 +71,7 @@ class OutputDeviation:
                 for out, y in pairs
             ]
             return float(sum(found)) / sum(len(y) for _, y in pairs)
-        error = sum(float((out - y).double().square().sum()) for out, y in pairs)
-        return error / max(TINY, sum(float(y.double().square().sum()) for _, y in pairs))
+        return sum(_share(out, y) for out, y in pairs) / sum(len(y) for _, y in pairs)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def search_ranges(
         for batch in _few(batches):
             search.add(batch)
     search.set_weights()
-    best = {path: min(found, key=lambda name: found[name]) for path, found in search.errors.items()}
+    best = {path: _least(found) for path, found in search.errors.items()}
     _set(quantizers, best)
     error, chosen, uniform = output.measure(), best, ""
     alternative = float("inf")
@@ -125,10 +127,15 @@ def search_ranges(
         _set(quantizers, same)
         found = output.measure()
         alternative = min(alternative, found)
-        if found < error:
+        if found < error * (1 if name == "minmax" else _WORTH):
             error, chosen, uniform = found, same, name
     _set(quantizers, chosen)
     return RangesChosen(Counter(chosen.values()), uniform, error, alternative)
+
+
+def _least(errors: dict[Observer, float]) -> Observer:
+    found = min(errors, key=lambda name: errors[name])
+    return found if errors[found] <= _WORTH * errors.get("minmax", float("inf")) else "minmax"
 
 
 def _set(quantizers: dict[str, FakeQuantize], chosen: dict[str, Observer]) -> None:
@@ -251,5 +258,5 @@ def _share(values: Tensor, expected: Tensor) -> float:
     """The squared error of a tensor as a share of its power; 0 of what is no tensor of floats."""
     if not isinstance(expected, Tensor) or not expected.is_floating_point():
         return 0.0
-    error = float((values - expected).double().square().mean())
-    return error / max(TINY, float(expected.double().square().mean()))
+    error, power = ((each.double().square().flatten(1).mean(1)) for each in (values - expected, expected))
+    return float((error / power.clamp_min(TINY)).sum())
