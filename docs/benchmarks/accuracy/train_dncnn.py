@@ -1,4 +1,4 @@
-"""Train a denoiser for the accuracy benchmark: gray, sigma 25.
+"""Train a denoiser for the accuracy benchmark: gray, sigma 25, on crops from zoo's dataset `pairs`.
 
 python docs/benchmarks/accuracy/train_dncnn.py --photos DIR --out FOLDER [--depth 8] [--width 32] [--minutes 5]
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from nets import SIGMA, DnCnn, _array, _picture
+from nets import DnCnn, denoiser, denoising
 from torch.nn import functional as F
+
+_BATCH, _SIDE = 16, 48
 
 
 def main() -> None:
@@ -23,28 +26,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    random = np.random.default_rng(0)
-    pictures = [
-        torch.from_numpy(_array(_picture(path, "L")))
-        for path in sorted(arguments.photos.iterdir())
-        if path.suffix in (".png", ".jpg")
-    ]
+    crops = denoising(arguments.photos).crops(denoiser(), _SIDE, seed=0)
     net = DnCnn(arguments.depth, arguments.width).train()
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     begun, step, total = time.process_time(), 0, 60 * arguments.minutes
     while (spent := time.process_time() - begun) < total:
-        crops = []
-        for _ in range(16):
-            picture = pictures[random.integers(len(pictures))]
-            top, left = (int(random.integers(length - 48 + 1)) for length in picture.shape[1:])
-            crops.append(picture[:, top : top + 48, left : left + 48])
-        clean = torch.stack(crops)
+        batch = list(islice(crops, _BATCH))
+        noisy, clean = (
+            torch.from_numpy(np.stack(each))
+            for each in zip(*((c.inputs, c.target) for c in batch), strict=True)
+        )
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * max(0.01, 1 - spent / total)
-        loss = F.mse_loss(net(clean + SIGMA * torch.randn_like(clean)), clean)
+        loss = F.mse_loss(net(noisy), clean)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

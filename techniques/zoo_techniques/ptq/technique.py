@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor, fx, nn
 
-    from zoo.contracts import Architecture
     from zoo.quantization.layer_numbers import Numbers
     from zoo.quantization.prepare import Layers, QuantizationConfig
 
@@ -39,8 +38,13 @@ class PtqConfig:
         weight_observer: `minmax` or `mse`, by channel; if none, `mse` with the observer `mse` and else
             `minmax`; the observer `auto` chooses by channel.
         per_channel: Whether each output channel's weights have a scale of their own.
+        equalize: With the observer `auto`: whether the ranges of channels between two layers are balanced, if
+            the output's error shrinks by it.
+        rounding: `nearest`, or `adaptive`: each weight up or down, whichever suits its layer's output.
         bias_correction: Whether biases compensate for the mean error of each channel; with the observer
             `auto`, only if the output's error shrinks by it.
+        reestimate: With `bias_correction` and the observer `auto`: whether the deviation of each channel is
+            restored as well, as batch norms estimated again would do, if the output's error shrinks by it.
         mixed: Layers with other numbers, by name or pattern, and the parts of the network that patterns name:
             `head` or `head:float` stays in float, `head:float16` too with weights stored in 16 bits, `head:6` has
             weights of 6 bits. Of several that name one layer the last counts.
@@ -63,7 +67,12 @@ class PtqConfig:
         None, help="how the ranges of weights are found; if none, as `observer` where possible"
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
+    equalize: bool = option(True, help="balance the ranges of channels between layers, where that helps")
+    rounding: Literal["nearest", "adaptive"] = option(
+        "nearest", help="round weights to the nearest level, or up or down by the error of the layer's output"
+    )
     bias_correction: bool = option(True, help="correct biases by the mean error of each channel")
+    reestimate: bool = option(True, help="restore the deviation of each channel, where that helps")
     mixed: tuple[LayerNumbers, ...] = option(
         (), help="layers that stay in float or have other widths, such as [head,down1.*:float16,up1:6]"
     )
@@ -73,6 +82,11 @@ class PtqConfig:
             raise UsageError(
                 f"ptq: mode=dynamic rounds activations to 8 bits, not {self.bits}.",
                 hint="Narrow only the weights with weight_bits, or use mode=static.",
+            )
+        if self.mode == "dynamic" and self.rounding == "adaptive":
+            raise UsageError(
+                "ptq: rounding=adaptive needs ranges of activations that are fixed.",
+                hint="Use mode=static, or rounding=nearest.",
             )
 
 
@@ -89,7 +103,8 @@ class Ptq(Technique):
     summary = "post-training quantization to int8, static or dynamic; no training"
     paper = (
         "Krishnamoorthi, Quantizing Deep Convolutional Networks for Efficient Inference, 2018; Nagel et al., "
-        "Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019"
+        "Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019; Nagel et al., Up or "
+        "Down? Adaptive Rounding for Post-Training Quantization, ICML 2020"
     )
     phase = Phase.NUMERICS
     Config = PtqConfig
@@ -124,44 +139,43 @@ class Ptq(Technique):
             return module
         what = "ranges" if config.mode == "static" else "corrections of biases"
         batches = calibration_batches(context, self.id, what)
-        if config.mode == "static":
-            calibrate(module, batches)
-        skip_layer = partial(context.skip_layer, self.id)
-        if config.mode == "static" and config.observer == "auto":
-            self._least_error(module, batches, context)
-        elif config.bias_correction:
-            correct_biases(module, batches, skip_layer)
+        if config.mode == "dynamic":
+            correct_biases(module, batches, partial(context.skip_layer, self.id))
+            return module
+        calibrate(module, batches)
+        module.eval()
+        self._refine(module, batches, context)
         return module
 
     def _numbers(self, module: fx.GraphModule, layers: Layers) -> dict[str, Numbers]:
         return resolve_numbers(self.config.mixed, layers, "ptq: mixed")
 
-    def _least_error(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
-        """Choose ranges by the error further on, and correct biases if that helps; report what each step won."""
-        from zoo.modules.output_tree import primary_output
-        from zoo.quantization.bias import correct_biases, restored_biases
-        from zoo.quantization.range_search import OutputDeviation, search_ranges
+    def _refine(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
+        """Choose ranges, levels and biases by the error of the output; report what each step won."""
+        from zoo.quantization.bias import correct_biases
+        from zoo.quantization.range_search import search_ranges
+        from zoo_techniques.ptq.stages import Stages
 
-        architecture: Architecture | None = context.architecture
-        classifies = architecture is not None and architecture.output.kind == "logits"
-        module.eval()
-        main = partial(primary_output, name=architecture.main_output if architecture is not None else "")
-        output = OutputDeviation(module, batches, classifies=classifies, main=main)
-        chosen = search_ranges(module, batches, output, weights=self.config.weight_observer is None)
-        context.report.note(f"ptq: {chosen}")
-        if not self.config.bias_correction:
+        config: PtqConfig = self.config
+        skip_layer = partial(context.skip_layer, self.id)
+        if config.observer != "auto" and config.rounding == "nearest":
+            if config.bias_correction:
+                correct_biases(module, batches, skip_layer)
             return
-        with restored_biases(module) as keep:
-            correct_biases(module, batches, partial(context.skip_layer, self.id))
-            error = output.measure()
-            if error < chosen.error:
-                keep()
-        won = (
-            f"{100 * (1 - error / chosen.error):.0f} %"
-            if error < chosen.error
-            else "nothing, and is left out"
-        )
-        context.report.note(f"ptq: correcting biases wins {won}")
+        stages = Stages(module, batches, context, self.id)
+        if config.observer == "auto":
+            if config.equalize:
+                stages.equalize()
+            chosen = search_ranges(
+                module, batches, stages.output, weights=self.config.weight_observer is None
+            )
+            context.report.note(f"ptq: {chosen}")
+        if config.rounding == "adaptive":
+            stages.round_adaptively()
+        if config.bias_correction:
+            stages.correct_biases(deviations=False)
+            if config.reestimate and config.observer == "auto":
+                stages.correct_biases(deviations=True)
 
     def with_float_layers(self, layers: Sequence[str]) -> Ptq:
         """Return the same with these layers in `mixed`, too."""

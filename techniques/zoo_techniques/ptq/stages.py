@@ -1,0 +1,131 @@
+"""The stages of post-training quantization that are kept only where the output comes closer to the float network's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, fx, nn
+
+from zoo.contracts import Context
+from zoo.modules.output_tree import primary_output
+from zoo.quantization.bias import correct_biases
+from zoo.quantization.fake_quant import FakeQuantize
+from zoo.quantization.observers import Observer
+from zoo.quantization.prepare import calibrate
+from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
+from zoo.quantization.range_search import OutputDeviation, set_uniform_ranges
+from zoo_techniques.ptq.adaptive_rounding import round_adaptively
+from zoo_techniques.ptq.equalization import equalize, find_pairs
+
+
+class Stages:
+    """Changes of one network, each tried, measured and reported.
+
+    Args:
+        module: The network, calibrated and in eval mode.
+        batches: (N, C, H, W) each, that it was calibrated on.
+        context: Knows what the network's output is; is told what each stage won.
+        technique: id of the technique, for reports.
+
+    Attributes:
+        output: Measures the error of the output.
+    """
+
+    def __init__(
+        self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context, technique: str
+    ) -> None:
+        self._module, self._batches, self._report, self._id = module, batches, context.report, technique
+        self._skip_layer = partial(context.skip_layer, technique)
+        architecture = context.architecture
+        self.output = OutputDeviation(
+            module,
+            batches,
+            classifies=architecture is not None and architecture.output.kind == "logits",
+            main=partial(primary_output, name=architecture.main_output if architecture is not None else ""),
+        )
+
+    def equalize(self) -> bool:
+        """Balance channels between layers, judged with one observer for all tensors, which they have afterwards."""
+        count = len(list(find_pairs(self._module)))
+        if not count:
+            return False
+
+        def change() -> str:
+            equalize(self._module, self._batches)
+            calibrate(self._module, self._batches)
+            return f"equalizing the channels of {count} pair{'s' if count > 1 else ''} of layers"
+
+        return self._attempt(change, lambda: set_uniform_ranges(self._module, self.output))
+
+    def round_adaptively(self) -> bool:
+        """Round weights up or down."""
+
+        def change() -> str:
+            begun = time.process_time()
+            moved = round_adaptively(self._module, self._batches, self._skip_layer)
+            return f"moving {moved:,} weights off the nearest level ({time.process_time() - begun:.0f} s)"
+
+        return self._attempt(change, self.output.measure)
+
+    def correct_biases(self, *, deviations: bool) -> bool:
+        """Restore the means of channels, or means and deviations."""
+
+        def change() -> str:
+            correct_biases(self._module, self._batches, self._skip_layer, deviations=deviations)
+            return (
+                "restoring deviations as batch norms estimated again" if deviations else "correcting biases"
+            )
+
+        return self._attempt(change, self.output.measure)
+
+    def _attempt(self, change: Callable[[], str], measure: Callable[[], float]) -> bool:
+        """Change the network, and change it back unless the error is less than before; whether the change was kept."""
+        before = measure()
+        state = _State(self._module)
+        done = change()
+        after = measure()
+        kept = after < before
+        if not kept:
+            state.restore()
+        won = (
+            f"{100 * (1 - after / before):.0f} % (error of the output {before:.3g}, then {after:.3g})"
+            if kept
+            else "nothing, and is left out"
+        )
+        self._report.note(f"{self._id}: {done} wins {won}")
+        return kept
+
+
+class _State:
+    """Weights, biases and ranges of a network as they are."""
+
+    def __init__(self, module: nn.Module) -> None:
+        layers = [each for each in module.modules() if isinstance(each, (QuantConv2d, QuantLinear))]
+        quantizers = [each for each in module.modules() if isinstance(each, FakeQuantize)]
+        self._weights = [(layer.weight, _copy(layer.weight)) for layer in layers]
+        self._biases = [
+            (layer, layer.bias, None if layer.bias is None else _copy(layer.bias)) for layer in layers
+        ]
+        self._ranges: list[tuple[FakeQuantize, Tensor, dict[Observer, float]]] = [
+            (quantizer, _copy(quantizer.log_scale), dict(quantizer.candidates)) for quantizer in quantizers
+        ]
+
+    def restore(self) -> None:
+        """Put everything back."""
+        with torch.no_grad():
+            for weight, value in self._weights:
+                weight.copy_(value)
+            for layer, bias, old in self._biases:
+                layer.bias = bias
+                if bias is not None and old is not None:
+                    bias.copy_(old)
+            for quantizer, log_scale, candidates in self._ranges:
+                quantizer.log_scale.copy_(log_scale)
+                quantizer.candidates = candidates
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
