@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: A dense network is tried on sides of about this length.
 _TRIED_SIDE = 64
 _MOST_MULTIPLE = 64
+#: Axes of an output that has pixels.
+_IMAGE_AXES = 4
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
 #: Images in the batch that a network is run on.
 _BATCH = 2
@@ -92,7 +94,12 @@ class Probe:
             return spec
         if stated or spec.multiple_of > 1:
             return dataclasses.replace(spec, multiple_of=stated or spec.multiple_of)
-        for multiple in range(1, _MOST_MULTIPLE + 1):
+        tried = _MOST_MULTIPLE
+        with contextlib.suppress(InputError):  # the example may have a size that does not suit the network
+            shape = self.shape(spec, *spec.example)
+            if len(shape) != _IMAGE_AXES or shape[1] != output.channels:
+                tried = 0  # no size changes that
+        for multiple in range(1, tried + 1):
             height, width = _sides_of(multiple)
             with contextlib.suppress(InputError):
                 if self.shape(spec, height, width) == _expected(output, height, width):

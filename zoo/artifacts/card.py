@@ -119,9 +119,8 @@ def _tensor(spec: InputSpec) -> str:
 
 
 def _part(part: InputPart) -> str:
-    """Return one of several inputs in words: "`depth` (gray, 1x256x256)"."""
-    shape = "x".join(map(str, part.shape)) or "one number"
-    return f"`{part.name}` ({part.kind}, {shape})"
+    """Return one of several inputs in words: "`depth` (gray 1x256x256)"."""
+    return str(part).replace(part.name, f"`{part.name}`", 1)
 
 
 def _sample(metrics: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from zoo.contracts.input_parts import packing_of_file
+from zoo.engines.feeds import feeds_of
 from zoo.errors import IntegrityError
 from zoo.extras import require
 from zoo.machine.processors import multiplies_unsigned
@@ -25,8 +25,6 @@ from zoo.onnx.uint8 import prepare_for_onnxruntime
 _VIEWS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 #: Where the weight is among the inputs of an operator that multiplies and accumulates for each output value.
 _WEIGHTS = {"Conv": 1, "FusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
-#: What ONNX Runtime calls types of inputs.
-_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(int32)": "int32"}
 _PRODUCTS = frozenset(
     {
         "DynamicQuantizeMatMul", "FusedGemm", "FusedMatMul", "Gemm", "MatMul", "MatMulInteger",
@@ -138,12 +136,7 @@ def _events(model: bytes, shape: Sequence[int], runs: int, threads: int) -> Iter
                 options,
                 providers=["CPUExecutionProvider"],
             )
-            inputs = session.get_inputs()
-            packing, given = packing_of_file([each.shape for each in inputs]), np.ones(shape, np.float32)
-            arrays = [given] if packing is None else packing.unpack(given)
-            named = {
-                each.name: array.astype(_TYPES[each.type]) for each, array in zip(inputs, arrays, strict=True)
-            }
+            named = feeds_of(session.get_inputs(), np.ones(shape, np.float32))
             for _ in range(runs):
                 session.run(None, named)
         except Exception as error:  # onnxruntime raises a dozen unrelated types

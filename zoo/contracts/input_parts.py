@@ -49,6 +49,10 @@ class InputPart:
     low: float = 0.0
     high: float = 1.0
 
+    def __str__(self) -> str:
+        shape = f" {'x'.join(map(str, self.shape))}" if self.shape else ""
+        return f"{self.name} ({self.kind}{shape})"
+
     @property
     def has_sides(self) -> bool:
         """Return whether the last two axes are a height and a width."""

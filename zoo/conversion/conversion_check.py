@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from zoo.contracts.input_parts import packing_of_file
+from zoo.engines.feeds import feeds_of
 from zoo.errors import DisagreementError, InputError
 from zoo.extras import require
 from zoo.surgery.agreement import signal_to_error
@@ -104,12 +104,6 @@ def _ratio(network: fx.GraphModule, inputs: FloatArray, expected: list[Any]) -> 
     return min(_ratio_of(want, have.numpy()) for want, have in zip(expected, given, strict=True))
 
 
-def _as_type(array: FloatArray, kind: str) -> Any:
-    """The array (N, ...) in the type of an input of ONNX Runtime, such as "tensor(int64)"."""
-    name = kind.removeprefix("tensor(").removesuffix(")")
-    return np.ascontiguousarray(array) if name == "float" else np.round(array).astype(name)
-
-
 def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
     """Return a function from an input to the file's outputs, or to the values called `outputs`."""
     runtime = require("onnxruntime", "Converting an ONNX file", extra="cpu")
@@ -118,17 +112,7 @@ def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
     try:
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         inputs = session.get_inputs()
-        packing = packing_of_file([each.shape for each in inputs])
-
-        def run(given: FloatArray) -> Any:
-            whole = packing is None or (len(inputs) == 1 and given.ndim == len(inputs[0].shape))
-            arrays = [given] if whole or packing is None else packing.unpack(given)
-            feeds = {
-                each.name: _as_type(array, each.type) for each, array in zip(inputs, arrays, strict=True)
-            }
-            return session.run(outputs, feeds)
-
-        return run
+        return lambda given: session.run(outputs, feeds_of(inputs, given))
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise InputError(f"ONNX Runtime cannot load the file: {error}") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.input_parts import packing_of_file
+from zoo.engines.feeds import INPUT_TYPES, feeds_of, packing_of_inputs
 from zoo.errors import InputError, IntegrityError, PluginError, ZooError
 from zoo.extras import install_hint, require
 from zoo.machine.processors import thread_count
@@ -27,8 +27,6 @@ DISTRIBUTIONS = (
     "onnxruntime-qnn",
 )
 CPU = "CPUExecutionProvider"
-#: Types of inputs, and what NumPy calls them.
-_INPUT_TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(int32)": "int32"}
 #: Names of a provider and its options.
 Provider = tuple[str, Mapping[str, str]]
 
@@ -162,13 +160,12 @@ class OnnxRuntimeSession:
         self.most_side = most_side
         self._session = session
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if not inputs or not outputs or any(each.type not in _INPUT_TYPES for each in inputs):
+        if not inputs or not outputs or any(each.type not in INPUT_TYPES for each in inputs):
             raise IntegrityError(
                 f"The model has {len(inputs)} inputs ({', '.join(sorted({each.type for each in inputs}))}) and "
                 f"{len(outputs)} outputs; zoo runs models with inputs of float32 or whole numbers."
             )
         self._inputs, self._outputs = inputs, [output.name for output in outputs]
-        self._packing = packing_of_file([each.shape for each in inputs])
 
     def run(self, inputs: FloatArray) -> FloatArray:
         """Run one batch.
@@ -231,11 +228,7 @@ class OnnxRuntimeSession:
 
     def _checked(self, inputs: FloatArray) -> dict[str, FloatArray]:
         """The inputs as the engine takes them, by name. Raises InputError."""
-        import numpy as np
-
-        packing = self._packing
-        if len(self._inputs) == 1 and inputs.ndim == len(self._inputs[0].shape):
-            packing = None
+        packing = packing_of_inputs(self._inputs, inputs.ndim)
         expected = self._inputs[0].shape if packing is None else [None, packing.channels, *packing.sides]
         fits = len(expected) == inputs.ndim and all(
             not isinstance(side, int) or side == given
@@ -249,11 +242,7 @@ class OnnxRuntimeSession:
                 f"{_shape(inputs.shape)}.",
                 hint=f"Use smaller tiles:  --tile {self.most_side}",
             )
-        arrays = [inputs] if packing is None else packing.unpack(inputs)
-        return {
-            each.name: np.ascontiguousarray(array, dtype=_INPUT_TYPES[each.type])
-            for each, array in zip(self._inputs, arrays, strict=True)
-        }
+        return feeds_of(self._inputs, inputs)
 
 
 def _failed(shape: tuple[int, ...], error: Exception) -> ZooError:

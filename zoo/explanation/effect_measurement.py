@@ -13,6 +13,7 @@ import numpy as np
 from zoo import plugins
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.data.choose import choose_dataset
+from zoo.engines.feeds import feeds_of
 from zoo.evaluation.evaluator import deployed_architecture
 from zoo.evaluation.predict import make_predictor
 from zoo.evaluation.quality import evaluate_quality
@@ -154,9 +155,9 @@ class _Measured:
 
     def _run(self, off: Collection[str]) -> Iterator[Values]:
         session = open_as_written(self._switches.file(off), self._threads)
-        wanted, given = [session.get_outputs()[0].name], session.get_inputs()[0].name
+        wanted, expected = [session.get_outputs()[0].name], session.get_inputs()
         for inputs in self._inputs:
-            yield np.asarray(session.run(wanted, {given: np.ascontiguousarray(inputs)})[0], np.float32)
+            yield np.asarray(session.run(wanted, feeds_of(expected, inputs))[0], np.float32)
 
 
 def _error_ratio(ratio_db: float, total_db: float) -> float:

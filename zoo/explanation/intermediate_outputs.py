@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.contracts import crop_size
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
+from zoo.engines.feeds import feeds_of
 from zoo.errors import InputError, IntegrityError
 from zoo.explanation.quantized_tensors import parse_onnx, remove_activation_rounding
 from zoo.extras import require
@@ -39,9 +40,9 @@ class IntermediateOutputs:
         model = parse_onnx(data)
         if not rounding:
             remove_activation_rounding(model)
-        self._input = model.graph.input[0].name
         self._values = tuple(values)
-        given = {self._input, *(output.name for output in model.graph.output)}
+        names = [value.name for value in model.graph.input]
+        given = {*names, *(output.name for output in model.graph.output)}
         for name in self._values:
             if name not in given:
                 model.graph.output.add(name=name)
@@ -49,14 +50,15 @@ class IntermediateOutputs:
 
     def run(self, inputs: Values) -> Iterator[tuple[str, Values]]:
         """Return each recorded value for a batch (N, C, H, W), by name."""
-        wanted = [name for name in self._values if name != self._input]
+        feeds = feeds_of(self._session.get_inputs(), inputs)
+        wanted = [name for name in self._values if name not in feeds]
         try:
             # Asked for nothing, ONNX Runtime returns everything.
-            outputs = self._session.run(wanted, {self._input: np.ascontiguousarray(inputs)}) if wanted else []
+            outputs = self._session.run(wanted, feeds) if wanted else []
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             shape = "x".join(map(str, inputs.shape))
             raise InputError(f"ONNX Runtime failed on an input of {shape}: {error}") from error
-        found = dict(zip(wanted, outputs, strict=True)) | {self._input: inputs}
+        found = dict(zip(wanted, outputs, strict=True)) | feeds
         return ((name, np.asarray(found[name], dtype=np.float32)) for name in self._values)
 
 

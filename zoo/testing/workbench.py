@@ -22,6 +22,7 @@ from zoo.contracts import (
     crop_size,
     sides_of,
 )
+from zoo.contracts.random_inputs import random_inputs
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, TargetArray
@@ -172,6 +173,10 @@ class Patterns(Dataset):
         generator = np.random.default_rng(int.from_bytes(digest[:8], "little"))
         channels = architecture.input.channels
         height, width = sides_of(size)
+        if architecture.input.parts:
+            seed = int(generator.integers(1 << 32))
+            drawn = random_inputs(architecture.input, 1, (height, width), seed=seed)[0]
+            return Sample(name, scene, drawn, self._target(architecture, drawn))
         coarse = generator.random((channels, height // 4 + 2, width // 4 + 2), dtype=np.float32)
         smooth = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, :height, :width]
         inputs = np.clip(smooth + generator.normal(0, 0.02, smooth.shape), 0, 1).astype(np.float32)

@@ -317,10 +317,18 @@ def _shown(key: str, value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return ", ".join(f"{name} {item}" for name, item in value.items() if item not in (None, (), ""))
+        return ", ".join(
+            f"{name} {_item(item)}" for name, item in value.items() if item not in (None, (), "")
+        )
     if isinstance(value, (tuple, list, frozenset, set)):
         return ", ".join(map(str, sorted(value) if isinstance(value, (frozenset, set)) else value))
     return str(value)
+
+
+def _item(value: Any) -> str:
+    """Return a value of a field; of several things, what each says of itself."""
+    several = isinstance(value, tuple) and not all(isinstance(each, (int, float, str)) for each in value)
+    return ", ".join(map(str, value)) if several else str(value)
 
 
 _DESCRIBE: dict[str, Callable[[str], Record]] = {
