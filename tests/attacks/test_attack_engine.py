@@ -83,7 +83,7 @@ def test_the_child_ends_with_the_runner(tmp_path: Path, shots: list[Path]) -> No
     made = tiny.bayer_artifact(tmp_path / "good")
     with load(made) as runner:
         runner.develop(shots[0])
-        child = runner.loaded.session._session._child.id  # type: ignore[attr-defined]
+        child = runner.loaded.session._session._process._child.id  # type: ignore[attr-defined]
         assert Path(f"/proc/{child}").exists()
     assert not Path(f"/proc/{child}").exists()
 

@@ -29,7 +29,7 @@ def test_no_other_module_starts_a_process() -> None:
         and starts.search(re.sub(r"subprocess\.Popen\[bytes\]", "", path.read_text()))
     }
     # The workers of a search run the user's own recipes, on the module path of the process that starts them.
-    assert found == {"zoo/processes/launch.py", "zoo/search/workers.py"}
+    assert found == {"zoo/processes/fork.py", "zoo/processes/launch.py", "zoo/search/workers.py"}
 
 
 @pytest.mark.parametrize("site", [False, True])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
 from zoo.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from zoo.contracts import FloatArray, OutputSpec, Session
 
@@ -86,18 +87,67 @@ class CheckedSession:
             )
         return {name: self._checked(found[name], inputs, spec) for name, spec in stated.items()}
 
+    def run_rows(
+        self,
+        source: Iterable[FloatArray],
+        shape: tuple[int, ...],
+        rows: slice,
+        columns: slice,
+        at_once: int,
+    ) -> Iterator[FloatArray]:
+        """Run one input, and return a window of its picture some rows at a time; errors are those of :meth:`run`.
+
+        Args:
+            source: The input, some rows at a time: (C, rows, W), as many as in the first in all but the last.
+            shape: Of the whole input, (1, C, H, W).
+            rows: Of the window, both ends stated.
+            columns: Of the window, both ends stated.
+            at_once: Rows of a part of the output; the last may have fewer.
+
+        Returns:
+            (C, rows, columns), each until the next is asked for.
+        """
+        run_rows = getattr(self._session, "run_rows", None)
+        if run_rows is None:
+            return rows_of(self.run(joined(source, shape)), rows, columns, at_once)
+        check = functools.partial(_check, self._output, shape)
+        parts: Iterator[FloatArray] = run_rows(source, shape, rows, columns, at_once, check)
+        return parts
+
     def _checked(self, given: FloatArray, inputs: FloatArray, spec: OutputSpec) -> FloatArray:
         import numpy as np
 
         outputs = np.asarray(given)
-        expected = output_shape(spec, inputs.shape)
-        if expected is not None and (outputs.shape != expected or outputs.dtype != np.float32):
-            raise IntegrityError(
-                f"The network gives {outputs.dtype.name} {outputs.shape} for an input of {inputs.shape}; "
-                f"its zoo.json states float32 {expected}.",
-                hint="The artifact is damaged or malicious; make it again, or pull it again.",
-            )
+        _check(spec, inputs.shape, outputs.shape, outputs.dtype.name)
         # Pictures are checked as they are rounded, a strip at a time.
         if not spec.bounded and not np.isfinite(outputs).all():
             raise IntegrityError("The network returned numbers that are not finite.")
         return outputs
+
+
+def joined(source: Iterable[FloatArray], shape: tuple[int, ...]) -> FloatArray:
+    """Return an input (1, C, H, W) as a whole that comes some rows at a time, (C, rows, W)."""
+    import numpy as np
+
+    whole: FloatArray = np.empty(shape, np.float32)
+    first = 0
+    for part in source:
+        whole[0, :, first : first + part.shape[1]] = part
+        first += part.shape[1]
+    return whole
+
+
+def rows_of(outputs: FloatArray, rows: slice, columns: slice, at_once: int) -> Iterator[FloatArray]:
+    """Yield a window of the first picture of outputs (N, C, H, W) some rows at a time: (C, rows, columns)."""
+    window = outputs[0][:, rows, columns]
+    for first in range(0, window.shape[1], at_once):
+        yield window[:, first : first + at_once]
+
+
+def _check(spec: OutputSpec, inputs: tuple[int, ...], shape: tuple[int, ...], dtype: str) -> None:
+    expected = output_shape(spec, inputs)
+    if expected is not None and (shape != expected or dtype != "float32"):
+        raise IntegrityError(
+            f"The network gives {dtype} {shape} for an input of {inputs}; its zoo.json states float32 {expected}.",
+            hint="The artifact is damaged or malicious; make it again, or pull it again.",
+        )

@@ -5,17 +5,21 @@ What the network does to the engine, and to the memory, ends here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from zoo.artifacts.golden import all_outputs
 from zoo.contracts import DeviceProfile, InputSpec
 from zoo.errors import ZooError
-from zoo.processes.channel import LARGEST_DESCRIPTION, LENGTH, send_description
+from zoo.machine.memory import return_heap
+from zoo.processes.channel import LENGTH, send_description
 from zoo.processes.child_limits import Ceiling, prepare_child
-from zoo.processes.shared_buffer import SharedBuffer
+from zoo.processes.ring import Ring, flat_pieces, flat_shapes, row_pieces, row_shapes
+from zoo.processes.shared_memory import SharedMemory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
 
     from zoo.contracts import Session
 
-#: File descriptors that may come with a question.
-_MOST_FILES = 3
 READY = {"ready": True}
+#: Bytes of the memory through which arrays come and go; only what is used of it is taken.
+RING = 64 << 20
+#: The model and that memory.
+_FILES = 2
 
 
 def main(descriptor: str, parent: str) -> None:
@@ -36,46 +42,38 @@ def main(descriptor: str, parent: str) -> None:
         parent: Id of the parent's process.
     """
     prepare_child(int(parent))
-    buffers: dict[int, SharedBuffer] = {}
-    session: Session | None = None
-    with socket.socket(fileno=int(descriptor)) as channel:
+    with socket.socket(fileno=int(descriptor)) as channel, contextlib.suppress(ConnectionError):
+        question, (model, shared) = _receive(channel, _FILES)
+        ring = Ring(SharedMemory(RING, shared), channel)
+        session: Session | None = None
+        with _told(channel):
+            session = _open(question, model)
+        if session is None:
+            return
+        return_heap()  # much of what loading took
+        send_description(channel, {**READY, "most_side": getattr(session, "most_side", None)})
         while True:
-            question = _receive(channel, buffers)
-            if question is None:
-                return
-            try:
-                if "engine" in question:
-                    session = _open(question, buffers)
-                    send_description(channel, {**READY, "most_side": getattr(session, "most_side", None)})
-                    continue
-                assert session is not None
-                parts: list[tuple[str, tuple[int, ...]]] = []
-                if question.get("all"):
-                    (outputs, parts), written = _run_all(session, question, buffers), False
-                else:
-                    outputs, written = _run(session, question, buffers)
-            except ZooError as error:
-                kind = type(error).__name__
-                send_description(channel, {"error": error.message, "hint": error.hint, "kind": kind})
-            except MemoryError:
-                send_description(channel, {"error": "", "kind": "MemoryError"})
-            except Exception as error:
-                first = (str(error).strip().splitlines() or [""])[0][:300]
-                send_description(channel, {"error": f"{type(error).__name__}: {first}", "kind": "Exception"})
-            else:
-                about = {
-                    "shape": outputs.shape,
-                    "dtype": outputs.dtype.name,
-                    "written": written,
-                    "parts": parts,
-                }
-                send_description(channel, about)
-                if not written and outputs.size:
-                    channel.sendall(outputs.data.cast("B"))
-                del outputs
+            _answer(channel, ring, session)
 
 
-def _open(question: dict[str, Any], buffers: dict[int, SharedBuffer]) -> Session:
+@contextlib.contextmanager
+def _told(channel: socket.socket) -> Iterator[None]:
+    """Tell the parent of an error."""
+    try:
+        yield
+    except ConnectionError:
+        raise
+    except ZooError as error:
+        kind = type(error).__name__
+        send_description(channel, {"error": error.message, "hint": error.hint, "kind": kind})
+    except MemoryError:
+        send_description(channel, {"error": "", "kind": "MemoryError"})
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        send_description(channel, {"error": f"{type(error).__name__}: {first}", "kind": "Exception"})
+
+
+def _open(question: dict[str, Any], model: int) -> Session:
     """Import the engine, limit this process, and open the model."""
     import numpy  # noqa: F401 - what every engine needs is there before the limits are
 
@@ -86,71 +84,91 @@ def _open(question: dict[str, Any], buffers: dict[int, SharedBuffer]) -> Session
         Ceiling().limit_memory(question["memory"])
     from zoo.engines.opening import open_session_for
 
-    model = buffers.pop(question["model"])
     profile = DeviceProfile(**_tuples(question["profile"]))
     spec = None if question["spec"] is None else InputSpec(**_tuples(question["spec"]))
-    data = model.view[: model.size]
-    model.view.close()
-    model.close()
+    with open(model, "rb", buffering=0) as stream:
+        stream.seek(0)
+        data = stream.read()
     return open_session_for(
         engine, data, profile, threads=question["threads"], spec=spec, digest=question["digest"]
     )
 
 
-def _run(
-    session: Session, question: dict[str, Any], buffers: dict[int, SharedBuffer]
-) -> tuple[npt.NDArray[np.float32], bool]:
-    """Compute; return the outputs, and whether they are in the buffer that the question names."""
+def _answer(channel: socket.socket, ring: Ring, session: Session) -> None:
+    """Take an input, compute, describe the output, and send what is wished of it."""
     import numpy as np
 
-    inputs = _array(buffers[question["input"]], question["shape"])
-    into = None
-    if question["output"] is not None:
-        into = _array(buffers[question["output"]], question["expected"])
-        run_into = getattr(session, "run_into", None)
-        if run_into is not None and run_into(inputs, into):
-            return into, True
-    outputs = np.ascontiguousarray(session.run(inputs))
-    if into is not None and outputs.shape == into.shape and outputs.dtype == into.dtype:
-        into[...] = outputs
-        return into, True
-    return outputs, False
+    question, _ = _receive(channel)
+    inputs = _received_inputs(ring, question)
+    parts: list[tuple[str, tuple[int, ...]]] = []
+    outputs = None
+    with _told(channel):
+        if question["all"]:
+            outputs, parts = _all_outputs(session, inputs)
+        else:
+            outputs = np.asarray(session.run(inputs))
+        send_description(channel, {"shape": outputs.shape, "dtype": outputs.dtype.name, "parts": parts})
+    del inputs
+    if outputs is None:
+        return
+    wish, _ = _receive(channel)
+    if not wish["wanted"]:
+        return
+    if wish["window"] is None:
+        ring.send(flat_pieces(outputs, wish["at_once"]), 4 * min(wish["at_once"], outputs.size))
+    else:
+        top, bottom, left, right = wish["window"]
+        picture = outputs[0, :, top:bottom, left:right]
+        size = picture[:, : wish["at_once"]].size * 4
+        ring.send(row_pieces(picture, wish["at_once"]), size)
 
 
-def _run_all(
-    session: Session, question: dict[str, Any], buffers: dict[int, SharedBuffer]
+def _received_inputs(ring: Ring, question: dict[str, Any]) -> npt.NDArray[np.float32]:
+    import numpy as np
+
+    inputs: npt.NDArray[np.float32] = np.empty(question["shape"], np.float32)
+    at_once, begin = question["at_once"], 0
+    if question["rows"]:
+        _, channels, height, width = inputs.shape
+        for piece in ring.receive(row_shapes(channels, height, width, at_once)):
+            inputs[0, :, begin : begin + piece.shape[1]] = piece
+            begin += piece.shape[1]
+    else:
+        flat = inputs.reshape(-1)
+        for piece in ring.receive(flat_shapes(flat.size, at_once)):
+            flat[begin : begin + piece.size] = piece
+            begin += piece.size
+    return inputs
+
+
+def _all_outputs(
+    session: Session, inputs: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float32], list[tuple[str, tuple[int, ...]]]]:
     """Compute all outputs; return their numbers one after the other, and the name and shape of each."""
     import numpy as np
 
-    found = all_outputs(session, _array(buffers[question["input"]], question["shape"]))
+    found = all_outputs(session, inputs)
     values = {name: np.asarray(value, np.float32) for name, value in found.items()}
     flat = np.concatenate([value.ravel() for value in values.values()])
     return flat, [(name, value.shape) for name, value in values.items()]
 
 
-def _array(buffer: SharedBuffer, shape: list[int]) -> npt.NDArray[np.float32]:
-    import numpy as np
+def _receive(channel: socket.socket, most_files: int = 0) -> tuple[dict[str, Any], list[int]]:
+    """Return the next message, and the descriptors that come with it; raise ConnectionError at the end."""
+    message, files, _, _ = socket.recv_fds(channel, LENGTH, most_files)
+    message += _exactly(channel, LENGTH - len(message))
+    content: dict[str, Any] = json.loads(_exactly(channel, int.from_bytes(message, "little")))
+    return content, files
 
-    return np.frombuffer(buffer.view, np.float32, int(np.prod(shape))).reshape(shape)
 
-
-def _receive(channel: socket.socket, buffers: dict[int, SharedBuffer]) -> dict[str, Any] | None:
-    """Return the next question, with the buffers that come with it and without those it gives up; None at the end."""
-    message, files, _, _ = socket.recv_fds(channel, LENGTH + LARGEST_DESCRIPTION, _MOST_FILES)
-    if not message:
-        return None
-    while len(message) < LENGTH or len(message) < LENGTH + int.from_bytes(message[:LENGTH], "little"):
-        more = channel.recv(LARGEST_DESCRIPTION)
+def _exactly(channel: socket.socket, count: int) -> bytes:
+    content = b""
+    while len(content) < count:
+        more = channel.recv(count - len(content))
         if not more:
-            return None
-        message += more
-    question: dict[str, Any] = json.loads(message[LENGTH:])
-    for number in question["dropped"]:
-        buffers.pop(number).close()
-    for (number, size), file in zip(question["new"], files, strict=True):
-        buffers[number] = SharedBuffer(size, file)
-    return question
+            raise ConnectionError("it ended")
+        content += more
+    return content
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:

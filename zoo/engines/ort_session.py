@@ -200,32 +200,6 @@ class OnnxRuntimeSession:
             raise _failed(inputs.shape, error) from error
         return [np.asarray(output, dtype=np.float32) for output in outputs]
 
-    def run_into(self, inputs: FloatArray, outputs: FloatArray) -> bool:
-        """Run one batch, writing to memory that the caller holds.
-
-        Args:
-            inputs: (N, C, H, W).
-            outputs: Contiguous, of the shape that the network gives.
-
-        Returns:
-            Whether it was done; not if the network gives another shape, or the engine cannot.
-
-        Raises:
-            InputError: The network does not take the shape of the inputs.
-        """
-        import numpy as np
-
-        arrays = self._checked(inputs)
-        try:
-            binding = self._session.io_binding()
-            for name, array in arrays.items():
-                binding.bind_cpu_input(name, array)
-            binding.bind_output(self._outputs[0], "cpu", 0, np.float32, outputs.shape, outputs.ctypes.data)
-            self._session.run_with_iobinding(binding)
-        except Exception:  # onnxruntime raises a dozen unrelated types
-            return False
-        return True
-
     def _checked(self, inputs: FloatArray) -> dict[str, FloatArray]:
         """The inputs as the engine takes them, by name. Raises InputError."""
         packing = packing_of_inputs(self._inputs, inputs.ndim)

@@ -1,44 +1,35 @@
 """A session in a child process, which a network may crash, hang or fill: it costs that network and no more.
 
-Tiles go through memory that both processes map, so that what it costs is one copy of the input.
+Tiles go there some rows at a time as they are cut, and what is computed comes back so as it is used, through a little
+memory that both processes map: nothing is held twice.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
-import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from zoo import errors
-from zoo.errors import IntegrityError, PluginError, ZooError
-from zoo.machine.memory import status_bytes
-from zoo.processes.channel import fill, receive_description, send_description
-from zoo.processes.child import ChildProcess
-from zoo.processes.launch import environment_without_secrets
-from zoo.processes.shared_buffer import BufferPool, SharedBuffer
-from zoo.schema import StrictTable, parse_json
+from zoo.engines.engine_process import EngineProcess, SpareProcess
+from zoo.errors import IntegrityError, PluginError
+from zoo.processes.ring import flat_pieces, flat_shapes, row_shapes
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from zoo.contracts import DeviceProfile, Engine, FloatArray, InputSpec
+    from zoo.schema import StrictTable
 
-_TARGET = "zoo.engines.engine_worker:main"
 #: Seconds for the child to import an engine and load a network; TensorRT builds its engine meanwhile.
 _OPEN_SECONDS = 3600
 #: Seconds of the first run; of later ones, so many times the longest so far, and so many more.
 _FIRST_SECONDS, _TIMES, _MORE_SECONDS = 900, 50, 60
-#: For a child that stopped answering to end by itself, so that its exit status tells why.
-_GRACE_SECONDS = 1
 #: Addresses that threads, the allocator and the tables of an engine take without using the memory.
 _ADDRESSES = 512 << 20
-#: What a child may hold beyond its limit before it is ended: pages come and go in between.
-_TOLERANCE = 24 << 20
-_LARGEST_TEXT = 10_000
+#: Numbers of an array that come or go at once.
+_PIECE = 1 << 17
 _MOST_SIDES = 8
 
 
@@ -47,13 +38,13 @@ class SupervisedSession:
 
     Args:
         engine: Its class must be importable.
-        model: Bytes of the model.
+        model: Returns the bytes of the model, whenever a child is started.
         profile: Of the device.
         threads: Of the engine; 0 for those of the profile.
         spec: The input of the network.
         digest: The model's sha256.
-        expected: From the shape of an input to that of its output, None if it is not known.
         memory: Bytes that the child may hold; None for any number.
+        spare: May hold a child that was started beforehand.
 
     Raises:
         ZooError: As the engine raises; or the network crashes it, or takes too much memory, while it is loaded.
@@ -62,51 +53,46 @@ class SupervisedSession:
     def __init__(
         self,
         engine: Engine,
-        model: bytes,
+        model: Callable[[], bytes],
         profile: DeviceProfile,
         *,
         threads: int = 0,
         spec: InputSpec | None = None,
         digest: str | None = None,
-        expected: Callable[[tuple[int, ...]], tuple[int, ...] | None] | None = None,
         memory: int | None = None,
+        spare: SpareProcess | None = None,
     ) -> None:
-        self._engine, self._model, self._expected, self._memory = engine, model, expected, memory
+        self._engine, self._model, self._memory = engine, model, memory
         plain = dataclasses.replace(profile, gaps=(), sources={}, software={}, power_sensors=())
-        limited = memory is not None and engine.limit_addresses
         assert memory is None or memory > 0
+        addresses = None
+        if memory is not None and engine.limit_addresses:
+            addresses = memory + (profile.reserve_mb << 20) + _ADDRESSES
         self._question = {
             "engine": f"{type(engine).__module__}:{type(engine).__qualname__}",
             "threads": threads,
             "profile": dataclasses.asdict(plain),
             "spec": None if spec is None else dataclasses.asdict(spec),
             "digest": digest,
-            "memory": memory + (profile.reserve_mb << 20) + _ADDRESSES
-            if limited and memory is not None
-            else None,
+            "memory": addresses,
         }
         self.most_side: int | None = None
-        self._child: ChildProcess | None = None
-        self._buffers = BufferPool()
         self._longest = 0.0
         self._peak = 0
-        self._start()
+        self._process = self._start(spare)
 
     @property
     def peak_bytes(self) -> int:
         """Return the most memory that the child has held so far, without what it shares with this process."""
-        if self._child is not None:
-            own = status_bytes(self._child.id, "VmHWM") - status_bytes(self._child.id, "RssShmem")
-            self._peak = max(self._peak, own)
+        self._peak = max(self._peak, self._process.peak_bytes)
         return self._peak
 
     def close(self) -> None:
         """End the child."""
-        _ = self.peak_bytes
-        self._end()
+        self._process.end()
 
     def run(self, inputs: FloatArray) -> FloatArray:
-        """Run one batch; the output may be memory that the child has written, and stays as it is.
+        """Run one batch.
 
         Args:
             inputs: (N, C, H, W).
@@ -119,8 +105,7 @@ class SupervisedSession:
             IntegrityError: The network crashes the engine, takes too long, or more memory than it may.
             ZooError: The engine fails.
         """
-        wanted = None if self._expected is None else self._expected(inputs.shape)
-        return self._compute(inputs, wanted)[0]
+        return self._whole(inputs)[0]
 
     def run_all(self, inputs: FloatArray) -> dict[str, FloatArray]:
         """Run one batch and return all outputs by name; errors are those of :meth:`run`.
@@ -128,7 +113,7 @@ class SupervisedSession:
         Args:
             inputs: (N, C, H, W).
         """
-        flat, answer = self._compute(inputs, None, everything=True)
+        flat, answer = self._whole(inputs, everything=True)
         outputs, begin = {}, 0
         for name, shape in _parts(answer.get("parts")):
             end = begin + math.prod(shape)
@@ -136,158 +121,104 @@ class SupervisedSession:
                 break
             outputs[name], begin = flat[begin:end].reshape(shape), end
         if begin != flat.size or not outputs:
-            self._end()
+            self._process.end()
             raise PluginError(f"{self._engine.id} does not say which outputs it returns.")
         return outputs
 
-    def _compute(
-        self, inputs: FloatArray, wanted: tuple[int, ...] | None, *, everything: bool = False
-    ) -> tuple[FloatArray, StrictTable]:
-        """Ask the child for the main output or for all, flat; also what it says about them."""
-        import numpy as np
+    def run_rows(
+        self,
+        source: Iterable[FloatArray],
+        shape: tuple[int, ...],
+        rows: slice,
+        columns: slice,
+        at_once: int,
+        check: Callable[[tuple[int, ...], str], None],
+    ) -> Iterator[FloatArray]:
+        """Run one input, and return a window of the output some rows at a time; errors are those of :meth:`run`.
 
-        if self._child is None:
-            self._start()
-        given = np.ascontiguousarray(inputs, dtype=np.float32)
-        source = self._buffers.take(given.nbytes)
-        target = None if wanted is None else self._buffers.take(4 * math.prod(wanted))
-        np.frombuffer(source.view, np.float32, given.size)[...] = given.ravel()
-        question = {
-            "input": self._buffers.number(source),
-            "shape": given.shape,
-            "output": None if target is None else self._buffers.number(target),
-            "expected": wanted,
-            "all": everything,
-        }
-        limit = max(_FIRST_SECONDS if not self._longest else 0, _TIMES * self._longest + _MORE_SECONDS)
-        started = time.monotonic()
-        try:
-            answer = self._ask(question, limit)
-            outputs = self._outputs(answer, target, wanted, limit)
-        finally:
-            self._buffers.release(source)
-            if target is not None:
-                self._buffers.release(target)
-        self._longest = max(self._longest, time.monotonic() - started)
-        return outputs, answer
+        Args:
+            source: The input, some rows at a time: (C, rows, W), as many as in the first in all but the last.
+            shape: Of the whole input, (1, C, H, W).
+            rows: Of the window, both ends stated.
+            columns: Of the window, both ends stated.
+            at_once: Rows of a part of the output; the last may have fewer.
+            check: Raises for a shape or a type that the output must not have.
+
+        Returns:
+            (C, rows, columns), each until the next is asked for.
+        """
+        parts = iter(source)
+        first = next(parts)
+        question = {"shape": shape, "rows": True, "at_once": first.shape[1], "all": False}
+        described, answer, limit = self._compute(question, itertools.chain([first], parts), first.nbytes)
+        with self._declining():
+            check(described, str(answer.get("dtype")))
+            if len(described) != 4 or rows.stop > described[2] or columns.stop > described[3]:
+                raise IntegrityError(f"The network gives {described}, which is no picture.")
+        wanted = row_shapes(described[1], rows.stop - rows.start, columns.stop - columns.start, at_once)
+        window = (rows.start, rows.stop, columns.start, columns.stop)
+        return self._process.outputs(wanted, at_once, window, limit)
 
     # ------------------------------------------------------------------------------------------------ the child
 
-    def _start(self) -> None:
-        self._buffers = BufferPool()
-        try:
-            self._child = ChildProcess(_TARGET, site=True, environment=environment_without_secrets())
-        except OSError as error:
-            raise ZooError(f"The process of the engine did not start: {error}.") from error
-        model = self._buffers.take(len(self._model))
-        model.view[: len(self._model)] = self._model
-        answer = self._ask({**self._question, "model": self._buffers.number(model)}, _OPEN_SECONDS)
-        self._buffers.forget(model)
-        self.most_side = answer.integer("most_side", least=1) if answer.get("most_side") is not None else None
-
-    def _ask(self, question: dict[str, object], seconds: float) -> StrictTable:
-        """Send a question; return the answer unless it is an error."""
-        assert self._child is not None
-        new, files, dropped = self._buffers.news()
-        try:
-            send_description(self._child.channel, {**question, "new": new, "dropped": dropped}, files)
-            text = receive_description(self._child.channel, time.monotonic() + seconds, self._watch)
-            source = f"The answer of {self._engine.id}"
-            answer = StrictTable(parse_json(text, source, error=PluginError), source, error=PluginError)
-        except TimeoutError:
-            self._end()
-            raise IntegrityError(
-                f"The network kept {self._engine.id} busy for more than {seconds:.0f} s."
-            ) from None
-        except OSError:
-            raise self._fate() from None
-        except BaseException:  # Ctrl-C, too: a child in the middle of an answer is of no more use
-            self._end()
-            raise
-        if "error" in answer:
-            raise self._error(answer)
-        return answer
-
-    def _outputs(
-        self, answer: StrictTable, target: SharedBuffer | None, wanted: tuple[int, ...] | None, seconds: float
-    ) -> FloatArray:
+    def _whole(self, inputs: FloatArray, *, everything: bool = False) -> tuple[FloatArray, StrictTable]:
+        """Ask the child for the main output, or for all as one row of numbers; also what it says about them."""
         import numpy as np
 
-        shape = tuple(int(side) for side in answer.numbers("shape", longest=_MOST_SIDES))
-        if answer.get("dtype") != "float32" or any(side < 0 for side in shape):
-            self._end()
-            raise IntegrityError(f"The network gives {answer.get('dtype')} numbers; float32 is needed.")
-        if answer.get("written"):
-            if target is None or shape != wanted:
-                self._end()
-                raise PluginError(f"{self._engine.id} gives {shape} where {wanted} was asked for.")
-            return self._buffers.lend(target, shape)  # until nothing refers to it
-        size = 4 * math.prod(shape)
-        if self._memory is not None and size > self._memory:
-            self._end()
-            raise self._too_much()
-        outputs: npt.NDArray[np.float32] = np.empty(shape, np.float32)
+        given = np.ascontiguousarray(inputs, dtype=np.float32)
+        question = {"shape": given.shape, "rows": False, "at_once": _PIECE, "all": everything}
+        shape, answer, limit = self._compute(
+            question, flat_pieces(given, _PIECE), 4 * min(_PIECE, given.size)
+        )
+        with self._declining():
+            if answer.get("dtype") != "float32":
+                raise IntegrityError(f"The network gives {answer.get('dtype')} numbers; float32 is needed.")
+            if self._memory is not None and 4 * math.prod(shape) > self._memory:
+                raise self._process.too_much()
+        outputs: FloatArray = np.empty(shape, np.float32)
+        flat, begin = outputs.reshape(-1), 0
+        for piece in self._process.outputs(flat_shapes(flat.size, _PIECE), _PIECE, None, limit):
+            flat[begin : begin + piece.size] = piece
+            begin += piece.size
+        return outputs, answer
+
+    def _compute(
+        self, question: dict[str, object], pieces: Iterable[FloatArray], size: int
+    ) -> tuple[tuple[int, ...], StrictTable, float]:
+        """Have the child compute; return the shape of the output, all that it says, and the seconds that it had."""
+        if not self._process.alive:
+            self._peak = self.peak_bytes
+            self._process = self._start(None)
+        limit = max(_FIRST_SECONDS if not self._longest else 0, _TIMES * self._longest + _MORE_SECONDS)
+        started = time.monotonic()
+        answer = self._process.compute(question, pieces, size, limit)
+        self._longest = max(self._longest, time.monotonic() - started)
+        with self._declining():
+            shape = tuple(int(side) for side in answer.numbers("shape", longest=_MOST_SIDES))
+            if any(side < 0 for side in shape):
+                raise PluginError(f"{self._engine.id} states an output of {shape}.")
+        return shape, answer, limit
+
+    @contextlib.contextmanager
+    def _declining(self) -> Iterator[None]:
+        """If the body refuses the output, do not have it sent."""
         try:
-            if size:
-                assert self._child is not None
-                fill(self._child.channel, outputs.data.cast("B"), time.monotonic() + seconds, self._watch)
-        except OSError:
-            raise self._fate() from None
-        return outputs
+            yield
+        except BaseException:
+            if self._process.alive:
+                self._process.decline()
+            raise
 
-    def _watch(self) -> None:
-        """End a child that holds more memory than it may."""
-        if self._memory is None or self._child is None:
-            return
-        if status_bytes(self._child.id, "VmRSS") > self._memory + _TOLERANCE:
-            self._end()
-            raise self._too_much()
-
-    def _too_much(self) -> IntegrityError:
-        assert self._memory is not None
-        return IntegrityError(
-            f"The network takes more than the {self._memory // 10**6} MB that it may, and was stopped.",
-            hint="If you trust it, allow more:  --memory 2GB",
-        )
-
-    def _error(self, answer: StrictTable) -> ZooError:
-        """The error that the child tells, as the class it was raised as."""
-        kind = str(answer.get("kind"))
-        message, hint = str(answer.get("error"))[:_LARGEST_TEXT], str(answer.get("hint", ""))[:_LARGEST_TEXT]
-        if kind == "MemoryError" or (self._memory is not None and _ran_out(message)):
-            return (
-                self._too_much()
-                if self._memory is not None
-                else ZooError("The network does not fit in memory.")
-            )
-        if kind == "Exception":
-            return PluginError(f"The engine {self._engine.id} failed: {message}")
-        found: Any = getattr(errors, kind, None)
-        known = isinstance(found, type) and issubclass(found, ZooError)
-        error: ZooError = (found if known else ZooError)(message, hint=hint)
-        return error
-
-    def _fate(self) -> ZooError:
-        """Return what happened to a child that ended, and forget it."""
-        child = self._child
-        status = self._end(_GRACE_SECONDS)
-        said = "" if child is None else child.last_words()
-        if status == -signal.SIGKILL:
-            return IntegrityError(f"The network had {self._engine.id} killed, mostly because memory ran out.")
-        if status < 0:
-            return IntegrityError(
-                f"The network makes {self._engine.id} crash ({signal.Signals(-status).name})."
-            )
-        if _ran_out(said) and self._memory is not None:
-            return self._too_much()
-        return PluginError(
-            f"The engine {self._engine.id} ended by itself with status {status}. {said}".strip()
-        )
-
-    def _end(self, grace: float = 0.0) -> int:
-        """End the child, if there is one; return its exit status."""
-        child, self._child = self._child, None
-        return 0 if child is None else child.end(grace)
+    def _start(self, spare: SpareProcess | None) -> EngineProcess:
+        process = EngineProcess(self._engine.id, self._memory, spare.take() if spare is not None else None)
+        try:
+            answer = process.open(self._question, self._model(), _OPEN_SECONDS)
+            stated = answer.get("most_side") is not None
+            self.most_side = answer.integer("most_side", least=1) if stated else None
+        except BaseException:
+            process.end()
+            raise
+        return process
 
 
 def _parts(stated: Any) -> list[tuple[str, tuple[int, ...]]]:
@@ -297,13 +228,6 @@ def _parts(stated: Any) -> list[tuple[str, tuple[int, ...]]]:
     except (TypeError, ValueError):
         return []
     return found if all(side >= 0 for _, shape in found for side in shape) else []
-
-
-def _ran_out(message: str) -> bool:
-    """Whether an engine says that it could not have memory."""
-    return any(
-        each in message for each in ("bad_alloc", "MemoryError", "Failed to allocate", "not enough memory")
-    )
 
 
 def can_supervise(engine: Engine) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import mmap
 import re
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from zoo.errors import UsageError
 
 #: Sizes as one writes them: of 1000 or of 1024, as their names say.
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_M_MMAP_THRESHOLD = -3
+#: Of glibc's mallopt: what is freed and larger goes back at once; so much at the end of the heap stays.
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+_RETURNED, _KEPT = 1 << 20, 2 << 20
 _STATUS = Path("/proc/self/status")
 
 
@@ -50,14 +53,32 @@ def status_bytes(process: int, name: str) -> int:
     return _status(name, Path(f"/proc/{process}/status")) or 0
 
 
+def resident_bytes(process: int) -> int:
+    """Return the resident set of another process in bytes, faster than its status does; 0 if there is none."""
+    try:
+        with open(f"/proc/{process}/statm", "rb", buffering=0) as stream:
+            return int(stream.read(100).split()[1]) * mmap.PAGESIZE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def return_freed_memory() -> None:
     """Have glibc give large arrays back to the system as soon as they are freed.
 
     By itself it keeps up to 64 MB of them, because it raises the size from which it does so to what was freed last.
-    Other libraries are left as they are.
+    Smaller ones are kept for the next: to clear new pages takes longer than to fill them. Other libraries are left as
+    they are.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _RETURNED)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+
+
+def return_heap() -> None:
+    """Give all of the heap that is free now back to the system, where glibc can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def parse_size(text: str) -> int:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 
+from zoo.processes.fork import ForkedProcess, can_fork, fork_python
 from zoo.processes.launch import start_python
 
 _LARGEST_TEXT = 10_000
@@ -20,6 +21,7 @@ class ChildProcess:
         target: "package.module:function".
         site: See :func:`zoo.processes.launch.start_python`.
         environment: Of the child; None for this process's own.
+        copy: Whether it may begin as a copy of this process, where :func:`zoo.processes.fork.can_fork` says so.
 
     Attributes:
         channel: This process's end of the socket.
@@ -28,15 +30,29 @@ class ChildProcess:
         OSError: The child cannot be started.
     """
 
-    def __init__(self, target: str, *, site: bool = False, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        site: bool = False,
+        environment: dict[str, str] | None = None,
+        copy: bool = False,
+    ) -> None:
         self.channel, theirs = socket.socketpair()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it is read when the child has ended
         with theirs:
             try:
-                self._process = start_python(
-                    target, str(theirs.fileno()), str(os.getpid()), site=site, environment=environment,
-                    stderr=self._errors, pass_fds=[theirs.fileno()],
-                )  # fmt: skip
+                arguments = (target, str(theirs.fileno()), str(os.getpid()))
+                self._process: subprocess.Popen[bytes] | ForkedProcess
+                if copy and can_fork() and min(theirs.fileno(), self._errors.fileno()) > 2:
+                    self._process = fork_python(
+                        *arguments, environment=environment, stderr=self._errors, keep=theirs.fileno()
+                    )
+                else:
+                    self._process = start_python(
+                        *arguments, site=site, environment=environment, stderr=self._errors,
+                        pass_fds=[theirs.fileno()],
+                    )  # fmt: skip
             except BaseException:
                 self.channel.close()
                 self._errors.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from zoo.errors import ZooError
+from zoo.processes.fork import can_fork
 from zoo.raw.subprocess_decoder import SubprocessDecoder
 
 if TYPE_CHECKING:
@@ -45,7 +48,11 @@ class PrefetchingDecoder:
 
     def start(self) -> None:
         """Have the child started, which takes a while, before it is known whether and which file it is to decode."""
-        self._thread.submit(self._decoder.start)
+        if can_fork():  # while this thread is the only one
+            with contextlib.suppress(ZooError):  # the first file tries again, and tells
+                self._decoder.start()
+        else:
+            self._thread.submit(self._decoder.start)
 
     def begin(self, path: Path, *, last: bool = False) -> None:
         """Have a file decoded; the child ends afterwards if it is the `last`, or if its memory is needed."""

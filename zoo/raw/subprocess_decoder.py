@@ -72,6 +72,7 @@ class SubprocessDecoder:
         self._limits = limits or DecodeLimits()
         self._target = target or WORKER
         self._child: ChildProcess | None = None
+        self._ready = False
 
     def __enter__(self) -> SubprocessDecoder:
         return self
@@ -97,12 +98,13 @@ class SubprocessDecoder:
             child.kill()
 
     def start(self) -> None:
-        """Start the child before its first file.
+        """Start the child before its first file; it is waited for when it is asked.
 
         Raises:
             ZooError: That cannot be done.
         """
-        self._running()
+        if self._child is None:
+            self._start(copy=True)
 
     def decode(self, path: Path, *, last: bool = False) -> RawFrame:
         """Read a RAW file as :func:`zoo.raw.decode.decode` does.
@@ -153,24 +155,36 @@ class SubprocessDecoder:
 
     def _running(self) -> socket.socket:
         """Return the socket of a child that is alive and ready."""
-        if self._child is not None and self._child.alive:
-            return self._child.channel
-        self._end()
+        if self._child is None or not self._child.alive:
+            self._end()
+            self._start()
+        assert self._child is not None
+        channel = self._child.channel
+        if not self._ready:
+            try:
+                fill(channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
+            except OSError as error:
+                raise self._not_started(error) from error
+            self._ready = True
+        return channel
+
+    def _start(self, *, copy: bool = False) -> None:
+        self._ready = False
+        environment = plain_environment(**SINGLE_THREADED)
         try:
-            self._child = ChildProcess(self._target, environment=plain_environment(**SINGLE_THREADED))
-            fill(self._child.channel, bytearray(len(READY)), time.monotonic() + _START_SECONDS)
+            self._child = ChildProcess(self._target, environment=environment, copy=copy)
         except OSError as error:
-            child = self._child
-            self._end(_GRACE_SECONDS)
-            words = (child.last_words() if child else "") or str(error)
-            machine = tighter_than(_START_SECONDS, self._limits.memory_for(0))
-            raise ZooError(
-                f"The RAW decoder did not start: {words}",
-                hint=f"This process may use only {machine}; raise that limit."
-                if machine
-                else "See:  zoo doctor",
-            ) from error
-        return self._child.channel
+            raise self._not_started(error) from error
+
+    def _not_started(self, error: OSError) -> ZooError:
+        child = self._child
+        self._end(_GRACE_SECONDS)
+        words = (child.last_words() if child else "") or str(error)
+        machine = tighter_than(_START_SECONDS, self._limits.memory_for(0))
+        return ZooError(
+            f"The RAW decoder did not start: {words}",
+            hint=f"This process may use only {machine}; raise that limit." if machine else "See:  zoo doctor",
+        )
 
     def _end(self, grace: float = 0.0) -> int:
         """End the child, if there is one; return its exit status."""

@@ -45,8 +45,9 @@ _TABLES, _ROOM = 1 / 31, 2.0
 _LARGEST_RESERVE = 2047 * MB
 #: Python, numpy and LibRaw in the child that decodes; and for each pixel, in the child and here: uint16.
 _DECODER, _MOSAIC = 42 * MB, 2
-#: Python and numpy once more where the engine has a process of its own: 22 MB, and libraries that both map.
-_SUPERVISED = 50 * MB
+#: What the engine takes more in a process of its own: 13 MB, or 22 MB if that is no copy of this one, and the memory
+#: through which tiles come and go.
+_SUPERVISED = 28 * MB
 #: Rows on their way through the encoder, and what the kernel and the allocators hold back.
 _WRITER = 14 * MB
 
@@ -111,7 +112,7 @@ class Footprint:
         arena: bool = True,
         supervised: bool = False,
     ) -> None:
-        self.manifest, self._supervised = manifest, supervised
+        self.manifest = manifest
         size = manifest.files[MODEL_NAME].size
         self.live = found.live
         process = _PROCESS if engine == FITTED else _PROCESS + _OTHER_PROCESS
@@ -147,7 +148,7 @@ class Footprint:
             strip = 2 * plan.height * plan.width  # all of it, and once more by channel
         tile = plan.largest
         computing = (
-            (self.per_pixel(reserve, tile) + self._shared) * tile
+            self.per_pixel(reserve, tile) * tile
             + strip * output.scale**2 * output.channels * sample_bytes(picture)
             + self.held(frame)
             + _WRITER
@@ -156,14 +157,6 @@ class Footprint:
         # The first file is decoded while the network is loaded.
         decoding = self.loading + (decoding_beside(frame.pixels) if frame.pixels else self.held(frame))
         return Need(round(base + computing), decoding)
-
-    @property
-    def _shared(self) -> int:
-        """Bytes for each input pixel of the memory through which a process of the engine's own is asked and answers."""
-        output = self.manifest.output
-        return (
-            4 * (self.manifest.input.channels + output.channels * output.scale**2) if self._supervised else 0
-        )
 
     def held(self, frame: Frame) -> int:
         """Return the bytes of the frame itself: the mosaic, or the image as stored and in floats."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from zoo.engines.checked_session import joined, rows_of
 from zoo.errors import IntegrityError
 from zoo.raw.decode import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
 from zoo.raw.develop import develop
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Samples that are rounded at once: few enough for a processor's cache.
 _AT_ONCE = 1 << 17
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE, _PIXELS_AT_ONCE = 64, 1 << 15
 
 
 class InputSource(Protocol):
@@ -117,20 +119,19 @@ def infer(session: Session, canvas: Canvas, plan: Plan) -> Iterator[npt.NDArray[
             continue  # only what was added to reach the stride
         if canvas.flip == 0 and len(tiles) == 1:
             ((row, column),), ((_, cut),) = tiles, whole
-            yield from _integers(
-                session.run(window(canvas.source, row, column))[0][:, cut[0], cut[1]], canvas
-            )
+            yield from _computed(session, canvas, row, column, cut)
             continue
         dtype = np.uint8 if canvas.largest <= 255 else np.uint16
         part = np.empty((rows - first_row, columns - first_column, canvas.channels), dtype=dtype)
         for (row, column), (target, cut) in zip(tiles, whole, strict=True):
-            outputs = session.run(window(canvas.source, row, column))[0]
-            at = tuple(
+            first, across = (
                 slice(side.start - begin, side.stop - begin)
                 for side, begin in zip(target, (first_row, first_column), strict=True)
             )
-            _fill(part[at], outputs[:, cut[0], cut[1]], canvas)
-            del outputs
+            begin = first.start
+            for some in _computed(session, canvas, row, column, cut):
+                part[begin : begin + len(some), across] = some
+                begin += len(some)
         yield upright(part, canvas.flip)
         del part
 
@@ -147,29 +148,39 @@ def upright(picture: npt.NDArray[Any], flip: int) -> npt.NDArray[Any]:
 Sides = tuple[slice, slice]
 
 
-def _fill(part: npt.NDArray[Any], outputs: npt.NDArray[np.float32], canvas: Canvas) -> None:
-    """Put (channels, rows, columns) in [0, 1] as integers into (rows, columns, channels)."""
-    first = 0
-    for rows in _integers(outputs, canvas):
-        part[first : first + len(rows)] = rows
-        first += len(rows)
+def _computed(
+    session: Session, canvas: Canvas, row: Span, column: Span, cut: Sides
+) -> Iterator[npt.NDArray[Any]]:
+    """A tile's own part of the picture as integers, (rows, columns, channels), some rows at a time."""
+    rows, columns = cut
+    width = columns.stop - columns.start
+    if not width or rows.stop == rows.start:
+        return  # only what was added to reach the stride
+    at_once = max(1, _AT_ONCE // max(1, canvas.channels * width))
+    source = window(canvas.source, row, column)
+    first_part = next(source)
+    shape = (1, len(first_part), row.last - row.first, column.last - column.first)
+    inputs = itertools.chain([first_part], source)
+    del first_part, source
+    run_rows = getattr(session, "run_rows", None)
+    if run_rows is None:
+        parts = rows_of(session.run(joined(inputs, shape)), rows, columns, at_once)
+    else:
+        parts = run_rows(inputs, shape, rows, columns, at_once)
+    for samples in parts:
+        yield _integers(samples, canvas)
 
 
-def _integers(outputs: npt.NDArray[np.float32], canvas: Canvas) -> Iterator[npt.NDArray[Any]]:
-    """(channels, rows, columns) in [0, 1] as integers, (rows, columns, channels), some rows at a time."""
-    dtype = np.uint8 if canvas.largest <= 255 else np.uint16
-    rows = max(1, _AT_ONCE // max(1, outputs.shape[0] * outputs.shape[2]))
-    for first in range(0, outputs.shape[1], rows):
-        samples = outputs[:, first : first + rows]
-        # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
-        if not np.isfinite(samples.sum(dtype=np.float64)):
-            raise IntegrityError("The network returned numbers that are not finite.")
-        if canvas.to_srgb is not None:
-            yield develop(samples, canvas.to_srgb, canvas.largest).transpose(1, 2, 0)
-            continue
-        samples = samples * np.float32(canvas.largest)
-        np.rint(np.clip(samples, 0, canvas.largest, out=samples), out=samples)
-        yield samples.astype(dtype).transpose(1, 2, 0)
+def _integers(samples: npt.NDArray[np.float32], canvas: Canvas) -> npt.NDArray[Any]:
+    """(channels, rows, columns) in [0, 1] as integers, (rows, columns, channels)."""
+    # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
+    if not np.isfinite(samples.sum(dtype=np.float64)):
+        raise IntegrityError("The network returned numbers that are not finite.")
+    if canvas.to_srgb is not None:
+        return develop(samples, canvas.to_srgb, canvas.largest).transpose(1, 2, 0)
+    samples = samples * np.float32(canvas.largest)
+    np.rint(np.clip(samples, 0, canvas.largest, out=samples), out=samples)
+    return samples.astype(np.uint8 if canvas.largest <= 255 else np.uint16).transpose(1, 2, 0)
 
 
 def _places(canvas: Canvas) -> Callable[[Span, Span], tuple[Sides, Sides]]:
@@ -198,21 +209,15 @@ def _place(span: Span, scale: int, added: int, size: int) -> tuple[slice, slice]
     return slice(start, stop), slice(start + offset, stop + offset)
 
 
-def window(source: InputSource, row: Span, column: Span) -> npt.NDArray[np.float32]:
-    """Return the input of a tile, (1, C, h, w), mirrored beyond the frame's lower and right edge."""
+def window(source: InputSource, row: Span, column: Span) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the input of a tile some rows at a time, (C, rows, w), mirrored beyond the frame's lower and right edge."""
     rows, columns = _mirrored(source.shape[0], row), _mirrored(source.shape[1], column)
     inside = column.last <= source.shape[1]
-    out: npt.NDArray[np.float32] | None = None
-    # Some rows at a time, so that nothing is there twice.
-    for first in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[first : first + _ROWS_AT_ONCE]
-        part = source.crop(_reach(some), _reach(columns))
-        if out is None:
-            out = np.empty((1, len(part), len(rows), len(columns)), dtype=np.float32)
-        part = part[:, some - some.min()]
-        out[0, :, first : first + len(some)] = part if inside else part[:, :, columns - columns.min()]
-    assert out is not None
-    return out
+    at_once = max(1, min(_ROWS_AT_ONCE, _PIXELS_AT_ONCE // len(columns)))
+    for first in range(0, len(rows), at_once):
+        some = rows[first : first + at_once]
+        part = source.crop(_reach(some), _reach(columns))[:, some - some.min()]
+        yield part if inside else part[:, :, columns - columns.min()]
 
 
 def _mirrored(size: int, span: Span) -> npt.NDArray[np.intp]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from zoo import engines, onnx, plugins
 from zoo.artifacts.golden import check_golden
 from zoo.artifacts.manifest import MODEL_NAME
-from zoo.engines.checked_session import CheckedSession, output_shape
+from zoo.engines.checked_session import CheckedSession
+from zoo.engines.engine_process import SpareProcess
 from zoo.engines.opening import name_engine_in_errors, open_session_for
 from zoo.engines.supervised_session import SupervisedSession, can_supervise
 from zoo.errors import InputError, IntegrityError, PluginError, UsageError, ZooError
@@ -73,6 +74,7 @@ def load(
     memory: int | None = None,
     supervised: bool | None = None,
     exits: ExitLimits | None = None,
+    spare: SpareProcess | None = None,
 ) -> Loaded:
     """Verify all files and open the model on the profile's first engine that computes it correctly.
 
@@ -87,6 +89,7 @@ def load(
         supervised: Whether the engine computes in a process of its own, which the network may crash, hang or fill;
             None for yes unless a registry pins the artifact.
         exits: What is asked of a network with early exits.
+        spare: A process for the engine that was started beforehand.
 
     Raises:
         IntegrityError: The artifact was altered, no engine may be given its model, or no engine computes it rightly;
@@ -99,12 +102,12 @@ def load(
     if exits:
         exits.check(load_checked_model(artifact), str(artifact.path))
     if engine is not None:
-        return _opened(artifact, _named(engine), profile, threads, memory, supervised, exits)
+        return _opened(artifact, _named(engine), profile, threads, memory, supervised, exits, spare)
     refused: list[Refused] = []
     obstacles: list[str] = []
     for candidate in _present(profile, obstacles):
         try:
-            loaded = _opened(artifact, candidate, profile, threads, memory, supervised, exits)
+            loaded = _opened(artifact, candidate, profile, threads, memory, supervised, exits, spare)
         except ZooError as error:
             refused.append(Refused(candidate.id, error.message))
             obstacles.append(f"{candidate.id}: {error.message}")
@@ -158,27 +161,29 @@ def _opened(
     memory: int | None,
     supervised: bool,
     exits: ExitLimits | None,
+    spare: SpareProcess | None,
 ) -> Loaded:
     """Open and check. Raises ZooError, whatever the engine raises."""
     with name_engine_in_errors(engine.id):
         version = engine.version()
         check = _GoldenRecord(artifact, profile, engine.id, version)
         check.raise_if_refused()
-        manifest, model = artifact.manifest, load_checked_model(artifact)
+        manifest = artifact.manifest
 
-        def opened(model: bytes, digest: str) -> CheckedSession:
+        def opened(model: Callable[[], bytes], digest: str) -> CheckedSession:
             inner: Session
             if supervised and can_supervise(engine):
                 inner = SupervisedSession(
                     engine, model, profile, threads=threads, spec=manifest.input, digest=digest, memory=memory,
-                    expected=functools.partial(output_shape, manifest.output),
+                    spare=spare,
                 )  # fmt: skip
             else:
                 inner = open_session_for(
-                    engine, model, profile, threads=threads, spec=manifest.input, digest=digest
+                    engine, model(), profile, threads=threads, spec=manifest.input, digest=digest
                 )
             return CheckedSession(inner, manifest.output, manifest.extra_outputs)
 
+        model = functools.partial(load_checked_model, artifact)
         session = opened(model, manifest.files[MODEL_NAME].sha256)
         try:
             psnr = check.psnr(session)
@@ -190,10 +195,10 @@ def _opened(
         session.close()
 
         def reopened(model: bytes) -> CheckedSession:
-            return opened(model, hashlib.sha256(model).hexdigest())
+            return opened(lambda: model, hashlib.sha256(model).hexdigest())
 
-        model, said = exits.applied(model, manifest.input, reopened)
-        return Loaded(artifact, reopened(model), engine.id, version, psnr, exits=said)
+        changed, said = exits.applied(model(), manifest.input, reopened)
+        return Loaded(artifact, reopened(changed), engine.id, version, psnr, exits=said)
 
 
 class _GoldenRecord:

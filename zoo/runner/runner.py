@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import IntegrityError, OutputError, UsageError, ZooError
+from zoo.processes.fork import can_fork
 from zoo.raw.prefetch import PrefetchingDecoder
 from zoo.runner.file_result import FileResult
 from zoo.runner.settings import Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.artifacts import Artifact, Manifest
     from zoo.contracts import DeviceProfile
+    from zoo.engines.engine_process import SpareProcess
     from zoo.runner.budget import Footprint
     from zoo.runner.development import Development
     from zoo.runner.loading import Loaded
@@ -70,12 +72,17 @@ def open_runner(
     settings = settings or Settings()
     decode_ahead = decode_ahead and bool(files) and not settings.resume
     decoder = PrefetchingDecoder()
+    spare: SpareProcess | None = None
     try:
+        if can_fork():
+            # What every child needs is there before it, and once.
+            import numpy  # noqa: F401
         if decode_ahead and not _is_picture(files[0]):
             decoder.start()
 
         from zoo import plugins
         from zoo.checkpoints.resolver import distrust_pulled, locate_artifact
+        from zoo.engines.engine_process import SpareProcess
         from zoo.machine.memory import return_freed_memory
         from zoo.onnx.working_set import artifact_working_set
         from zoo.runner.budget import Footprint, usual_limit
@@ -88,6 +95,9 @@ def open_runner(
             profile = plugins.device(profile)
         if isinstance(artifact, (str, os.PathLike)):
             artifact = locate_artifact(os.fspath(artifact), reporter=reporter)
+        supervised = is_supervised(artifact, settings.supervised)
+        if supervised:
+            spare = SpareProcess()
         if settings.memory is None:
             settings = dataclasses.replace(settings, memory=usual_limit(profile))
         assert settings.memory is not None
@@ -95,14 +105,13 @@ def open_runner(
             decoder.begin(files[0], last=len(files) == 1)
         try:
             found = artifact_working_set(artifact)
-            supervised = is_supervised(artifact, settings.supervised)
             before = Footprint(artifact.manifest, found, arena=profile.arena, supervised=supervised)
             reserve = reserve_for(before, files, settings.memory)
             profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
             most = max(settings.memory, before.loading)
             loaded = load(
                 artifact, profile, engine=engine, threads=threads, memory=most, supervised=supervised,
-                exits=settings.exits,
+                exits=settings.exits, spare=spare,
             )  # fmt: skip
         except IntegrityError:
             distrust_pulled(artifact.path)
@@ -114,6 +123,9 @@ def open_runner(
     except BaseException:
         decoder.close()
         raise
+    finally:
+        if spare is not None:
+            spare.close()
 
 
 class Runner:

@@ -12,6 +12,7 @@ import click
 from zoo.errors import ZooError
 from zoo.formatting import seconds
 from zoo.progress import progress
+from zoo.progress.reporters import NoteReporter
 from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 from zoo_cli.param_types import Amplification, MemorySize, Milliseconds
 
@@ -113,10 +114,11 @@ def command(
     with (
         quiet_stdout(as_json),
         input_files(files) as paths,
-        progress(quiet=len(paths) == 1) as reporter,
+        # before a bar has a thread: a process without others can be copied for the children
         open_runner(
-            artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=reporter
+            artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=NoteReporter()
         ) as runner,
+        progress(quiet=len(paths) == 1) as reporter,
     ):
         for refused in runner.loaded.refused:
             print_note(str(refused))

@@ -1,0 +1,97 @@
+"""A child that begins as a copy of its parent keeps nothing of it but what is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from zoo.processes.fork import can_fork
+
+#: Forks in a process that is as `zoo` is at its start; the child sends what it sees.
+PROGRAM = """
+import os, signal, socket, sys
+sys.path.append(os.path.dirname(sys.argv[1]))
+import numpy
+secret = open(sys.argv[1])
+os.environ["LATER"] = "hf_set_later"
+signal.signal(signal.SIGTERM, lambda *_: None)
+from zoo.processes.child import ChildProcess
+from zoo.processes.fork import ForkedProcess, can_fork
+assert can_fork()
+child = ChildProcess("inside:{function}", environment={{"PATH": "/bin", "KEPT": "yes"}}, copy=True)
+assert isinstance(child._process, ForkedProcess)
+print(child.channel.makefile().read())
+print("status", child.end(grace=60), child.last_words())
+"""
+INSIDE = """
+import json, os, signal, socket, sys
+def look(descriptor, parent):
+    seen = {
+        "files": [os.readlink(file) for file in map("/proc/self/fd/{}".format, range(3, 100)) if os.path.lexists(file)],
+        "environment": dict(os.environ),
+        "stated": open("/proc/self/environ", "rb").read().decode(),
+        "path": sys.path,
+        "handler": signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
+        "numpy": "numpy" in sys.modules,
+        "output": os.readlink("/proc/self/fd/1"),
+    }
+    socket.socket(fileno=int(descriptor)).sendall(json.dumps(seen).encode())
+def fail(descriptor, parent):
+    raise ValueError("it went wrong")
+def leave(descriptor, parent):
+    sys.exit(7)
+def crash(descriptor, parent):
+    os.abort()
+"""
+
+
+def run(tmp_path: Path, function: str) -> str:
+    (tmp_path / "inside.py").write_text(INSIDE)
+    (tmp_path / "secret.txt").write_text("secret")
+    program = PROGRAM.format(function=function)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    environment = {**os.environ, "HF_TOKEN": "hf_secret", "KEPT": "no", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "secret.txt")],
+        capture_output=True, text=True, cwd=folder, env=environment, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_it_has_neither_files_nor_variables_nor_handlers_nor_the_current_directory(tmp_path: Path) -> None:
+    said, status = run(tmp_path, "look").strip().splitlines()
+    seen = json.loads(said)
+    assert status.strip() == "status 0"
+    assert [each.partition(":")[0] for each in seen["files"]] == ["socket"]
+    assert seen["environment"] == {"PATH": "/bin", "KEPT": "yes"}
+    assert "hf_" not in seen["stated"]
+    assert not {"", str(tmp_path / "elsewhere")} & set(seen["path"])
+    assert (seen["handler"], seen["numpy"]) == (True, True)
+    assert seen["output"] == "/dev/null"
+
+
+def test_how_it_ended_is_known(tmp_path: Path) -> None:
+    for function, end in (
+        ("fail", "status 1 ValueError: it went wrong"),
+        ("leave", "status 7"),
+        ("crash", "status -6"),
+    ):
+        folder = tmp_path / function
+        folder.mkdir()
+        assert run(folder, function).strip() == end
+
+
+def test_a_process_with_threads_is_not_copied() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        assert not can_fork()
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,156 @@
+"""Child processes that begin as copies of this one: what is imported here they need neither import nor hold again.
+
+A copy has one thread, whatever locks others held; so only a process without other threads is copied, and only while it
+holds little. Of the parent a copy keeps its module path and what is imported: no file that is open, no variable of the
+environment but those that it is given, and none of its signal handlers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import IO, NoReturn
+
+from zoo.processes.launch import module_path
+
+#: Bytes of a process that is copied: more than zoo and numpy take. Larger ones are somebody's own program.
+_SMALL = 128 << 20
+#: Fields of /proc/self/stat: where the environment begins and ends that the process was started with.
+_ENVIRONMENT = slice(49, 51)
+
+
+class ForkedProcess:
+    """A child that :func:`fork_python` started, with the part of `subprocess.Popen`'s interface that is needed.
+
+    Args:
+        pid: Its id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: int | None = None
+        self._lock = threading.Lock()  # once it was waited for, its id may be another's
+
+    def poll(self) -> int | None:
+        """Return its exit status, minus the signal that ended it; None while it runs."""
+        with self._lock:
+            if self._status is None:
+                try:
+                    ended, status = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # somebody else waited for it
+                    ended, status = self.pid, 0
+                if ended:
+                    self._status = os.waitstatus_to_exitcode(status)
+            return self._status
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit status when it has ended; raise `subprocess.TimeoutExpired` after `timeout` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = 0.0005
+        while (status := self.poll()) is None:
+            if end is not None and time.monotonic() >= end:
+                raise subprocess.TimeoutExpired("fork", timeout or 0.0)
+            time.sleep(pause)
+            pause = min(2 * pause, 0.05)
+        return status
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        with self._lock:
+            if self._status is None:
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def can_fork() -> bool:
+    """Return whether this process may be copied: on Linux, with one thread, and small."""
+    if not sys.platform.startswith("linux"):
+        return False
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return len(os.listdir("/proc/self/task")) == 1 and pages * os.sysconf("SC_PAGE_SIZE") <= _SMALL
+
+
+def fork_python(
+    target: str, *arguments: str, environment: Mapping[str, str] | None, stderr: IO[bytes], keep: int
+) -> ForkedProcess:
+    """Call a function of a module in a copy of this process, which ends with it.
+
+    Args:
+        target: "package.module:function"; it is called with the arguments.
+        arguments: Texts.
+        environment: Of the child; None for this process's own.
+        stderr: File that the child's standard error goes to.
+        keep: The one other file descriptor that the child keeps.
+
+    Raises:
+        OSError: The process cannot be copied.
+    """
+    pid = os.fork()
+    if not pid:
+        _be_child(target, arguments, environment, stderr.fileno(), keep)
+    return ForkedProcess(pid)
+
+
+def _be_child(
+    target: str, arguments: tuple[str, ...], environment: Mapping[str, str] | None, stderr: int, keep: int
+) -> NoReturn:
+    status = 1
+    try:
+        gc.freeze()  # collecting garbage among the parent's objects would copy the pages they lie in
+        _let_go_of_signals()
+        _let_go_of_files(stderr, keep)
+        if environment is not None:
+            _let_go_of_environment(environment)
+        sys.path[:] = module_path()
+        module, _, function = target.partition(":")
+        getattr(import_module(module), function)(*arguments)
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        os.write(2, traceback.format_exc().encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def _let_go_of_signals() -> None:
+    for number in signal.valid_signals():
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _let_go_of_files(stderr: int, keep: int) -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard, file in enumerate((nothing, nothing, stderr)):
+        os.dup2(file, standard)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != keep:
+            try:
+                os.close(int(name))
+            except OSError:  # that of the list itself
+                continue
+
+
+def _let_go_of_environment(kept: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(kept)
+    # What the process was started with stays where the kernel put it, for `/proc` to show.
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    begin, end = map(int, (["", "", *fields])[_ENVIRONMENT])
+    if not 0 < begin < end:
+        return
+    at = begin
+    for entry in ctypes.string_at(begin, end - begin).split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if kept.get(os.fsdecode(name)) != os.fsdecode(value):
+            ctypes.memset(at, 0, len(entry))
+        at += len(entry) + 1
