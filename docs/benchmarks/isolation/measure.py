@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "memory"))
-from scene import SIZES, write_scene  # noqa: E402
+from scene import SIZES, write_scene
 
 ZOO = str(Path(sys.executable).with_name("zoo"))
 WAYS = ("--no-isolate", "--isolate")
