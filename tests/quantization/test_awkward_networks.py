@@ -147,7 +147,25 @@ def has_a_layer_with_the_name_of_what_is_added(net: Any, x: Tensor) -> Tensor:
     return head(F.relu(net.quantizers(net.b(net.a(x)))))
 
 
+def attends_past_a_mask(net: Any, x: Tensor, excluded: float = -1e9) -> Tensor:
+    tokens = F.avg_pool2d(net.a(x), 4).flatten(2).transpose(1, 2)
+    kept = torch.tril(torch.ones(64, 64)) * x.amax((1, 2, 3)).ceil().view(-1, 1, 1)
+    mask = torch.where(kept > 0, 0.0, excluded)
+    scores = 4 * F.layer_norm(net.query(tokens), (16,)) @ F.layer_norm(tokens, (16,)).transpose(1, 2)
+    return net.linear((tokens + (scores + mask).softmax(-1) @ tokens)[:, ::13].flatten(1)[:, :32])
+
+
+def attends_past_an_infinite_mask(net: Any, x: Tensor) -> Tensor:
+    return attends_past_a_mask(net, x, -float("inf"))
+
+
+def pools_over_a_border_that_never_wins(net: Any, x: Tensor) -> Tensor:
+    y = F.max_pool2d(F.pad(net.a(x), (1, 1, 1, 1), value=-1e9), 3)
+    return head(F.relu(net.b(y)))
+
+
 COMPUTED = [
+    attends_past_a_mask, attends_past_an_infinite_mask, pools_over_a_border_that_never_wins,
     has_a_layer_with_the_name_of_what_is_added,
     writes_through_slices, writes_through_a_transposed_view,
     reads_the_state_of_an_lstm, writes_into_a_chunk,
@@ -169,7 +187,8 @@ def layers() -> dict[str, nn.Module]:
     return {
         "a": conv(3, 16), "b": conv(16, 16, padding_mode="reflect"), "c": conv(16, 16), "norm": norm, "up": up,
         "again": again, "shuffle": nn.PixelShuffle(2), "average": nn.AvgPool2d(2, divisor_override=2),
-        "lstm": nn.LSTM(16, 16, batch_first=True), "linear": nn.Linear(32, 10), "quantizers": conv(16, 16),
+        "lstm": nn.LSTM(16, 16, batch_first=True), "linear": nn.Linear(32, 10), "query": nn.Linear(16, 16),
+        "quantizers": conv(16, 16),
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ INTERNAL = {
     "capture",
     "closures",
     "example_values",
+    "graph_code",
     "mutation",
     "recorded_call",
     "tracer",

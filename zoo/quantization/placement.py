@@ -48,6 +48,8 @@ class _Plan:
     before_chosen: set[fx.Node] = field(default_factory=set)
     #: linear layers whose results only float operators read
     before_float: set[fx.Node] = field(default_factory=set)
+    #: what no levels can hold
+    unrounded: set[fx.Node] = field(default_factory=set)
 
     def root(self, node: fx.Node) -> fx.Node:
         while self.group[node] is not node:
@@ -60,7 +62,11 @@ class _Plan:
 
 
 def place_quantizers(
-    module: fx.GraphModule, make: QuantizerFactory, skip_layer: SkipLayer, float_layers: Collection[str] = ()
+    module: fx.GraphModule,
+    make: QuantizerFactory,
+    skip_layer: SkipLayer,
+    float_layers: Collection[str] = (),
+    unrounded: Collection[fx.Node] = (),
 ) -> int:
     """Insert quantizers of activations into a graph.
 
@@ -74,11 +80,12 @@ def place_quantizers(
         make: Makes a quantizer for the tensors that share a scale.
         skip_layer: Called with (layer, reason) for what else stays in float.
         float_layers: Layers without quantized weights, which take their inputs as they were before rounding.
+        unrounded: Nodes whose values are not rounded, from :func:`zoo.quantization.infinite_values.masked_nodes`.
 
     Returns:
         The number of scales.
     """
-    plan = _plan(module, float_layers)
+    plan = _plan(module, float_layers, set(unrounded))
     _report(module, plan, skip_layer)
     needed = {plan.root(node) for node in plan.group if _needs(node, plan)}
     sites = [
@@ -86,7 +93,7 @@ def place_quantizers(
         for node in module.graph.nodes
         if node in plan.group
         and plan.root(node) in needed
-        and node not in plan.tail | plan.last
+        and node not in plan.tail | plan.last | plan.unrounded
         and not gives_sequence(node)
     ]
     quantizers = nn.Module()
@@ -118,16 +125,19 @@ def _attribute_name(node: fx.Node) -> str:
     return f"{node.name}_value" if hasattr(nn.Module, node.name) else str(node.name)
 
 
-def _plan(module: fx.GraphModule, float_layers: Collection[str]) -> _Plan:
+def _plan(module: fx.GraphModule, float_layers: Collection[str], unrounded: set[fx.Node]) -> _Plan:
     nodes = list(module.graph.nodes)
     kinds = {node: role_of(node, module) for node in nodes}
     for node in nodes:
+        shares = kinds[node] in _SHARING and not unrounded.isdisjoint(node.all_input_nodes)
+        if shares or (node in unrounded and kinds[node] in (*_SHARING, OperatorRole.INTEGER)):
+            kinds[node] = OperatorRole.FLOAT
         # A part of something that is not quantized as a whole (attention's (output, weights)) begins a scale.
         known = [source for source in node.all_input_nodes if kinds[source] is not OperatorRole.NOTHING]
         if kinds[node] in _SHARING and not known:
             kinds[node] = OperatorRole.NOTHING if gives_sequence(node) else OperatorRole.SOURCE
     group = {n: n for n, kind in kinds.items() if kind is not OperatorRole.NOTHING}
-    plan = _Plan(kinds, set(), set(), group, nonnegative_nodes(module))
+    plan = _Plan(kinds, set(), set(), group, nonnegative_nodes(module), unrounded=unrounded)
     plan.chosen = {node for node in group if node.op == "call_module" and node.target in float_layers}
     for node in reversed(nodes):
         ends = plan.tail | plan.chosen | {module.graph.output_node()}
@@ -295,6 +305,11 @@ def _report(module: fx.GraphModule, plan: _Plan, skip_layer: SkipLayer) -> None:
             skip_layer(name, "its result is not rounded: it is the input of a layer that stays in float")
         elif node in plan.last - plan.before_float:
             skip_layer(name, "produces the network's output, which is not rounded to 8 bits")
+        elif node in plan.unrounded:
+            if role_of(node, module) is OperatorRole.INTEGER:
+                skip_layer(
+                    name, "computes scores or masks, whose large values would leave no levels to the others"
+                )
         elif (
             plan.kinds.get(node) is OperatorRole.FLOAT
             and node not in plan.tail

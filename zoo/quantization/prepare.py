@@ -16,6 +16,7 @@ from zoo.quantization.activation_lowering import lower_activations
 from zoo.quantization.direct_layers import direct_layers
 from zoo.quantization.fake_quant import FakeQuantize, Requantize
 from zoo.quantization.fold import SkipLayer, fold_batch_norms
+from zoo.quantization.infinite_values import masked_nodes
 from zoo.quantization.layer_numbers import Floats, Numbers
 from zoo.quantization.lowering import lower_operators
 from zoo.quantization.observers import PERCENTILE, Observer
@@ -146,7 +147,9 @@ def prepare(
             for path, layer in weighted_layers(module).items()
             if scheme.float_inputs and not isinstance(layer, (QuantConv2d, QuantLinear))
         }
-        place_quantizers(module, scheme.activation, skip_layer, in_float)
+        with rounding_off(module):
+            unrounded = masked_nodes(module, context.example_input)
+        place_quantizers(module, scheme.activation, skip_layer, in_float, unrounded)
         with rounding_off(module):
             reference.check(module, "Placing quantizers, all of them switched off,")
     parameter = next(module.parameters())

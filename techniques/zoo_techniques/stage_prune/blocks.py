@@ -6,10 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from zoo.surgery import ModuleSlot, evaluating, module_slots, on_device_of, replace_module
+from zoo.surgery import (
+    ModuleSlot,
+    detect_external_reads,
+    evaluating,
+    module_slots,
+    on_device_of,
+    replace_module,
+)
 
 
 @dataclass
@@ -107,7 +113,7 @@ def _chains(calls: Sequence[_Call], *, strict: bool = True) -> list[Chain]:
 
 
 def _calls(model: nn.Module, example: Tensor) -> list[_Call]:
-    """What ran once, on one tensor, giving one tensor, and has weights; in the order in which it began."""
+    """What ran once, on one tensor, giving one tensor, and has weights that nothing else reads; in order."""
     began: dict[nn.Module, int] = {}
     done: dict[nn.Module, _Call | None] = {}
     known: dict[nn.Module, ModuleSlot] = {}
@@ -127,12 +133,16 @@ def _calls(model: nn.Module, example: Tensor) -> list[_Call]:
     handles: list[Any] = [m.register_forward_pre_hook(enter, with_kwargs=True) for m in watched]
     handles += [m.register_forward_hook(leave, with_kwargs=True) for m in watched]
     try:
-        with evaluating(model), torch.no_grad():
+        layers = [module for module in known if module._parameters]
+        with detect_external_reads(layers) as read, evaluating(model):
             model(on_device_of(model, example))
     finally:
         for handle in handles:
             handle.remove()
-    return [call for module in sorted(began, key=began.__getitem__) if (call := done.get(module)) is not None]
+    called = [
+        call for module in sorted(began, key=began.__getitem__) if (call := done.get(module)) is not None
+    ]
+    return [call for call in called if read.isdisjoint(call.place.module.modules())]
 
 
 def _has_weights(module: nn.Module) -> bool:

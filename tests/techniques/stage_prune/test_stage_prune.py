@@ -226,6 +226,16 @@ def test_a_dropped_block_may_be_given_more_than_its_input() -> None:
     assert parameters(pruned(net)) == parameters(net) - parameters(net.blocks[2])
 
 
+def test_a_block_whose_weights_are_read_elsewhere_stays() -> None:
+    class Read(Biased):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * self.blocks[2].conv.weight.mean()
+
+    found = pruned(Read())
+    found(torch.rand(1, 4, 8, 8))
+    assert [isinstance(block, nn.Identity) for block in found.blocks] == [False, True, False]
+
+
 def test_a_stage_that_is_not_there_is_refused_with_the_nearest() -> None:
     net, ctx = classifier("resnet18")
     with pytest.raises(UnknownIdError, match=r"no stage 'layer5'.*did you mean 'layer4'"):
