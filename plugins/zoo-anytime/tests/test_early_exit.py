@@ -5,51 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from small_classifier import Classifier
 from torch import nn
 
 import onnx
 from zoo import plugins
-from zoo.contracts import Architecture, Context, InputSpec, OutputSpec
+from zoo.contracts import Context
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import UsageError, ZooError
+from zoo.onnx.early_exits import exit_entropies
 from zoo.testing import attempt, technique_checks
 from zoo_anytime.early_exit import EarlyExit, EarlyExitConfig
 from zoo_anytime.early_exit.exits import Decision, Exit
 from zoo_anytime.early_exit.objective import ExitLoss
-
-
-class Block(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1, self.norm1 = (
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.conv2, self.norm2 = (
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(x + self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x))))))
-
-
-class Classifier(Architecture):
-    """Four residual blocks in two stages."""
-
-    id = "classifier"
-    summary = "a small residual network"
-    task = "classification"
-    input = InputSpec("rgb", 3, example=(16, 16), fixed_size=True)
-    output = OutputSpec("logits", 6)
-
-    def build(self) -> nn.Module:
-        stem = nn.Conv2d(3, 8, 3, padding=1)
-        down = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
-        first, second = nn.Sequential(Block(8), Block(8)), nn.Sequential(down, Block(16), Block(16))
-        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 6))
-        return nn.Sequential(stem, first, second, head).eval()
-
 
 TestEarlyExit = technique_checks(EarlyExit, architecture=Classifier())
 
@@ -185,6 +153,7 @@ def test_pruned_and_in_integers_the_file_still_skips_what_is_not_needed() -> Non
     others = [plugins.technique(name) for name in ("channel-prune", "qat")]
     trial = attempt([EarlyExit(EarlyExitConfig(entropy=(1.7,))), *others], Classifier())
     assert trial.comparison.agrees, trial.comparison.first
+    assert exit_entropies(trial.exported) == pytest.approx([1.7, 1.7])
     graph = onnx.load_from_string(trial.exported).graph
     layers = [node.name for node in graph.node if node.op_type == "Conv"]
     assert any(name.startswith("exit_1") for name in layers)

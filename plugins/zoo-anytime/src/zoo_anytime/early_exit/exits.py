@@ -64,7 +64,6 @@ class Decision(nn.Module):
 
     def __init__(self, entropy: float) -> None:
         super().__init__()
-        # Of one dimension: exporters merge scalars that are equal, and each exit is to keep its own.
         self.register_buffer("entropy", torch.tensor([entropy]))
 
     def forward(self, early: Tensor, late: Tensor) -> Tensor:
@@ -112,7 +111,8 @@ def add_exits(
             calls.append(module.graph.call_module(name, (place.node,)))
     late = last
     with module.graph.inserting_before(output):
-        for number, (call, entropy) in reversed(list(enumerate(zip(calls, thresholds, strict=True), 1))):
+        apart = list(enumerate(zip(calls, _told_apart(thresholds), strict=True), 1))
+        for number, (call, entropy) in reversed(apart):
             name = unused_name(module, f"decision_{number}")
             module.add_submodule(name, Decision(entropy).to(device))
             late = module.graph.call_module(name, (call, late))
@@ -120,6 +120,19 @@ def add_exits(
     module.graph.lint()
     module.recompile()
     module.eval()
+
+
+def _told_apart(thresholds: Sequence[float]) -> list[float]:
+    """The thresholds, those that are equal a rounding apart: exporters store equal numbers only once.
+
+    In the file each exit is to have one of its own, which can be changed.
+    """
+    found: list[Tensor] = []
+    for entropy in map(torch.tensor, thresholds):
+        while any(torch.equal(entropy, other) for other in found):
+            entropy = torch.nextafter(entropy, torch.tensor(torch.inf))
+        found.append(entropy)
+    return [float(entropy) for entropy in found]
 
 
 @contextmanager
