@@ -127,6 +127,31 @@ def test_the_rewritten_network_computes_the_same_in_float(name: str) -> None:
     assert not any(isinstance(layer, left) for layer in module.modules())
 
 
+def test_with_all_rounding_off_a_file_still_clips_where_a_hard_sigmoid_does() -> None:
+    from support.onnx_models import plain_run
+    from zoo.explanation.switchable_file import SwitchableFile
+
+    def gated(net: Any, x: Tensor) -> Tensor:
+        return net.head(F.hardsigmoid(net.b(F.hardswish(net.a(x)))).mean((2, 3)))
+
+    net, x, where = Function(gated, **layers()).eval(), example(), context(Classifier(), example())
+    with torch.no_grad():
+        for layer in (net.a, net.b):
+            layer.weight.mul_(6)  # type: ignore[operator]
+        expected = net(x)
+    technique = Ptq(PtqConfig(observer="minmax", bias_correction=False))
+    module = technique.rewrite(net, where).eval()
+    weights = {
+        f"{name}.weight": module.get_submodule(name).weight.detach().numpy() for name in ("a", "b", "head")
+    }
+    weights = {name: weight.copy() for name, weight in weights.items()}
+    switches = SwitchableFile(export_onnx(technique.finish(module, where), where.architecture), weights)
+    off = switches.file([each.name for each in switches.quantizers])
+    spec = Classifier.input
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (spec.mean, spec.std))
+    assert signal_to_error(expected, torch.from_numpy(plain_run(off, (x * std + mean).numpy()))) > 60
+
+
 def test_a_slope_above_one_stays_as_it_is() -> None:
     slopes = nn.PReLU(8)
     with torch.no_grad():

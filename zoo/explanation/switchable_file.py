@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: From this version on, the limits of Clip are inputs.
 _CLIP_WITH_INPUTS = 11
-#: Where ReLU6 ends, and how far, relatively, the last level of a range may be from it.
-_RELU6, _CLOSE = 6.0, 0.005
+#: Where hard-sigmoid (slope 1, and 1/5 behind what is added to its input) and ReLU6 end, and how far, relatively, the
+#: last level of a range may be from that.
+_BOUNDS, _CLOSE = (1.0, 5.0, 6.0), 0.005
 #: A range of fewer levels than an integer of 8 bits has is followed by a Clip.
 _LEVELS = 256
 #: What other tools append to the name of a weight that they quantize.
@@ -60,8 +61,9 @@ class SwitchableFile:
     """The quantizers of a file in the order of computation, and copies in which some are off.
 
     A weight that is off has the float values of `weights`. An activation that is off passes as it is, except for what
-    the range has in place of an activation function: nothing below a range from zero up, and nothing above six
-    where it ends there. With `keep_ranges`, every range stays: a network trained with it counts on it.
+    the range has in place of an activation function: nothing below a range from zero up, and nothing above its end
+    where ReLU6 or a hard-sigmoid ends there. With `keep_ranges`, every range stays: a network trained with it counts
+    on it.
 
     Args:
         data: The file.
@@ -161,7 +163,7 @@ class SwitchableFile:
         rectified = low == 0
         if not self._keep_ranges and not rectified:
             return [helper.make_node("Identity", [value], [output], node.name)]
-        if not self._keep_ranges and abs(high - _RELU6) > _CLOSE * _RELU6:
+        if not self._keep_ranges and all(abs(high - bound) > _CLOSE * bound for bound in _BOUNDS):
             return [helper.make_node("Relu", [value], [output], node.name)]
         version = next(
             (each.version for each in self._model.opset_import if each.domain in ("", "ai.onnx")), 0
