@@ -78,8 +78,10 @@ def _remedy(single: Effect, tensor: TensorReport, readers: Sequence[str], own: b
             option = "ptq(per_channel=true)" if own else "ptq, or quantize_static(..., per_channel=True)"
             return f"{head} has one scale for all channels: use one per channel, {option}."
         if tensor.bits < 8:
-            return f"{head} has {tensor.bits} bits: more with weight_bits=8, or {spare}."
-        return f"{head} has a scale per channel already: try weight_observer=mse, or {spare}."
+            return (
+                f"{head} has {tensor.bits} bits: ptq(rounding=adaptive), more with weight_bits=8, or {spare}."
+            )
+        return f"{head} has a scale per channel already: try ptq(rounding=adaptive), or {spare}."
     choice = tensor.choice
     if choice is not None and choice.clipping >= _MOSTLY:
         return f"{head} is clipped at {choice.range:.3g}: a wider range, observer=minmax or observer=auto."
@@ -94,7 +96,8 @@ def _remedy(single: Effect, tensor: TensorReport, readers: Sequence[str], own: b
     if choice is not None and choice.sqnr_db >= single.on_db + _HIDDEN_DB:
         return (
             f"{head} is rounded well as a whole, {choice.sqnr_db:.0f} dB, but the outputs depend on small values that "
-            f"share the range with large ones, often those of one channel: {spare}."
+            f"share the range with large ones, often those of one channel: ptq(observer=auto), which balances channels "
+            f"where it can, or {spare}."
         )
     return f"{head} uses its range well: {spare}."
 
