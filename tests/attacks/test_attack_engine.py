@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 from pathlib import Path
@@ -13,7 +14,11 @@ import pytest
 from support import hostile_models, tiny
 from support.dngs import COLORCHART, dng, frame
 from zoo.artifacts import Artifact, open_artifact
+from zoo.artifacts.golden import check_golden
+from zoo.contracts import Session
+from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import IntegrityError
+from zoo.onnx.check import load_checked_model
 from zoo.progress.reporters import NoteReporter
 from zoo.runner.api import load, run
 from zoo.runner.runner import open_runner
@@ -55,6 +60,47 @@ def test_a_network_that_fills_memory_is_stopped_within_its_limit(tmp_path: Path)
         (result,) = runner.run([shot], tmp_path / "out")
         assert "takes more than the 256 MB" in str(result.error)
         assert runner.loaded.session.peak_bytes < 300 * 10**6
+
+
+def test_a_golden_file_that_is_too_large_for_the_memory_is_refused_and_read_where_there_is_more(
+    tmp_path: Path,
+) -> None:
+    made = tiny.bayer_artifact(tmp_path / "good")
+    size = made.manifest.files["golden.safetensors"].size
+    with pytest.raises(IntegrityError, match="too many for the"):
+        check_golden(made_session(made), made, "it", memory=2 * size)
+    assert check_golden(made_session(made), made, "it", memory=8 * size)
+
+
+def made_session(made: Artifact) -> Session:
+    return OnnxRuntimeEngine().open(load_checked_model(made), threads=1)
+
+
+def test_an_engine_of_a_third_party_that_ends_its_process_costs_the_pictures_and_is_named(
+    tmp_path: Path, shots: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaving_engine.py").write_text(LEAVING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    engine = importlib.import_module("leaving_engine").Leaving()
+    monkeypatch.setattr("zoo.plugins.engine", lambda name: engine)
+    made = _pinned(tiny.bayer_artifact(tmp_path / "good", golden=None).path)
+    with load(made, engine="leaving") as runner:
+        results = runner.run(shots, tmp_path / "out")
+    assert [str(each.error) for each in results] == ["The engine leaving ended by itself with status 0."] * 2
+
+
+LEAVING = """
+import os
+from zoo.contracts import Engine
+class Session:
+    def run(self, inputs):
+        os._exit(0)
+class Leaving(Engine):
+    contract, id, summary = 1, "leaving", "ends its process"
+    def available(self): return None
+    def version(self): return "1"
+    def open(self, model, *, threads=0, profile=None): return Session()
+"""
 
 
 @pytest.mark.parametrize("supervised", [False, True])

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 GOLDEN_NAME = "golden.safetensors"
 _MOST_PAIRS = 100
 _LARGEST = 256 << 20
+#: Of the memory that a run may take, one part in so many may be the file, which is there twice while it is read.
+_PART_OF_MEMORY = 4
+
+
+class GoldenMismatchError(IntegrityError):
+    """An engine does not compute what the golden outputs say."""
 
 
 #: What the main output is called, in files and here.
@@ -60,8 +66,18 @@ def golden_bytes(
     return save(tensors)
 
 
-def read_golden(artifact: Artifact) -> list[tuple[FloatArray, dict[str, FloatArray]]]:
-    """Return the inputs of an artifact, each with its outputs by name, empty if it has none; raise IntegrityError."""
+def read_golden(
+    artifact: Artifact, memory: int | None = None
+) -> list[tuple[FloatArray, dict[str, FloatArray]]]:
+    """Return the inputs of an artifact, each with its outputs by name, empty if it has none.
+
+    Args:
+        artifact: The artifact.
+        memory: Bytes that a run may hold; None for any number.
+
+    Raises:
+        IntegrityError: The file is damaged, or too large.
+    """
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -70,6 +86,12 @@ def read_golden(artifact: Artifact) -> list[tuple[FloatArray, dict[str, FloatArr
     if check is None:
         return []
     source = str(artifact.path / check.file)
+    size = artifact.manifest.files[check.file].size
+    if memory is not None and size > memory // _PART_OF_MEMORY:
+        raise IntegrityError(
+            f"{source} has {size:,} bytes, too many for the {memory // 10**6} MB that a run may hold.",
+            hint=f"If you trust the artifact, allow more:  --memory {-(-size * _PART_OF_MEMORY // 10**6)}MB",
+        )
     content = checked_tensors(artifact.read(check.file, most=_LARGEST), source)
     try:
         tensors = load(content)
@@ -116,7 +138,9 @@ def _packed(arrays: list[FloatArray], artifact: Artifact, source: str) -> FloatA
         ) from error
 
 
-def check_golden(session: Session, artifact: Artifact, engine: str) -> float | None:
+def check_golden(
+    session: Session, artifact: Artifact, engine: str, memory: int | None = None
+) -> float | None:
     """Run the golden inputs and compare the outputs with the golden ones.
 
     How is said by :func:`agreement_psnr`.
@@ -125,12 +149,14 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
         session: The loaded network.
         artifact: The artifact it belongs to.
         engine: Name of the engine, for messages.
+        memory: Bytes that a run may hold; None for any number.
 
     Returns:
         The lowest PSNR in dB over the pairs and outputs; None if the artifact has none.
 
     Raises:
-        IntegrityError: An output is missing, has another shape, or lies below the manifest's threshold.
+        GoldenMismatchError: An output is missing, has another shape, or lies below the manifest's threshold.
+        IntegrityError: The file is damaged or too large, or the network ends the engine.
     """
     import numpy as np
 
@@ -139,20 +165,20 @@ def check_golden(session: Session, artifact: Artifact, engine: str) -> float | N
         return None
     specs = {MAIN_OUTPUT: manifest.output, **manifest.extra_outputs}
     lowest = PSNR_CEILING
-    for inputs, golden in read_golden(artifact):
+    for inputs, golden in read_golden(artifact, memory):
         several = bool(manifest.extra_outputs)
         found = all_outputs(session, inputs) if several else {MAIN_OUTPUT: session.run(inputs)}
         for name, expected in golden.items():
             outputs = np.asarray(found[name]) if name in found else np.zeros(0, np.float32)
             if outputs.shape != expected.shape:
                 which = "" if name == MAIN_OUTPUT else f" as '{name}'"
-                raise IntegrityError(
+                raise GoldenMismatchError(
                     f"{engine} returns {outputs.shape}{which} for a golden input of {artifact.path}; "
                     f"{expected.shape} is expected."
                 )
             lowest = min(lowest, agreement_psnr(outputs, expected, specs[name]))
     if not lowest >= manifest.golden.min_psnr:
-        raise IntegrityError(
+        raise GoldenMismatchError(
             f"{engine} computes {artifact.path} wrongly: its outputs agree with "
             f"the golden ones to {lowest:.1f} dB; {manifest.golden.min_psnr:.1f} dB are required.",
             hint="Try another engine (zoo list engines) or another version of this one.",

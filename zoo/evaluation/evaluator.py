@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from zoo import plugins
 from zoo.artifacts.artifact import Artifact
 from zoo.checkpoints.resolver import locate_artifact
-from zoo.contracts import Architecture, Dataset, Reporter, Sample, Session, Split, task_for
+from zoo.contracts import Architecture, Dataset, Reporter, Sample, Split, task_for
 from zoo.data.choose import choose_dataset
 from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
-from zoo.onnx.check import load_checked_model
+from zoo.runner.loading import load
 
 if TYPE_CHECKING:
+    from zoo.engines.checked_session import CheckedSession
     from zoo.evaluation.predict import PredictExtras
 
 _ALL: tuple[Split, ...] = ("train", "val", "test")
@@ -74,18 +76,19 @@ def evaluate_artifact(
     _, dataset = choose_dataset(data, photos, architecture)
     if split == "all":
         dataset, split = _Everything(dataset), "test"
-    session = _open(artifact, engine, threads)
-    predict = make_predictor(session, architecture)
-    reference = None
-    extras: tuple[PredictExtras | None, PredictExtras | None] = (None, None)
-    if against is not None:
-        other = _open(locate_artifact(against, files=True, reporter=reporter), engine, threads)
-        reference = make_predictor(other, architecture)
-        extras = make_extra_predictor(session, architecture), make_extra_predictor(other, architecture)
-    quality = evaluate_quality(
-        predict, dataset, architecture, split=split, reporter=reporter, reference=reference, extras=extras,
-        seed=seed, limit=images,
-    )  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        session = _open(artifact, engine, threads, stack)
+        predict = make_predictor(session, architecture)
+        reference = None
+        extras: tuple[PredictExtras | None, PredictExtras | None] = (None, None)
+        if against is not None:
+            other = _open(locate_artifact(against, files=True, reporter=reporter), engine, threads, stack)
+            reference = make_predictor(other, architecture)
+            extras = make_extra_predictor(session, architecture), make_extra_predictor(other, architecture)
+        quality = evaluate_quality(
+            predict, dataset, architecture, split=split, reporter=reporter, reference=reference, extras=extras,
+            seed=seed, limit=images,
+        )  # fmt: skip
     return Evaluation(name, artifact.manifest.fingerprint, engine, quality, _seen(artifact, dataset, split))
 
 
@@ -99,8 +102,11 @@ def deployed_architecture(artifact: Artifact) -> Architecture:
     return deployed
 
 
-def _open(artifact: Artifact, engine: str, threads: int) -> Session:
-    return plugins.engine(engine).open(load_checked_model(artifact), threads=threads)
+def _open(artifact: Artifact, engine: str, threads: int, stack: contextlib.ExitStack) -> CheckedSession:
+    """Open it as `zoo run` does: apart from this process, unless a registry pins it."""
+    session = load(artifact, plugins.device("host"), engine=engine, threads=threads).session
+    stack.callback(session.close)
+    return session
 
 
 def _seen(artifact: Artifact, dataset: Dataset, split: Split) -> list[str]:

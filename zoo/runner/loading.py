@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import engines, onnx, plugins
-from zoo.artifacts.golden import check_golden
+from zoo.artifacts.golden import GoldenMismatchError, check_golden
 from zoo.artifacts.manifest import MODEL_NAME
 from zoo.engines.checked_session import CheckedSession
 from zoo.engines.engine_process import SpareProcess
@@ -87,7 +87,7 @@ def load(
         threads: Of the engine; 0 for those of the profile.
         memory: Bytes that a process of the engine's own may hold; None for any number.
         supervised: Whether the engine computes in a process of its own, which the network may crash, hang or fill;
-            None for yes unless a registry pins the artifact.
+            None for yes unless a registry pins the artifact and the engine is one of zoo's own.
         exits: What is asked of a network with early exits.
         spare: A process for the engine that was started beforehand.
 
@@ -98,16 +98,19 @@ def load(
         UsageError: `engine` cannot run here, or `exits` asks for what the network does not have.
     """
     artifact.verify()
-    supervised = is_supervised(artifact, supervised)
+    wish, supervised = supervised, is_supervised(artifact, supervised)
     if exits:
         exits.check(load_checked_model(artifact), str(artifact.path))
     if engine is not None:
-        return _opened(artifact, _named(engine), profile, threads, memory, supervised, exits, spare)
+        chosen = _named(engine)
+        apart = supervised or (wish is None and _is_foreign(chosen))
+        return _opened(artifact, chosen, profile, threads, memory, apart, exits, spare)
     refused: list[Refused] = []
     obstacles: list[str] = []
     for candidate in _present(profile, obstacles):
         try:
-            loaded = _opened(artifact, candidate, profile, threads, memory, supervised, exits, spare)
+            apart = supervised or (wish is None and _is_foreign(candidate))
+            loaded = _opened(artifact, candidate, profile, threads, memory, apart, exits, spare)
         except ZooError as error:
             refused.append(Refused(candidate.id, error.message))
             obstacles.append(f"{candidate.id}: {error.message}")
@@ -127,6 +130,11 @@ def load(
 def is_supervised(artifact: Artifact, wish: bool | None) -> bool:
     """Return whether an engine computes an artifact in a process of its own; `wish` is the user's, if any."""
     return wish if wish is not None else not artifact.pinned
+
+
+def _is_foreign(engine: Engine) -> bool:
+    """Whether an engine is a third party's, which may end the process that it runs in."""
+    return type(engine).__module__.partition(".")[0] != __name__.partition(".")[0]
 
 
 def _named(name: str) -> Engine:
@@ -186,7 +194,7 @@ def _opened(
         model = functools.partial(load_checked_model, artifact)
         session = opened(model, manifest.files[MODEL_NAME].sha256)
         try:
-            psnr = check.psnr(session)
+            psnr = check.psnr(session, memory)
         except BaseException:
             session.close()
             raise
@@ -227,14 +235,14 @@ class _GoldenRecord:
         if isinstance(known, str):
             raise IntegrityError(known, hint=f"{_OTHER} To check again, remove {self._cache.path}")
 
-    def psnr(self, session: Session) -> float | None:
-        """Return dB, from the record or by checking; raise IntegrityError, which is recorded, if it is too low."""
+    def psnr(self, session: Session, memory: int | None) -> float | None:
+        """Return dB, from the record or by checking; too few are recorded as well, and raise IntegrityError."""
         known = self._known()
         if self._golden is None or isinstance(known, float):
             return known if isinstance(known, float) else None
         try:
-            psnr = check_golden(session, self._artifact, self._by)
-        except IntegrityError as error:
+            psnr = check_golden(session, self._artifact, self._by, memory)
+        except GoldenMismatchError as error:
             self._cache.write_table({"refused": error.message})
             raise
         self._cache.write_table({"psnr_db": psnr})
