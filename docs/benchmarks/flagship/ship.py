@@ -1,6 +1,6 @@
 """Put what `zoo train` or `zoo apply` wrote among the shipped checkpoints: its training data, and comparable figures.
 
-    python docs/benchmarks/flagship/ship.py FOLDER checkpoints/ID --photos photos --steps 4000 --hours 1.4
+    python docs/benchmarks/flagship/ship.py FOLDER checkpoints/ID --steps 4000 --hours 1.4
 
 PSNR and SSIM become those on the photographs and exposures that the other checkpoints were measured on, which no
 training saw.
@@ -22,11 +22,9 @@ DATA = "darkroom(photos=[photos])"
 TRAINED_ON_TOO = ["flower", "mate-twowings", "plasma-eveningglow"]
 NOTES = [
     "Trained by docs/benchmarks/flagship/train.py on the packaged photographs of the splits train and val, and on "
-    "those "
-    "of photos-free: photographs of Debian's packages of desktop backgrounds, scaled down. lomiri-*: CC BY 4.0, CC "
-    "BY-SA "
-    "4.0 or CC0, by Aitzol Berasategi, Sander Klootwijk, Bolly, Lukas Baubkus, freespace and Jakkub Mede; mate-* and "
-    "plasma-*: GPL-2+.",
+    "those of photos-free: photographs of Debian's packages of desktop backgrounds, scaled down. lomiri-*: CC BY 4.0, "
+    "CC BY-SA 4.0 or CC0, by Aitzol Berasategi, Sander Klootwijk, Bolly, Lukas Baubkus, freespace and Jakkub Mede; "
+    "mate-* and plasma-*: GPL-2+.",
     "It can be trained further: training ended when the time did, not when it ceased to help.",
     "For RAW files of any Bayer camera, correctly exposed to 300 times too dark: docs/benchmarks/flagship.",
 ]
@@ -38,6 +36,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--hours", type=float, required=True)
+    parser.add_argument("--rates", default="1e-3, by a cosine to 0")
     arguments = parser.parse_args()
     name = arguments.out.name
     artifact = open_artifact(arguments.folder)
@@ -55,12 +54,13 @@ def main() -> None:
     training["evaluated_on"] = [score.scene for score in quality.scores]
     if not artifact.manifest.recipe:
         training |= {
-            "steps": [arguments.steps], "hours": [arguments.hours], "batch": "8, then 4", "crop": "64, then 96",
-            "learning_rate": "1e-3, by a cosine to 0", "precision": ["bfloat16"],
+            "steps": [arguments.steps], "hours": [arguments.hours], "batch": "8, then 4, then 2",
+            "crop": "64, then 96, then 128", "learning_rate": arguments.rates, "precision": ["bfloat16"],
             "starting_weights": "random", "starting_weights_sha256": None,
         }  # fmt: skip
         metrics["command"] = (
-            "python docs/benchmarks/flagship/train.py --photos photos-free --minutes 81 --state state"
+            f"python docs/benchmarks/flagship/train.py --architecture {artifact.manifest.architecture} "
+            f"--photos photos-free --minutes {60 * arguments.hours:.0f} --state state"
         )
     metrics["notes"] = [*NOTES, *metrics["notes"]]
     contents = {
