@@ -59,8 +59,12 @@ class _Scale:
         self._log = least > 0 and most / least > _WIDE
         if least == most:
             least, most = least - (abs(least) or 1) / 10, most + (abs(most) or 1) / 10
-        margin = 0.0 if self._log else (most - least) * 0.05
-        self._least, self._most = least - margin, most + margin
+        if self._log:
+            margin = (most / least) ** 0.05
+            self._least, self._most = least / margin, most * margin
+        else:
+            margin = (most - least) * 0.05
+            self._least, self._most = least - margin, most + margin
         self._low, self._high = low, high
 
     def at(self, value: float) -> float:

@@ -71,8 +71,8 @@ class Results:
 class Trial:
     """Carries single recipes out as a search does."""
 
-    def __init__(self, net: Searched, results: Results, out: Path, steps: int) -> None:
-        self._request = SearchRequest(net.architecture, net.space, out, net.options, steps=steps)
+    def __init__(self, net: Searched, results: Results, out: Path, steps: int, seed: int = 0) -> None:
+        self._request = _request(net, out, seed, steps=steps)
         self._results, self._out, self._steps = results, out, steps
 
     def __call__(self, recipe: ResolvedRecipe, **described: Any) -> None:
@@ -121,10 +121,15 @@ def run_random(name: str, net: Searched, given: argparse.Namespace, results: Res
 
 
 def _searched(name: str, net: Searched, given: argparse.Namespace, results: Results, seed: int) -> None:
-    request = SearchRequest(
-        net.architecture, net.space, given.out / f"{name}-{seed}", net.options, GOALS, trials=given.trials,
-        minutes=1e6, steps=given.steps, seed=seed,
-    )  # fmt: skip
+    request = _request(
+        net,
+        given.out / f"{name}-{seed}",
+        seed,
+        goals=GOALS,
+        trials=given.trials,
+        minutes=1e6,
+        steps=given.steps,
+    )
     begun = time.process_time()
     found = search(request, SilentReporter())
     spent = time.process_time() - begun
@@ -138,6 +143,12 @@ def _searched(name: str, net: Searched, given: argparse.Namespace, results: Resu
     )  # fmt: skip
 
 
+def _request(net: Searched, folder: Path, seed: int, **more: Any) -> SearchRequest:
+    return SearchRequest(
+        net.architecture, net.space, folder, {**net.options, "seed": seed}, seed=seed, **more
+    )
+
+
 def _candidates(request: SearchRequest) -> Sequence[Any]:
     return StudyLog(request.url, "zoo-search", len(request.goals), request.sampler, request.seed).candidates
 
@@ -146,7 +157,7 @@ def _random(name: str, net: Searched, given: argparse.Namespace, results: Result
     """Random recipes, each trained in full, until they have cost what the search did."""
     (last,) = results.of(net=name, arm="search", seed=seed, last=True)
     space = open_space(SearchRequest(net.architecture, net.space, given.out))
-    trial = Trial(net, results, given.out / f"{name}-random", given.steps)
+    trial = Trial(net, results, given.out / f"{name}-random", given.steps, seed)
     for number in range(10_000):
         rows = results.of(net=name, arm="random", seed=seed)
         if sum(row["cpu_s"] for row in rows) >= last["total_cpu_s"]:
@@ -161,12 +172,16 @@ def _random(name: str, net: Searched, given: argparse.Namespace, results: Result
 
 def run_mixed(name: str, net: Searched, given: argparse.Namespace, results: Results) -> None:
     """Uniform widths, and average ones that each layer gets its share of."""
-    trial = Trial(net, results, given.out / f"{name}-mixed", given.steps)
     for seed in given.seeds:
+        trial = Trial(net, results, given.out / f"{name}-mixed", given.steps, seed)
         for width in ("8", *WIDTHS):
             if not results.of(net=name, arm="mixed", width=width, seed=seed):
-                recipe = resolve(net.uniform if width == "8" else net.mixed.format(width))
-                trial(recipe, net=name, arm="mixed", width=width, seed=seed)
+                described = {"net": name, "arm": "mixed", "width": width, "seed": seed}
+                alone = results.of(net=name, arm="single", recipe=net.uniform, steps=given.steps)
+                if width == "8" and alone and seed == 0:
+                    results.add(**{**alone[0], **described})  # the same run
+                    continue
+                trial(resolve(net.uniform if width == "8" else net.mixed.format(width)), **described)
 
 
 def run_presets(name: str, net: Searched, given: argparse.Namespace, results: Results) -> None:
@@ -215,18 +230,24 @@ def run_overhead(results: Results, given: argparse.Namespace) -> None:
 
 
 def run_load(results: Results, given: argparse.Namespace) -> None:
-    """Open a study of 10,000 past trials."""
+    """Open a study of 10,000 past trials; making it takes minutes, so it is kept."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/study.db"
-        study = optuna.create_study(storage=url, study_name="load", directions=["minimize"] * len(GOALS))
+    given.out.mkdir(parents=True, exist_ok=True)
+    path = (given.out / f"past-{given.past}.db").absolute()
+    if not path.exists():
+        making = path.with_suffix(".making")
+        making.unlink(missing_ok=True)
+        study = optuna.create_study(
+            storage=f"sqlite:///{making}", study_name="load", directions=["minimize"] * len(GOALS)
+        )
         study.add_trials(list(_past(given.past)))
-        begun = time.process_time()
-        log = StudyLog(url, "load", len(GOALS), "tpe", 0)
-        spent = time.process_time() - begun
-        assert len(log.candidates) == given.past
+        making.rename(path)
+    begun = time.process_time()
+    log = StudyLog(f"sqlite:///{path}", "load", len(GOALS), "tpe", 0)
+    spent = time.process_time() - begun
+    assert len(log.candidates) == given.past
     results.add(arm="load", trials=given.past, cpu_s=round(spent, 2))
 
 
