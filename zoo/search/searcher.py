@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Draws that were illegal or repetitions, one after the other, until a space counts as searched, and until they are
 #: made at random.
-_EXHAUSTED, _DRAW_RANDOMLY = 60, 10
+_EXHAUSTED, _DRAW_RANDOMLY = 60, 3
 #: Candidates rejected by their counts, one after the other, until a space counts as searched.
 _HOPELESS = 300
 #: Settings at the ends of all ranges that a search begins with.

@@ -265,7 +265,8 @@ class StudyLog:
             return samplers.RandomSampler(seed=seed)
         if kind == "nsga2":
             return samplers.NSGAIISampler(seed=seed, population_size=20)
-        return samplers.TPESampler(seed=seed)
+        # Open trials are not looked at: repetitions are refused anyway, and reading them for each choice costs most.
+        return samplers.TPESampler(seed=seed, constant_liar=False)
 
 
 def _suggest(trial: Trial, axis: Axis) -> int:
