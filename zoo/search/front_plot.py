@@ -60,7 +60,7 @@ class _Scale:
         if least == most:
             least, most = least - (abs(least) or 1) / 10, most + (abs(most) or 1) / 10
         if self._log:
-            margin = (most / least) ** 0.05
+            margin = math.exp(math.log(most / least) * 0.05)
             self._least, self._most = least / margin, most * margin
         else:
             margin = (most - least) * 0.05
