@@ -35,7 +35,7 @@ _HOMOGENEOUS_FUNCTIONS = frozenset({F.leaky_relu, F.max_pool2d, F.avg_pool2d})
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two layers with nothing but homogeneous operators between them.
 
     Attributes:
@@ -74,7 +74,7 @@ def equalize(module: fx.GraphModule, batches: Sequence[Tensor]) -> int:
     return len(pairs)
 
 
-def find_pairs(module: fx.GraphModule) -> Iterator[Pair]:
+def find_pairs(module: fx.GraphModule) -> Iterator[LayerPair]:
     """Yield the pairs of a network in the order in which it runs them."""
     for node in module.graph.nodes:
         first = layer_of(module, node)
@@ -87,7 +87,7 @@ def find_pairs(module: fx.GraphModule) -> Iterator[Pair]:
             second = layer_of(module, after)
             if isinstance(second, (QuantConv2d, QuantLinear)):
                 if len(calls_of(module, second)) == 1 and _matches(first, second):
-                    yield Pair(first, second, limit)
+                    yield LayerPair(first, second, limit)
                 break
             if isinstance(second, FakeQuantize):
                 limit = second.limit if limit is None else limit
@@ -145,7 +145,7 @@ def _largest_inputs(
     return found
 
 
-def _balance(pair: Pair, largest: Tensor) -> None:
+def _balance(pair: LayerPair, largest: Tensor) -> None:
     first, second = pair.first, pair.second
     per_channel = first.weight_quantizer.channels is not None
     before = largest if per_channel or pair.limit is not None else first.weight.abs().flatten(1).amax(1)

@@ -154,7 +154,7 @@ class Ptq(Technique):
         """Choose ranges, levels and biases by the error of the output; report what each step won."""
         from zoo.quantization.bias import correct_biases
         from zoo.quantization.range_search import search_ranges
-        from zoo_techniques.ptq.stages import Stages
+        from zoo_techniques.ptq.judged_stages import JudgedStages
 
         config: PtqConfig = self.config
         skip_layer = partial(context.skip_layer, self.id)
@@ -162,7 +162,7 @@ class Ptq(Technique):
             if config.bias_correction:
                 correct_biases(module, batches, skip_layer)
             return
-        stages = Stages(module, batches, context, self.id)
+        stages = JudgedStages(module, batches, context, self.id)
         if config.observer == "auto":
             if config.equalize:
                 stages.equalize()

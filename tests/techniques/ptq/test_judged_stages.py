@@ -1,4 +1,4 @@
-"""Stages that are kept only if they win something."""
+"""JudgedStages that are kept only if they win something."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from zoo.contracts import Context, SilentReporter
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantized_layers import QuantConv2d
-from zoo_techniques.ptq import Ptq, PtqConfig
-from zoo_techniques.ptq import stages as stages_module
-from zoo_techniques.ptq.stages import Stages
+from zoo_techniques.ptq import Ptq, PtqConfig, judged_stages
+from zoo_techniques.ptq.judged_stages import JudgedStages
 
 
 def prepared() -> tuple[fx.GraphModule, Context, SilentReporter]:
@@ -30,7 +29,7 @@ def prepared() -> tuple[fx.GraphModule, Context, SilentReporter]:
 
 def test_what_makes_it_worse_is_undone_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     module, where, report = prepared()
-    stages = Stages(module, [pictures(2)], where, "ptq")
+    stages = JudgedStages(module, [pictures(2)], where, "ptq")
 
     def spoil(module: fx.GraphModule, *_: object, **__: object) -> int:
         for layer in module.modules():
@@ -45,7 +44,7 @@ def test_what_makes_it_worse_is_undone_to_the_last_bit(monkeypatch: pytest.Monke
 
     before = copy.deepcopy(module.state_dict())
     candidates = [dict(each.candidates) for each in module.modules() if isinstance(each, FakeQuantize)]
-    monkeypatch.setattr(stages_module, "correct_biases", spoil)
+    monkeypatch.setattr(judged_stages, "correct_biases", spoil)
     assert not stages.correct_biases(deviations=False)
     after = module.state_dict()
     assert before.keys() == after.keys()
@@ -56,7 +55,7 @@ def test_what_makes_it_worse_is_undone_to_the_last_bit(monkeypatch: pytest.Monke
 
 def test_every_stage_says_what_it_won_and_the_error_never_grows() -> None:
     module, where, report = prepared()
-    stages = Stages(module, [pictures(2)], where, "ptq")
+    stages = JudgedStages(module, [pictures(2)], where, "ptq")
     errors = [stages.output.measure()]
     for stage in (
         stages.equalize,

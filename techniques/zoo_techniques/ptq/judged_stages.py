@@ -21,7 +21,7 @@ from zoo_techniques.ptq.adaptive_rounding import round_adaptively
 from zoo_techniques.ptq.equalization import equalize, find_pairs
 
 
-class Stages:
+class JudgedStages:
     """Changes of one network, each tried, measured and reported.
 
     Args:
