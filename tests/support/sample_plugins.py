@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.contracts import Architecture, Dataset, DeviceProfile, Engine, InputSpec, OutputSpec, Sample, Split
+from zoo.contracts import (
+    Architecture,
+    Dataset,
+    DeviceProfile,
+    Engine,
+    InputPart,
+    InputSpec,
+    OutputSpec,
+    Sample,
+    Split,
+)
 from zoo.errors import InputError, ZooError
 from zoo.machine.processors import thread_count
 from zoo.onnx.check import check_onnx, read_model_bytes
@@ -45,6 +55,38 @@ class Sketch(Architecture):
 
     def stages(self) -> Sequence[dict[str, Any]]:
         return ({"down": "0"}, {"up": "2"})
+
+
+class SeveralInputs(Architecture):
+    """An image, its depth and a number of steps."""
+
+    contract = 1
+    id = "guided"
+    summary = "a network with several inputs"
+    task = "image-to-image"
+    input = InputSpec.of_parts(
+        [
+            InputPart("image", "rgb", (3, 16, 16)),
+            InputPart("depth", "gray", (1, 16, 16)),
+            InputPart("steps", "integer", (), 1, 5),
+        ]
+    )
+    output = OutputSpec("rgb", 3, 1)
+
+    def build(self) -> nn.Module:
+        import torch
+        from torch import nn
+
+        class Guided(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv = nn.Conv2d(4, 3, 3, padding=1)
+
+            def forward(self, image: torch.Tensor, depth: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+                assert steps.dtype == torch.int64
+                return self.conv(torch.cat([image, depth], 1)).sigmoid() / steps[:, None, None, None]
+
+        return Guided()
 
 
 # ------------------------------------------------------------------------------------------------- dataset

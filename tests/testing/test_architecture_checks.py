@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from support.conformance import fails, failures
-from support.sample_plugins import Sketch
+from support.sample_plugins import SeveralInputs, Sketch
 from zoo.contracts import InputSpec, OutputSpec
 from zoo.testing import architecture_checks
 
@@ -19,6 +19,10 @@ _drawn = itertools.count()
 
 def test_a_good_architecture_passes() -> None:
     assert failures(architecture_checks(Sketch)) == []
+
+
+def test_an_architecture_with_several_inputs_passes() -> None:
+    assert failures(architecture_checks(SeveralInputs, export=False)) == []
 
 
 class Adds(nn.Module):
