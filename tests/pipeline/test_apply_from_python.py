@@ -15,12 +15,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import zoo
-from zoo.contracts import Metric
+from zoo.contracts import Architecture, InputSpec, Metric
 from zoo.data import batches
 from zoo.data.batches import IndexedPairs, StreamedPairs, pairs_of, read_data
 from zoo.data.program_data import ProgramData
 from zoo.errors import InputError, UnknownIdError, UsageError, ZooError
 from zoo.pipeline.program_inputs import words_of_python
+
+#: A network of images with one channel; it is never built.
+GRAY = Architecture()
+GRAY.input = InputSpec("gray", 1, example=(8, 8))
 
 
 def made() -> nn.Module:
@@ -157,8 +161,12 @@ def test_a_network_of_numbers_in_any_range_is_not_run_on_pictures(trained: nn.Mo
     made = zoo.apply(trained, "ptq", data=3 * x - 1, out=tmp_path / "out", images=2, max_loss=None)
     with zoo.load(made.artifact) as net:
         assert net.artifact.manifest.input.kind == "tensor"
-        with pytest.raises(UsageError, match="numbers that a program prepares"):
-            net.run([tmp_path / "a.png"])
+        (tmp_path / "a.png").write_bytes(b"a picture")
+        (refused,) = net.run([tmp_path / "a.png"])
+        assert "not a .npz" in str(refused.error)
+        np.savez(tmp_path / "a.npz", x=(3 * x[:2] - 1).numpy())
+        (ran,) = net.run([tmp_path / "a.npz"])
+        assert ran.findings
 
 
 def test_every_form_of_data_is_read(trained: nn.Module) -> None:
@@ -182,14 +190,14 @@ def test_every_form_of_data_is_read(trained: nn.Module) -> None:
     }
     for name, form in forms.items():
         data = ProgramData(form)
-        assert len(list(data.frames(None, "train"))) >= 9, name  # type: ignore[arg-type]
+        assert len(list(data.frames(GRAY, "train"))) >= 9, name
         np.testing.assert_array_equal(data.first[0], pair[0])
-        crops = [next(data.crops(None, 8, seed=3, start=k)) for k in (0, 1, 14)]  # type: ignore[arg-type]
+        crops = [next(data.crops(GRAY, 8, seed=3, start=k)) for k in (0, 1, 14)]
         again = [
             sample
-            for k, sample in zip(range(15), data.crops(None, 8, seed=3), strict=False)
+            for k, sample in zip(range(15), data.crops(GRAY, 8, seed=3), strict=False)
             if k in (0, 1, 14)
-        ]  # type: ignore[arg-type]
+        ]
         assert all(np.array_equal(a.inputs, b.inputs) for a, b in zip(crops, again, strict=True)), name
         if name != "tensor":
             assert crops[0].target is not None, name
@@ -199,9 +207,9 @@ def test_every_form_of_data_is_read(trained: nn.Module) -> None:
 def test_one_of_five_is_held_out_where_no_test_data_is_passed() -> None:
     x, y = images(50)
     data = ProgramData((x, y))
-    held = {sample.name for sample in data.frames(None, "test")}  # type: ignore[arg-type]
+    held = {sample.name for sample in data.frames(GRAY, "test")}
     assert len(held) == 10
-    assert not held & {sample.name.replace("train", "test") for sample in data.frames(None, "train")}  # type: ignore[arg-type]
+    assert not held & {sample.name.replace("train", "test") for sample in data.frames(GRAY, "train")}
     assert not data.notes()
     assert "flatters" in ProgramData([(x, y)]).notes()[0]
     assert not ProgramData([(x, y)], test=(x, y)).notes()
@@ -241,8 +249,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data": torch.rand(20, 1, 9, 9), "example": torch.rand(1, 1, 8, 8)}, r"holds inputs of \(1, 9, 9\)"),
     ({"data": torch.full((20, 1, 8, 8), torch.nan)}, "NaN"),
     ({"data": "photos"}, "Pass an example"),
-    ({"data": images(20)[0], "example": torch.rand(1, 1)}, "The example has 2 axes"),
-    ({"data": images(20)[0], "example": (torch.rand(1, 1, 8, 8),) * 2}, "holds 2 tensors"),
+    ({"data": images(20)[0], "example": torch.rand(1, 1)}, r"failed on x \(tensor 1\)"),
+    ({"data": images(20)[0], "example": (torch.rand(1, 1, 8, 8),) * 2}, r"forward\(\) of Net accepts 1 \(x\)"),
     ({"data": images(20)[0], "example": torch.rand(1, 3, 8, 8)}, "failed on 2x3x8x8"),
     ({"data": images(20), "metric": lambda o, t: o.nothing}, "The metric 'metric' failed on outputs of"),
     ({"data": "photos", "test": images(4)}, "test split of its own"),

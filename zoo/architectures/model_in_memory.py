@@ -112,12 +112,21 @@ def input_names(model: nn.Module, example: Any) -> tuple[str, ...]:
     Args:
         model: The network.
         example: A tensor, several in a tuple or list, or by name in a dictionary.
+
+    Raises:
+        UsageError: There are more than the network accepts.
     """
     if isinstance(example, Mapping):
         return tuple(map(str, example))
     if not isinstance(example, (tuple, list)) or len(example) == 1:
         return ()
-    accepted = inspect.signature(model.forward).parameters.values()
+    accepted = list(inspect.signature(model.forward).parameters.values())
+    if len(example) > len(accepted) and not any(each.kind is each.VAR_POSITIONAL for each in accepted):
+        raise UsageError(
+            f"The example holds {len(example)} inputs; forward() of {type(model).__name__} accepts {len(accepted)} "
+            f"({', '.join(each.name for each in accepted)}).",
+            hint="Pass one tensor for each, in order, or a dictionary by name.",
+        )
     names = [each.name for each in accepted if each.kind is not each.VAR_POSITIONAL][: len(example)]
     names += [f"input_{place}" for place in range(len(names), len(example))]
     return tuple(f"{name}_0" if name == "output" else name for name in names)
@@ -130,7 +139,7 @@ def _spec_of(model: nn.Module, example: Any, stated: Any) -> InputSpec:
     if not names and isinstance(example, (tuple, list)):
         (example,) = example
     if not names and example.ndim != _IMAGE_AXES:
-        names, example = input_names(model, (example, None))[:1], (example,)
+        names, example = (next(iter(inspect.signature(model.forward).parameters), "x"),), (example,)
     if names:
         tensors = list(example.values()) if isinstance(example, Mapping) else example
         return InputSpec.of_parts([_part_of(*each) for each in zip(names, tensors, strict=True)])

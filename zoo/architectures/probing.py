@@ -210,8 +210,13 @@ class Probe:
         )
         # Of a network that fails, a graph of torch.fx prints its code on standard error, which says nothing to a user.
         silenced = contextlib.redirect_stderr(io.StringIO())
-        with silenced, torch.no_grad(), self.blame(f"on {_times(tuple(inputs.shape))}"):
+        with silenced, torch.no_grad(), self.blame(f"on {_shown(spec, tuple(inputs.shape))}"):
             return self.network(inputs)
+
+
+def _shown(spec: InputSpec, shape: tuple[int, ...]) -> str:
+    """What a network is run on, in words: several inputs, or the shape of one."""
+    return " and ".join(map(str, spec.parts)) or _times(shape)
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int, ...], output: OutputSpec) -> bool:

@@ -68,6 +68,7 @@ def measure_cold_start(
 
 def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: str) -> None:
     """Write to standard output, as JSON, what the first run costs in this process; the child's side."""
+    import numpy as np
 
     from zoo import plugins
     from zoo.artifacts import open_artifact
@@ -77,7 +78,7 @@ def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: 
 
     opened = open_artifact(Path(path), subset=True)
     model, spec, profile = load_checked_model(opened), opened.manifest.input, plugins.device(device)
-    inputs = random_inputs(spec, 1, (int(sides[1]), int(sides[2])))
+    inputs = random_inputs(spec) if spec.parts else np.zeros((1, *map(int, sides)), np.float32)
     started = time.perf_counter()
     session = open_session_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
     del model
