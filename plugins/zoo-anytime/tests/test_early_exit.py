@@ -149,6 +149,19 @@ def test_in_training_every_exit_learns_from_every_image(network: nn.Module) -> N
     net.eval()
 
 
+def test_exits_that_are_trained_by_themselves_leave_the_network_as_it_was(network: nn.Module) -> None:
+    trial = attempt([EarlyExit(EarlyExitConfig(joint=False))], Classifier(), steps=2)
+    before, after = dict(trial.original.named_parameters()), dict(trial.finished.named_parameters())
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(value.requires_grad for value in after.values())
+    net = with_exits(network)
+    exits = {name: value for name, value in net.named_parameters() if name.startswith("exit_")}
+    assert exits
+    assert not any(
+        torch.equal(after[name], value) for name, value in exits.items() if name.endswith("weight")
+    )
+
+
 def test_pruned_and_in_integers_the_file_still_skips_what_is_not_needed() -> None:
     others = [plugins.technique(name) for name in ("channel-prune", "qat")]
     trial = attempt([EarlyExit(EarlyExitConfig(entropy=(1.7,))), *others], Classifier())

@@ -68,7 +68,8 @@ class Decision(nn.Module):
 
     def forward(self, early: Tensor, late: Tensor) -> Tensor:
         if self.training:
-            return late
+            # Where only the exits learn, the result must depend on them for its loss to have a gradient, which is 0.
+            return late if late.requires_grad else late + 0 * early
         found = -(early.softmax(dim=1) * early.log_softmax(dim=1)).sum(dim=1, keepdim=True)
         return torch.where(found < self.entropy, early, late)
 

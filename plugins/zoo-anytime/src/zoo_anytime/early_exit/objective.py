@@ -8,16 +8,23 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.quantization.fake_quant import FakeQuantize
 from zoo.tasks.losses import class_cross_entropy, softened_divergence
 from zoo_anytime.early_exit.exits import PREFIX
 
 _CLASSIFIER = re.compile(rf"{PREFIX}\d+\.classifier")
+_INSIDE = re.compile(rf"{PREFIX}\d+\..*")
 
 
 class ExitLoss:
-    """The sum of the losses of all exits, whose logits it collects while the network runs."""
+    """The sum of the losses of all exits, whose logits it collects while the network runs.
 
-    def __init__(self) -> None:
+    Args:
+        joint: Whether the rest of the network learns too. A network with quantizers does in any case.
+    """
+
+    def __init__(self, joint: bool = True) -> None:
+        self._joint = joint
         self._logits: dict[str, Tensor] = {}
 
     def begin(self, model: nn.Module) -> Callable[[], None]:
@@ -39,10 +46,16 @@ class ExitLoss:
             return keep
 
         handles = [each.register_forward_hook(listen(name)) for name, each in classifiers.items()]
+        quantized = any(isinstance(each, FakeQuantize) for each in model.modules())
+        frozen = [] if self._joint or quantized else _outside_exits(model)
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
         def end() -> None:
             for handle in handles:
                 handle.remove()
+            for parameter in frozen:
+                parameter.requires_grad_(True)
             self._logits.clear()
 
         return end
@@ -56,3 +69,12 @@ class ExitLoss:
             else:
                 total = total + class_cross_entropy(logits, targets.to(logits.device))
         return total
+
+
+def _outside_exits(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the network itself that learn."""
+    return [
+        parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and not _INSIDE.fullmatch(name)
+    ]

@@ -25,6 +25,8 @@ class EarlyExitConfig:
         layers: Convolutions of an exit, before its classifier.
         weight: Of the loss of each exit in training.
         last_weight: Of the loss of the network's own output.
+        joint: Whether the network is trained together with its exits. Otherwise only the exits are, which takes a
+            fraction of the time, and the network's own answers stay as they are.
         images: Images that the classifiers of the exits are fitted on.
     """
 
@@ -37,6 +39,7 @@ class EarlyExitConfig:
     layers: int = option(2, minimum=0, maximum=4, help="convolutions of an exit, before its classifier")
     weight: float = option(1.0, minimum=0.0, maximum=100.0, help="weight of the loss of each exit")
     last_weight: float = option(0.3, minimum=0.0, maximum=100.0, help="weight of the loss of the last output")
+    joint: bool = option(True, help="train the network with its exits; otherwise only the exits")
     images: int = option(
         512, minimum=16, maximum=65536, help="images that the exits' classifiers are fitted on"
     )
@@ -98,9 +101,9 @@ class EarlyExit(Technique):
         """Return the loss of the exits, and the weight of the last output's."""
         from zoo_anytime.early_exit.objective import ExitLoss
 
-        loss = ExitLoss()
+        loss = ExitLoss(self.config.joint)
         terms = [LossTerm("exits", self.config.weight, loss.compute, begin=loss.begin)]
-        if self.config.last_weight != 1:
+        if self.config.joint and self.config.last_weight != 1:
             terms.append(LossTerm("last", self.config.last_weight - 1, loss.compute, scales_task=True))
         return terms
 
