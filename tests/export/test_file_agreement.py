@@ -121,6 +121,9 @@ COMPUTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
         for padding in (0, 1) for include in (True, False)
     ], 1),
     "average with a divisor and a border": lambda net, x: F.avg_pool2d(net.a(x), (3, 2), 2, 1, divisor_override=2),
+    "adaptive maxima": lambda net, x: torch.cat([
+        F.adaptive_max_pool2d(net.a(x), size).flatten(1) for size in (1, 4, 3, (5, 7))
+    ], 1),
     "average beyond the border": lambda net, x: F.avg_pool2d(net.a(x), 3, 2, 1, ceil_mode=True),
 }  # fmt: skip
 

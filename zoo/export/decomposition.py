@@ -16,6 +16,7 @@ import torch
 from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
 
 aten = torch.ops.aten
 #: These promise something to the tracer and compute nothing.
@@ -186,6 +187,43 @@ def _adaptive_average(module: GraphModule, node: Node) -> None:
         _rename(node, aten.mean.dim, (x, [-1, -2], True))
 
 
+def _adaptive_maximum(module: GraphModule, node: Node) -> None:
+    """To one pixel it is the maximum, to sides that divide the input's a pool, otherwise the maxima of slices."""
+    x, size = node.args
+    results = {user.args[1]: user for user in node.users if user.target is operator.getitem}
+    others = [user for index, user in results.items() if index != 0]
+    if not isinstance(x, Node) or 0 not in results or any(user.users for user in others):
+        return
+    wanted, given = _pair(size), x.meta["val"].shape[-2:]
+    fixed = all(isinstance(side, int) for side in given)
+    windows = [whole // part for whole, part in zip(given, wanted, strict=True)] if fixed else []
+    if wanted == [1, 1]:
+        _rename(results[0], aten.amax.default, (x, [-2, -1], True))
+    elif fixed and all(
+        part * window == whole for part, window, whole in zip(wanted, windows, given, strict=True)
+    ):
+        _rename(results[0], aten.max_pool2d.default, (x, windows, windows))
+    elif fixed:
+        with module.graph.inserting_before(node):
+            rows = _inserted(module, aten.cat.default, (_slice_maxima(module, x, -2, wanted[0]), -2))
+            columns = _slice_maxima(module, rows, -1, wanted[1])
+        _rename(results[0], aten.cat.default, (columns, -1))
+    else:
+        return
+    for unused in (*others, node):
+        module.graph.erase_node(unused)
+
+
+def _slice_maxima(module: GraphModule, x: Node, axis: int, parts: int) -> list[Node]:
+    """The maximum of each of the slices, overlapping where they do not divide the axis, that adaptive pooling takes."""
+    length, maxima = x.meta["val"].shape[axis], []
+    for index in range(parts):
+        ends = index * length // parts, -(-(index + 1) * length // parts)
+        part = _inserted(module, aten.slice.Tensor, (x, axis, *ends))
+        maxima.append(_inserted(module, aten.amax.default, (part, [axis], True)))
+    return maxima
+
+
 def _attention(module: GraphModule, node: Node) -> None:
     """Its translation takes four dimensions: of more, those between are counted as one; of three, one is added."""
     inputs = [argument for argument in node.args[:3] if isinstance(argument, Node) and "val" in argument.meta]
@@ -211,8 +249,7 @@ def _attention(module: GraphModule, node: Node) -> None:
 def _inserted(module: GraphModule, target: Any, arguments: tuple[Any, ...], options: Any = None) -> Node:
     """Return a new node, and what later ones read of its value."""
     node = module.graph.call_function(target, arguments, options)
-    values = [argument.meta["val"] if isinstance(argument, Node) else argument for argument in arguments]
-    node.meta["val"] = target(*values, **(options or {}))
+    node.meta["val"] = target(*map_arg(arguments, lambda source: source.meta["val"]), **(options or {}))
     return node
 
 
@@ -257,6 +294,7 @@ _RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
     aten.dropout.default: _dropout,
     aten.dropout_.default: _dropout,
     aten.adaptive_avg_pool2d.default: _adaptive_average,
+    aten.adaptive_max_pool2d.default: _adaptive_maximum,
     aten.avg_pool2d.default: _average_pool,
     aten.scaled_dot_product_attention.default: _attention,
 }
