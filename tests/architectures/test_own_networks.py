@@ -165,6 +165,19 @@ def test_a_module_that_keeps_tensors_with_a_history_is_copied_as_it_is(tmp_path:
     assert made(torch.ones(1, 1, 8, 8)).allclose(made.features["last"][0])
 
 
+def test_functions_set_on_a_module_belong_to_what_is_built(tmp_path: Path) -> None:
+    path = tmp_path / "set.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def make():\n    net = nn.Sequential(nn.Conv2d(1, 1, 1))\n    whole = net.forward\n"
+        "    net.forward = lambda x: whole(x) * 2 - net[0](x)\n    return net\n"
+    )
+    made = own(f"{path}:make(input=gray:1x8x8,output=mask:1)").build()
+    torch.nn.init.zeros_(made[0].weight)
+    torch.nn.init.zeros_(made[0].bias)
+    assert not made(torch.ones(1, 1, 8, 8)).any()
+
+
 def test_the_file_may_say_it_itself(source: Path) -> None:
     source.write_text(
         SOURCE + 'INPUT, OUTPUT, TRAINED = "gray:1x32x32", "mask:1", True\nSTAGES = [{"down": "deep"}]\n'

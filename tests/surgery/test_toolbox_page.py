@@ -25,7 +25,6 @@ INTERNAL = {
     "dependency.layer_checks",
     "dependency.shape_arithmetic",
     "capture",
-    "closures",
     "example_values",
     "graph_code",
     "mutation",

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from support.functions import Function
 from zoo.errors import DisagreementError, ZooError
+from zoo.modules.closures import bind_closures
 from zoo.surgery import check_repeatable, reads_past_layers, tied_parameters
-from zoo.surgery.closures import bind_closures
 from zoo.surgery.tracing import trace
 
 Code = Callable[[Any, Tensor], Any]

@@ -27,6 +27,7 @@ def plain_copy(model: nn.Module, label: str) -> nn.Module:
     """
     import torch
 
+    from zoo.modules.closures import bound_closures
     from zoo.modules.wrappers import unwrapped
 
     memo: dict[int, Any] = {}
@@ -39,7 +40,8 @@ def plain_copy(model: nn.Module, label: str) -> nn.Module:
             raise _unchangeable(label, "quantized")
         memo |= {id(tensor): tensor.detach().clone() for tensor in _with_history(vars(part))}
     try:
-        return unwrapped(copy.deepcopy(model, memo)).float()
+        with bound_closures(model):
+            return unwrapped(copy.deepcopy(model, memo)).float()
     except Exception as error:  # locks, open files, generators: whatever cannot be copied
         raise InputError(
             f"{label} cannot be copied: {type(error).__name__}: {error}",

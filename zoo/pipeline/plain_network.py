@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from zoo.errors import ZooError
-from zoo.surgery.closures import bind_closures
+from zoo.modules.closures import bind_closures
 from zoo.surgery.plain_layers import make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
 from zoo.training.inputs import example_of

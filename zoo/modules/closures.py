@@ -7,8 +7,10 @@ in the copy would change nothing.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+from collections.abc import Iterator
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
@@ -29,12 +31,31 @@ class BoundFunction:
         return BoundFunction(_copied(self.function, memo))
 
 
-def bind_closures(model: nn.Module) -> None:
+@contextlib.contextmanager
+def bound_closures(model: nn.Module) -> Iterator[None]:
+    """Let the functions set on a network's modules, and its hooks, belong to the copies that the body makes of it.
+
+    Args:
+        model: The network, which is as it was afterwards.
+    """
+    replaced = bind_closures(model)
+    try:
+        yield
+    finally:
+        for holder, name, value in replaced:
+            holder[name] = value
+
+
+def bind_closures(model: nn.Module) -> list[tuple[dict[Any, Any], Any, Any]]:
     """Let the functions set on a network's modules, and its hooks, belong to whichever copy of it they are on.
 
     Args:
         model: The network, changed in place; it computes the same.
+
+    Returns:
+        What was replaced: where, under which key, and what was there.
     """
+    replaced: list[tuple[dict[Any, Any], Any, Any]] = []
     for module in model.modules():
         holders: tuple[dict[Any, Any], ...] = (
             vars(module), module._forward_hooks, module._forward_pre_hooks,
@@ -42,7 +63,9 @@ def bind_closures(model: nn.Module) -> None:
         for holder in holders:
             for name, value in holder.items():
                 if isinstance(value, (FunctionType, functools.partial)) and _holds_network(value):
+                    replaced.append((holder, name, value))
                     holder[name] = BoundFunction(value)
+    return replaced
 
 
 def _holds_network(value: Any, depth: int = 4) -> bool:
@@ -53,7 +76,8 @@ def _holds_network(value: Any, depth: int = 4) -> bool:
         return False
     inner: tuple[Any, ...] = ()
     if isinstance(value, FunctionType):
-        inner = tuple(_contents(cell) for cell in value.__closure__ or ()) + (value.__defaults__ or ())
+        cells = tuple(_contents(cell) for cell in value.__closure__ or ())
+        inner = (*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
     elif isinstance(value, MethodType):
         inner = (value.__self__, value.__func__)
     elif isinstance(value, functools.partial):
@@ -87,7 +111,8 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     cells = tuple(_copied_cell(cell, memo) for cell in value.__closure__ or ())
     defaults = tuple(_copied(each, memo) for each in value.__defaults__ or ())
     new = FunctionType(value.__code__, value.__globals__, value.__name__, defaults or None, cells or None)
-    new.__kwdefaults__, new.__dict__ = value.__kwdefaults__, dict(value.__dict__)
+    named_defaults = {name: _copied(each, memo) for name, each in (value.__kwdefaults__ or {}).items()}
+    new.__kwdefaults__, new.__dict__ = named_defaults or None, dict(value.__dict__)
     return new
 
 
