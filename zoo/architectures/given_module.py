@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 def plain_copy(model: nn.Module, label: str) -> nn.Module:
     """Return a copy of a network in float32 without what torch wraps around networks to run them.
-
-    Tensors that the network keeps from its last call (features, weights that hooks compute) lose their history, which
-    torch cannot copy.
 
     Args:
         model: The network, which is not changed.
@@ -27,10 +22,9 @@ def plain_copy(model: nn.Module, label: str) -> nn.Module:
     """
     import torch
 
-    from zoo.modules.closures import bound_closures
+    from zoo.modules.copying import copied
     from zoo.modules.wrappers import unwrapped
 
-    memo: dict[int, Any] = {}
     for part in model.modules():
         if isinstance(part, torch.jit.ScriptModule):
             raise _unchangeable(label, "scripted or traced")
@@ -38,10 +32,8 @@ def plain_copy(model: nn.Module, label: str) -> nn.Module:
             raise _unchangeable(label, "exported")
         if type(part).__module__.startswith("torch.ao.nn.quantized"):
             raise _unchangeable(label, "quantized")
-        memo |= {id(tensor): tensor.detach().clone() for tensor in _with_history(vars(part))}
     try:
-        with bound_closures(model):
-            return unwrapped(copy.deepcopy(model, memo)).float()
+        return unwrapped(copied(model)).float()
     except Exception as error:  # locks, open files, generators: whatever cannot be copied
         raise InputError(
             f"{label} cannot be copied: {type(error).__name__}: {error}",
@@ -62,18 +54,6 @@ def refuse_empty(model: nn.Module, label: str) -> None:
             f"{label} is on torch's device 'meta': '{empty}' has no values.",
             hint="Build it without  torch.device('meta'),  and load its weights.",
         )
-
-
-def _with_history(value: Any, depth: int = 3) -> Iterator[Tensor]:
-    """Yield the tensors in containers that torch could compute gradients for, and that are no parameters."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        if value.grad_fn is not None:
-            yield value
-    elif depth and isinstance(value, (dict, list, tuple)):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _with_history(each, depth - 1)
 
 
 def _unchangeable(label: str, how: str) -> InputError:

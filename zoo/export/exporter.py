@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -26,6 +25,7 @@ from zoo.export.symbolic_shapes import limit_symbolic_shapes
 from zoo.export.translation_tables import kept_translation_tables
 from zoo.export.transposed_weights import name_transposed_weights
 from zoo.extras import require
+from zoo.modules.copying import copied
 from zoo.modules.output_tree import split_outputs
 from zoo.modules.several_inputs import inputs_themselves
 from zoo.onnx.check import check_onnx
@@ -116,7 +116,7 @@ def export_onnx(
     import onnx
 
     half: Collection[str] | Literal[True] = half_weights or weights_in_float16(model)
-    net = insert_qdq_nodes(insert_dynamic_qdq_nodes(copy.deepcopy(model).cpu().float().eval()))
+    net = insert_qdq_nodes(insert_dynamic_qdq_nodes(copied(model).cpu().float().eval()))
     deployed = Deployed(net, architecture, separate=True).eval()
     proto = _export(deployed, architecture)
     name_transposed_weights(proto.graph, deployed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from torch import nn
 from zoo.contracts import Phase
 from zoo.cost import model_cost
 from zoo.errors import NoEffectError
+from zoo.modules.copying import copied
 from zoo.modules.output_tree import tensors_of
 from zoo.pipeline.loss_limit import limit_for, loss_and_least
 from zoo.runner.timing import latency_ratio
@@ -52,7 +52,7 @@ class Snapshot:
 
 def snapshot(model: nn.Module, example: torch.Tensor) -> Snapshot:
     """Return the state of a network for an example input (N, C, H, W); the network is not changed."""
-    model = copy.deepcopy(model).eval()
+    model = copied(model).eval()
     cost = model_cost(model, example)
     with torch.no_grad():
         outputs = tensors_of(model(example))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 import os
@@ -124,6 +123,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     opened = open_dataset(request.data, request.photos) if request.data else None
     import torch
 
+    from zoo.modules.copying import copied
     from zoo.pipeline.identity import Identity, technique_identities
     from zoo.pipeline.input_sizes import trial_export
     from zoo.pipeline.own_task import with_own_loss
@@ -167,7 +167,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     teachers = functools.cache(load_teacher)
     identities = technique_identities(techniques, teachers)
     architecture, exported = trial_export(
-        copy.deepcopy(original), base, techniques, dataset, reporter, crop=request.crop, seed=request.seed,
+        copied(original), base, techniques, dataset, reporter, crop=request.crop, seed=request.seed,
         threads=request.threads,
     )  # fmt: skip
     crop = choose_crop(architecture, request.crop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from torch import nn
 from zoo.contracts import Context, LossTerm, SilentReporter
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_batch, calibration_crops
 from zoo.errors import PluginError, ZooError
+from zoo.modules.copying import copied
 from zoo.modules.state_digest import state_digest
 from zoo.pipeline.effect import check_rewrite, snapshot
 from zoo.pipeline.fitting_images import images_to_fit
@@ -114,7 +114,7 @@ class StageRunner:
         Args:
             after_rewrite: Called with the network of the first stage before it is trained.
         """
-        model = copy.deepcopy(self.original)
+        model = copied(self.original)
         budgets = SharedMinutes(self.plan.budgets)
         for index, stage in enumerate(self.plan.stages):
             self._begin(model, stage)
@@ -133,7 +133,7 @@ class StageRunner:
     def _begin(self, model: nn.Module, stage: TrainingStage) -> None:
         """Keep what a stage starts from, if it may be asked to start again."""
         if not stage.trains and any(each.with_float_layers(()) is not None for each in stage.techniques):
-            self._start = copy.deepcopy(model), len(self.context.skipped_layers), len(self.terms)
+            self._start = copied(model), len(self.context.skipped_layers), len(self.terms)
 
     def redo(self, done: StageResult, other: TrainingStage) -> StageResult:
         """Return the result of the last stage with other techniques in place of its own; it must not train.
@@ -145,7 +145,7 @@ class StageRunner:
         del self.context.skipped_layers[layers:], self.terms[terms:]
         report, self.context.report = self.context.report, SilentReporter()
         try:
-            model = self.rewrite(copy.deepcopy(model), other)
+            model = self.rewrite(copied(model), other)
             earlier = self.plan.stages[: self.plan.stages.index(done.stage)]
             finished = self.finish(model, [each for stage in (*earlier, other) for each in stage.techniques])
         finally:
@@ -166,7 +166,7 @@ class StageRunner:
 
     def finish(self, model: nn.Module, techniques: Iterable[Technique]) -> nn.Module:
         """Return a copy of the network on which the techniques have taken their last step, in order, in eval mode."""
-        model = copy.deepcopy(model)
+        model = copied(model)
         for technique in techniques:
             with _named(technique):
                 model = technique.finish(model.eval(), self.context)
@@ -200,7 +200,7 @@ class StageRunner:
             dataset=plan.dataset,
             settings=TrainingSettings(budget, plan.batch, plan.crop, rate, plan.precision, plan.seed),
             reporter=self._reporter,
-            teacher=copy.deepcopy(self.original),
+            teacher=copied(self.original),
             terms=self.terms,
             state=self._work / f"stage-{index}.safetensors",
             key=f"{plan.key}/{index}",

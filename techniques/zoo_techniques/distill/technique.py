@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -67,8 +66,10 @@ class Distill(Technique):
         net = context.teacher if self._module is None else self._module
         if net is None:
             raise ZooError("distill has no teacher: there is no network before the recipe.", hint=_HINT)
+        from zoo.modules.copying import copied
+
         architecture = context.architecture
-        net = copy.deepcopy(net).eval()
+        net = copied(net).eval()
         return Teacher(net, architecture.input, architecture.output, architecture.feature_blocks(), "")
 
 
