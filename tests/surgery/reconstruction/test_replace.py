@@ -112,6 +112,34 @@ def test_a_layer_whose_weight_is_read_elsewhere_stays() -> None:
     assert left == {"0": "the network reads its weight past it"}
 
 
+class Encoder(nn.Module):
+    """torch's layer computes with the weights of its parts in one kernel, unless they have hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.layer(x[:, [0, 1, 2, 0]].flatten(2).transpose(1, 2)))
+
+
+class Sized(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 3, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.up(x, output_size=[2 * side for side in x.shape[2:]]))
+
+
+def test_layers_that_are_used_as_no_other_module_could_be_stay() -> None:
+    encoder, sized = Encoder(), Sized()
+    _, left = replaced(encoder.eval(), Noted, [encoder.layer.linear1])
+    assert left == {"0": "the network reads its weight past it"}
+    _, left = replaced(sized, Noted, [sized.up])
+    assert left == {"0": "the network calls it with more than its input"}
+
+
 def test_a_network_that_no_longer_runs_is_an_error() -> None:
     class Asks(nn.Module):
         def __init__(self) -> None:

@@ -13,14 +13,14 @@ to the dense layer's outputs on its own (already altered) inputs, 33.7 dB as don
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from zoo.contracts import Context
 from zoo.errors import ZooError
-from zoo.surgery.hooks import detect_external_reads, evaluating, record_inputs, watch
+from zoo.surgery.hooks import detect_external_reads, evaluating, on_device_of, record_inputs, watch
 from zoo.surgery.module_tree import replace_module
 from zoo.surgery.reconstruction.patches import Layer, channels_of, draw_positions, pixels_at
 
@@ -61,7 +61,8 @@ def replace_layers(
     """Replace layers by fitted modules, in the order in which the network runs them.
 
     A layer stays, and is reported to `context`, if the network does not call it as a module, if other code reads its
-    weight, or if its replacement says why it should. Progress goes to ``context.report``.
+    weight, if it is called with more than its input, or if its replacement says why it should. Progress goes to
+    ``context.report``.
 
     Args:
         model: The network, changed in place.
@@ -84,14 +85,28 @@ def replace_layers(
     def count(module: nn.Module, given: Tensor, output: Tensor) -> None:
         calls[module] = calls.get(module, 0) + 1
 
+    more: set[nn.Module] = set()
+
+    def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if len(args) + len(kwargs) > 1:
+            more.add(module)
+
     with evaluating(model):
         with detect_external_reads(layers) as read:
-            watch(model, layers, context.example_input, count)
+            # Without hooks: torch's transformer layers do not read weights while there are any.
+            model(on_device_of(model, context.example_input))
+        handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+        watch(model, layers, context.example_input, count)
+        for handle in handles:
+            handle.remove()
         for layer, name in layers.items():
             if layer not in calls:
                 context.skip_layer(technique, name, "the network does not call it on the example input")
             elif layer in read:
                 context.skip_layer(technique, name, "the network reads its weight past it")
+                del calls[layer]
+            elif layer in more:
+                context.skip_layer(technique, name, "the network calls it with more than its input")
                 del calls[layer]
         targets = RecordedOutputs(model, calls, batches, context.seed)
         model = before_fitting(model)
