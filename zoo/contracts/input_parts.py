@@ -169,13 +169,14 @@ def packing_of(parts: Sequence[InputPart]) -> Packing:
     return Packing([part.shape for part in parts])
 
 
-def packing_of_file(shapes: Sequence[Sequence[Any]]) -> Packing | None:
-    """Return how the inputs of a file are held in one array; None if there is one input, an image.
+def packing_of_file(shapes: Sequence[Sequence[Any]], axes: int = 1 + _IMAGE_AXES) -> Packing | None:
+    """Return how the inputs of a file are held in one array; None if the array is the one input itself.
 
     Args:
         shapes: Of the inputs, the batch dimension first; whatever is no number may vary.
+        axes: Of the array.
     """
-    if len(shapes) == 1 and len(shapes[0]) == 1 + _IMAGE_AXES:
+    if len(shapes) == 1 and len(shapes[0]) == axes:
         return None
     return Packing([[side if isinstance(side, int) else None for side in shape[1:]] for shape in shapes])
 

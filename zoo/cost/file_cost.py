@@ -118,7 +118,7 @@ def _with_shapes(model: ModelProto, input_shape: tuple[int, ...]) -> ModelProto:
         raise IntegrityError("The ONNX model has no input.")
     every = [value.type.tensor_type.shape.dim for value in inputs]
     stated = [[dim.dim_value if dim.HasField("dim_value") else None for dim in dims] for dims in every]
-    packing = packing_of_file(stated)
+    packing = packing_of_file(stated, len(input_shape))
     wanted = stated[0] if packing is None else [None, packing.channels, *packing.sides]
     if len(wanted) != len(input_shape) or any(
         want not in (None, given) for want, given in zip(wanted, input_shape, strict=True)

@@ -23,8 +23,7 @@ def packing_of_inputs(inputs: Sequence[Any], axes: int) -> Packing | None:
         inputs: As ``InferenceSession.get_inputs()`` describes them.
         axes: Of the array.
     """
-    alone = len(inputs) == 1 and len(inputs[0].shape) == axes
-    return None if alone else packing_of_file([each.shape for each in inputs])
+    return packing_of_file([each.shape for each in inputs], axes)
 
 
 def feeds_of(inputs: Sequence[Any], packed: FloatArray) -> dict[str, npt.NDArray[Any]]:
