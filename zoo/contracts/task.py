@@ -134,7 +134,7 @@ class Task:
     presets: ClassVar[Mapping[str, str]] = {
         "small": "low-rank+qat(mixed=4)",
         "fast": "low-rank+qat",
-        "best": "ptq",
+        "best": "qat",
     }
     #: What to type where no data was named, or data for another task.
     data_hint: ClassVar[str] = "Name yours with --data"

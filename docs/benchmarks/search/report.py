@@ -27,6 +27,7 @@ EQUAL = {"pt": 0.25, "dB": 0.02}
 def report(results: Results) -> None:
     """Write the tables into the page."""
     searches = [row for row in results.of(arm="search") if row.get("last")]
+    put_table(PAGE, "singles", singles(results))
     put_table(PAGE, "budgets", budgets(results, searches))
     put_table(PAGE, "fronts", fronts(results, searches))
     put_table(PAGE, "mixed", mixed(results))
@@ -34,18 +35,36 @@ def report(results: Results) -> None:
     put_table(PAGE, "costs", costs(results, searches))
 
 
+def singles(results: Results) -> str:
+    """Every technique alone at its defaults."""
+    lines: list[str] = []
+    for row in _good(results.of(arm="single")):
+        lines.append(
+            f"| {row['net']} | `{row['recipe']}` | {row['score']} | {row['lost']:+.2f} {row['unit']} | "
+            f"{row['size'] / row['size_before']:.0%} | {row['macs'] / row['macs_before']:.0%} | {row['cpu_s']:.0f} |"
+        )
+    heads = ("network", "recipe", "score", "loss", "file", "multiply-accumulates", "CPU s")
+    return _table(heads, lines, left=2)
+
+
+def _table(heads: Sequence[str], rows: Sequence[str], *, left: int) -> str:
+    """A table whose first columns are text; a sentence where there are no rows."""
+    if not rows:
+        return "Not run yet."
+    rule = "".join(f"|{'---' if place < left else '---:'}" for place in range(len(heads)))
+    return "\n".join([f"| {' | '.join(heads)} |", f"{rule}|", *rows])
+
+
 def budgets(results: Results, searches: Sequence[Row]) -> str:
     """The least loss of each side within each budget."""
-    lines = [
-        "| network, seed | budget | search | random recipes | single techniques | `ptq` |",
-        "|---|---:|---|---|---|---|",
-    ]
+    lines: list[str] = []
     for last in searches:
         sides = _sides(results, last)
         for share in SHARES:
             cells = [_best(rows, share) for rows in sides]
             lines.append(f"| {last['net']}, {last['seed']} | {share:.0%} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    heads = ("network, seed", "budget", "search", "random recipes", "single techniques", "`ptq`")
+    return _table(heads, lines, left=6)
 
 
 def _sides(results: Results, last: Row) -> list[list[Row]]:
@@ -73,10 +92,7 @@ def _best(rows: Sequence[Row], share: float) -> str:
 
 def fronts(results: Results, searches: Sequence[Row]) -> str:
     """How many points of the others a front covers, and how many of its own they cover."""
-    lines = [
-        "| network, seed | against | points | covered by the search | of the search's points, covered by them |",
-        "|---|---|---:|---:|---:|",
-    ]
+    lines: list[str] = []
     for last in searches:
         mine, *others = _sides(results, last)
         for name, rows in zip(("random recipes", "single techniques", "`ptq`"), others, strict=True):
@@ -86,7 +102,14 @@ def fronts(results: Results, searches: Sequence[Row]) -> str:
             lines.append(
                 f"| {last['net']}, {last['seed']} | {name} | {len(best)} | {covered} | {lost} of {len(mine)} |"
             )
-    return "\n".join(lines)
+    heads = (
+        "network, seed",
+        "against",
+        "points",
+        "covered by the search",
+        "of the search's points, covered by them",
+    )
+    return _table(heads, lines, left=2)
 
 
 def _values(row: Row) -> tuple[float, float, float]:
@@ -99,10 +122,7 @@ def _covers(first: Row, second: Row) -> bool:
 
 def mixed(results: Results) -> str:
     """Uniform 8 bits and average widths of weights."""
-    lines = [
-        "| network | recipe | score | loss | file | of uniform 8 bits |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
+    lines: list[str] = []
     for net in dict.fromkeys(row["net"] for row in results.of(arm="mixed")):
         rows = _good(results.of(net=net, arm="mixed"))
         eight = [row for row in rows if row["width"] == "8"]
@@ -112,26 +132,25 @@ def mixed(results: Results) -> str:
             lines.append(
                 f"| {net} | `{row['recipe']}` | {row['score']} | {row['lost']:+.2f} {row['unit']} | {size} | {times} |"
             )
-    return "\n".join(lines)
+    heads = ("network", "recipe", "score", "loss", "file", "of uniform 8 bits")
+    return _table(heads, lines, left=2)
 
 
 def presets(results: Results) -> str:
     """What the presets do."""
-    lines = [
-        "| network | preset | recipe | score before | after | file | multiply-accumulates |",
-        "|---|---|---|---:|---:|---:|---:|",
-    ]
+    lines: list[str] = []
     for row in _good(results.of(arm="preset")):
         lines.append(
             f"| {row['net']} | `{row['preset']}` | `{row['recipe']}` | {row['before']} | {row['score']} | "
             f"{row['size'] / row['size_before']:.0%} | {row['macs'] / row['macs_before']:.0%} |"
         )
-    return "\n".join(lines)
+    heads = ("network", "preset", "recipe", "score before", "after", "file", "multiply-accumulates")
+    return _table(heads, lines, left=3)
 
 
 def costs(results: Results, searches: Sequence[Row]) -> str:
     """What searching costs beside the trials."""
-    lines = ["| what | seconds of a processor |", "|---|---:|"]
+    lines: list[str] = []
     for row in results.of(arm="overhead")[-1:]:
         lines.append(f"| {row['trials']} trials that cost nothing, {row['sampler']} | {row['cpu_s']} |")
     for row in results.of(arm="load")[-1:]:
@@ -140,4 +159,5 @@ def costs(results: Results, searches: Sequence[Row]) -> str:
         mean = last["total_cpu_s"] / last["candidates"]
         what = f"a trial of the search of {last['net']}, seed {last['seed']}: mean of {last['candidates']}"
         lines.append(f"| {what} | {mean:.1f} |")
-    return "\n".join(lines)
+    heads = ("what", "seconds of a processor")
+    return _table(heads, lines, left=1)
