@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from marked import put_table
 
-OBSERVERS = ("minmax", "moving-average", "percentile", "entropy", "mse")
+OBSERVERS = ("auto", "minmax", "moving-average", "percentile", "entropy", "mse")
 #: heads of the columns, and the options they stand for
 COLUMNS = {
     "per channel": {"bias_correction": "false"},

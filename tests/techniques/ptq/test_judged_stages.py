@@ -1,4 +1,4 @@
-"""JudgedStages that are kept only if they win something."""
+"""Stages that are kept only if they win something."""
 
 from __future__ import annotations
 
