@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import SilentReporter
-from zoo.data.choose import leaving_out_bad
 from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.pipeline.plan import plan
@@ -121,6 +120,8 @@ def apply(
         )
     with words_of_python(), _shown(reporter) as shown:
         if skip_bad:
+            from zoo.data.choose import leaving_out_bad
+
             data = leaving_out_bad(data if isinstance(data, str) else "")
         dataset = own_data(data, test, architecture, example)
         network = own_architecture(
