@@ -154,7 +154,7 @@ class SupervisedSession:
         with self._declining():
             check(described, str(answer.get("dtype")))
             if len(described) != 4 or rows.stop > described[2] or columns.stop > described[3]:
-                raise IntegrityError(f"The network gives {described}, which is no picture.")
+                raise IntegrityError(f"The network gives {described}, which is not a picture.")
         wanted = row_shapes(described[1], rows.stop - rows.start, columns.stop - columns.start, at_once)
         window = (rows.start, rows.stop, columns.start, columns.stop)
         return self._process.outputs(wanted, at_once, window, limit)
