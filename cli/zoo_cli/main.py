@@ -39,6 +39,7 @@ COMMANDS = {
     "plugins": "List installed plugins, or check that they load.",
     "plugin": "Create a plugin package of your own.",
     "bench": "Compare the speed of artifacts on this machine.",
+    "survey": "Ask people which picture looks best.",
     "doctor": "Check this machine: board, memory, engines, missing packages.",
 }
 

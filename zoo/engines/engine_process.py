@@ -93,7 +93,7 @@ class EngineProcess:
 
         Args:
             question: What the pieces are, and what is wanted.
-            pieces: Of the input.
+            pieces: Of the input, (C, rows, W) or (n,).
             size: Bytes of the largest piece.
             seconds: For all of it.
 

@@ -142,7 +142,7 @@ class SupervisedSession:
             rows: Of the window, both ends stated.
             columns: Of the window, both ends stated.
             at_once: Rows of a part of the output; the last may have fewer.
-            check: Raises for a shape or a type that the output must not have.
+            check: Refuses a shape or a type that the output must not have, with an error.
 
         Returns:
             (C, rows, columns), each until the next is asked for.

@@ -44,7 +44,12 @@ class Ring:
         return self._memory.size // PLACES
 
     def send(self, pieces: Iterable[npt.NDArray[np.float32]], size: int) -> None:
-        """Send all pieces of an array, the largest of which has `size` bytes; raise OSError if the other has ended."""
+        """Send all pieces of an array; raise OSError if the other process has ended.
+
+        Args:
+            pieces: (n,) or (C, rows, W) each.
+            size: Bytes of the largest.
+        """
         for number, piece in enumerate(pieces):
             if number >= PLACES:
                 self._wait(bytearray(len(_WORD)))
@@ -84,7 +89,7 @@ def flat_shapes(count: int, at_once: int) -> list[tuple[int, ...]]:
 
 
 def flat_pieces(array: npt.NDArray[np.float32], at_once: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield an array as rows of numbers."""
+    """Yield an array of any shape as pieces of numbers, (n,)."""
     flat = array.reshape(-1)
     for begin in range(0, flat.size, at_once):
         yield flat[begin : begin + at_once]
