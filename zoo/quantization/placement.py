@@ -305,8 +305,11 @@ def _report(module: fx.GraphModule, plan: _Plan, skip_layer: SkipLayer) -> None:
             skip_layer(name, "its result is not rounded: it is the input of a layer that stays in float")
         elif node in plan.last - plan.before_float:
             skip_layer(name, "produces the network's output, which is not rounded to 8 bits")
-        elif node in plan.unrounded:
-            if role_of(node, module) is OperatorRole.INTEGER:
+        elif (
+            plan.kinds.get(node) is OperatorRole.FLOAT
+            and (role := role_of(node, module)) is not OperatorRole.FLOAT
+        ):
+            if role is OperatorRole.INTEGER:
                 skip_layer(
                     name, "computes scores or masks, whose large values would leave no levels to the others"
                 )
