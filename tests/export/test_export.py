@@ -460,6 +460,8 @@ def test_a_network_too_large_for_a_file_is_told_so(monkeypatch: pytest.MonkeyPat
     class Large:
         """What protobuf does with more than 2 GiB, without having them."""
 
+        graph = onnx.GraphProto()
+
         def SerializeToString(self, *, deterministic: bool) -> bytes:  # noqa: N802
             from google.protobuf.message import EncodeError
 
