@@ -86,7 +86,8 @@ class Contest:
             result = zoo.apply(
                 self.net, recipe, data=self.calibration, test=(inputs, targets), task="classification",
                 input="rgb:3x32x32", output="logits:10", mean=spec.mean, std=spec.std, max_loss=f"{budget:g}pt",
-                images=len(inputs), batch=len(self.calibration) // 8, out=self._folder / "artifact",
+                images=len(inputs), batch=len(self.calibration) // 8,
+                out=Path(tempfile.mkdtemp(dir=self._folder), "made"),
             )  # fmt: skip
         except NoEffectError as error:
             return {"score": None, "float_layers": None, "why": str(error)}
