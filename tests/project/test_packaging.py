@@ -267,8 +267,16 @@ def test_every_checkpoint_is_pulled_and_runs(installed: Installed, name: str, tm
     files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert files == set(checkpoint(name).files)
     manifest = json.loads((shipped_folder(name) / MANIFEST_NAME).read_text())
-    pattern = dngs.RGGB if manifest["input"]["mosaic"] == "bayer" else dngs.XTRANS
-    _check_run(installed, str(target), tmp_path, dngs.frame((540, 546), pattern))
+    if manifest["input"]["kind"] == "packed-raw":
+        pattern = dngs.RGGB if manifest["input"]["mosaic"] == "bayer" else dngs.XTRANS
+        _check_run(installed, str(target), tmp_path, dngs.frame((540, 546), pattern))
+        return
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 70, 3), np.uint8)).save(photo)
+    done = installed.zoo("run", str(target), str(photo), "-o", str(tmp_path / "pictures"), "--json")
+    assert done.code == 0, done.err
+    (row,) = json.loads(done.out)["files"]
+    assert row["ok"]
 
 
 def test_a_checkpoint_of_the_wheel_runs_by_its_id_without_a_pull(

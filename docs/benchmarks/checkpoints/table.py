@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.artifacts import open_artifact
-from zoo.artifacts.figures import Figure, figures_of
+from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.registry import checkpoints, shipped_folder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,9 +26,12 @@ COLUMNS = {
     "parameters": ("parameters", "{:,.0f}"),
     "gmacs": ("GMACs", "{:.3f}"),
     "file_mb": ("model.onnx", "{:.2f} MB"),
-    "psnr_db": ("PSNR", "{:.2f} dB"),
-    "ssim": ("SSIM", "{:.3f}"),
 }
+#: Figures that cost something; the others are scores.
+COSTS = {*COLUMNS, "latency_ms"}
+#: Pages on checkpoints whose measures come with another distribution, by task.
+PAGES = {"super-resolution": "[super-resolution](docs/benchmarks/super-resolution/README.md)"}
+PHOTOGRAPHS = {"psnr_db": "{:.2f} dB", "ssim": "{:.3f}"}
 
 
 def metrics(name: str) -> dict[str, Any]:
@@ -38,32 +41,37 @@ def metrics(name: str) -> dict[str, Any]:
 
 def overview() -> str:
     """One row a checkpoint, and the command that measures it again."""
-    heads = ["checkpoint", *(head for head, _ in COLUMNS.values()), "measure it again"]
-    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * len(COLUMNS)}---|"]
+    heads = ["checkpoint", *(head for head, _ in COLUMNS.values()), "quality", "measure it again"]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * len(COLUMNS)}---|---|"]
     for name in checkpoints():
         figures = {figure.key: figure for figure in figures_of(metrics(name))}
+        scores = [figure for key, figure in figures.items() if key not in COSTS]
         cells = [f"[`{name}`](checkpoints/{name}/README.md)"]
-        cells += [
-            form.format(figures[key].after) if key in figures else "" for key, (_, form) in COLUMNS.items()
-        ]
-        lines.append(f"| {' | '.join([*cells, command(name, figures.get('psnr_db'))])} |")
+        cells += [form.format(figures[key].after) for key, (_, form) in COLUMNS.items()]
+        cells.append(
+            ", ".join(f"{score.name} {format_number(score.after, score.unit)}" for score in scores[:2])
+        )
+        page = PAGES.get(open_artifact(shipped_folder(name)).manifest.task)
+        lines.append(f"| {' | '.join([*cells, page or command(name, scores[0])])} |")
     return "\n".join(lines) + "\n"
 
 
 def quality() -> str:
-    """PSNR and SSIM of each checkpoint."""
+    """PSNR and SSIM of each checkpoint that develops RAW files."""
     lines = ["| checkpoint | PSNR | SSIM | measure it again |", "|---|---:|---:|---|"]
     for name in checkpoints():
         figures = {figure.key: figure for figure in figures_of(metrics(name))}
-        cells = [COLUMNS[key][1].format(figures[key].after) for key in ("psnr_db", "ssim")]
+        if open_artifact(shipped_folder(name)).manifest.input.kind != "packed-raw":
+            continue
+        cells = [form.format(figures[key].after) for key, form in PHOTOGRAPHS.items()]
         lines.append(f"| `{name}` | {' | '.join([*cells, command(name, figures['psnr_db'])])} |")
     return "\n".join(lines) + "\n"
 
 
-def command(name: str, quality: Figure | None) -> str:
+def command(name: str, quality: Figure) -> str:
     """The `zoo eval` that gives the quality, as it was noted when it was measured."""
     start = f"zoo eval {name}"
-    noted = quality.how[quality.how.find(start) :] if quality and start in quality.how else start
+    noted = quality.how[quality.how.find(start) :] if start in quality.how else start
     return f"`zoo pull {name} && {noted}`"
 
 

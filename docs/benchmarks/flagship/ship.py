@@ -9,22 +9,22 @@ training saw.
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
-from zoo.artifacts import open_artifact, write_artifact
-from zoo.artifacts.card import card_text
-from zoo.artifacts.manifest import MANIFEST_NAME
+from zoo.artifacts import open_artifact
 from zoo.contracts import SilentReporter
 from zoo.evaluation.evaluator import evaluate_artifact
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from shipping import PHOTOS_FREE, ship
 
 DATA = "darkroom(photos=[photos])"
 TRAINED_ON_TOO = ["flower", "mate-twowings", "plasma-eveningglow"]
 NOTES = [
     "Trained by docs/benchmarks/flagship/train.py on the packaged photographs of the splits train and val, and on "
-    "those of photos-free: photographs of Debian's packages of desktop backgrounds, scaled down. lomiri-*: CC BY 4.0, "
-    "CC BY-SA 4.0 or CC0, by Aitzol Berasategi, Sander Klootwijk, Bolly, Lukas Baubkus, freespace and Jakkub Mede; "
-    "mate-* and plasma-*: GPL-2+.",
+    f"those of {PHOTOS_FREE}",
     "It can be trained further: training ended when the time did, not when it ceased to help.",
     "For RAW files of any Bayer camera, correctly exposed to 300 times too dark: docs/benchmarks/flagship.",
 ]
@@ -62,15 +62,7 @@ def main() -> None:
             f"python docs/benchmarks/flagship/train.py --architecture {artifact.manifest.architecture} "
             f"--photos photos-free --minutes {60 * arguments.hours:.0f} --state state"
         )
-    metrics["notes"] = [*NOTES, *metrics["notes"]]
-    contents = {
-        file: (arguments.folder / file).read_bytes()
-        for file in artifact.manifest.files
-        if file not in ("README.md", "metrics.json", MANIFEST_NAME)
-    }
-    contents["metrics.json"] = (json.dumps(metrics, indent=1) + "\n").encode()
-    contents["README.md"] = card_text(name, artifact.manifest, metrics).encode()
-    write_artifact(arguments.out, artifact.manifest, contents)
+    ship(arguments.folder, arguments.out, metrics | {"notes": [*NOTES, *metrics["notes"]]})
 
 
 if __name__ == "__main__":

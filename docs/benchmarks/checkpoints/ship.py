@@ -1,0 +1,35 @@
+"""Put what `zoo train` or `zoo apply` wrote among the shipped checkpoints, with notes for its card.
+
+    python docs/benchmarks/checkpoints/ship.py FOLDER checkpoints/ID [--note TEXT ...] [--photos-free]
+
+`--photos-free` notes whose photographs those are. `python -m zoo.registry checkpoints/ID ID SUMMARY` prints the entry
+for registry.toml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from zoo.artifacts import open_artifact
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from shipping import PHOTOS_FREE, ship
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--note", action="append", default=[])
+    parser.add_argument("--photos-free", action="store_true")
+    arguments = parser.parse_args()
+    metrics = open_artifact(arguments.folder).metrics()
+    notes = [*arguments.note, *([f"Trained on {PHOTOS_FREE}"] if arguments.photos_free else [])]
+    ship(arguments.folder, arguments.out, metrics | {"notes": [*notes, *metrics["notes"]]})
+
+
+if __name__ == "__main__":
+    main()
