@@ -25,10 +25,10 @@ from zoo.quantization.ranges import best_channel_ranges, channel_maxima
 #: Weighted layers behind a tensor whose results are compared: those of a residual block.
 _DEPTH = 2
 #: Numbers in the inputs that ranges are chosen on, and in those that pass the network at once.
-_MOST, _AT_ONCE = 1 << 21, 1 << 19
+_MOST, _AT_ONCE = 1 << 22, 1 << 19
 #: Other images than those of the calibration may hold more of what is cut off, so ranges narrower than all that was
-#: seen must leave at most this share of the error.
-_WORTH = 0.6
+#: seen must leave at most this share of the error, and of no image more than so many times its error.
+_WORTH, _WORSE = 0.6, 2.0
 #: Ranges of weights that are tried, as shares of each channel's largest magnitude, beside that of least squared error.
 _SHARES = (1.0, 0.85, 0.7)
 
@@ -71,7 +71,7 @@ class OutputDeviation:
                 for out, y in pairs
             ]
             return float(sum(found)) / sum(len(y) for _, y in pairs)
-        return sum(_share(out, y) for out, y in pairs) / sum(len(y) for _, y in pairs)
+        return float(torch.cat([_shares(out, y, len(y)) for out, y in pairs]).mean())
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def search_ranges(
         for batch in _few(batches):
             search.add(batch)
     search.set_weights()
-    best = {path: _least(found) for path, found in search.errors.items()}
+    best = {path: _least(found) for path, found in search.errors().items()}
     _set(quantizers, best)
     error, chosen, uniform = output.measure(), best, ""
     errors = _errors_for_all(quantizers, output)
@@ -126,9 +126,15 @@ def search_ranges(
     return RangesChosen(Counter(chosen.values()), uniform, error, alternative)
 
 
-def _least(errors: dict[Observer, float]) -> Observer:
-    found = min(errors, key=lambda name: errors[name])
-    return found if errors[found] <= _WORTH * errors.get("minmax", float("inf")) else "minmax"
+def _least(errors: dict[Observer, Tensor]) -> Observer:
+    """The candidate of least error; the widest unless that is far better in sum and worse for no image."""
+    widest = errors["minmax"]
+    worth = {
+        name: float(found.sum())
+        for name, found in errors.items()
+        if found.sum() <= _WORTH * widest.sum() and (found <= _WORSE * widest).all()
+    }
+    return min(worth, key=lambda name: worth[name]) if worth else "minmax"
 
 
 def set_uniform_ranges(module: nn.Module, output: OutputDeviation) -> float:
@@ -142,7 +148,7 @@ def set_uniform_ranges(module: nn.Module, output: OutputDeviation) -> float:
     errors = _errors_for_all(quantizers, output)
     if not errors:
         return output.measure()
-    name = _least(errors)
+    name = _least({name: torch.tensor([error]) for name, error in errors.items()})
     _set(quantizers, dict.fromkeys(quantizers, name))
     return errors[name]
 
@@ -188,8 +194,8 @@ class _Search:
     def __init__(self, module: fx.GraphModule, quantizers: dict[str, FakeQuantize], *, weights: bool) -> None:
         self._module, self._quantizers = module, quantizers
         self._device = next(module.parameters()).device
-        self.errors: dict[str, dict[Observer, float]] = {
-            path: dict.fromkeys(quantizer.candidates, 0.0) for path, quantizer in quantizers.items()
+        self._errors: dict[str, dict[Observer, list[Tensor]]] = {
+            path: {name: [] for name in quantizer.candidates} for path, quantizer in quantizers.items()
         }
         self._regions = {path: self._region(path) for path in quantizers}
         self._weights = dict(self._weight_candidates()) if weights else {}
@@ -205,11 +211,17 @@ class _Search:
             for name, largest in quantizer.candidates.items():
                 quantizer.set_range(torch.tensor([largest]))
                 values = _rerun(interpreter, region)
-                self.errors[path][name] += sum(
-                    _share(values[node], interpreter.env[node]) for node in compared
-                )
+                shares = [_shares(values[node], interpreter.env[node], len(batch)) for node in compared]
+                self._errors[path][name].append(torch.stack(shares).sum(0))
             quantizer.mode = "off"
         self._add_weights(interpreter)
+
+    def errors(self) -> dict[str, dict[Observer, Tensor]]:
+        """Return the error that each candidate of each quantizer causes, (images,)."""
+        return {
+            path: {name: torch.cat(found) for name, found in errors.items()}
+            for path, errors in self._errors.items()
+        }
 
     def set_weights(self) -> None:
         """Set the range of each channel of each weight to the candidate of least error."""
@@ -281,9 +293,12 @@ def _rerun(interpreter: fx.Interpreter, region: list[fx.Node]) -> dict[fx.Node, 
     return values
 
 
-def _share(values: Tensor, expected: Tensor) -> float:
-    """The squared error of a tensor as a share of its power; 0 of what is no tensor of floats."""
+def _shares(values: Tensor, expected: Tensor, images: int) -> Tensor:
+    """The squared error of each image as a share of its power, (images,); 0 of what is no tensor of floats."""
     if not isinstance(expected, Tensor) or not expected.is_floating_point():
-        return 0.0
-    error, power = ((each.double().square().flatten(1).mean(1)) for each in (values - expected, expected))
-    return float((error / power.clamp_min(TINY)).sum())
+        return torch.zeros(images, dtype=torch.double)
+    rows = images if expected.dim() and len(expected) == images else 1
+    error, power = (
+        each.double().square().reshape(rows, -1).mean(1) for each in (values - expected, expected)
+    )
+    return (error / power.clamp_min(TINY)).expand(images).cpu()
