@@ -32,7 +32,7 @@ class LayerStep:
     inputs: list[Tensor]
 
     def outputs(self) -> list[Tensor]:
-        """Return what the layer gives, as it is now."""
+        """Compute the outputs of the layer as it is now."""
         return [self.layer(x) for x in self.inputs]
 
 
