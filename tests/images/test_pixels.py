@@ -167,3 +167,10 @@ def test_values_of_an_unknown_range_are_refused_with_what_to_do(
         read(path)
     assert str(path) in caught.value.message
     assert "8 or 16 bits" in (caught.value.hint or "")
+
+
+def test_integers_with_a_sign_are_refused_because_white_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "signed.tif"
+    tifffile.imwrite(path, np.arange(6400, dtype=np.int16).reshape(80, 80))
+    with pytest.raises(InputError, match="outside 0 to 1"):
+        read_picture(path)

@@ -22,6 +22,8 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 _PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
 #: the tag of EXIF for how to turn an image, and its values for a quarter turn
 _ORIENTATION, _TURNED = 0x0112, range(5, 9)
+#: the tag of TIFF for the kind of numbers, and its value for integers with a sign
+_SAMPLE_FORMAT, _SIGNED = 339, 2
 #: weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -88,7 +90,8 @@ def read_pixels(
             return pixels
         pixels = np.asarray(_opaque(turned))
         # what older versions of Pillow make of 16-bit files
-        return pixels.astype(np.uint16) if turned.mode == "I" and _fits(pixels) else pixels
+        deep = turned.mode == "I" and _fits(pixels) and not _is_signed(image)
+        return pixels.astype(np.uint16) if deep else pixels
 
 
 def read_rgb8(path: Path) -> npt.NDArray[np.uint8]:
@@ -157,3 +160,8 @@ def _scaled(pixels: npt.NDArray[Any], name: object) -> FloatArray:
 
 def _fits(pixels: npt.NDArray[Any]) -> bool:
     return bool(pixels.size and pixels.min() >= 0 and pixels.max() <= 0xFFFF)
+
+
+def _is_signed(image: Pillow.Image) -> bool:
+    """Whether a TIFF file says that its integers have a sign; what is white in such files is not known."""
+    return _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())
