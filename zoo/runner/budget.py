@@ -242,7 +242,8 @@ def usual_limit(profile: DeviceProfile) -> int:
 
 def refuse(least: int, what: str) -> UsageError:
     """Return the error for a limit that cannot be met. least: bytes that would do. what: does not fit."""
-    megabytes = -(-least // 10**6)
+    # a little more than was counted: engines round up what they take
+    megabytes = -(-least * 21 // (20 * 10**6))
     return UsageError(
         f"{what} does not fit within the memory limit.",
         hint=f"Use at least --memory {megabytes}MB.",

@@ -110,7 +110,7 @@ def open_runner(
             profile = dataclasses.replace(profile, reserve_mb=reserve >> 20)
             most = max(settings.memory, before.loading)
             loaded = load(
-                artifact, profile, engine=engine, threads=threads, memory=most, supervised=supervised,
+                artifact, profile, engine=engine, threads=threads, memory=most, supervised=settings.supervised,
                 exits=settings.exits, spare=spare,
             )  # fmt: skip
         except IntegrityError:

@@ -19,15 +19,15 @@ from zoo.quantization.fold import SkipLayer
 from zoo.quantization.layer_walk import LayerStep, QuantLayer, layers_called_once, network_device, walk_layers
 from zoo.quantization.quantized_layers import QuantLinear
 from zoo.quantization.quantizer_switches import rounding_off
-from zoo.surgery.reconstruction.patches import (
+from zoo.surgery.reconstruction import (
     dense_weight,
     draw_positions,
     extract_patches,
+    fits_in_memory,
     groups_of,
     pixels_at,
     store_dense_weight,
 )
-from zoo.surgery.reconstruction.statistics import fits_in_memory
 
 #: Positions of a layer's output that its second moments come from.
 _POSITIONS = 8192
