@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo import plugins
+from zoo.architectures.cifar_resnet_module import CifarResNet
 from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample
 from zoo.data.calibration import calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
@@ -85,42 +86,6 @@ class Reference:
             for out, target in zip(outputs, targets, strict=True)
         ]
         return float(np.mean(decibels))
-
-
-class _Block(nn.Module):
-    """Two convolutions and a shortcut without weights."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride, self.added = stride, (outputs - inputs) // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.stride != 1:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.added, self.added))
-        return F.relu(y + x)
-
-
-class ResNet20(nn.Module):
-    """ResNet-20 for CIFAR-10 (He et al., 2016, section 4.2), with shortcuts of option A."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-        widths = (16, 16, 32, 64)
-        for stage in (1, 2, 3):
-            first = _Block(widths[stage - 1], widths[stage], 1 if stage == 1 else 2)
-            rest = [_Block(widths[stage], widths[stage], 1) for _ in range(2)]
-            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class _MBConv(nn.Module):
@@ -287,7 +252,7 @@ def _middle(sample: Sample, architecture: Architecture, side: int | None) -> tup
 
 def _resnet20(path: Path) -> nn.Module:
     state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    net = ResNet20()
+    net = CifarResNet(10)
     net.load_state_dict(OrderedDict((name.removeprefix("module."), value) for name, value in state.items()))
     return net.eval()
 

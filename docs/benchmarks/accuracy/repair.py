@@ -23,11 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from nets import Reference, ResNet20, references
+from nets import Reference, references
 from run import open_plain
 from torch import nn
 
 import zoo
+from zoo.architectures.cifar_resnet_module import CifarResNet
 from zoo.errors import NoEffectError
 from zoo.export.exporter import export_onnx
 from zoo.quantization.fold import fold_batch_norms
@@ -45,7 +46,7 @@ TOOLS = ("ptq", "ptq(equalize=false)", "NNCF")
 def build(name: str, reference: Reference) -> nn.Module:
     """Return a network with folded batch norms, its channels uneven where the name says so."""
     net = reference.build()
-    assert isinstance(net, ResNet20), "the blocks of others have other names"
+    assert isinstance(net, CifarResNet), "the blocks of others have other names"
     if name.endswith("uneven"):
         random = np.random.default_rng(0)
         for stage in (net.layer1, net.layer2, net.layer3):

@@ -9,7 +9,9 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accuracy"))
 
-from nets import IMAGENET_MEAN, IMAGENET_STD, ResNet20
+from nets import IMAGENET_MEAN, IMAGENET_STD
+
+from zoo.architectures.cifar_resnet_module import CifarResNet
 
 INPUT = "rgb:3x32x32"
 OUTPUT = "logits:10"
@@ -18,4 +20,4 @@ MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
 def net() -> nn.Module:
     """Return the network with random weights; --weights resnet20-cifar10.th puts the published ones in."""
-    return ResNet20()
+    return CifarResNet(10)

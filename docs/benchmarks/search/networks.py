@@ -9,15 +9,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "accuracy"))
 
-from nets import IMAGENET_MEAN, IMAGENET_STD, ResNet20
+from nets import IMAGENET_MEAN, IMAGENET_STD
+
+from zoo.architectures.cifar_resnet_module import CifarResNet
 
 #: What the factory below says of its input.
 MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 
 
-def resnet20() -> ResNet20:
+def resnet20() -> CifarResNet:
     """ResNet-20 for CIFAR-10."""
-    return ResNet20()
+    return CifarResNet(10)
 
 
 @dataclass(frozen=True)
