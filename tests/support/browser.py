@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,6 +39,7 @@ class Browser:
         )  # fmt: skip
         os.close(asked)
         os.close(told)
+        self._profile = profile
         self._number, self._rest = 0, b""
         self._session: str | None = None
         pages = [each for each in self._ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
@@ -64,6 +66,19 @@ class Browser:
             "new Promise(done => document.readyState === 'complete' ? done(1) "
             ": addEventListener('load', () => done(1)))"
         )
+
+    def leave(self) -> None:
+        """Go to an empty page, and wait until what the one that is left has stored lies on the disk.
+
+        A browser that is told to end may do so before that: what a page stores is written now and then.
+        """
+        kept = self.run("Object.values(localStorage).join()")[-60:].encode()
+        self.open("about:blank")
+        stored = self._profile / "Default" / "Local Storage" / "leveldb"
+        until = time.monotonic() + 60
+        while not any(kept in file.read_bytes() for file in stored.glob("*.log")):
+            assert time.monotonic() < until, "what the page stored was not written"
+            time.sleep(0.05)
 
     def phone(self, width: int, height: int, ratio: float) -> None:
         """Have the page shown as on a phone."""

@@ -64,9 +64,7 @@ def test_thirty_judgements_closed_half_way_and_gone_on_with(tmp_path: Path, surv
         browser.press("Backspace")
         assert browser.run("document.getElementById('count').textContent") == "13 of 30"
         judge(browser, 1, keys=False)
-        browser.run(
-            "new Promise(done => setTimeout(done, 500))"
-        )  # what a page stores is written now and then
+        browser.leave()
     with Browser(tmp_path / "profile") as browser:
         browser.open(page)
         assert browser.run("document.getElementById('count').textContent") == "14 of 30"
