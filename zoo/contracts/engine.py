@@ -18,7 +18,9 @@ class Session(Protocol):
     """A loaded model: float32 (N, C, H, W) in, float32 out.
 
     If inputs are limited in size, an attribute `most_side` may state their longest side. A session that runs networks
-    with several outputs has a method `run_all`, which returns all of them by name, the main one as "output".
+    with several outputs has a method `run_all`, which returns all of them by name, the main one as "output". The inputs
+    of a network with several come as one array, which :func:`zoo.engines.feeds.feeds_of` divides; an engine that knows
+    one input only refuses such a model with a ZooError.
     """
 
     def run(self, inputs: FloatArray) -> FloatArray: ...

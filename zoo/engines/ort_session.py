@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.engines.feeds import INPUT_TYPES, feeds_of, packing_of_inputs
+from zoo.engines.feeds import INPUT_TYPES, check_fed, feeds_of, shape_text
 from zoo.errors import InputError, IntegrityError, PluginError, ZooError
 from zoo.extras import install_hint, require
 from zoo.machine.processors import thread_count
@@ -202,25 +202,18 @@ class OnnxRuntimeSession:
 
     def _checked(self, inputs: FloatArray) -> dict[str, FloatArray]:
         """The inputs as the engine takes them, by name. Raises InputError."""
-        packing = packing_of_inputs(self._inputs, inputs.ndim)
-        expected = self._inputs[0].shape if packing is None else [None, packing.channels, *packing.sides]
-        fits = len(expected) == inputs.ndim and all(
-            not isinstance(side, int) or side == given
-            for side, given in zip(expected, inputs.shape, strict=True)
-        )
-        if not fits:
-            raise InputError(f"The model expects inputs of {_shape(expected)}, not {_shape(inputs.shape)}.")
+        check_fed(self._inputs, inputs)
         if self.most_side is not None and max(inputs.shape[2:]) > self.most_side:
             raise InputError(
                 f"The engine was built for inputs with sides of up to {self.most_side} pixels, not "
-                f"{_shape(inputs.shape)}.",
+                f"{shape_text(inputs.shape)}.",
                 hint=f"Use smaller tiles:  --tile {self.most_side}",
             )
         return feeds_of(self._inputs, inputs)
 
 
 def _failed(shape: tuple[int, ...], error: Exception) -> ZooError:
-    return ZooError(f"ONNX Runtime failed on an input of {_shape(shape)}: {_reason(error)}")
+    return ZooError(f"ONNX Runtime failed on an input of {shape_text(shape)}: {_reason(error)}")
 
 
 def _options(runtime: Any, threads: int, profile: DeviceProfile | None) -> Any:
@@ -261,15 +254,6 @@ def _reserve(runtime: Any, megabytes: int) -> bool:
     except Exception:  # an older build takes no such options, a process can have one shared arena only
         return False
     return True
-
-
-def _shape(sides: Any) -> str:
-    names = (
-        ("batch", "channels", "height", "width") if len(sides) == 4 else ("batch", *["any"] * len(sides[1:]))
-    )
-    return (
-        f"({', '.join(name if side is None else str(side) for name, side in zip(names, sides, strict=True))})"
-    )
 
 
 def _reason(error: Exception) -> str:

@@ -13,8 +13,9 @@ import numpy as np
 
 from zoo import plugins
 from zoo.artifacts import open_artifact
-from zoo.artifacts.golden import check_golden, output_psnr
+from zoo.artifacts.golden import all_outputs, check_golden, output_psnr
 from zoo.contracts import DeviceProfile, Engine, Session
+from zoo.contracts.input_parts import packing_of_file
 from zoo.engines.opening import open_session_for
 from zoo.errors import ZooError
 from zoo.extras import COMPRESS_PACKAGES
@@ -112,6 +113,18 @@ class EngineChecks(PluginChecks):
         for shape in ((1, 32, 32), (1, 48, 20), (3, 32, 32), (1, 32, 32)):
             inputs = _noise(*shape)
             assert output_psnr(session.run(inputs), onnx_files.expected(inputs)) >= _AGREEMENT, shape
+
+    def test_several_inputs_and_outputs_are_computed_or_refused(self) -> None:
+        image, levels = _noise(2, 24, 32), np.array([[0.5, -1], [2, 4]], np.float32)
+        packed = packing_of_file([(None, onnx_files.INPUT.channels, None, None), (None, 2)])
+        assert packed is not None
+        try:
+            found = all_outputs(self.opened(onnx_files.network_of_several()), packed.pack([image, levels]))
+        except ZooError:
+            return
+        for name, wanted in onnx_files.expected_of_several(image, levels).items():
+            assert name in found, f"the output '{name}' is missing: implement run_all"
+            assert output_psnr(found[name], wanted) >= _AGREEMENT, name
 
     def test_outputs_are_float32_and_the_callers_to_keep(self) -> None:
         session = self.opened(onnx_files.network())

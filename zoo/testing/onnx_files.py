@@ -15,6 +15,8 @@ from zoo.onnx.graph import ValueInfo
 from zoo.onnx.protobuf import Reader, encode_bytes, encode_number
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from zoo.contracts import FloatArray
 
 #: What the network takes: sides of any size.
@@ -47,19 +49,56 @@ def network(*, operator: str = "LeakyRelu", domain: str = "", outside: str = "")
     return model + (encode_opset(domain, 1) if domain else b"")
 
 
+def network_of_several() -> bytes:
+    """Return a model with two inputs and two outputs.
+
+    From "image", (N, 3, H, W), a 3 x 3 convolution makes "map", (N, 8, H, W). Its means over the positions and
+    "levels", (N, 2), times a matrix, add up to the main output, (N, 8).
+    """
+    first, bias, second = _weights()
+    graph = encode_node("Conv", ["image", "first", "bias"], "map", pads=[1, 1, 1, 1])
+    graph += encode_node("GlobalAveragePool", ["map"], "means") + encode_node("Flatten", ["means"], "flat")
+    graph += encode_node("MatMul", ["levels", "matrix"], "moved")
+    graph += encode_node("Add", ["flat", "moved"], "output")
+    for name, tensor in {"first": first, "bias": bias, "matrix": second[:, :, 0, 0]}.items():
+        graph += encode_tensor(name, FLOAT, tensor.shape, tensor.astype("<f4").tobytes())
+    inputs = [
+        ValueInfo("image", FLOAT, [None, INPUT.channels, None, None]),
+        ValueInfo("levels", FLOAT, [None, len(second)]),
+    ]
+    outputs = [
+        ValueInfo("output", FLOAT, [None, len(first)]),
+        ValueInfo("map", FLOAT, [None, len(first), None, None]),
+    ]
+    return encode_model(graph, inputs, outputs, opset=_OPSET)
+
+
 def expected(inputs: FloatArray) -> FloatArray:
     """Return what :func:`network` must give for `inputs`, (N, 3, H, W), computed by numpy."""
-    first, bias, second = _weights()
+    hidden = _convolved(inputs)
+    hidden = np.where(hidden < 0, _SLOPE * hidden, hidden)
+    values = np.einsum("oc,nchw->nohw", _weights()[2][:, :, 0, 0], hidden)
+    return np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
+
+
+def expected_of_several(image: FloatArray, levels: FloatArray) -> dict[str, FloatArray]:
+    """Return what :func:`network_of_several` must give for (N, 3, H, W) and (N, 2), computed by numpy."""
+    found = _convolved(image)
+    main = found.mean((2, 3)) + levels @ _weights()[2][:, :, 0, 0]
+    return {"output": main.astype(np.float32), "map": found.astype(np.float32)}
+
+
+def _convolved(inputs: FloatArray) -> npt.NDArray[np.float64]:
+    """What the first convolution makes of `inputs`."""
+    first, bias, _ = _weights()
     height, width = inputs.shape[2:]
     padded = np.pad(inputs, ((0, 0), (0, 0), (1, 1), (1, 1))).astype(np.float64)
-    hidden = np.zeros((len(inputs), len(first), height, width)) + bias[:, None, None]
+    found = np.zeros((len(inputs), len(first), height, width)) + bias[:, None, None]
     for row in range(3):
         for column in range(3):
             window = padded[:, :, row : row + height, column : column + width]
-            hidden += np.einsum("oc,nchw->nohw", first[:, :, row, column], window)
-    hidden = np.where(hidden < 0, _SLOPE * hidden, hidden)
-    values = np.einsum("oc,nchw->nohw", second[:, :, 0, 0], hidden)
-    return np.asarray(1 / (1 + np.exp(-values)), dtype=np.float32)
+            found += np.einsum("oc,nchw->nohw", first[:, :, row, column], window)
+    return found
 
 
 def _weights() -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -11,11 +11,15 @@ import onnx
 from zoo import plugins
 from zoo.artifacts import open_artifact
 from zoo.artifacts.golden import check_golden, output_psnr
-from zoo.errors import InputError, IntegrityError
+from zoo.contracts.input_parts import Packing
+from zoo.errors import InputError
 from zoo.onnx.uint8 import to_unsigned
 from zoo.registry import shipped_folder
+from zoo.testing import engine_checks, onnx_files
 from zoo_openvino import OpenVinoEngine
 from zoo_openvino.fake_quantize import fuse_pairs
+
+TestOpenVino = engine_checks(OpenVinoEngine, package="openvino")
 
 INPUTS = np.random.default_rng(0).random((1, 4, 64, 96), dtype=np.float32)
 
@@ -83,26 +87,16 @@ def test_the_profile_of_a_pc_prefers_it() -> None:
     assert plugins.engine("openvino").available() is None
 
 
-def test_an_output_is_the_callers_to_keep() -> None:
-    model = (shipped_folder("lighter-unet") / "model.onnx").read_bytes()
-    session = OpenVinoEngine().open(model)
-    first = session.run(INPUTS)
-    kept = first.copy()
-    session.run(INPUTS * 0.5)
-    assert np.array_equal(first, kept)
-
-
-def test_a_wrong_shape_is_refused_before_openvino_sees_it() -> None:
-    model = (shipped_folder("lighter-unet") / "model.onnx").read_bytes()
-    with pytest.raises(InputError, match="expects inputs of"):
-        OpenVinoEngine().open(model).run(np.zeros((1, 3, 64, 64), np.float32))
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:1000], lambda data: b"not ONNX at all"])
-def test_a_damaged_file_is_an_integrity_error(damage) -> None:
-    data = (shipped_folder("lighter-unet") / "model.onnx").read_bytes()
-    with pytest.raises(IntegrityError):
-        OpenVinoEngine().open(damage(data))
+def test_several_inputs_and_outputs_are_taken_and_given_by_name() -> None:
+    image, levels = INPUTS[:, :3], np.array([[3, -2]], np.float32)
+    packed = Packing([(3, None, None), (2,)]).pack([image, levels])
+    session = OpenVinoEngine().open(onnx_files.network_of_several())
+    found = session.run_all(packed)
+    assert list(found) == ["output", "map"]
+    for name, wanted in onnx_files.expected_of_several(image, levels).items():
+        assert output_psnr(found[name], wanted) > 60
+    with pytest.raises(InputError, match=r"\(batch, 5, height, width\), not \(1, 3"):
+        session.run(image)
 
 
 def test_importing_it_loads_no_openvino() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts import Engine
-from zoo.errors import InputError, IntegrityError, ZooError
+from zoo.engines.feeds import ModelInput, check_fed, feeds_of
+from zoo.errors import IntegrityError, ZooError
 from zoo.machine.processors import multiplies_unsigned, thread_count
 from zoo.onnx.check import check_onnx, read_model_bytes
 from zoo.onnx.uint8 import to_unsigned
@@ -17,33 +18,57 @@ from zoo_openvino.fake_quantize import fuse_pairs
 if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile, FloatArray
 
+#: Types of inputs, as OpenVINO and as ONNX Runtime call them.
+_TYPES = {"f32": "tensor(float)", "i64": "tensor(int64)", "i32": "tensor(int32)"}
+
 
 class OpenVinoSession:
-    """A model compiled by OpenVINO: float32 (N, C, H, W) in, float32 out."""
+    """A model compiled by OpenVINO: float32 (N, C, H, W) in, float32 out.
+
+    A model with several inputs is given the array that holds them; see :class:`zoo.contracts.input_parts.Packing`.
+    """
 
     def __init__(self, compiled: Any) -> None:
-        if len(compiled.inputs) != 1 or len(compiled.outputs) != 1:
+        types = [_TYPES.get(port.get_element_type().get_type_name()) for port in compiled.inputs]
+        if not all(types) or not types or not compiled.outputs:
             raise IntegrityError(
                 f"The model has {len(compiled.inputs)} inputs and {len(compiled.outputs)} outputs; "
-                "zoo runs models with one float32 input and one output."
+                "zoo runs models with inputs of float32 or whole numbers."
             )
         self._request = compiled.create_infer_request()
-        self._shape = compiled.inputs[0].get_partial_shape()
+        self._inputs = [
+            ModelInput(port.get_any_name(), str(kind), _sides(port.get_partial_shape()))
+            for port, kind in zip(compiled.inputs, types, strict=True)
+        ]
+        self._outputs = [_name(port) for port in compiled.outputs]
 
     def run(self, inputs: FloatArray) -> FloatArray:
-        """Run one batch. Raises InputError if its shape does not fit, ZooError if the engine fails."""
-        import numpy as np
-        import openvino
+        """Run one batch, and return the main output.
 
-        if not openvino.PartialShape(list(inputs.shape)).compatible(self._shape):
-            raise InputError(f"The model expects inputs of {self._shape}, not {tuple(inputs.shape)}.")
-        array = np.ascontiguousarray(inputs, dtype=np.float32)
+        Raises InputError if its shape does not fit, ZooError if the engine fails.
+        """
+        import numpy as np
+
+        self._infer(inputs)
+        return np.array(self._request.get_output_tensor(0).data, dtype=np.float32)
+
+    def run_all(self, inputs: FloatArray) -> dict[str, FloatArray]:
+        """Run one batch and return all outputs by name; arguments and errors are those of :meth:`run`."""
+        import numpy as np
+
+        self._infer(inputs)
+        return {
+            name: np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
+            for place, name in enumerate(self._outputs)
+        }
+
+    def _infer(self, inputs: FloatArray) -> None:
+        check_fed(self._inputs, inputs)
+        feeds = feeds_of(self._inputs, inputs)
         try:
-            self._request.infer([array], share_inputs=True)
-            output = self._request.get_output_tensor(0).data
+            self._request.infer([feeds[each.name] for each in self._inputs], share_inputs=True)
         except Exception as error:  # openvino raises a dozen unrelated types
             raise ZooError(f"OpenVINO failed on an input of {inputs.shape}: {_reason(error)}") from error
-        return np.array(output, dtype=np.float32)
 
 
 class OpenVinoEngine(Engine):
@@ -97,6 +122,15 @@ class OpenVinoEngine(Engine):
         except Exception as error:  # openvino raises a dozen unrelated types
             raise IntegrityError(f"OpenVINO cannot load the model: {_reason(error)}") from error
         return OpenVinoSession(compiled)
+
+
+def _sides(shape: Any) -> list[int | None]:
+    return [side.get_length() if side.is_static else None for side in shape]
+
+
+def _name(port: Any) -> str:
+    """The name that an output has in the file: OpenVINO may know it by those of the operators before it, too."""
+    return str(port.get_node().get_friendly_name()).removesuffix("/sink_port_0")
 
 
 def _reason(error: Exception) -> str:
