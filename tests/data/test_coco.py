@@ -94,6 +94,10 @@ def test_files_and_folders_of_splits_are_followed(tmp_path: Path) -> None:
         (tmp_path / "yolo" / split).mkdir(parents=True)
         write_yolo(tmp_path / "yolo" / split, count)
     assert len(made(tmp_path / "yolo").scenes("test")) == 3
+    for text in (tmp_path / "yolo/train/labels").glob("*.txt"):
+        text.write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(InputError, match="that the training images lack"):
+        made(tmp_path / "yolo")
 
 
 def test_classes_are_those_of_the_network(tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ def test_classes_are_those_of_the_network(tmp_path: Path) -> None:
         ("car 0.5 0.5 0.2 0.2", "a class and four numbers"),
         ("0 30 20 10 10", "not within the image"),
         ("0 nan 0.5 0.2 0.2", "not within the image"),
-        ("9 0.5 0.5 0.2 0.2", "boxes of class 9, but names only 3"),
+        ("9 0.5 0.5 0.2 0.2", "classes are 0 to 2.*a box of class 9"),
     ],
 )
 def test_lines_that_are_none_are_refused(tmp_path: Path, line: str, message: str) -> None:
@@ -126,7 +130,8 @@ def test_lines_that_are_none_are_refused(tmp_path: Path, line: str, message: str
     with pytest.raises(InputError, match=message) as refused:
         made(tmp_path)
     assert refused.value.hint
-    assert "names only" in message or "3.txt, line 2" in refused.value.message
+    assert "class 9" in message or "3.txt, line 2" in refused.value.message
+    assert "1 file whose boxes" in made(tmp_path, skip_bad=True).notes()[0]
 
 
 def test_images_and_boxes_that_do_not_match_are_refused(tmp_path: Path) -> None:
@@ -142,6 +147,10 @@ def test_images_and_boxes_that_do_not_match_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b/labels/2.txt").unlink()
     with pytest.raises(InputError, match=r"1 file without a text file of boxes .*2.png"):
         made(tmp_path / "b")
+    write_yolo(tmp_path / "d")
+    (tmp_path / "d/images/2.png").unlink()
+    with pytest.raises(InputError, match=r"1 file of boxes without an image: .*2.txt"):
+        made(tmp_path / "d")
     write_picture(tmp_path / "c/1.png", 1, *SIZE)
     with pytest.raises(InputError, match="neither a JSON file of boxes nor a text file"):
         made(tmp_path / "c")
@@ -157,7 +166,15 @@ def test_images_and_boxes_that_do_not_match_are_refused(tmp_path: Path) -> None:
         ),
         (lambda content: content["annotations"][0].update(category_id=9), "refers to category 9"),
         (lambda content: content["annotations"][0].update(bbox=[1, 2]), "not a COCO file of boxes"),
-        (lambda content: content["annotations"][0].update(bbox=[1, 2, float("nan"), 3]), "is not finite"),
+        (
+            lambda content: content["annotations"][0].update(bbox=[1, 2, float("nan"), 3]),
+            "0 is .1, 2, nan",
+        ),
+        (lambda content: content["annotations"][0].update(bbox=[1, 2, -3, 3]), "none of them negative"),
+        (
+            lambda content: content["annotations"][0].update(bbox=[1, 2, 300, 3]),
+            r"1 file with boxes outside the image: .*0.png",
+        ),
         (lambda content: content["images"][1].update(file_name="0.png"), "lists the image 0.png twice"),
         (lambda content: content["annotations"].clear(), "No image in .* has a box"),
     ],

@@ -58,6 +58,24 @@ class Pairs:
     def __getitem__(self, index):
         return np.full((32, 32, 3), index, np.uint8), index % 3
 
+class Bad(Pairs):
+    """Its sample 17 is not what it should be."""
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = int(kind)
+
+    def __getitem__(self, index):
+        image, label = np.full((32, 32, 3), 0.5, np.float32), index % 3
+        if self.kind == 2:
+            return image, 1
+        if index != 17:
+            return image, label
+        if self.kind == 3:
+            raise IndexError(index)
+        if self.kind == 4:
+            image[0] = np.nan
+        return image[: 20 if self.kind == 5 else 32], 4 if self.kind == 1 else label
+
 def tensors():
     import torch
     return [(torch.full((3, 32, 32), index / 20), index % 3) for index in range(20)]
@@ -133,9 +151,19 @@ def test_what_is_no_dataset_is_refused(file: str, name: str, message: str) -> No
         open_dataset("./nowhere.py:Data")
 
 
-def test_a_label_out_of_range_is_refused_before_any_work(file: str) -> None:
-    with pytest.raises(ZooError, match="outputs 0 to 1"):
-        choose_dataset(f"{file}:Pairs", (), Classifier(2))
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("1", "label 4; a-classifier has outputs 0 to 2"),
+        ("2", "All 20 samples have the class '1'"),
+        ("3", r"mine.py, line \d+: sample 17 of Bad\(kind=3\) failed: IndexError"),
+        ("4", "contains NaN"),
+        ("5", "20x32 pixels; a-classifier expects 32x32"),
+    ],
+)
+def test_a_sequence_with_a_bad_sample_is_refused_before_any_work(file: str, item: str, message: str) -> None:
+    with pytest.raises(ZooError, match=message):
+        choose_dataset(f"{file}:Bad(kind={item})", (), Classifier(3))
 
 
 def test_a_file_of_arrays_needs_no_more_than_its_name(tmp_path: Path) -> None:

@@ -125,6 +125,17 @@ def test_a_folder_for_validation_is_the_test_where_there_is_none(tmp_path: Path)
     assert len(data.scenes("test")) == 12
 
 
+def test_a_table_may_be_elsewhere_and_hold_whole_numbers_as_floats(tmp_path: Path) -> None:
+    table = tmp_path / "tables/labels.csv"
+    table.parent.mkdir()
+    for number in range(4):
+        write_picture(tmp_path / f"images/{number}.png", number)
+    for place in ("", "../images/", f"{tmp_path}/images/"):
+        table.write_text("file,label\n" + "".join(f"{place}{number}.png,{number}.0\n" for number in range(4)))
+        data = Folder(FolderConfig(root=str(tmp_path / "images"), labels=str(table), test_share=0.5))
+        assert data.indices(Classifier(4, side=16)) == {str(number): number for number in range(4)}
+
+
 @pytest.mark.parametrize("head", ["file,label\n", "label;file\n", ""])
 def test_a_table_of_labels(tmp_path: Path, head: str) -> None:
     rows = []
@@ -223,6 +234,8 @@ def test_tables_and_folders_that_do_not_match_are_refused(tmp_path: Path) -> Non
     assert "lists 0.png twice: in line 1 as 0, in line 4 as 1" in refused(tmp_path, labels="labels.csv")
     table.write_text("file,label\n0.png\n")
     assert "line 2: a file and a label are required" in refused(tmp_path, labels="labels.csv")
+    table.write_text("file,label\n0.png,0\n1.png,1\n2.png,nan\n3.png,1\n")
+    assert "line 4: the label 'nan' is not the number of a class" in refused(tmp_path, labels="labels.csv")
     table.write_text("file,label\na/0.png,1\nb/1.png,0\n")
     assert "None of the 2 files" in refused(tmp_path, labels="labels.csv")
     table.write_text("")

@@ -250,3 +250,6 @@ def test_values_that_are_no_class_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="apart from 255") as refused:
         masks(root=str(tmp_path)).check(PixelClasses())
     assert "classes=[0,255]" in str(refused.value.hint)
+    write_values(tmp_path, [1])
+    with pytest.raises(InputError, match="the 4 label images that were looked at have one class, 1"):
+        masks(root=str(tmp_path)).check(PixelClasses())

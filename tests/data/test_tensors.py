@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from support.boxed_images import Detector
 from support.class_folders import Classifier
 from support.image_pairs import Restorer
-from zoo.contracts import OutputSpec
+from zoo.contracts import Architecture, OutputSpec
 from zoo.data.choose import open_dataset
 from zoo.data.tensors import Tensors, TensorsConfig
 from zoo.errors import InputError, UsageError
+
+
+class ThreeClasses(Restorer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = OutputSpec("classes", 3, 1)
+
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
@@ -90,14 +98,49 @@ def test_bad_arrays_are_refused_at_once(tmp_path: Path, arrays: dict[str, np.nda
         ({"x": BYTES[:, :12], "y": LABELS}, "12x16 pixels; a-classifier expects 16x16"),
         ({"x": FLOATS * 4 - 2, "y": LABELS}, r"values from -2.* not in 0 to 1"),
         ({"x": FLOATS[:, :2], "y": LABELS}, "not an image of 3 channels"),
+        (
+            {"x": np.where(np.arange(40) == 39, 2, 0.5)[:, None, None, None] * FLOATS, "y": LABELS},
+            "not in 0 to 1",
+        ),
+        ({"x": BYTES, "y": LABELS * 0}, "All 40 samples have the class '0'"),
+        (
+            {"x_train": BYTES, "y_train": LABELS % 3, "x_test": BYTES, "y_test": LABELS},
+            r"test images that the training images lack \(1\): 3",
+        ),
     ],
 )
 def test_arrays_that_do_not_suit_the_network_are_refused(
     tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
     data = written(tmp_path / "a.npz", **arrays)
-    with pytest.raises((InputError, UsageError), match=message):
+    with pytest.raises((InputError, UsageError), match=message) as refused:
         data.check(Classifier(4, side=16))
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("targets", "network", "message"),
+    [
+        (
+            np.where(np.eye(16) > 0, 9, LABELS[:, None, None] % 3),
+            ThreeClasses(),
+            "value 9",
+        ),
+        (
+            np.tile(np.array([[1, 2, 10, 12, 7]]), (40, 1, 1)),
+            Detector(3),
+            "label 7; a-detector has outputs 0 to 2",
+        ),
+        (np.tile(np.array([[9, 2, 3, 12, 0]]), (40, 1, 1)), Detector(3), "box without an area"),
+        (np.ones((40, 1, 4)), Detector(3), "rows of five finite numbers"),
+    ],
+)
+def test_classes_of_pixels_and_boxes_must_be_the_networks(
+    tmp_path: Path, targets: np.ndarray, network: Architecture, message: str
+) -> None:
+    data = written(tmp_path / "a.npz", x=BYTES, y=targets)
+    with pytest.raises(InputError, match=message):
+        data.check(network)
 
 
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:

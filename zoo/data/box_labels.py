@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LARGEST_JSON, _LARGEST_TEXT = 1 << 32, 1 << 24
 #: How far a share may lie outside 0 to 1 by rounding.
 _SLACK = 1e-3
+#: How far boxes in pixels may: those that people draw are cut at the edges, as COCO's own are.
+_SLACK_PIXELS, _SLACK_SHARE = 2.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,11 @@ def read_coco(path: Path) -> CocoFile:
                     hint="Export the annotations again.",
                 )
             left, top, width, height = (float(value) for value in each["bbox"])
-            if not all(map(math.isfinite, (left, top, width, height))):
-                raise InputError(f"{path}: the box of annotation {each.get('id', '')} is not finite.")
+            if not all(map(math.isfinite, (left, top, width, height))) or width < 0 or height < 0:
+                raise InputError(
+                    f"{path}: the box of annotation {each.get('id', '')} is {each['bbox']}.",
+                    hint="A box is left, top, width and height in pixels, none of them negative or NaN.",
+                )
             if width > 0 and height > 0 and not each.get("iscrowd", 0):
                 found[image].append((left, top, left + width, top + height, category))
     except InputError:
@@ -80,6 +85,20 @@ def read_coco(path: Path) -> CocoFile:
     if twice:
         raise InputError(f"{path} lists the image {twice[0]} twice.", hint="Remove one of the two.")
     return CocoFile(path, categories, {images[number]: _rows(boxes) for number, boxes in found.items()})
+
+
+def outside(boxes: FloatArray, size: tuple[int, int]) -> str:
+    """Return the box that reaches beyond its image by more than rounding does, as a text; "" if none does.
+
+    Args:
+        boxes: (n, 5), x0, y0, x1, y1 in pixels of the image, and a class.
+        size: Width and height of the image.
+    """
+    slack = [max(_SLACK_PIXELS, _SLACK_SHARE * side) for side in size]
+    for x0, y0, x1, y1 in boxes[:, :4].tolist():
+        if min(x0 + slack[0], y0 + slack[1]) < 0 or x1 > size[0] + slack[0] or y1 > size[1] + slack[1]:
+            return f"{x0:g}, {y0:g} to {x1:g}, {y1:g}"
+    return ""
 
 
 def read_yolo(path: Path, size: tuple[int, int]) -> FloatArray:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, Split, sides_of
-from zoo.data.box_labels import CocoFile, find_by_name, read_coco, read_yolo
+from zoo.data.box_labels import CocoFile, find_by_name, outside, read_coco, read_yolo
+from zoo.data.label_checks import refuse_untrained
 from zoo.data.labelled_pictures import SPLIT_NAMES
 from zoo.data.letterbox import letterbox
 from zoo.data.picture_files import (
@@ -26,8 +27,8 @@ from zoo.data.picture_files import (
 from zoo.data.picture_folders import ImageCache
 from zoo.data.random_crops import for_training, shuffled
 from zoo.data.splits import split_names
+from zoo.data.yolo_files import class_names, text_file, texts_beside
 from zoo.errors import InputError, UsageError
-from zoo.extras import require
 from zoo.images.pixels import as_input, image_size, read_rgb8
 from zoo.options import option
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from zoo.contracts import FloatArray
 
 _VERSION = 1
-#: What files with the names of classes are called in folders for YOLO.
-_NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,7 @@ class Coco(Dataset):
                 hint="JSON files, or a text file for each image, are expected below root.",
             )
         self._splits = self._split(found)
+        self._refuse_untrained(found)
         self._cache: ImageCache[Path] = ImageCache(read_rgb8)
 
     # -------------------------------------------------------------------------------------------- files
@@ -122,6 +122,7 @@ class Coco(Dataset):
     def _of_coco(self, tables: Sequence[CocoFile], files: Sequence[PictureFile]) -> list[_Boxed]:
         found: dict[str, _Boxed] = {}
         missing: dict[str, str] = {}
+        beyond: dict[str, str] = {}
         for table in tables:
             for number, name in table.categories.items():
                 if self._names.setdefault(number, name) != name:
@@ -144,39 +145,69 @@ class Coco(Dataset):
                         hint="Name the right ones:  coco(root=DIR,annotations=[FILE,...])",
                     )
                 found[file.name] = _Boxed(file, boxes, split)
+                size = image_size(file.path) if len(boxes) else (0, 0)
+                box = outside(boxes, size)
+                if box:
+                    beyond[file.name] = f"{file.name} ({size[0]}x{size[1]} pixels, box {box})"
         skip_bad = self.config.skip_bad
         refuse_or_skip(missing, f"with boxes not in {self._root}", self.id, self._notes, skip_bad=skip_bad)
         alone = {file.name: file.name for file in files if file.name not in found}
         refuse_or_skip(alone, "not listed in the annotations", self.id, self._notes, skip_bad=skip_bad)
-        return [found[name] for name in sorted(found)]
+        what = "with boxes outside the image"
+        refuse_or_skip(beyond, what, self.id, self._notes, skip_bad=skip_bad)
+        return [found[name] for name in sorted(found) if name not in beyond]
 
     def _of_yolo(self, files: Sequence[PictureFile]) -> list[_Boxed]:
         found: list[_Boxed] = []
         alone: dict[str, str] = {}
+        wrong: dict[str, str] = {}
+        texts: set[Path] = set()
         for file in files:
-            path = _text_file(self._root, file)
+            path = text_file(self._root, file)
             if path is None:
                 alone[file.name] = file.name
                 continue
-            found.append(
-                _Boxed(file, read_yolo(path, image_size(file.path)), _split_in(PurePosixPath(file.name)))
-            )
+            texts.add(path)
+            try:
+                boxes = read_yolo(path, image_size(file.path))
+            except InputError as error:
+                wrong[file.name] = error.message
+                continue
+            found.append(_Boxed(file, boxes, _split_in(PurePosixPath(file.name))))
         if len(alone) == len(files):
             raise InputError(
                 f"{self._root} has neither a JSON file of boxes nor a text file for any image.",
                 hint="Expected: annotations/*.json, or labels/NAME.txt for images/NAME.jpg.",
             )
+        skip_bad = self.config.skip_bad
         what = "without a text file of boxes (an empty one says that there are none)"
-        refuse_or_skip(alone, what, self.id, self._notes, skip_bad=self.config.skip_bad)
-        self._names = dict(enumerate(_yolo_names(self._root)))
-        highest = int(max((each.boxes[:, 4].max() for each in found if len(each.boxes)), default=-1))
-        if self._names and highest >= len(self._names):
-            raise InputError(
-                f"{self._root} has boxes of class {highest}, but names only {len(self._names)} classes.",
-                hint="Add the names to data.yaml or classes.txt; classes count from 0.",
-            )
-        self._names = self._names or {number: str(number) for number in range(highest + 1)}
+        refuse_or_skip(alone, what, self.id, self._notes, skip_bad=skip_bad)
+        widows = {str(path): str(path) for path in texts_beside(texts) if path not in texts}
+        refuse_or_skip(widows, "of boxes without an image", self.id, self._notes, skip_bad=skip_bad)
+        self._names = dict(enumerate(class_names(self._root)))
+        for each in found if self._names else ():
+            highest = int(each.boxes[:, 4].max(initial=-1))
+            if highest >= len(self._names):
+                wrong[each.file.name] = f"{each.file.name} has a box of class {highest}"
+        what = (
+            f"whose boxes cannot be used (classes are 0 to {len(self._names) - 1})"
+            if self._names
+            else ("whose boxes cannot be used")
+        )
+        refuse_or_skip(wrong, what, self.id, self._notes, skip_bad=skip_bad)
+        found = [each for each in found if each.file.name not in wrong]
+        most = max((int(each.boxes[:, 4].max(initial=-1)) for each in found), default=-1)
+        self._names = self._names or {number: str(number) for number in range(most + 1)}
         return found
+
+    def _refuse_untrained(self, found: Sequence[_Boxed]) -> None:
+        """Refuse classes that only images for testing have, where files or folders say which those are."""
+        if any(each.split == "train" for each in found):
+            trained, tested = (
+                {self._names[int(label)] for each in self._splits[split] for label in each.boxes[:, 4]}
+                for split in ("train", "test")
+            )
+            refuse_untrained(trained, tested, hint=f"Look at them:  zoo data 'coco(root={self.config.root})'")
 
     def _split(self, found: Sequence[_Boxed]) -> dict[Split, list[_Boxed]]:
         stated: dict[str, Split] = {each.file.name: each.split for each in found if each.split}
@@ -325,36 +356,3 @@ def _split_in(path: PurePosixPath | Path) -> Split | Literal[""]:
         if split:
             return split
     return ""
-
-
-def _text_file(root: Path, file: PictureFile) -> Path | None:
-    """Return the text file of an image: in the folder labels instead of images, or next to it."""
-    parts = list(PurePosixPath(file.stem).parts)
-    candidates = [root.joinpath(*parts[:-1], f"{parts[-1]}.txt")]
-    if "images" in parts[:-1]:
-        at = len(parts) - 2 - parts[:-1][::-1].index("images")
-        candidates.insert(0, root.joinpath(*parts[:at], "labels", *parts[at + 1 : -1], f"{parts[-1]}.txt"))
-    if root.name == "images":
-        candidates.insert(0, root.parent.joinpath("labels", *parts[:-1], f"{parts[-1]}.txt"))
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _yolo_names(root: Path) -> Sequence[str]:
-    """Return the names of the classes from a file in the folder or above it; none if there is no such file."""
-    for path in (folder / name for folder in (root, root.parent) for name in _NAME_FILES):
-        if not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-        if path.suffix not in (".yaml", ".yml"):
-            return [line.strip() for line in text.splitlines() if line.strip()]
-        yaml = require("yaml", f"Reading {path.name}")
-        try:
-            names = yaml.safe_load(text)["names"]
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} does not state names: {error}", hint="It needs a list 'names'."
-            ) from error
-        return (
-            [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(n) for n in names]
-        )
-    return ()

@@ -61,7 +61,7 @@ def load_dataset_file(text: str) -> Dataset:
     made: Dataset = (
         found
         if isinstance(found, Dataset)
-        else _OwnSequence(_as_sequence(found, name, path), f"{name}{form['options'] or ''}")
+        else _OwnSequence(_as_sequence(found, name, path), f"{name}{form['options'] or ''}", path)
     )
     _complete(made, name, path, sha256)
     return made
@@ -114,10 +114,11 @@ class _OwnSequence(SequenceDataset):
     Config: ClassVar[type] = type(None)
     tasks: ClassVar[frozenset[str]] = frozenset({"any"})
 
-    def __init__(self, items: Sequence[Any], how: str) -> None:
+    def __init__(self, items: Sequence[Any], how: str, path: Path) -> None:
         super().__init__()
         self._items = items
         self._how = how
+        self._path = path
         left = [str(number) for number in range(len(items))]
         self.numbers = {"train": (), "val": (), "test": ()}
         for split, share in _SHARES:
@@ -127,7 +128,8 @@ class _OwnSequence(SequenceDataset):
         self.numbers["train"] = [int(number) for number in left]
 
     def read(self, split: Split, number: int) -> tuple[Stored, npt.NDArray[Any] | None]:
-        item = self._items[number]
+        with python_file.blamed(self._path, f"sample {number} of {self._how}"):
+            item = self._items[number]
         inputs, target = item if isinstance(item, (tuple, list)) and len(item) == 2 else (item, None)
         if isinstance(item, Mapping):
             inputs, target = divided(item)

@@ -14,6 +14,7 @@ import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, Split, sides_of
 from zoo.contracts.architecture import Interpolation
+from zoo.data.label_checks import refuse_single_class, refuse_untrained
 from zoo.data.labelled_pictures import SPLITS, LabelledPicture, pictures_of_folders, pictures_of_table
 from zoo.data.picture_files import counted, folder_of, listed
 from zoo.data.picture_folders import ImageCache
@@ -120,20 +121,16 @@ class Folder(Dataset):
 
     def _check_classes(self) -> None:
         """Refuse a single class, one that only the test images have, and names that are not among the stated ones."""
-        known = Counter(each.label for each in self._pictures)
-        if len(known) < 2:
-            only = next(iter(known), "")
-            raise InputError(
-                f"All {counted(len(self._pictures), 'image')} have the class '{only}'; at least two are needed."
-                if known
-                else "There are no images.",
-                hint="Is root one folder too high or too deep? Look at it:  "
-                f"zoo data 'folder(root={self.config.root or 'DIR'})'",
-            )
+        labels = [each.label for each in self._pictures]
+        look = f"zoo data 'folder(root={self.config.root or 'DIR'})'"
+        if not labels:
+            raise InputError("There are no images.", hint=f"Look at the folder:  {look}")
+        hint = f"Is root one folder too high or too deep? Look at it:  {look}"
+        refuse_single_class(labels, "image", hint=hint)
         twice = [name for name, times in Counter(self._classes).items() if times > 1]
         if twice:
             raise UsageError(f"folder: the option classes names {listed(twice)} twice.")
-        strange = sorted(known.keys() - set(self._classes)) if self._classes else []
+        strange = sorted(set(labels) - set(self._classes)) if self._classes else []
         if strange:
             raise UsageError(
                 f"folder: {counted(len(strange), 'label')} not among the {len(self._classes)} stated classes: "
@@ -141,12 +138,8 @@ class Folder(Dataset):
                 hint="State all names in the order of the network's outputs with classes=FILE.",
             )
         trained = {each.label for each in self._splits["train"]}
-        lacking = sorted({each.label for each in self._splits["test"] if each.stated} - trained)
-        if lacking:
-            raise InputError(
-                f"Classes of the test images that the training images lack ({len(lacking)}): {listed(lacking)}.",
-                hint="Check the names of the folders:  zoo data 'folder(root=...)'",
-            )
+        tested = {each.label for each in self._splits["test"] if each.stated}
+        refuse_untrained(trained, tested, hint=f"Check the names of the folders:  {look}")
 
     # ------------------------------------------------------------------------------------------ contract
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def _rows(
                 f"{path}, line {number}: a file and a label are required, not '{','.join(cells)[:80]}'.",
                 hint="One row per picture is needed: file,label",
             )
-        row = LabelRow(cells[file_at], cells[label_at], "" if split_at is None else cells[split_at], number)
+        row = LabelRow(
+            cells[file_at], _whole(cells[label_at]), "" if split_at is None else cells[split_at], number
+        )
         if row.file in rows:
             raise InputError(
                 f"{path} lists {row.file} twice: in line {rows[row.file].line} as {rows[row.file].label}, "
@@ -97,7 +100,33 @@ def _rows(
                 hint="Remove one of the rows.",
             )
         rows[row.file] = row
+    _refuse_fractions(path, list(rows.values()))
     return list(rows.values())
+
+
+def _whole(label: str) -> str:
+    """A number that a table of floats holds as "3.0" is the class 3."""
+    return re.sub(r"(\d+)\.0*", r"\1", label) if re.fullmatch(r"-?\d+\.0*", label) else label
+
+
+def _refuse_fractions(path: Path, rows: list[LabelRow]) -> None:
+    """Refuse labels that are numbers, but not all of them whole: measurements, or "nan" for what is missing."""
+    numbers = [_number(row.label) for row in rows]
+    if None in numbers:
+        return
+    for row, number in zip(rows, numbers, strict=True):
+        if number is not None and not number.is_integer():
+            raise InputError(
+                f"{path}, line {row.line}: the label '{row.label}' is not the number of a class.",
+                hint="Name classes, or number them from 0.",
+            )
+
+
+def _number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
 
 
 def _column(heads: list[str], names: tuple[str, ...]) -> int | None:

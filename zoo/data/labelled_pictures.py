@@ -96,7 +96,7 @@ def pictures_of_table(
     stated: dict[str, Split] = {}
     missing: dict[str, str] = {}
     for row in rows:
-        name = PurePosixPath(row.file).as_posix()
+        name = _name_below(root, table, row.file)
         file = files.get(name) or by_stem.get(name)
         if file is None:
             missing[name] = f"{row.file} (line {row.line} of {table.name})"
@@ -124,6 +124,14 @@ def pictures_of_table(
         raise InputError(f"{table} states a split for some pictures, but none for {without}.")
     kept = [file for name, file in files.items() if name in labels]
     return _split(kept, labels, stated, test_share, val_share, notes, skip_bad=skip_bad)
+
+
+def _name_below(root: Path, table: Path, stated: str) -> str:
+    """The name of a picture below the folder, from one that is relative to it or to the table, or absolute."""
+    for path in (root / Path(stated).expanduser(), table.parent / stated):
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            return path.resolve().relative_to(root.resolve()).as_posix()
+    return PurePosixPath(stated).as_posix()
 
 
 def split_folders(root: Path) -> dict[str, Split]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 #: Images that are looked at to see which classes there are.
-_LOOKED_AT = 8
+_LOOKED_AT, _MOST_LOOKED_AT = 8, 64
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask")
 #: what may stand at the end of a label's name where the picture's has nothing
@@ -151,19 +151,28 @@ class Masks(Dataset):
         splits: tuple[Split, ...] = ("train", "test")
         for split in splits:
             next(self.frames(architecture, split), None)
-        if architecture.output.kind == "classes":
-            self._check_classes(architecture)
+        self._check_classes(architecture)
 
     def _check_classes(self, architecture: Architecture) -> None:
-        """Refuse labels of black and white, whose white would mean pixels that do not count."""
-        seen: set[int] = set()
-        for frame in islice(self.frames(architecture, "train"), _LOOKED_AT):
+        """Refuse labels of one class, and those of black and white, whose white would mean pixels that do not count."""
+        seen: set[float] = set()
+        count = 0
+        for count, frame in enumerate(islice(self.frames(architecture, "train"), _MOST_LOOKED_AT), 1):
+            if count > _LOOKED_AT and len(seen - {IGNORED}) > 1:
+                break
             seen |= set(np.unique(np.asarray(frame.target)).tolist())
-        if len(seen - {IGNORED}) < 2 and IGNORED in seen:
+        counted = seen - {IGNORED}
+        if len(counted) < 2 and IGNORED in seen:
             raise UsageError(
                 f"masks: apart from {IGNORED}, which stands for pixels that do not count, the first label images have "
-                f"only the class {min(seen)}.",
+                f"only the class {min(counted, default='of no pixel')}.",
                 hint="If 255 is a class, name the value of each:  masks(...,classes=[0,255])",
+            )
+        if len(counted) == 1:
+            raise InputError(
+                f"masks: all pixels of the {count} label images that were looked at have one class, "
+                f"{next(iter(counted)):g}; at least two are needed.",
+                hint="Look at the labels:  zoo data 'masks(...)'",
             )
 
     def _check_kinds(self, architecture: Architecture) -> None:
@@ -206,7 +215,10 @@ class Masks(Dataset):
         channels = output.channels
         if label.ndim == 3:
             if (label != label[..., :1]).any():
-                raise InputError(f"The label image {page} is in colour; one value per pixel is required.")
+                raise InputError(
+                    f"The label image {page} is in colour; one value per pixel is required.",
+                    hint="Store the number of the class, or black and white, as a gray or palette image.",
+                )
             label = label[..., 0]
         if self.config.classes and len(self.config.classes) != channels:
             raise UsageError(

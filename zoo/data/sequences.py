@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split, sides_of
+from zoo.data.label_checks import as_class, check_boxes, check_pixel_classes, refuse_single_class
 from zoo.data.packed_samples import only_input, pack_sample
 from zoo.data.random_crops import random_window, shuffled
 from zoo.errors import InputError, UsageError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     #: The input of a sample as it is stored, or several by name.
     Stored: TypeAlias = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
+
+#: Samples of each split that are read before any work.
+_LOOKED_AT = 256
 
 
 class SequenceDataset(Dataset):
@@ -39,22 +43,31 @@ class SequenceDataset(Dataset):
     def scenes(self, split: Split) -> Sequence[str]:
         return [f"{split}/{number}" for number in self.numbers[split]]
 
+    def looked_at(self, split: Split) -> Sequence[int]:
+        """Return the numbers of the samples that are read before any work, some of each part of the split."""
+        numbers = self.numbers[split]
+        return numbers[:: -(-len(numbers) // _LOOKED_AT)] if numbers else ()
+
     def check(self, architecture: Architecture) -> None:
-        """Try the first sample of each split.
+        """Read samples of each split.
 
         Raises:
-            InputError: A sample is not what the network takes, or its target not what it gives.
-            UsageError: There is nothing to train on.
+            InputError: A sample is not what the network takes, its target not what it gives, or all have one class.
+            UsageError: Samples have another size than the network's example.
         """
-        for split, numbers in self.numbers.items():
-            if numbers:
-                sample = self._sample(split, numbers[0], architecture)
+        labels = []
+        for split in self.numbers:
+            for number in self.looked_at(split):
+                sample = self._sample(split, number, architecture)
                 if not architecture.output.dense and sample.inputs.shape[1:] != architecture.input.example:
                     raise UsageError(
-                        f"{self.id}: samples have {_times(sample.inputs.shape[1:])} pixels; {architecture.id} "
+                        f"{self.id}: {sample.name} has {_times(sample.inputs.shape[1:])} pixels; {architecture.id} "
                         f"expects {_times(architecture.input.example)}.",
-                        hint="Resize them, or use images:  --data 'folder(root=DIR)'",
+                        hint="Resize the samples, or use images:  --data 'folder(root=DIR)'",
                     )
+                if architecture.output.kind == "logits" and sample.target is not None:
+                    labels.append(int(sample.target))
+        refuse_single_class(labels, "sample", hint="Check the labels.")
 
     def crops(
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
@@ -121,8 +134,11 @@ class SequenceDataset(Dataset):
     ) -> Any:
         """Return the target in the form of :class:`zoo.contracts.Sample`."""
         gives = architecture.output
+        what = f"{self.id}: {name}"
         if gives.kind == "logits":
-            return self.as_class(stored, architecture, name)
+            return as_class(stored, architecture, what)
+        if gives.kind == "boxes":
+            return check_boxes(stored, architecture, what)
         if not architecture.output.dense:
             return np.ascontiguousarray(stored, dtype=np.float32)
         height, width = (gives.scale * side for side in inputs.shape[1:])
@@ -130,42 +146,19 @@ class SequenceDataset(Dataset):
             if stored.shape != (height, width) or stored.dtype.kind not in "ui":
                 raise InputError(
                     f"{self.id}: the target of {name} is {stored.dtype} {_times(stored.shape)}, not a whole number "
-                    f"for each of {_times((height, width))} pixels."
+                    f"for each of {_times((height, width))} pixels.",
+                    hint="A target is the class of each pixel, (H, W).",
                 )
+            check_pixel_classes(stored, architecture, f"{self.id}: the target of {name}")
             return np.ascontiguousarray(stored, dtype=np.int64)
         target = self._as_images(stored, gives.channels, f"the target of {name}")
         if target.shape[1:] != (height, width):
             raise InputError(
                 f"{self.id}: the target of {name} has {_times(target.shape[1:])} pixels; {architecture.id} "
                 f"outputs {_times((height, width))} for its input.",
+                hint="Inputs and targets must fit: resize them, or leave the sample out.",
             )
         return target
-
-    def as_class(
-        self, stored: npt.NDArray[Any], architecture: Architecture, name: str
-    ) -> npt.NDArray[np.int64]:
-        """Return the number of a class, of no dimension.
-
-        Args:
-            stored: One number, () or (1,).
-            architecture: The network, whose outputs it must be one of.
-            name: Of the sample, for messages.
-
-        Raises:
-            InputError: It is anything else.
-        """
-        outputs = architecture.output.channels
-        label = stored.reshape(()) if stored.size == 1 else stored
-        if label.ndim or label.dtype.kind not in "ui":
-            raise InputError(
-                f"{self.id}: the target of {name} is {stored.dtype} {_times(stored.shape)}, not the number of a class."
-            )
-        if not 0 <= int(label) < outputs:
-            raise InputError(
-                f"{self.id}: {name} has the label {int(label)}; {architecture.id} has outputs 0 to {outputs - 1}.",
-                hint="Labels count from 0.",
-            )
-        return np.array(int(label), dtype=np.int64)
 
 
 def _middle(inputs: npt.NDArray[np.float32], sides: tuple[int, int]) -> npt.NDArray[np.float32]:
