@@ -70,14 +70,16 @@ def test_what_is_accepted_is_said_and_recorded(source: Path, capsys) -> None:
     assert metrics["accepted_disagreements"] == [accepted]
     agreement = metrics["files"][-1]["agreement"]
     assert agreement["signal_to_error_db"] < 25 < agreement["required_db"]
+    assert "states no normalisation" not in printed.err, "random weights were trained on nothing"
     assert f"Accepted: {accepted}" in artifact.read("README.md").decode()
 
 
 def test_agreement_is_recorded_and_computed_weights_become_plain(source: Path, tmp_path: Path) -> None:
     notes = SilentReporter()
     result = apply(
-        f"{source}:Normed", "ptq", out=tmp_path / "out", images=2, reporter=notes
+        f"{source}:Normed(trained=true)", "ptq", out=tmp_path / "out", images=2, reporter=notes
     )  # fmt: skip
     assert any("0.weight" in note for note in notes.notes)
+    assert any("states no normalisation" in note and "MEAN and STD" in note for note in notes.notes)
     assert [file.agreement.agrees for file in result.files] == [True, True]
     assert result.accepted == ()

@@ -17,6 +17,7 @@ import zoo
 from zoo.contracts import Architecture, InputSpec
 from zoo.errors import InputError, IntegrityError, UsageError, ZooError
 from zoo.training.weight_loading import load_weight_file
+from zoo.training.weights import load_start
 
 OWN = """
 from torch import nn
@@ -166,6 +167,18 @@ def test_numbers_that_are_not_finite_are_refused_by_the_name_of_the_tensor(
     torch.save(state, tmp_path / "bad.pth")
     with pytest.raises(IntegrityError, match=r"1 of the 4 .*'1\.running_var'"):
         load_weight_file(net(), Net(), tmp_path / "bad.pth")
+
+
+def test_what_a_network_brings_itself_is_looked_at_too() -> None:
+    class Masked(Net):
+        trained = True
+
+    own = net()
+    own.register_buffer("mask", torch.full((4,), -torch.inf))
+    assert load_start(own, Masked(), "auto").trained
+    own[4].weight.data[1, 2] = torch.nan
+    with pytest.raises(IntegrityError, match=r"The weights of net .*1 of the 20 .*'4\.weight'"):
+        load_start(own, Masked(), "auto")
 
 
 def test_a_network_can_be_named_with_its_weights(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ from zoo.training.weight_files import WeightFile, read_weight_file
 from zoo.training.weight_matching import Match, match_tensors
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.contracts import Architecture
 
+#: What batch norms keep.
+_AVERAGED = ("running_mean", "running_var")
 _EMA = re.compile(r"(^|[._])ema([._]|$)")
 
 
@@ -73,6 +76,32 @@ def load_weight_file(
     return f"Weights: {where}: {'; '.join(filter(None, said))}."
 
 
+def check_finite(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Check that a network can be computed with the numbers in a state.
+
+    What it neither learns nor averages may be infinite, as masks of attention are, but not NaN.
+
+    Args:
+        model: The network.
+        state: Tensors (...,) of any shape and type, by their keys in its state dict.
+        where: They are from, for messages.
+
+    Raises:
+        IntegrityError: A number is not finite.
+    """
+    learned = {name for name, _ in model.named_parameters()}
+    for key, values in state.items():
+        if not values.is_floating_point():
+            continue
+        masks = key not in learned and not key.endswith(_AVERAGED)
+        bad = values.isnan() if masks else ~values.isfinite()
+        if bool(bad.any()):
+            raise IntegrityError(
+                f"{where}: {int(bad.sum())} of the {values.numel()} numbers of the tensor '{key}' are NaN or infinite.",
+                hint="Take an earlier checkpoint of that training.",
+            )
+
+
 def make_plain(model: nn.Module, architecture: Architecture | None) -> bool:
     """Store the values of weights that a network computes, and give its layers torch's classes, in place.
 
@@ -116,20 +145,13 @@ def _averaged(place: str, others: list[str]) -> str:
 
 def _put(model: nn.Module, match: Match, path: Path) -> str:
     """Put matched values into the network in its own types; return what was converted."""
-    import torch
-
     state = dict(model.state_dict())
     converted: dict[str, None] = {}
     for key, value in match.values.items():
         new = value.to(state[key].dtype)
-        if new.is_floating_point() and not bool(torch.isfinite(new).all()):
-            bad = int((~torch.isfinite(new)).sum())
-            raise IntegrityError(
-                f"{path}: {bad} of the {new.numel()} numbers of the tensor '{key}' are NaN or infinite.",
-                hint="Take an earlier checkpoint of that training.",
-            )
         if value.dtype != new.dtype:
             converted[str(value.dtype).removeprefix("torch.")] = None
         state[key] = new
+    check_finite(model, {key: state[key] for key in match.values}, str(path))
     model.load_state_dict(state)
     return f"stored as {', '.join(converted)}, computed in float32" if converted else ""

@@ -14,7 +14,7 @@ from zoo.extras import require
 from zoo.modules.state_digest import state_digest
 from zoo.onnx.check import load_checked_model
 from zoo.training.weight_files import find_weight_file
-from zoo.training.weight_loading import load_weight_file, make_plain
+from zoo.training.weight_loading import check_finite, load_weight_file, make_plain
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +65,17 @@ def load_start(
 
     Raises:
         UsageError: The layers differ.
-        IntegrityError: The file is damaged, or holds numbers that are not finite.
+        IntegrityError: The file is damaged, or the network then has numbers that are not finite.
         InputError: The file cannot be read without executing code.
     """
+    found = _loaded(model, architecture, name, entry, partial=partial)
+    check_finite(model, model.state_dict(), f"The weights of {architecture.id} ({found.label})")
+    return found
+
+
+def _loaded(
+    model: nn.Module, architecture: Architecture, name: str, entry: str, *, partial: bool
+) -> StartWeights:
     if name in ("auto", "none"):
         if architecture.trained:
             said = f"Weights: {architecture.weights_from}." if architecture.weights_from else ""
