@@ -48,3 +48,18 @@ def test_bad_files_are_left_out_by_an_option_of_the_command_too(
     assert "3 classes" in capsys.readouterr().err, "the files are left out; the network does not suit"
     assert main(["apply", "ptq", "timm:resnet18", "--data", "photos", "--skip-bad"]) == 2
     assert "has no option skip_bad" in capsys.readouterr().err
+
+
+def test_data_without_a_test_split_is_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_classes(tmp_path / "data")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nINPUT, OUTPUT = 'rgb:3x32x32', 'logits:3'\n"
+        "def make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 3))\n"
+    )
+    data = f"folder(root={tmp_path / 'data'},test_share=0)"
+    assert main(["apply", "ptq", f"{tmp_path / 'net.py'}:make", "--data", data]) == 5
+    printed = capsys.readouterr().err
+    assert "folder has no images in its test split" in printed
+    assert "export" not in printed

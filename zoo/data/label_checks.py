@@ -80,7 +80,7 @@ def check_pixel_classes(stored: npt.NDArray[Any], architecture: Architecture, wh
     """Check a class for each pixel.
 
     Args:
-        stored: Whole numbers, of any shape.
+        stored: Whole numbers, (H, W).
         architecture: The network, whose outputs say how many classes there are.
         what: Whose labels they are, for messages.
 

@@ -149,7 +149,7 @@ def evaluate_quality(
     frames = islice(dataset.frames(architecture, split, seed), limit)
     first = next(frames, None) if images else None
     if first is None:
-        raise _empty(dataset, split)
+        raise empty_split(dataset, split)
     stated = plugins.task_of(architecture)
     labelled = first.target is not None and stated.labelled
     if not labelled and reference is None:
@@ -199,8 +199,10 @@ def evaluate_quality(
     return quality
 
 
-def _empty(dataset: Dataset, split: Split) -> InputError:
+def empty_split(dataset: Dataset, split: Split) -> InputError:
+    """Return the error that says that a dataset has nothing to measure on."""
     return InputError(
         f"{dataset.id} has no images in its {split} split.",
-        hint="Add some (darkroom, photos: --photos DIR), or choose another split with --split.",
+        hint="Add images or hold more of them out (darkroom, photos: --photos DIR; others: test_share), or choose "
+        "another split:  zoo eval ... --split",
     )

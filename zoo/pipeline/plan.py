@@ -123,6 +123,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     opened = open_dataset(request.data, request.photos) if request.data else None
     import torch
 
+    from zoo.evaluation.quality import empty_split
     from zoo.modules.copying import copied
     from zoo.pipeline.identity import Identity, technique_identities
     from zoo.pipeline.input_sizes import trial_export
@@ -141,6 +142,8 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     stages = stages_of(techniques)
     suited = adapt_input(base, techniques)
     data, dataset = choose_dataset(request.data, request.photos, suited, opened)
+    if not dataset.scenes("test"):
+        raise empty_split(dataset, "test")
     check_unit(
         parse_limit(request.max_loss), (plugins.task_of(suited), plugins.task("any")),
         lambda: _has_labels(dataset, suited),
