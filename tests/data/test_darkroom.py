@@ -11,6 +11,7 @@ import pytest
 import rawpy
 from PIL import Image
 
+from zoo.architectures.dncnn import DnCnnArchitecture
 from zoo.architectures.swift_unet import SwiftUNetArchitecture
 from zoo.architectures.unet import UNetArchitecture, XTransUNetArchitecture
 from zoo.data.cameras import CAMERAS
@@ -170,9 +171,28 @@ def test_the_picture_cache_keeps_to_its_limit(tmp_path: Path) -> None:
     assert cache._bytes == 60_000
 
 
-def test_a_net_for_another_sensor_is_refused() -> None:
-    with pytest.raises(UsageError, match="xtrans"):
-        next(Darkroom().crops(XTransUNetArchitecture(), 32, seed=0))
+def test_a_net_without_a_sensor_is_refused() -> None:
+    with pytest.raises(UsageError, match="rgb"):
+        next(Darkroom().crops(DnCnnArchitecture(), 32, seed=0))
+
+
+def test_x_trans_files_are_made_for_networks_of_such_sensors(tmp_path: Path) -> None:
+    stripes = np.repeat(np.eye(3, dtype=np.uint8) * 160 + 40, (43, 42, 42), axis=0)
+    for name in ("mine", "mine too", "another one", "and one more"):  # of several splits
+        Image.fromarray(np.broadcast_to(stripes, (101, 127, 3)).copy()).save(tmp_path / f"{name}.png")
+    dataset = Darkroom(DarkroomConfig(photos=(str(tmp_path),), packaged=False, min_ratio=1.0, max_ratio=1.0))
+    network = XTransUNetArchitecture()
+    for sample in (next(dataset.crops(network, 16, seed=0)), next(dataset.frames(network, "train"))):
+        assert sample.target is not None
+        height, width = sample.inputs.shape[1:]
+        assert sample.inputs.shape[0] == 9
+        assert sample.target.shape == (3, 3 * height, 3 * width)
+    small = sample.target.reshape(3, height, 3, width, 3).mean((2, 4))
+    for colour in range(3):  # the first three channels are red, green and blue
+        alike = [np.corrcoef(sample.inputs[colour].ravel(), each.ravel())[0, 1] for each in small]
+        assert int(np.argmax(alike)) == colour
+    _, exposure = next(dataset.exposures("train", mosaic="xtrans"))
+    assert decode(exposure.dng).kind == "xtrans"
 
 
 def test_ratios_in_the_wrong_order_are_refused() -> None:

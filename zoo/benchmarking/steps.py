@@ -13,6 +13,7 @@ from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import UsageError
 from zoo.images.writing import needs_whole
 from zoo.raw.decode import RawFrame
+from zoo.raw.pack import colour_cell
 from zoo.runner.settings import Settings
 from zoo.storage.atomic import write_bytes_atomic
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from zoo.contracts import InputSpec
     from zoo.runner.runner import Runner
 
-_BAYER = ((0, 1), (3, 2))
-_XTRANS = (
-    (1, 1, 0, 1, 1, 2), (1, 1, 2, 1, 1, 0), (2, 0, 1, 0, 2, 1), (1, 1, 2, 1, 1, 0), (1, 1, 0, 1, 1, 2),
-    (0, 2, 1, 2, 0, 1),
-)  # fmt: skip
 #: Any camera's will do: nothing is said about its colours.
 _MATRIX = ((0.6461, -0.1164, -0.0857), (-0.3825, 1.1597, 0.2534), (-0.0416, 0.154, 0.6))
 _BLACK, _WHITE = 512, 16383
@@ -144,7 +140,7 @@ def frame_file(spec: InputSpec, width: int, height: int, folder: Path) -> Path:
 
     path = folder / f"frame-{spec.mosaic}.dng"
     mosaic = (_BLACK + shades * (_WHITE - _BLACK) / 100).astype(np.uint16)
-    pattern = np.array(_XTRANS if spec.mosaic == "xtrans" else _BAYER)
+    pattern = colour_cell(spec.mosaic or "bayer")
     frame = RawFrame(mosaic, pattern, (_BLACK,) * 4, (_WHITE,) * 4, (2.0, 1.0, 1.5))
     write_bytes_atomic(path, dng_bytes(frame, xyz_to_camera=np.array(_MATRIX)))
     return path

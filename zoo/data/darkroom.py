@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
-from zoo.raw.pack import pack_mosaic
+from zoo.raw.pack import colour_cell, pack_mosaic
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
+Mosaic: TypeAlias = Literal["bayer", "xtrans"]
+
+#: Pixels of the mosaic, and of the picture, along each side of a packed pixel.
+_CELLS: Mapping[Mosaic, int] = {"bayer": 2, "xtrans": 3}
 #: bumped when the simulation changes, so that fingerprints do
 _VERSION = 1
 #: Of varied crops, the share of cameras that were not calibrated.
@@ -83,41 +87,46 @@ class Darkroom(Dataset):
         return f"darkroom/{_VERSION}({ratios};{self._pictures.identity()})"
 
     def check(self, architecture: Architecture) -> None:
-        _check(architecture)
+        _mosaic(architecture)
         if not self.scenes("train"):
             raise InputError("There are no photographs for training.", hint="Add some: --photos DIR")
 
     def crops(
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
     ) -> Iterator[Sample]:
-        _check(architecture)
+        mosaic = _mosaic(architecture)
         number = start
         while True:
             varied = self.config.varied
             rng = quick_generator(seed, number) if varied else np.random.default_rng((seed, number))
             picture = self._pictures.draw(rng)
-            linear = _random_scene(self._pictures.pixels(picture), sides_of(size), rng)
+            height, width = (_CELLS[mosaic] * side for side in sides_of(size))
+            linear = _random_scene(self._pictures.pixels(picture), (height, width), rng)
             name = f"{picture.scene}#{number}"
             if varied:
                 yield self._varied(name, picture.scene, linear, architecture, rng)
             else:
-                yield _sample(name, picture.scene, self._expose(linear, rng), architecture)
+                yield _sample(name, picture.scene, self._expose(linear, rng, mosaic), architecture)
             number += 1
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
-        _check(architecture)
-        for picture, exposure in self.exposures(split, seed):
+        for picture, exposure in self.exposures(split, seed, _mosaic(architecture)):
             yield _sample(picture.scene, picture.scene, exposure, architecture)
 
-    def exposures(self, split: Split, seed: int = 0) -> Iterator[tuple[Picture, Exposure]]:
+    def exposures(
+        self, split: Split, seed: int = 0, mosaic: Mosaic = "bayer"
+    ) -> Iterator[tuple[Picture, Exposure]]:
         """Yield the simulated files of a split, one per photograph; deterministic."""
+        period = len(colour_cell(mosaic))
         for picture in self._pictures.of(split):
             rng = np.random.default_rng((seed, *picture.scene.encode()))
-            yield picture, self._expose(srgb_to_linear(self._pictures.pixels(picture)), rng)
+            pixels = self._pictures.pixels(picture)
+            height, width = (side - side % period for side in pixels.shape[:2])
+            yield picture, self._expose(srgb_to_linear(pixels[:height, :width]), rng, mosaic)
 
-    def _expose(self, linear: FloatArray, rng: np.random.Generator) -> Exposure:
+    def _expose(self, linear: FloatArray, rng: np.random.Generator, mosaic: Mosaic) -> Exposure:
         shot = draw_shot(rng, CAMERAS, (self.config.min_ratio, self.config.max_ratio))
-        frame = expose(linear, shot, rng)
+        frame = expose(linear, shot, rng, mosaic)
         data = dng_bytes(frame, xyz_to_camera=colour_matrix(shot.camera), camera=shot.camera.name)
         return Exposure(data, linear_to_srgb(linear), shot)
 
@@ -129,16 +138,18 @@ class Darkroom(Dataset):
         if rng.random() < _OTHER_CAMERAS:
             camera = vary_camera(camera, rng)
         shot = draw_shot(rng, (camera,), (self.config.min_ratio, self.config.max_ratio))
-        frame = spoil(expose(linear, shot, rng), rng)
+        frame = spoil(expose(linear, shot, rng, _mosaic(architecture)), rng)
         return _packed_sample(name, scene, frame, shot, linear_to_srgb(linear), architecture)
 
 
-def _check(architecture: Architecture) -> None:
-    if architecture.input.kind != "packed-raw" or architecture.input.mosaic != "bayer":
+def _mosaic(architecture: Architecture) -> Mosaic:
+    """Return the kind of the files that the network takes; refuse one that takes none."""
+    if architecture.input.kind != "packed-raw" or architecture.input.mosaic is None:
         raise UsageError(
-            f"darkroom makes Bayer RAW files; {architecture.id} expects {architecture.input.mosaic or 'RGB'} input.",
+            f"darkroom makes RAW files; {architecture.id} expects {architecture.input.kind} input.",
             hint="List the datasets:  zoo list datasets",
         )
+    return architecture.input.mosaic
 
 
 def _sample(name: str, scene: str, exposure: Exposure, architecture: Architecture) -> Sample:
@@ -154,9 +165,9 @@ def _packed_sample(
 
 
 def _random_scene(
-    picture: npt.NDArray[np.uint8], size: tuple[int, int], rng: np.random.Generator
+    picture: npt.NDArray[np.uint8], sides: tuple[int, int], rng: np.random.Generator
 ) -> FloatArray:
-    """Return a (2 * height, 2 * width, 3) linear window for packed pixels of a size (height, width).
+    """Return a linear window of a picture, (*sides, 3).
 
     It is scaled down by up to 2 and flipped, and transposed if it is a square; brightness and tint vary.
     Averaging while scaling down takes the photograph's own noise and compression marks away.
@@ -164,7 +175,6 @@ def _random_scene(
     from PIL import Image
 
     height, width = picture.shape[:2]
-    sides = 2 * size[0], 2 * size[1]
     limit = min(height / sides[0], width / sides[1])
     scale = min(float(rng.choice((1.0, 1.0, rng.uniform(1.0, 2.0)))), limit)
     rows, columns = (max(1, round(side * scale)) for side in sides)

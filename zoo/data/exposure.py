@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from zoo.data.cameras import Camera, LogLinear
 from zoo.raw.decode import RawFrame
 from zoo.raw.noise import NoiseProfile
+from zoo.raw.pack import colour_cell
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 _SRGB_TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
-#: an RGGB cell; 3 is the second green
-RGGB = np.array([[0, 1], [3, 2]], dtype=np.int64)
 #: variance of rounding to whole sensor units
 _ROUNDING = 1 / 12
 
@@ -66,13 +65,17 @@ def colour_matrix(camera: Camera) -> npt.NDArray[np.float64]:
     return np.array(camera.xyz_to_camera, dtype=np.float64).reshape(3, 3) / 10_000
 
 
-def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator) -> RawFrame:
+def expose(
+    linear: FloatArray, shot: Shot, rng: np.random.Generator, mosaic: Literal["bayer", "xtrans"] = "bayer"
+) -> RawFrame:
     """Return the dark RAW exposure of a scene.
 
     Args:
-        linear: (H, W, 3) linear sRGB in [0, 1], the scene as a correct exposure shows it; H and W even.
+        linear: (H, W, 3) linear sRGB in [0, 1], the scene as a correct exposure shows it; H and W are multiples of the
+            mosaic's cell: 2 for Bayer, 6 for X-Trans.
         shot: How it is exposed.
         rng: Draws the noise.
+        mosaic: The sensor's colour-filter array.
     """
     camera = shot.camera
     from_srgb = colour_matrix(camera) @ _SRGB_TO_XYZ
@@ -80,24 +83,23 @@ def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator) -> RawFrame
     gains = (shot.red, 1.0, shot.blue)
     span = camera.white - camera.black
     electrons = np.empty(linear.shape[:2], dtype=np.float32)
-    for row in range(2):
-        for column in range(2):
-            colour = int(RGGB[row, column]) % 3 if RGGB[row, column] != 3 else 1
-            weights = (from_srgb[colour] * (span / (gains[colour] * shot.ratio * shot.gain))).astype(
-                np.float32
-            )
-            electrons[row::2, column::2] = linear[row::2, column::2] @ weights
+    cell = colour_cell(mosaic)
+    period = len(cell)
+    for (row, column), index in np.ndenumerate(cell):
+        colour = 1 if index == 3 else int(index)
+        weights = (from_srgb[colour] * (span / (gains[colour] * shot.ratio * shot.gain))).astype(np.float32)
+        electrons[row::period, column::period] = linear[row::period, column::period] @ weights
     signal = rng.poisson(np.maximum(electrons, 0)).astype(np.float32) * np.float32(shot.gain)
     noise, read = _read_noise(camera, shot.gain, signal.shape, rng)
     signal += noise
     banding = _scale(camera.row, shot.gain, rng)
     signal += rng.normal(0, banding, (signal.shape[0], 1)).astype(np.float32)
-    mosaic = np.clip(np.rint(signal + camera.black), 0, camera.white).astype(np.uint16)
+    values = np.clip(np.rint(signal + camera.black), 0, camera.white).astype(np.uint16)
     black, white = float(camera.black), float(camera.white)
     variance = (read + banding**2 + _ROUNDING) / span**2
     profile = NoiseProfile((shot.gain / span,) * 3, (variance,) * 3)
     to_srgb = tuple(np.linalg.inv(from_srgb).ravel().tolist())
-    return RawFrame(mosaic, RGGB, (black,) * 4, (white,) * 4, gains, noise=profile, to_srgb=to_srgb)
+    return RawFrame(values, cell, (black,) * 4, (white,) * 4, gains, noise=profile, to_srgb=to_srgb)
 
 
 def _scale(law: LogLinear, gain: float, rng: np.random.Generator) -> float:

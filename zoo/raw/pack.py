@@ -61,6 +61,14 @@ _XTRANS = _Layout(
 _LAYOUTS = {"bayer": _BAYER, "xtrans": _XTRANS}
 
 
+def colour_cell(mosaic: Literal["bayer", "xtrans"]) -> npt.NDArray[np.int64]:
+    """Return the repeating cell at the phase that networks are trained for, as `RawFrame.pattern` states it."""
+    cell = np.array(_LAYOUTS[mosaic].cell, dtype=np.int64)
+    if mosaic == "bayer":
+        cell[1, 0] = 3  # the second green
+    return cell
+
+
 @dataclass(frozen=True)
 class Packed:
     """A packed frame.

@@ -82,6 +82,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    short = (
+        device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    )  # elsewhere bfloat16 is slower than float32
     photos = tuple(arguments.photos)
     of_any, of_dark = (
         Darkroom(DarkroomConfig(photos=photos, min_ratio=least, varied=True)) for least in (1.0, DARK)
@@ -136,7 +139,7 @@ def main() -> None:
         rate = arguments.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in optimizer.param_groups:
             group["lr"] = max(rate, 1e-6)
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=short):
             outputs = model(inputs.contiguous(memory_format=torch.channels_last))
         loss = loss_of(outputs.float(), targets, matrices)
         optimizer.zero_grad(set_to_none=True)
