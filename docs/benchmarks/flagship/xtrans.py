@@ -42,7 +42,11 @@ def main() -> None:
         sys.exit(__doc__)
     shipped = find_shipped("unet")
     assert shipped is not None
-    weights = {name: each.float().numpy() for name, each in read_weights(open_artifact(shipped)).items()}
+    weights = {
+        name: each.float().numpy()
+        for name, each in read_weights(open_artifact(shipped)).items()
+        if name.endswith((".weight", ".bias"))  # the file holds sizes of the graph as well
+    }
     weights["down1.conv1.weight"] = first(weights["down1.conv1.weight"])
     for name in ("head.weight", "head.bias"):
         weights[name] = last(weights[name])
