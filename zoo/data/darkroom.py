@@ -33,7 +33,7 @@ Mosaic: TypeAlias = Literal["bayer", "xtrans"]
 #: Pixels of the mosaic, and of the picture, along each side of a packed pixel.
 _CELLS: Mapping[Mosaic, int] = {"bayer": 2, "xtrans": 3}
 #: bumped when the simulation changes, so that fingerprints do
-_VERSION = 1
+_VERSION = 2
 #: Of varied crops, the share of cameras that were not calibrated.
 _OTHER_CAMERAS = 0.5
 

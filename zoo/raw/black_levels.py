@@ -36,15 +36,22 @@ class BlackLevels:
     rows: tuple[float, ...] = ()
     columns: tuple[float, ...] = ()
 
-    def per_color(self, pattern: npt.NDArray[np.int64]) -> bool:
-        """Return whether one level for each color of a colour-filter cell says all of it, as LibRaw reports it.
+    def of_colors(self, pattern: npt.NDArray[np.int64]) -> list[float] | None:
+        """Return the levels of the four colour indices, if one level for each says all of it; else None.
 
         Args:
             pattern: Colour indices of the cell, (2, 2) or (6, 6).
         """
         values = {level for row in self.cell for level in row}
         small = pattern.shape == (2, 2) and 2 % len(self.cell) == 0 and 2 % len(self.cell[0]) == 0
-        return (len(values) == 1 or small) and len({*self.rows}) <= 1 and len({*self.columns}) <= 1
+        if not (len(values) == 1 or small) or len({*self.rows}) > 1 or len({*self.columns}) > 1:
+            return None
+        offset = sum((*self.rows[:1], *self.columns[:1]))
+        levels = [min(values) + offset] * 4
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)) if small else ():
+            level = self.cell[row % len(self.cell)][column % len(self.cell[0])]
+            levels[int(pattern[row, column])] = level + offset
+        return levels
 
     def flatten(self, mosaic: npt.NDArray[np.uint16], name: str) -> float:
         """Shift the pixels of a mosaic (H, W), in place, so that all have one black level.

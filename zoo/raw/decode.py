@@ -214,9 +214,9 @@ def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
     black, white = _levels(raw)
     if stated is not None:
         check_decoded(stated.structure, raw, mosaic, name)
-        if not stated.black.per_color(pattern):
-            # LibRaw does not report all of it.
-            black = [stated.black.flatten(mosaic, name)] * 4
+        # LibRaw reports a part of the black levels, and lowers the white level of some makers' cameras.
+        black = stated.black.of_colors(pattern) or [stated.black.flatten(mosaic, name)] * 4
+        white = [white[0] if stated.structure.white is None else stated.structure.white] * 4
     check_picture(mosaic, pattern, black, white, name)
     gains = _gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0)
     return RawFrame(
@@ -229,7 +229,7 @@ def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
         noise=None if stated is None else stated.noise,
         to_srgb=plausible_matrix(raw.color_matrix[:3, :3].ravel().tolist()),
         doubts=doubts_about(mosaic, black, white, gains, None if stated is None else stated.neutral)
-        + (() if stated is None else stated.structure.doubts(max(white))),
+        + (() if stated is None else stated.structure.doubts()),
     )
 
 

@@ -34,7 +34,6 @@ _PADDING = 64
 _LARGEST_SIDE = 1 << 16
 #: Rows or columns at one side that cameras leave out of what is shown, for interpolation.
 _HIDDEN = 64
-_LEAST_WHITE = 0.8
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,11 @@ class Structure:
     uncut: int
     cell: tuple[int, ...]
 
-    def doubts(self, white: float) -> tuple[str, ...]:
-        """Return a sentence for each thing that looks wrong; `white` is the level that LibRaw goes by."""
-        found = []
-        if self.uncut:
-            found.append(f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.")
-        if self.white is not None and white < _LEAST_WHITE * self.white:
-            found.append(f"The white level is lowered from {self.white:g} to {white:g}.")
-        return tuple(found)
+    def doubts(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that looks wrong."""
+        if not self.uncut:
+            return ()
+        return (f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.",)
 
 
 def read_structure(tags: FrameTags, size: int, name: str) -> Structure:

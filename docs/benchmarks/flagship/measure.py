@@ -14,11 +14,13 @@ import dataclasses
 import io
 import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pmrid
 import rawpy
 
 from zoo import plugins
@@ -36,6 +38,10 @@ from zoo.raw.develop import matrix_of
 from zoo.raw.dng import dng_bytes
 from zoo.raw.pack import pack_mosaic
 from zoo.tasks.image_scores import compare_images
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "quality"))
+
+from classical import denoisers
 
 RATIOS = (1, 2, 4, 10, 30, 100, 200, 300)
 GAINS = {"lowest": 0.0, "middle": 0.5, "highest": 1.0}
@@ -65,13 +71,16 @@ def exposures(path: Path, done: Callable[[str, int], bool]) -> Iterator[tuple[st
         yield gain, ratio, Exposure(data, picture, shot)
 
 
-def by_libraw(exposure: Exposure) -> np.ndarray:
-    """LibRaw's picture, (3, H, W), at the brightness whose mean is that of the photograph, which favours it."""
-    with rawpy.imread(io.BytesIO(exposure.dng)) as raw:
+def by_libraw(exposure: Exposure, dng: bytes | None = None, ratio: float = 0.0) -> np.ndarray:
+    """LibRaw's picture, (3, H, W), at the brightness whose mean is that of the photograph, which favours it.
+
+    It is that of the exposure, or of another file, which is `ratio` times too dark.
+    """
+    with rawpy.imread(io.BytesIO(dng or exposure.dng)) as raw:
         developed = raw.postprocess(
             use_camera_wb=True, no_auto_bright=True, gamma=(1, 1), output_bps=16, user_flip=0
         )
-    linear = developed.astype(np.float32) / 65535 * exposure.shot.ratio
+    linear = developed.astype(np.float32) / 65535 * (ratio or exposure.shot.ratio)
     wanted = exposure.target.mean()
     small = linear[::3, ::3]
     low, high = 0.05, 20.0
@@ -92,6 +101,24 @@ def by_network(name: str) -> Callable[[Exposure], np.ndarray]:
         to_srgb = matrix_of(frame) if architecture.output.colors == "camera" else None
         made = predict(pack_mosaic(frame, architecture.input, exposure.shot.ratio).data, to_srgb)
         return made[:, : exposure.target.shape[0], : exposure.target.shape[1]]
+
+    return picture
+
+
+def by_denoiser(exposure: Exposure) -> np.ndarray:
+    """LibRaw's picture after the denoiser of scikit-image and the strength that suit it best, which favours it."""
+    developed = by_libraw(exposure).transpose(1, 2, 0)
+    target = exposure.target.transpose(2, 0, 1)
+    made = (denoise(developed).transpose(2, 0, 1) for _, denoise in denoisers(developed))
+    return min(made, key=lambda picture: float(np.mean((np.clip(picture, 0, 1) - target) ** 2)))
+
+
+def by_pmrid(weights: Path) -> Callable[[Exposure], np.ndarray]:
+    network = pmrid.load(weights)
+
+    def picture(exposure: Exposure) -> np.ndarray:
+        clean = pmrid.denoise(network, decode(exposure.dng), exposure.shot.ratio)
+        return by_libraw(exposure, dng_bytes(clean, xyz_to_camera=colour_matrix(exposure.shot.camera)), 1.0)
 
     return picture
 
@@ -123,6 +150,10 @@ def main() -> None:
     parser.add_argument("--photos", action="append", default=[])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", type=int)
+    parser.add_argument("--pmrid", type=Path, help="its weights, to compare with it")
+    parser.add_argument(
+        "--denoisers", action="store_true", help="compare with those of scikit-image, at oracle strength"
+    )
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     rows = (
@@ -135,6 +166,10 @@ def main() -> None:
         return
     done = {(row["photo"], row["gain"], row["ratio"], row["path"]) for row in rows}
     paths: dict[str, Callable[[Exposure], np.ndarray]] = {"LibRaw": by_libraw}
+    if arguments.denoisers:
+        paths["LibRaw, denoised"] = by_denoiser
+    if arguments.pmrid:
+        paths["LibRaw, PMRID"] = by_pmrid(arguments.pmrid)
     paths |= {Path(name).name: by_network(name) for name in arguments.artifacts}
     pictures = [each for folder in arguments.photos for each in folder_pictures(Path(folder))]
     with arguments.out.open("a") as out:

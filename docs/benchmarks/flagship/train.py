@@ -4,8 +4,8 @@
 
 Each crop is a photograph taken back to the light on the sensor and exposed by `darkroom`'s cameras at 1 to 300 times
 too little light; every other batch is of dark exposures alone. The loss is minus the mean PSNR of the pictures as
-`zoo run` writes them, in sRGB, so that no exposure outweighs another, and the mean absolute difference at a quarter of
-the resolution. Crops grow as training goes on: what is very dark needs surroundings. The learning rate follows a cosine
+`zoo run` writes them, in sRGB, so that no exposure outweighs another, with their structural dissimilarity, and the mean
+absolute difference at a quarter of the resolution. Crops grow as training goes on: what is very dark needs surroundings. The learning rate follows a cosine
 over the minutes, which count what was trained, not what passed. `DIR/log.csv` gets a line a minute;
 `DIR/weights.safetensors` holds the averaged weights.
 """
@@ -60,12 +60,26 @@ def picture(values: Tensor, matrices: Tensor) -> Tensor:
     return torch.where(srgb <= 0.0031308, srgb * 12.92, curve)
 
 
+def structure(made: Tensor, wanted: Tensor) -> Tensor:
+    """The mean structural similarity of pictures, over windows of 7 x 7 pixels."""
+
+    def mean(values: Tensor) -> Tensor:
+        return nn.functional.avg_pool2d(values, 7, 1)
+
+    a, b = mean(made), mean(wanted)
+    spread = mean(made * made) - a * a + mean(wanted * wanted) - b * b
+    common = mean(made * wanted) - a * b
+    light = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
+    return (light * (2 * common + 9e-4) / (spread + 9e-4)).mean()
+
+
 def loss_of(outputs: Tensor, targets: Tensor, matrices: Tensor) -> Tensor:
     made, wanted = picture(outputs, matrices), picture(targets, matrices)
     difference = made - wanted
     squares = difference.square().mean(dim=(1, 2, 3)) + 1e-5
     coarse = nn.functional.avg_pool2d(difference, 4).abs().mean()
-    return 0.1 * squares.log().mean() + 0.5 * coarse + 0.2 * (outputs - targets).abs().mean()
+    near = 0.5 * coarse + 0.2 * (outputs - targets).abs().mean()
+    return 0.1 * squares.log().mean() + near + 0.2 * (1 - structure(made, wanted))
 
 
 def main() -> None:
