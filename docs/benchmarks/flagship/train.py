@@ -3,11 +3,11 @@
     python docs/benchmarks/flagship/train.py --photos DIR --minutes 80 --state DIR [--threads 1]
 
 Each crop is a photograph taken back to the light on the sensor and exposed by `darkroom`'s cameras at 1 to 300 times
-too little light; every other batch is of dark exposures alone. The loss is minus the mean PSNR of the pictures as
-`zoo run` writes them, in sRGB, so that no exposure outweighs another, with their structural dissimilarity, and the mean
-absolute difference at a quarter of the resolution. Crops grow as training goes on: what is very dark needs surroundings. The learning rate follows a cosine
-over the minutes, which count what was trained, not what passed. `DIR/log.csv` gets a line a minute;
-`DIR/weights.safetensors` holds the averaged weights.
+too little light; every other batch is of dark exposures alone. The loss is minus the mean PSNR of the pictures as `zoo
+run` writes them, in sRGB, so that no exposure outweighs another, with their structural dissimilarity, and the mean
+absolute difference at a quarter of the resolution. Crops grow as training goes on: what is very dark needs
+surroundings. The learning rate follows a cosine over the minutes, which count what was trained, not what passed.
+`DIR/log.csv` gets a line a minute; `DIR/weights.safetensors` holds the averaged weights.
 """
 
 from __future__ import annotations
