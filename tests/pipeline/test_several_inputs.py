@@ -98,6 +98,9 @@ def test_a_clip_with_its_length_is_quantized_and_run_by_name(tmp_path: Path) -> 
     assert ran.findings is not None
     assert {row["sample"] for row in ran.findings} == {0, 1}
     assert "expects 'frames', 'length'" in str(refused.error)
+    (named,) = run(tmp_path / "clip", tmp_path / "lone.npz", inputs={"length": str(length[0])})
+    assert named.findings is not None
+    assert named.findings[0]["logit"] == pytest.approx(float(found[0].max()), abs=1e-4)
 
 
 def test_a_file_states_its_inputs_and_arrays_are_found_by_their_names(tmp_path: Path) -> None:

@@ -246,7 +246,10 @@ def _as_part(given: Any, part: InputPart) -> "FloatArray":
     if not np.isfinite(numbers).all():
         raise InputError(f"The input '{part.name}' contains NaN or infinite values.", hint="Repair the data.")
     if part.kind == "integer" and (numbers != np.round(numbers)).any():
-        raise InputError(f"The input '{part.name}' is of whole numbers, and has others.")
+        raise InputError(
+            f"The input '{part.name}' is of whole numbers, and has others.",
+            hint="Round them, or repair the data.",
+        )
     return numbers
 
 

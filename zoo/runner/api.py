@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,9 +72,10 @@ def load(
 
 def run(
     artifact: Artifact | StrPath,
-    files: StrPath | Sequence[StrPath],
+    files: StrPath | Sequence[StrPath] = (),
     out: StrPath | None = None,
     *,
+    inputs: Mapping[str, str] | None = None,
     device: DeviceProfile | str = "host",
     engine: str | None = None,
     threads: int = 0,
@@ -93,6 +94,8 @@ def run(
     Args:
         artifact: A folder, the id of a checkpoint that was pulled or is shipped, or an opened artifact.
         files: One file or several: RAW files, pictures or photographs, as the network's input says.
+        inputs: Of a network with several inputs, those that the files do not hold, by name: a file of an image or of
+            arrays, or numbers, as in "0.5,3". Files are needed for the others only.
         out: Folder for the pictures; classifiers need none.
         device: A device profile or its id: which engines, how much memory.
         engine: Id of the engine to use; by default the device's first that computes the network rightly.
@@ -117,7 +120,7 @@ def run(
     paths = [Path(files)] if isinstance(files, (str, os.PathLike)) else [Path(file) for file in files]
     settings = Settings(
         None if out is None else Path(out), format, ratio, tile, overwrite, resume, _bytes(memory),
-        exits=ExitLimits(confidence, deadline),
+        exits=ExitLimits(confidence, deadline), inputs=dict(inputs or {}),
     )  # fmt: skip
     with open_runner(
         artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=reporter

@@ -10,9 +10,11 @@ from zoo.errors import InputError
 from zoo.storage.array_files import open_arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from zoo.contracts import FloatArray, InputSpec
+    from zoo.contracts.input_parts import InputPart
 
 #: Numbers in all arrays of a file together.
 _MOST_NUMBERS = 1 << 28
@@ -31,21 +33,38 @@ def read_arrays(path: Path, spec: InputSpec) -> FloatArray:
     Raises:
         InputError: The file cannot be used, or its arrays are not the inputs of the network.
     """
-    stored = open_arrays(path)
-    arrays: dict[str, FloatArray] = {}
-    for name, rows in stored.items():
-        if int(np.prod(rows.shape, dtype=np.int64)) > _MOST_NUMBERS:
-            raise InputError(f"{path}: the array '{name}' has more than {_MOST_NUMBERS:,} numbers.")
-        arrays[name] = np.asarray(rows[...])
-    axes = {part.name: len(part.shape) for part in spec.parts}
-    if len(spec.parts) < 2 and len(arrays) == 1:
-        arrays = dict(zip([part.name for part in spec.parts] or ["input"], arrays.values(), strict=True))
-    if not spec.parts:
-        return _lone(arrays, spec, path)
+    if spec.parts:
+        return spec.pack(load_arrays(path, spec.parts))
+    return _lone(_loaded(path), spec, path)
+
+
+def load_arrays(path: Path, parts: Sequence[InputPart]) -> dict[str, FloatArray]:
+    """Return the arrays in a file by name, each with a batch dimension; a lone one is the only input, however called.
+
+    Args:
+        path: A .npz, .npy or .safetensors file.
+        parts: The inputs that it should hold.
+
+    Raises:
+        InputError: The file cannot be used.
+    """
+    arrays = _loaded(path)
+    if len(parts) == len(arrays) == 1:
+        arrays = {parts[0].name: next(iter(arrays.values()))}
+    axes = {part.name: len(part.shape) for part in parts}
     alone = [name for name, array in arrays.items() if array.ndim == axes.get(name)]
     if alone and len(alone) == len(arrays):
         arrays = {name: array[None] for name, array in arrays.items()}
-    return spec.pack(arrays)
+    return arrays
+
+
+def _loaded(path: Path) -> dict[str, FloatArray]:
+    arrays: dict[str, FloatArray] = {}
+    for name, rows in open_arrays(path).items():
+        if int(np.prod(rows.shape, dtype=np.int64)) > _MOST_NUMBERS:
+            raise InputError(f"{path}: the array '{name}' has more than {_MOST_NUMBERS:,} numbers.")
+        arrays[name] = np.asarray(rows[...])
+    return arrays
 
 
 def _lone(arrays: dict[str, FloatArray], spec: InputSpec, path: Path) -> FloatArray:

@@ -220,7 +220,8 @@ class Runner:
 
         Args:
             files: RAW files, pictures or photographs, as the network's input says; for networks of other inputs files
-                of arrays (.npz, .npy, .safetensors), see :func:`zoo.runner.array_input.read_arrays`.
+                of arrays (.npz, .npy, .safetensors), see :func:`zoo.runner.array_input.read_arrays`. None are needed
+                where the settings name all inputs.
             out: Folder for the pictures; that of the settings if it is not given.
             reporter: Is told of each file.
 
@@ -237,6 +238,10 @@ class Runner:
         paths = [Path(file) for file in files]
         settings = self.settings if out is None else dataclasses.replace(self.settings, out=Path(out))
         self._check_open()
+        if settings.inputs:
+            from zoo.runner.named_inputs import files_of_run
+
+            paths = files_of_run(self.artifact.manifest, settings.inputs, paths)
         targets: Sequence[Path | None] = [None] * len(paths)
         if self._makes_pictures:
             check_format(self.artifact.manifest.output, settings.format)
@@ -254,7 +259,7 @@ class Runner:
             try:
                 if development is None:
                     self._check_memory(result.path)
-                    show_file(self.loaded, result)
+                    show_file(self.loaded, result, settings.inputs)
                 else:
                     development.write(result, [each.path for each in left[number + 1 :][:1]])
             except OutputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class Settings:
         supervised: Whether the engine computes in a process of its own; None for yes unless a registry pins the
             artifact.
         exits: What is asked of a network with early exits.
+        inputs: What stands for inputs of a network that has several, by name: a file, or numbers separated by commas.
     """
 
     out: Path | None = None
@@ -39,3 +41,4 @@ class Settings:
     memory: int | None = None
     supervised: bool | None = None
     exits: ExitLimits = field(default_factory=ExitLimits)
+    inputs: Mapping[str, str] = field(default_factory=dict)

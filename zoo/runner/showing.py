@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from zoo import plugins
@@ -12,6 +14,7 @@ from zoo.errors import PluginError, UnknownIdError, UsageError
 from zoo.images.pixels import as_input, read_pixels, read_rgb8
 from zoo.images.resizing import crop_pct_of, resize_middle
 from zoo.runner.array_input import read_arrays
+from zoo.runner.named_inputs import read_named
 from zoo.storage.atomic import write_bytes_atomic
 from zoo.tasks.any_task import AnyTask
 
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Kinds of one of several inputs that are images.
 _IMAGES = ("rgb", "gray")
+#: No inputs are named.
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def suffix_of(output: OutputSpec) -> str:
@@ -42,8 +47,13 @@ def task_named(manifest: Manifest) -> Task:
         return AnyTask()
 
 
-def show_file(loaded: Loaded, result: FileResult) -> None:
+def show_file(loaded: Loaded, result: FileResult, named: Mapping[str, str] = NOTHING) -> None:
     """Run one image, put what it shows into `result`, and write `result.output` if it is set.
+
+    Args:
+        loaded: The network.
+        result: Names the file.
+        named: What stands for inputs that the file does not hold, see :mod:`zoo.runner.named_inputs`.
 
     Raises:
         InputError: The file cannot be used.
@@ -52,7 +62,7 @@ def show_file(loaded: Loaded, result: FileResult) -> None:
     manifest = loaded.artifact.manifest
     spec = manifest.output
     if manifest.input.kind == "tensor":
-        _show_arrays(loaded, result)
+        _show_arrays(loaded, result, named)
         return
     with result.timed("decode"):
         inputs = read_input(result.path, manifest)
@@ -76,11 +86,15 @@ def show_file(loaded: Loaded, result: FileResult) -> None:
         write_bytes_atomic(result.output, _png(shown.picture) if shown.picture is not None else _npz(outputs))
 
 
-def _show_arrays(loaded: Loaded, result: FileResult) -> None:
+def _show_arrays(loaded: Loaded, result: FileResult, named: Mapping[str, str]) -> None:
     """Run the inputs in a file of arrays; where it holds several samples, what is shown says of which it is."""
     manifest = loaded.artifact.manifest
     with result.timed("decode"):
-        packed = read_arrays(result.path, manifest.input)
+        packed = (
+            read_named(result.path, manifest.input, named)
+            if named
+            else read_arrays(result.path, manifest.input)
+        )
     with result.timed("infer"):
         outputs = all_outputs(loaded.session, packed)
     task, picture = task_named(manifest), None

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Turn files into images with an artifact; needs no torch.")
 @click.argument("artifact")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--input", "named", multiple=True, metavar="NAME=VALUE",
+    help="One of several inputs: a file, or numbers separated by commas; repeatable.",
+)  # fmt: skip
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for what is written.")
 @click.option(
     "--ratio",
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
 def command(
     artifact: str,
     files: tuple[Path, ...],
+    named: tuple[str, ...],
     out: Path | None,
     ratio: float | None,
     format_: Any,
@@ -92,9 +97,11 @@ def command(
 
     FILES are files, folders of them, or - for standard input: RAW files, or JPEG, PNG, WebP and TIFF images, as the
     network expects; for networks with several inputs, or inputs that are not images, .npz files with an array for
-    each. Networks whose output is an image or a mask write one for each file to the folder given by -o;
-    classifiers print the five highest classes, detectors their boxes, others what their task shows, and with -o they
-    write a picture of it. A file that cannot be used is reported, and the others are processed.
+    each. Inputs that the files do not hold are named with --input; none are needed where all are.
+
+    Networks whose output is an image or a mask write one for each file to the folder given by -o; classifiers print
+    the five highest classes, detectors their boxes, others what their task shows, and with -o they write a picture of
+    it. A file that cannot be used is reported, and the others are processed.
     """
     from zoo.errors import UsageError
     from zoo.runner.exit_limits import ExitLimits
@@ -109,8 +116,15 @@ def command(
             "--overwrite and --resume cannot be combined: one replaces the images that the other skips.",
             hint="Use one of them.",
         )
+    if not (files or named):
+        raise UsageError("Nothing to run on.", hint=f"Name files:  zoo run {artifact} FILES")
     limits = ExitLimits(confidence, deadline)
-    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory, isolate, limits)
+    inputs: Mapping[str, str] = {}
+    if named:
+        from zoo.runner.named_inputs import parse_named
+
+        inputs = parse_named(named)
+    settings = Settings(out, format_, ratio, tile, overwrite, resume, memory, isolate, limits, inputs)
     with (
         quiet_stdout(as_json),
         input_files(files) as paths,
@@ -118,7 +132,7 @@ def command(
         open_runner(
             artifact, device, settings, engine=engine, threads=threads, files=paths, reporter=NoteReporter()
         ) as runner,
-        progress(quiet=len(paths) == 1) as reporter,
+        progress(quiet=len(paths) <= 1) as reporter,
     ):
         for refused in runner.loaded.refused:
             print_note(str(refused))
