@@ -1,4 +1,4 @@
-"""Networks that trap, hang, fill memory or give something else than their manifest states; all pass the checker."""
+"""Networks that trap, hang, fill memory or give something else than their manifest states."""
 
 from __future__ import annotations
 

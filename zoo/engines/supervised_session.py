@@ -29,7 +29,7 @@ _FIRST_SECONDS, _TIMES, _MORE_SECONDS = 900, 50, 60
 #: Addresses that threads, the allocator and the tables of an engine take without using the memory.
 _ADDRESSES = 512 << 20
 #: Numbers of an array that come or go at once.
-_PIECE = 1 << 17
+_PIECE = 1 << 16
 _MOST_SIDES = 8
 
 

@@ -15,7 +15,7 @@ from zoo.errors import UsageError
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 #: Of glibc's mallopt: what is freed and larger goes back at once; so much at the end of the heap stays.
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
-_RETURNED, _KEPT = 1 << 20, 2 << 20
+_RETURNED, _KEPT = 1 << 20, 3 << 20
 _STATUS = Path("/proc/self/status")
 
 

@@ -17,6 +17,7 @@ from zoo.contracts.architecture import MOST_PARTS
 from zoo.errors import IntegrityError
 from zoo.onnx.fields import FLOAT
 from zoo.onnx.graph import Graph, Tensor, ValueInfo, read_model
+from zoo.onnx.integer_division import check_divisions
 from zoo.onnx.operator_sets import NEWEST_OPSET, OLDEST_OPSET, operator_problem
 from zoo.storage.atomic import read_bytes
 from zoo.storage.result_cache import ResultCache
@@ -108,6 +109,7 @@ def check_onnx(
             f"The model file uses operator set {graph.opset}; zoo reads {OLDEST_OPSET} to {NEWEST_OPSET}."
         )
     _check_graph(graph, graph.opset, {})
+    check_divisions(graph)
     constants = {tensor.name for tensor in graph.initializers}
     inputs = [value for value in graph.inputs if value.name not in constants]
     if not 1 <= len({value.name for value in inputs}) == len(inputs) <= MOST_PARTS:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from zoo.runner.tiles import Plan, Span
 
 #: Samples that are rounded at once: few enough for a processor's cache.
-_AT_ONCE = 1 << 17
-_ROWS_AT_ONCE, _PIXELS_AT_ONCE = 64, 1 << 15
+_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE, _PIXELS_AT_ONCE = 64, 1 << 13
 
 
 class InputSource(Protocol):

@@ -108,6 +108,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ZOO_CACHE"] = str(Path(folder, "cache"))
+        # An installed zoo is compiled; one that is compiled anew each time takes long, and hides what isolation costs.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(folder, "compiled"))
         files = list(given.files)
         if not files:
             files = [write_scene(Path(folder), size) for size in SIZES]
