@@ -17,8 +17,10 @@ PHOTOS_FREE = (
 )
 
 
-def ship(folder: Path, out: Path, metrics: dict[str, Any]) -> None:
-    """Copy the artifact in `folder` to `out`, with these metrics and a card of that name.
+def ship(folder: Path, out: Path, metrics: dict[str, Any], *, weights: bool = True) -> None:
+    """Copy the artifact in `folder` to `out`, with these metrics, a card of that name and, if wanted, the weights.
+
+    A float network's weights can be read back from model.onnx.
 
     Raises:
         ZooError: The artifact is damaged, or `out` is taken.
@@ -27,8 +29,11 @@ def ship(folder: Path, out: Path, metrics: dict[str, Any]) -> None:
     contents = {
         file: (folder / file).read_bytes()
         for file in artifact.manifest.files
-        if file not in ("README.md", "metrics.json", MANIFEST_NAME)
+        if file
+        not in ("README.md", "metrics.json", MANIFEST_NAME, *(() if weights else ("model.safetensors",)))
     }
+    if not weights and metrics["command"].startswith("zoo "):
+        metrics = metrics | {"command": f"{metrics['command']} --runner-only"}
     contents["metrics.json"] = (json.dumps(metrics, indent=1) + "\n").encode()
     contents["README.md"] = card_text(out.name, artifact.manifest, metrics).encode()
     write_artifact(out, artifact.manifest, contents)

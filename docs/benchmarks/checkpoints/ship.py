@@ -1,9 +1,9 @@
 """Put what `zoo train` or `zoo apply` wrote among the shipped checkpoints, with notes for its card.
 
-    python docs/benchmarks/checkpoints/ship.py FOLDER checkpoints/ID [--note TEXT ...] [--photos-free]
+    python docs/benchmarks/checkpoints/ship.py FOLDER checkpoints/ID [--note TEXT ...] [--photos-free] [--runner-only]
 
-`--photos-free` notes whose photographs those are. `python -m zoo.registry checkpoints/ID ID SUMMARY` prints the entry
-for registry.toml.
+`--photos-free` notes whose photographs those are; `--runner-only` leaves model.safetensors out. `python -m zoo.registry
+checkpoints/ID ID SUMMARY` prints the entry for registry.toml.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--note", action="append", default=[])
     parser.add_argument("--photos-free", action="store_true")
+    parser.add_argument("--runner-only", action="store_true")
     arguments = parser.parse_args()
     metrics = open_artifact(arguments.folder).metrics()
     notes = [*arguments.note, *([f"Trained on {PHOTOS_FREE}"] if arguments.photos_free else [])]
-    ship(arguments.folder, arguments.out, metrics | {"notes": [*notes, *metrics["notes"]]})
+    metrics |= {"notes": [*notes, *metrics["notes"]]}
+    ship(arguments.folder, arguments.out, metrics, weights=not arguments.runner_only)
 
 
 if __name__ == "__main__":
