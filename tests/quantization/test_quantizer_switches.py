@@ -7,6 +7,7 @@ import torch
 from torch import fx, nn
 
 from support.quantized import SmallUNet, context, pictures
+from zoo.quantization.output_deviation import OutputDeviation
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantizer_switches import (
     all_off_but,
@@ -16,7 +17,6 @@ from zoo.quantization.quantizer_switches import (
     rounding_off,
     switched_off,
 )
-from zoo.quantization.range_search import OutputDeviation
 
 
 def calibrated(*, spoiled: int | None = None) -> tuple[fx.GraphModule, torch.Tensor]:

@@ -7,11 +7,13 @@ import torch
 from torch import fx, nn
 
 from support.quantized import Classifier, SmallUNet, context, pictures
+from zoo.contracts import InputSpec
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import CANDIDATES
+from zoo.quantization.output_deviation import OutputDeviation, busiest_windows
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantized_layers import QuantConv2d
-from zoo.quantization.range_search import OutputDeviation, search_ranges
+from zoo.quantization.range_search import search_ranges
 from zoo_techniques.ptq import Ptq, PtqConfig
 
 
@@ -130,3 +132,15 @@ def test_ptq_says_what_its_steps_won() -> None:
     Ptq(PtqConfig()).rewrite(rare(), where)
     assert any("error of the output" in text for text in notes.said)
     assert any("correcting biases wins" in text for text in notes.said)
+
+
+def test_a_window_is_where_the_largest_value_is_and_networks_of_one_size_keep_their_images() -> None:
+    x = torch.zeros(2, 4, 512, 256)
+    x[0, 3, 500, 10], x[1, 0, 200, 100] = -9.0, 9.0
+    (found,) = busiest_windows([x], InputSpec("packed-raw", 4, 16, (64, 64)))
+    assert found.shape == (2, 4, 256, 256)
+    assert found.abs().amax((1, 2, 3)).tolist() == [9.0, 9.0]
+    (whole,) = busiest_windows([x], InputSpec("packed-raw", 4, 16, (512, 256), fixed_size=True))
+    assert torch.equal(whole, x)
+    small = x[:, :, :48, :40]
+    assert torch.equal(busiest_windows([small], InputSpec("packed-raw", 4, 16, (64, 64)))[0], small)

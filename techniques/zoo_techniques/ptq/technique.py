@@ -142,8 +142,9 @@ class Ptq(Technique):
         if config.mode == "dynamic":
             correct_biases(module, batches, partial(context.skip_layer, self.id))
             return module
-        calibrate(module, batches)
         module.eval()
+        if config.observer != "auto":
+            calibrate(module, batches)
         self._refine(module, batches, context)
         return module
 
@@ -153,7 +154,6 @@ class Ptq(Technique):
     def _refine(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges, levels and biases by the error of the output; report what each step won."""
         from zoo.quantization.bias import correct_biases
-        from zoo.quantization.range_search import search_ranges
         from zoo_techniques.ptq.judged_stages import JudgedStages
 
         config: PtqConfig = self.config
@@ -166,10 +166,7 @@ class Ptq(Technique):
         if config.observer == "auto":
             if config.equalize:
                 stages.equalize()
-            chosen = search_ranges(
-                module, batches, stages.output, weights=self.config.weight_observer is None
-            )
-            context.report.note(f"ptq: {chosen}")
+            stages.choose_ranges(weights=config.weight_observer is None)
         if config.rounding == "adaptive":
             stages.round_adaptively()
         if config.bias_correction:

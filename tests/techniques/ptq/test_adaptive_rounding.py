@@ -10,8 +10,8 @@ from torch import Tensor, fx, nn
 
 from support.quantized import Classifier, context, pictures
 from zoo.errors import UsageError
+from zoo.quantization.output_deviation import OutputDeviation
 from zoo.quantization.prepare import QuantizationConfig, calibrate, freeze, prepare
-from zoo.quantization.range_search import OutputDeviation
 from zoo_techniques.ptq import PtqConfig
 from zoo_techniques.ptq.adaptive_rounding import round_adaptively
 
