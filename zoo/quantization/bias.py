@@ -121,18 +121,18 @@ class Moments:
         self._count = 0
 
     def add(self, output: Tensor) -> None:
-        """Add the output of one batch."""
+        """Add the output of one batch, (N, C, H, W) or (..., C)."""
         rows = output.movedim(self._axis, 0).flatten(1).double()
         self._sum = self._sum + rows.sum(1)
         self._squares = self._squares + torch.linalg.vecdot(rows, rows)
         self._count += rows.shape[1]
 
     def mean(self) -> Tensor:
-        """Return the mean of each channel."""
+        """Return the mean of each channel, (C,)."""
         assert isinstance(self._sum, Tensor), "there is at least one batch"
         return self._sum / self._count
 
     def deviation(self) -> Tensor:
-        """Return the standard deviation of each channel."""
+        """Return the standard deviation of each channel, (C,)."""
         assert isinstance(self._squares, Tensor), "there is at least one batch"
         return (self._squares / self._count - self.mean().square()).clamp(min=0).sqrt()

@@ -107,7 +107,7 @@ def _windows(batch: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def first_images(batches: Sequence[Tensor]) -> list[Tensor]:
-    """Return the first images of some batches, in batches that fit into memory with everything computed from them."""
+    """Return the first images of some batches, (N, C, H, W) each, in batches that fit into memory with all results."""
     found: list[Tensor] = []
     left = _MOST
     for batch in batches:

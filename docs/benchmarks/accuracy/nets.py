@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import math
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from faces import face_detectors
 from PIL import Image
+from reference import Floats, Reference, psnr, right_class
+from text import text_networks
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,60 +32,12 @@ from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.data.pairs import Pairs, PairsConfig
 from zoo.training.weights import load_start
 
-Floats = npt.NDArray[np.float32]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Of 255: the noise that the denoisers are made for.
 SIGMA = 25.0
 GRAY = InputSpec("gray", 1, 1, (128, 128))
 #: The networks of zoo that are measured, and the side of their calibration crops.
 SHIPPED, _CROP = ("unet", "lighter-unet"), 128
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One network.
-
-    Attributes:
-        id: Its name in the tables.
-        input: Its input.
-        output: Its output.
-        build: Returns it with its weights, in eval mode.
-        calibration: Returns pictures (C, H, W) to calibrate on.
-        test: Returns pictures (C, H, W) and what each should become: a class, or a picture.
-        unit: "%" (share of right classes) or "dB" (mean PSNR).
-        timed: (H, W) of the input that is timed.
-        task: What it is for.
-    """
-
-    id: str
-    input: InputSpec
-    output: OutputSpec
-    build: Callable[[], nn.Module]
-    calibration: Callable[[], list[Floats]]
-    test: Callable[[], list[tuple[Floats, Any]]]
-    unit: str
-    timed: tuple[int, int]
-    task: str = "classification"
-
-    def architecture(self) -> Architecture:
-        """Return what zoo is told of it."""
-        made = Architecture()
-        made.id, made.summary, made.input, made.output = self.id, self.id, self.input, self.output
-        made.task = self.task
-        made.build = self.build  # type: ignore[method-assign]
-        return made
-
-    def score(self, outputs: list[Floats], targets: list[Any]) -> float:
-        """Return the score of outputs (C, H, W) or (classes,) for `targets`."""
-        if self.unit == "%":
-            return 100 * float(
-                np.mean([int(out.argmax()) == target for out, target in zip(outputs, targets, strict=True)])
-            )
-        decibels = [
-            -10 * math.log10(float(np.mean((np.clip(out, 0, 1) - target) ** 2)))
-            for out, target in zip(outputs, targets, strict=True)
-        ]
-        return float(np.mean(decibels))
 
 
 class _MBConv(nn.Module):
@@ -162,7 +113,7 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
         found["resnet20"] = Reference(
             "resnet20", spec, OutputSpec("logits", 10), lambda: _resnet20(resnet),
             lambda: [picture for picture, _ in _cifar(data / "cifar10" / "train", 10)],
-            lambda: _cifar(data / "cifar10" / "test", 10_000), "%", (32, 32),
+            lambda: _cifar(data / "cifar10" / "test", 10_000), right_class, "%", (32, 32),
         )  # fmt: skip
     lite = _lite1_weights(weights)
     if lite is not None:
@@ -170,14 +121,14 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
         found["lite1"] = Reference(
             "lite1", spec, OutputSpec("logits", 1000), lambda: _load(EfficientNetLite1(), lite),
             lambda: [picture for picture, _ in _imagenet(data)[::5]],
-            lambda: [pair for index, pair in enumerate(_imagenet(data)) if index % 5], "%", (240, 240),
+            lambda: [pair for index, pair in enumerate(_imagenet(data)) if index % 5], right_class, "%", (240, 240),
         )  # fmt: skip
     denoiser_weights = weights / "dncnn.pt"
     if denoiser_weights.is_file():
         found["dncnn"] = Reference(
             "dncnn", GRAY, OutputSpec("gray", 1, 1), lambda: _load(DnCnn(1), denoiser_weights),
             lambda: _calibration(denoising(data / "photos-free"), denoiser(), 64),
-            lambda: _test(denoising(data / "photos", test_share=1.0), denoiser(), 256), "dB", (256, 256),
+            lambda: _test(denoising(data / "photos", test_share=1.0), denoiser(), 256), psnr, "dB", (256, 256),
             "image-to-image",
         )  # fmt: skip
     for name in SHIPPED if (data / "photos").is_dir() else ():
@@ -185,10 +136,10 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
         found[name] = Reference(
             name, architecture.input, architecture.output, lambda architecture=architecture: _shipped(architecture),
             lambda architecture=architecture: _calibration(_dark(data), architecture, _CROP),
-            lambda architecture=architecture: _test(_dark(data), architecture, None), "dB", (256, 256),
+            lambda architecture=architecture: _test(_dark(data), architecture, None), psnr, "dB", (256, 256),
             architecture.task,
         )  # fmt: skip
-    return found
+    return found | face_detectors(weights) | text_networks(weights)
 
 
 def denoising(folder: Path, test_share: float = 0.0) -> Pairs:

@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nets import Reference, references
+from nets import references
+from reference import Reference
 from run import open_plain
 from torch import nn
 

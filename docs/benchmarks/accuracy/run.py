@@ -1,6 +1,7 @@
 """Int8 files of `ptq`, ONNX Runtime's `quantize_static` and NNCF: score, bytes and speed on trained networks.
 
-    python docs/benchmarks/accuracy/run.py --data DIR --weights DIR [--only resnet20,lite1] [--no-times] [--write]
+    python docs/benchmarks/accuracy/run.py --data DIR --weights DIR [--only resnet20] [--tools ptq,NNCF] [--no-times]
+                                                 [--write]
 
 --data is the folder with the pictures and published weights that `nets.py` names, --weights one for what is trained or
 installed. Needs the extra `compress`; NNCF and OpenVINO are measured where they are installed. Files are kept in
@@ -26,7 +27,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nets import Reference, references
+from nets import references
+from reference import Reference
 
 from zoo import plugins
 from zoo.contracts import Context
@@ -180,6 +182,7 @@ def ratios(
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for number in range(rounds + 2):
         for key, run in runs.items():
+            run(inputs)  # so that caches hold what is its own, not what another engine left
             begun = time.perf_counter()
             run(inputs)
             if number >= 2:
@@ -193,11 +196,11 @@ def ratios(
 
 
 def measure(
-    reference: Reference, folder: Path, known: dict[tuple[str, str], Any], rounds: int
+    reference: Reference, folder: Path, known: dict[tuple[str, str], Any], rounds: int, chosen: list[str]
 ) -> Iterator[Any]:
     """The results of one network that are not known yet, one for each tool; no times if `rounds` is 0."""
     maker = Maker(reference, folder)
-    tools = [tool for tool in TOOLS if tool != "NNCF" or find_spec("nncf") is not None]
+    tools = [tool for tool in chosen if tool != "NNCF" or find_spec("nncf") is not None]
     missing = [tool for tool in tools if (reference.id, tool) not in known]
     untimed = rounds and [tool for tool in tools if tool in missing or "one" not in known[reference.id, tool]]
     if not missing and not untimed:
@@ -260,6 +263,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     parser.add_argument("--only", default="")
+    parser.add_argument("--tools", default=",".join(TOOLS))
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -270,11 +274,12 @@ def main() -> None:
         (row["net"], row["tool"]): row for row in map(json.loads, lines)
     }  # of several, the last one counts
     wanted = arguments.only.split(",") if arguments.only else []
+    tools = ["float", *(tool for tool in arguments.tools.split(",") if tool != "float")]
     rounds = 0 if arguments.no_times else arguments.rounds
     for name, reference in references(arguments.data, arguments.weights).items():
         if wanted and name not in wanted:
             continue
-        for row in measure(reference, arguments.out, known, rounds):
+        for row in measure(reference, arguments.out, known, rounds, tools):
             known[row["net"], row["tool"]] = row
             with RESULTS.open("a") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nets import Reference, references
+from nets import references
+from reference import Reference
 from repair import NETS, build
 from torch import Tensor, nn
 
