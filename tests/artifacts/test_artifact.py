@@ -40,7 +40,9 @@ def test_what_was_written_is_opened_and_read_again(artifact: Artifact) -> None:
     assert again == artifact
     again.verify()
     assert again.read("README.md") == b"# tiny\n"
-    assert set(os.listdir(artifact.path)) == {"zoo.json", "model.onnx", "golden.safetensors", "README.md"}
+    files = {"zoo.json", "config.json", "model.onnx", "golden.safetensors", "README.md"}
+    assert set(os.listdir(artifact.path)) == files
+    assert json.loads(again.read("config.json"))["library_name"] == "compression-zoo"
     assert again.metrics() == {}
 
 

@@ -64,7 +64,13 @@ def test_a_pull_tells_what_it_did(here: World, run: Run) -> None:
 
 def test_a_pull_for_a_device_takes_what_running_needs_and_a_later_one_the_rest(here: World, run: Run) -> None:
     told = run("pull", "small", "--device", "jetson-nano", "--json")
-    assert sorted(told["files"]) == ["README.md", "golden.safetensors", "model.onnx", "zoo.json"]
+    assert sorted(told["files"]) == [
+        "README.md",
+        "config.json",
+        "golden.safetensors",
+        "model.onnx",
+        "zoo.json",
+    ]
     assert told["not_fetched"] == ["metrics.json", "model.safetensors", "recipe.toml", "sample.png"]
     assert sorted(os.listdir(told["path"])) == sorted(told["files"])
     assert here.asked("model.safetensors") == 0

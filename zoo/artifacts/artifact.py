@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from zoo.artifacts.hub_config import config_text
 from zoo.artifacts.manifest import (
+    CONFIG_NAME,
     LARGEST_MANIFEST,
     MANIFEST_NAME,
     FileEntry,
@@ -160,13 +162,14 @@ def write_artifact(
     Args:
         target: The folder to make.
         manifest: The manifest; its list of files is made here.
-        contents: The bytes of each file, by name.
+        contents: The bytes of each file, by name. The config.json that the Hub counts downloads by is made here.
         replace: Whether an existing artifact is replaced, in one step. Anything else that exists is refused.
 
     Raises:
         OutputError: The folder exists or cannot be written.
     """
     check_artifact_target(target, replace=replace)
+    contents = {**contents, CONFIG_NAME: config_text(manifest).encode(errors="surrogatepass")}
     entries = {
         name: FileEntry(hashlib.sha256(content).hexdigest(), len(content))
         for name, content in sorted(contents.items())

@@ -6,6 +6,7 @@ command:  the command line that made the artifact.
 baseline: what the column "before" stands for.
 figures:  list of tables with key, name, unit, before (or null), after, how; see zoo.artifacts.figures.Figure.
 sample:   name of a picture in the artifact; sample_shows: what its panels show, from left to right.
+performance: what a run takes on devices, see zoo.artifacts.performance.
 training: table of what went into it: data, steps, hours, seed, device, ...
 notes:    list of sentences.
 """
@@ -22,6 +23,7 @@ from typing import Any
 from zoo.artifacts.figures import Figure, figures_of, format_number
 from zoo.artifacts.manifest import Manifest
 from zoo.artifacts.metadata import Publication, front_matter
+from zoo.artifacts.performance import Performance, performance_of
 from zoo.contracts import InputPart, InputSpec
 from zoo.errors import RecipeError
 from zoo.extras import IN_THE_CLONE, install_command
@@ -67,6 +69,7 @@ def card_text(
         _sample(metrics),
         _table(figures, str(metrics.get("baseline") or "before")),
         _how_measured(figures, called),
+        _on_devices(performance_of(metrics)),
         _made(manifest, metrics),
         _run(path or Path(name), manifest) if publication is None else _run_published(manifest, publication),
     ]
@@ -158,6 +161,32 @@ def _how_measured(figures: Iterable[Figure], called: str) -> str:
         if figure.how
     ]
     return "\n".join(["## How each number was measured", "", *lines]) if lines else ""
+
+
+def _on_devices(rows: Mapping[str, Performance]) -> str:
+    """Return what a run takes where it was measured."""
+    if not rows:
+        return ""
+    energy = any(row.joules is not None for row in rows.values())
+    lines = [
+        "## On devices", "",
+        "Times of a run of the network, measured by `zoo bench --record`; memory is that of the process.", "",
+        f"| device | engine | input | median | 95 % | peak memory |{' energy |' if energy else ''}",
+        f"|---|---|---|---:|---:|---:|{'---:|' if energy else ''}",
+    ]  # fmt: skip
+    for key, row in rows.items():
+        device, _, engine = key.partition(" ")
+        where = f"{device} ({_cell(row.machine)}, {row.threads} thread{'' if row.threads == 1 else 's'})"
+        cells = [
+            where,
+            f"{engine} {_cell(row.version)}",
+            row.input,
+            f"{row.median_ms:.3g} ms",
+            f"{row.p95_ms:.3g} ms",
+        ]
+        cells += [f"{row.peak_mb:.0f} MB", *([format_number(row.joules, "J")] if energy else [])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _made(manifest: Manifest, metrics: Mapping[str, Any]) -> str:

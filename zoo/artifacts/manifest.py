@@ -22,6 +22,8 @@ MANIFEST_NAME = "zoo.json"
 MODEL_NAME = "model.onnx"
 #: The model card goes wherever the network goes: it says what may be done with it.
 CARD_NAME = "README.md"
+#: What the Hub counts downloads by; see :mod:`zoo.artifacts.hub_config`.
+CONFIG_NAME = "config.json"
 LARGEST_MANIFEST = 1 << 20
 _MOST_FILES = 1000
 _MOST_OUTPUTS = 64
@@ -163,10 +165,13 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
 def needed_by_runner(manifest: Manifest) -> frozenset[str]:
     """Return the files that every device needs to run an artifact: not the weights for further training, no images.
 
-    The golden outputs are among them, so that nobody skips the check by omitting them.
+    The golden outputs are among them, so that nobody skips the check by omitting them, and so is what the Hub counts
+    downloads by.
     """
     golden = {manifest.golden.file} if manifest.golden else set()
-    return frozenset({MANIFEST_NAME, MODEL_NAME, *({CARD_NAME} & manifest.files.keys()), *golden})
+    return frozenset(
+        {MANIFEST_NAME, MODEL_NAME, *({CARD_NAME, CONFIG_NAME} & manifest.files.keys()), *golden}
+    )
 
 
 def check_file_names(table: StrictTable, names: Iterable[str]) -> None:

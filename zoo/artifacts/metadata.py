@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.artifacts.hub_config import LIBRARY
 from zoo.contracts import task_for
 from zoo.errors import ZooError
 from zoo.extras import require
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from zoo.artifacts.figures import Figure
     from zoo.artifacts.manifest import Manifest
 
-LIBRARY = "compression-zoo"
 EVAL_RESULTS = ".eval_results"
 #: Figures that say what a network costs; the others say what it is worth.
 COSTS = frozenset({"parameters", "gmacs", "file_mb", "latency_ms"})

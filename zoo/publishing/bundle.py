@@ -17,7 +17,8 @@ from pathlib import Path
 from zoo.artifacts import Artifact, FileEntry
 from zoo.artifacts.card import card_text, evaluated_on
 from zoo.artifacts.figures import figures_of
-from zoo.artifacts.manifest import CARD_NAME, MANIFEST_NAME, MODEL_NAME, Manifest, parse_manifest
+from zoo.artifacts.hub_config import config_text
+from zoo.artifacts.manifest import CARD_NAME, CONFIG_NAME, MANIFEST_NAME, MODEL_NAME, Manifest, parse_manifest
 from zoo.artifacts.metadata import EVAL_RESULTS, Publication, eval_results
 from zoo.download.endpoint import contains_token
 from zoo.errors import IntegrityError, UsageError
@@ -97,11 +98,12 @@ def bundle_verified(artifact: Artifact, publication: Publication) -> Bundle:
     kept = {
         name: UploadFile(name, artifact.path / name, entry)
         for name, entry in artifact.manifest.files.items()
-        if name != CARD_NAME and not name.startswith(f"{EVAL_RESULTS}/")
+        if name not in (CARD_NAME, CONFIG_NAME) and not name.startswith(f"{EVAL_RESULTS}/")
     }
     metrics = artifact.metrics()
     texts = eval_results(figures_of(metrics), evaluated_on(metrics))
     name = publication.repository.partition("/")[2]
+    texts[CONFIG_NAME] = config_text(artifact.manifest)
     texts[CARD_NAME] = card_text(name, artifact.manifest, metrics, publication)
     made = {name: _text_file(name, text) for name, text in texts.items()}
     listed = dict(sorted({**kept, **made}.items()))

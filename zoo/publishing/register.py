@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.artifacts.performance import Performance
 from zoo.errors import IntegrityError, UsageError
 from zoo.extras import require
 from zoo.registry.installed import registry_file
@@ -95,6 +96,31 @@ def register(path: Path, identifier: str, entry: str) -> Checkpoint:
         if new != content or not path.exists():
             write_bytes_atomic(path, new)
     return after[identifier]
+
+
+def record_performance(path: Path, identifier: str, rows: Mapping[str, Performance]) -> Checkpoint:
+    """Set what a checkpoint takes on devices in its entry, and return what that says now; all else stays.
+
+    Args:
+        path: The registry file.
+        identifier: The id of an entry of it.
+        rows: By "DEVICE ENGINE".
+
+    Raises:
+        UsageError: The file cannot be edited without losing something.
+        OutputError: It cannot be written.
+        MissingDependencyError: tomlkit, of the extras `hub` and `compress`, is not installed.
+    """
+    require("tomlkit", "Editing a registry", extra="hub")
+    import tomlkit
+
+    from zoo.registry.entry import performance_table
+
+    document: Any = tomlkit.parse(_content(path.resolve()).decode())
+    entry = tomlkit.item(document["checkpoint"][identifier].unwrap())
+    entry["performance"] = performance_table(rows)
+    text = tomlkit.dumps({"checkpoint": {identifier: entry}})
+    return register(path, identifier, text)
 
 
 def with_older_sources(old: Checkpoint | None, new: Checkpoint) -> tuple[str, ...]:

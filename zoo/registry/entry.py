@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.artifacts import Artifact, FileEntry
 from zoo.artifacts.figures import figures_of
 from zoo.artifacts.manifest import MANIFEST_NAME
+from zoo.artifacts.performance import Performance, performance_of
 from zoo.errors import IntegrityError, UsageError
 from zoo.extras import require
 from zoo.registry.registry_toml import FORMAT, PACKAGE_SOURCE, parse_registry
@@ -62,6 +63,9 @@ def entry_for(
     entry["figures"] = figures
     if devices:
         entry["devices"] = _names(devices)
+    rows = performance_of(artifact.metrics())
+    if rows:
+        entry["performance"] = performance_table(rows)
     entry["files"] = _names({file: _file(found) for file, found in files.items()})
     document = tomlkit.document()
     document["checkpoint"] = tomlkit.table(is_super_table=True)
@@ -73,6 +77,17 @@ def entry_for(
         raise UsageError(f"The entry cannot be created: {error.message}") from error
     assert parsed[name].files == files
     return text
+
+
+def performance_table(rows: Mapping[str, Performance]) -> Table:
+    """Return the table of what a checkpoint takes on devices, a line for each row."""
+    import tomlkit
+
+    lines = {}
+    for key, row in rows.items():
+        lines[key] = tomlkit.inline_table()
+        lines[key].update(row.to_json())
+    return _names(lines)
 
 
 def _names(values: Mapping[str, object]) -> Table:

@@ -1,7 +1,8 @@
 """The registries that count, as one: the installed one, the user's own, and those named by hand.
 
 An id means one set of bytes. Two registries may both list a checkpoint, if they pin the same bytes; then the
-sources of the later one are tried after those of the first. Anything else is refused, with both files named.
+sources of the later one are tried after those of the first, and what was measured on devices counts from both.
+Anything else is refused, with both files named.
 """
 
 from __future__ import annotations
@@ -106,7 +107,11 @@ def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Ma
             result[name] = entry
         elif first.digest == entry.digest:
             added = (source for source in entry.sources if source not in first.sources)
-            result[name] = dataclasses.replace(first, sources=(*first.sources, *added))
+            result[name] = dataclasses.replace(
+                first,
+                sources=(*first.sources, *added),
+                performance={**entry.performance, **first.performance},
+            )
         else:
             raise UsageError(
                 f"The checkpoint '{name}' is listed with different files in {first.registry} "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from zoo.artifacts.manifest import MANIFEST_NAME, ArchitectureId, Files, Fingerprint, check_file_names
+from zoo.artifacts.performance import PerformanceRows
 from zoo.contracts.limits import PLUGIN_ID, Limits
 from zoo.errors import IntegrityError
 from zoo.registry.sources import PACKAGE_SOURCE, check_source
@@ -37,6 +38,7 @@ class Checkpoint:
         files: All files, zoo.json included, with sha256 and size.
         figures: Measured numbers and how they were measured; shown, never relied on.
         devices: Ids of the devices it was checked on, each with the engine and its version.
+        performance: What it takes on devices, by "DEVICE ENGINE"; see :mod:`zoo.artifacts.performance`.
         tag: The name of this revision where it was published, such as "v1"; "" for none.
         registry: The file or address of the registry; "" if none lists it, so that nothing pins it.
     """
@@ -54,6 +56,7 @@ class Checkpoint:
     devices: Annotated[Mapping[_DeviceId, Annotated[str, Limits(most=200)]], Limits(most=100)] = field(
         default_factory=dict
     )
+    performance: PerformanceRows = field(default_factory=dict)
     tag: Annotated[str, Limits(most=100, pattern=f"({TAG})?")] = ""
     registry: str = ""
 

@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 @click.option("--threads", default=0, type=click.IntRange(min=0), help="Threads of an engine [the device's].")
 @click.option("--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the roofline.")
 @click.option(
+    "--record",
+    metavar="artifact|FILE",
+    help="Keep median, memory and energy by device and engine: in the artifacts, or in this registry.toml.",
+)
+@click.option(
     "--latency-model",
     metavar="FILE",
     type=click.Path(path_type=Path),
@@ -61,6 +66,7 @@ def command(
     rounds: int,
     threads: int,
     plot: Path | None,
+    record: str | None,
     latency_model: Path | None,
     as_json: bool,
 ) -> None:
@@ -73,6 +79,7 @@ def command(
     from zoo import plugins
     from zoo.architectures.own_networks import with_specs_of_files
     from zoo.benchmarking.comparison import Workload, list_candidates, open_artifacts, run_bench
+    from zoo.benchmarking.recording import Recording
     from zoo.checkpoints.resolver import locate_artifact
     from zoo.storage.atomic import check_png_target
 
@@ -88,13 +95,17 @@ def command(
             return
         candidates = list_candidates(found, engines, profile)
         workload = Workload(side, file, frame)
+        recording = Recording.of(record, found, profile) if record else None
         bench = run_bench(candidates, profile, workload, rounds=rounds, threads=threads, report=reporter)
+        recorded = recording.keep(bench, threads) if recording else []
     if plot is not None:
         _draw(bench, plot)
     if as_json:
         print_json(bench.to_json())
     else:
         _print(bench)
+        for place in recorded:
+            print_text(f"Recorded in {place}.")
 
 
 def _fit(

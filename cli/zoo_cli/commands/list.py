@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo.artifacts.metadata import COSTS
+from zoo.artifacts.performance import fastest_on
 from zoo.errors import UsageError, ZooError
 from zoo.formatting import scaled
 from zoo.plugins.discovery import GROUPS, summary_of
@@ -28,7 +30,9 @@ Row = dict[str, object]
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS), required=False)
-@click.option("--device", metavar="ID", help="Only checkpoints that were checked on this device.")
+@click.option(
+    "--device", metavar="ID", help="Only checkpoints that were checked on this device, the fastest first."
+)
 @click.option("--max-mb", type=click.FloatRange(0), help="Only checkpoints of at most this many megabytes.")
 @click.option("--arch", metavar="ID", help="Only checkpoints of this architecture.")
 @registry_option
@@ -70,7 +74,7 @@ def command(
         if number:
             print_text("")
         if each == "checkpoints":
-            _print_checkpoints(found)
+            _print_checkpoints(found, device)
         else:
             _print_plugins(each, rows[each])
 
@@ -91,13 +95,20 @@ def _chosen(
 ) -> Sequence[Checkpoint]:
     from zoo.download.named_registry import load_registries
 
-    return [
+    found = [
         each
         for each in load_registries(registry).values()
-        if (device is None or device in each.devices)
+        if (device is None or device in each.devices or fastest_on(each.performance, device))
         and (max_mb is None or each.size <= max_mb * 1e6)
         and (arch is None or arch in (each.architecture, each.architecture.partition(":")[0]))
     ]
+    return found if device is None else sorted(found, key=lambda each: _median_on(each, device))
+
+
+def _median_on(entry: Checkpoint, device: str) -> float:
+    """The milliseconds of a run on a device; those that were not measured come last."""
+    measured = fastest_on(entry.performance, device)
+    return math.inf if measured is None else measured[1].median_ms
 
 
 def _record(entry: Checkpoint) -> Row:
@@ -108,13 +119,14 @@ def _record(entry: Checkpoint) -> Row:
         "size": entry.size,
         "figures": entry.figures,
         "devices": entry.devices,
+        "performance": {key: row.to_json() for key, row in entry.performance.items()},
         "summary": entry.summary,
         "sources": entry.sources,
         "registry": entry.registry,
     }
 
 
-def _print_checkpoints(found: Sequence[Checkpoint]) -> None:
+def _print_checkpoints(found: Sequence[Checkpoint], device: str | None) -> None:
     columns = ("ID", "ARCHITECTURE", "SIZE", "QUALITY", "SPEED", "DEVICES", "SUMMARY")
     cells = (
         (
@@ -122,8 +134,8 @@ def _print_checkpoints(found: Sequence[Checkpoint]) -> None:
             entry.architecture,
             scaled(entry.size, "B"),
             _quality(entry),
-            _figure(entry, SPEED),
-            ", ".join(entry.devices),
+            _speed(entry, device),
+            ", ".join(dict.fromkeys([*entry.devices, *(key.partition(" ")[0] for key in entry.performance)])),
             entry.summary,
         )
         for entry in found
@@ -137,6 +149,14 @@ def _print_plugins(kind: str, rows: Sequence[Row]) -> None:
     print_table(
         columns, ([row[column.lower()] for column in columns] for row in rows), title=kind.capitalize()
     )
+
+
+def _speed(entry: Checkpoint, device: str | None) -> str:
+    """Return what a run takes on a device and with which engine; where it was made, if nothing was recorded."""
+    measured = None if device is None else fastest_on(entry.performance, device)
+    if measured is None:
+        return _figure(entry, SPEED)
+    return f"{measured[1].median_ms:.3g} ms ({measured[0]})"
 
 
 def _figure(entry: Checkpoint, forms: Mapping[str, str]) -> str:
