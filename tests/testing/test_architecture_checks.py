@@ -25,6 +25,13 @@ def test_an_architecture_with_several_inputs_passes() -> None:
     assert failures(architecture_checks(SeveralInputs, export=False)) == []
 
 
+def test_of_a_tensor_only_the_first_two_axes_are_stated() -> None:
+    promise = "test_outputs_have_the_shape_that_the_specs_state"
+    for channels, wrong in ((1, False), (2, True)):
+        made = stating(task="any", output=OutputSpec("tensor", channels))
+        assert fails(architecture_checks(made, export=False), promise) is wrong
+
+
 class Adds(nn.Module):
     """The sketch with something done to its output."""
 

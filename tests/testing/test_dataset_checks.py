@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.conformance import fails, failures
-from support.sample_plugins import Dots
+from support.sample_plugins import Dots, SeveralInputs
 from zoo.contracts import Sample
 from zoo.testing import DatasetChecks, dataset_checks
 
@@ -17,6 +17,39 @@ _drawn = itertools.count()
 
 def test_a_good_dataset_passes() -> None:
     assert failures(dataset_checks(Dots)) == []
+
+
+class Guided(Dots):
+    """Three inputs, of which one is a number up to 5."""
+
+    contract = 1
+    tasks = frozenset({"image-to-image"})
+
+    def sample(self, scene, number, size, rng):
+        images = [rng.random((1, channels, size, size), dtype=np.float32) for channels in (3, 1)]
+        given = [*images, np.array([rng.integers(1, 6)])]
+        return Sample(f"{scene}#{number}", scene, SeveralInputs().input.pack(given)[0], None)
+
+
+def test_samples_of_several_inputs_are_looked_at_one_by_one() -> None:
+    checks = dataset_checks(Guided, architecture=SeveralInputs())
+    for promise in ("crops_are_what_the_network_takes_and_gives", "frames_belong_to_their_split"):
+        assert not fails(checks, f"test_{promise}")
+
+
+class Bright(Guided):
+    """An image among its inputs is not in [0, 1]."""
+
+    contract = 1
+
+    def sample(self, scene, number, size, rng):
+        made = super().sample(scene, number, size, rng)
+        return Sample(made.name, made.scene, made.inputs * np.float32(2), None)
+
+
+def test_an_image_among_several_inputs_is_in_0_to_1() -> None:
+    checks = dataset_checks(Bright, architecture=SeveralInputs())
+    assert fails(checks, "test_crops_are_what_the_network_takes_and_gives")
 
 
 class Unstated(Dots):

@@ -145,7 +145,9 @@ class ArchitectureChecks(PluginChecks):
             outputs = _run(net, _noise(made, batch, height, width))
             sides = (made.output.scale * height, made.output.scale * width) if made.output.scale else ()
             wanted = (batch, made.output.channels, *sides)
-            assert outputs.shape == wanted, f"{tuple(outputs.shape)} for {height} x {width}, not {wanted}"
+            # A tensor may have more axes, of which nothing is stated.
+            stated = outputs.shape[:2] if made.output.kind == "tensor" else outputs.shape
+            assert stated == wanted, f"{tuple(outputs.shape)} for {height} x {width}, not {wanted}"
             assert torch.isfinite(outputs).all()
             if made.output.kind == "mask":
                 assert 0 <= outputs.min() <= outputs.max() <= 1, "masks are probabilities"
