@@ -1,0 +1,1 @@
+"""Depth from one image for zoo: networks, a task, and data."""
