@@ -15,9 +15,10 @@ from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import UsageError, ZooError
 from zoo.onnx.early_exits import exit_entropies
 from zoo.testing import attempt, technique_checks
+from zoo_anytime.decisions import Decision
 from zoo_anytime.early_exit import EarlyExit, EarlyExitConfig
-from zoo_anytime.early_exit.exits import Decision, Exit
-from zoo_anytime.early_exit.objective import ExitLoss
+from zoo_anytime.early_exit.exits import Exit
+from zoo_anytime.exit_loss import ExitLoss
 
 TestEarlyExit = technique_checks(EarlyExit, architecture=Classifier())
 

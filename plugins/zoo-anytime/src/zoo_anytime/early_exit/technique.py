@@ -76,7 +76,8 @@ class EarlyExit(Technique):
             UsageError: A module of `at` has no such tensor, or the number of entropies is wrong.
         """
         from zoo.surgery import Reference, propagate_shapes, trace
-        from zoo_anytime.early_exit.exits import add_exits, exits_closed
+        from zoo_anytime.decisions import exits_closed
+        from zoo_anytime.early_exit.exits import add_exits
         from zoo_anytime.early_exit.places import choose_places, find_places
 
         if context.architecture.output.kind != "logits":
@@ -99,7 +100,7 @@ class EarlyExit(Technique):
 
     def objective(self, context: Context) -> Sequence[LossTerm]:
         """Return the loss of the exits, and the weight of the last output's."""
-        from zoo_anytime.early_exit.objective import ExitLoss
+        from zoo_anytime.exit_loss import ExitLoss
 
         loss = ExitLoss(self.config.joint)
         terms = [LossTerm("exits", self.config.weight, loss.compute, begin=loss.begin)]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.tasks.losses import class_cross_entropy, softened_divergence
-from zoo_anytime.early_exit.exits import PREFIX
+from zoo_anytime.decisions import PREFIX
 
 _CLASSIFIER = re.compile(rf"{PREFIX}\d+\.classifier")
 _INSIDE = re.compile(rf"{PREFIX}\d+\..*")
@@ -36,7 +36,8 @@ class ExitLoss:
         classifiers = {name: each for name, each in model.named_modules() if _CLASSIFIER.fullmatch(name)}
         if not classifiers:
             raise ZooError(
-                "early-exit: the classifiers of the exits are gone.", hint="Put it last:  ...+early-exit+qat"
+                "The classifiers of the exits are gone.",
+                hint="Put what adds them last among the techniques that change layers:  ...+early-exit+qat",
             )
 
         def listen(name: str) -> Callable[..., None]:
