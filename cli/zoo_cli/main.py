@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 import zoo
-from zoo.errors import OutputError, ZooError
+from zoo.errors import IntegrityError, OutputError, ZooError
 from zoo.formatting import printable
 from zoo.suggest import did_you_mean
 
@@ -47,6 +47,10 @@ EXIT_BUG = 70  #: EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130  #: 128 + SIGINT, as shells report it
 EXIT_BROKEN_PIPE = 141  #: 128 + SIGPIPE, as shells report it
 
+#: Commands that look into a network, or time it, in their own process.
+_APART = ("bench", "explain")
+#: Of the memory of this machine, so much may be theirs.
+_SHARE = 0.8
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -111,7 +115,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """Run the command line of the process `zoo`, and end it."""
-    code = main()
+    from zoo.processes.fork import can_fork
+
+    command = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
+    code = _apart() if command in _APART and can_fork() else main()
     if "torch" in sys.modules or threading.active_count() > 1:
         sys.exit(code)
     # Taking the interpreter and an engine apart, piece by piece, would be a tenth of a small `zoo run`.
@@ -123,6 +130,27 @@ def program() -> NoReturn:
 
 
 # --------------------------------------------------------------------------------------------------- details
+
+
+def _apart() -> int:
+    """Run the command line in a copy of this process, which the network that it looks at may crash or fill."""
+    import signal
+
+    from zoo.devices.host import usable_memory
+    from zoo.machine.memory import resident_bytes
+    from zoo.processes.fork import run_in_copy
+
+    most = round(_SHARE * usable_memory())
+    try:
+        status = run_in_copy(main, lambda process: resident_bytes(process) > most)
+        if status >= 0:
+            return status
+        what = f"makes its engine crash ({signal.Signals(-status).name})"
+        if -status == signal.SIGKILL:
+            what = "had its process killed, mostly because memory ran out"
+    except MemoryError:
+        what = f"takes more than {most // 10**6} MB, the memory that this machine has for it"
+    return _report(IntegrityError(f"The network {what}."), as_json="--json" in sys.argv)
 
 
 def _prepare_streams() -> None:

@@ -95,3 +95,22 @@ def test_a_process_with_threads_is_not_copied() -> None:
     finally:
         done.set()
         thread.join()
+
+
+IN_COPY = """
+import os, sys
+from zoo.processes.fork import run_in_copy
+kept = lambda process: False
+statuses = [run_in_copy(each, kept) for each in (lambda: print("said") or 7, os.abort, lambda: sys.exit(3))]
+print(*statuses)
+try:
+    run_in_copy(lambda: __import__("time").sleep(60), lambda process: os.path.exists(f"/proc/{process}"))
+except MemoryError:
+    print("too large")
+"""
+
+
+def test_what_ends_a_copy_with_its_terminal_is_told_and_nothing_else_ends() -> None:
+    command = [sys.executable, "-c", IN_COPY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split("\n") == ["said", "7 -6 3", "too large", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import ZooError
+from zoo.processes.child_limits import Ceiling, prepare_child
 from zoo.processes.launch import start_python
 
 _LIMIT_SECONDS = 600
@@ -49,7 +51,7 @@ def measure_cold_start(
     """
     numbers = (str(number) for number in (threads, *shape))
     child = start_python(
-        _TARGET, str(artifact), engine, device, *numbers,
+        _TARGET, str(os.getpid()), str(artifact), engine, device, *numbers,
         site=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -66,8 +68,9 @@ def measure_cold_start(
     return ColdStart(**json.loads(out))
 
 
-def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: str) -> None:
+def measure_in_child(parent: str, path: str, engine: str, device: str, threads: str, *sides: str) -> None:
     """Write to standard output, as JSON, what the first run costs in this process; the child's side."""
+    prepare_child(int(parent))
     import numpy as np
 
     from zoo import plugins
@@ -75,10 +78,12 @@ def measure_in_child(path: str, engine: str, device: str, threads: str, *sides: 
     from zoo.engines.opening import open_session_for
     from zoo.machine.memory import peak_rss_mb
     from zoo.onnx.check import load_checked_model
+    from zoo.runner.budget import board_limit
 
     opened = open_artifact(Path(path), subset=True)
     model, spec, profile = load_checked_model(opened), opened.manifest.input, plugins.device(device)
     inputs = random_inputs(spec) if spec.parts else np.zeros((1, *map(int, sides)), np.float32)
+    Ceiling().limit_memory(board_limit(profile))
     started = time.perf_counter()
     session = open_session_for(plugins.engine(engine), model, profile, threads=int(threads), spec=spec)
     del model

@@ -15,6 +15,7 @@ from zoo.contracts import Architecture, Dataset, Reporter, Sample, Split, task_f
 from zoo.data.choose import choose_dataset
 from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
+from zoo.runner.budget import board_limit
 from zoo.runner.loading import load
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def deployed_architecture(artifact: Artifact) -> Architecture:
 
 def _open(artifact: Artifact, engine: str, threads: int, stack: contextlib.ExitStack) -> CheckedSession:
     """Open it as `zoo run` does: apart from this process, unless a registry pins it."""
-    session = load(artifact, plugins.device("host"), engine=engine, threads=threads).session
+    host = plugins.device("host")
+    session = load(artifact, host, engine=engine, threads=threads, memory=board_limit(host)).session
     stack.callback(session.close)
     return session
 

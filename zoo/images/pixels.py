@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +42,15 @@ def open_image(path: Path) -> Iterator[Pillow.Image]:
         what = "is a directory" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {what}; an image (PNG, TIFF, JPEG, ...) is required.")
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            # that it is large, the memory limit tells
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+        with opened as image:
             yield image
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (ZooError, MemoryError):
+        raise
+    except Exception as error:  # whatever Pillow's readers stumble over
         raise InputError(
             f"{path} cannot be read as an image: {error}.", hint="Use a PNG, TIFF, JPEG, WebP or BMP file."
         ) from error
@@ -55,9 +62,13 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: The file cannot be opened; the message names it.
     """
+    from PIL import Image
+
     with open_image(path) as image:
         width, height = image.size
-        return (height, width) if image.getexif().get(_ORIENTATION, 1) in _TURNED else (width, height)
+        # Asked by itself, a PNG file without EXIF data is decoded: there might be some behind its pixels.
+        exif = Image.Image.getexif(image)
+        return (height, width) if exif.get(_ORIENTATION, 1) in _TURNED else (width, height)
 
 
 def read_pixels(

@@ -7,6 +7,7 @@ environment but those that it is given, and none of its signal handlers.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -16,17 +17,20 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import IO, NoReturn
 
+from zoo.processes.child_limits import die_with
 from zoo.processes.launch import module_path
 
 #: Bytes of a process that is copied: more than zoo and numpy take. Larger ones are somebody's own program.
 _SMALL = 128 << 20
 #: Fields of /proc/self/stat: where the environment begins and ends that the process was started with.
 _ENVIRONMENT = slice(49, 51)
+#: Between two looks at the memory that a copy holds.
+_LOOK_SECONDS = 0.1
 
 
 class ForkedProcess:
@@ -98,6 +102,52 @@ def fork_python(
     if not pid:
         _be_child(target, arguments, environment, stderr.fileno(), keep)
     return ForkedProcess(pid)
+
+
+def run_in_copy(function: Callable[[], int], too_large: Callable[[int], bool]) -> int:
+    """Run a function in a copy of this process, with its files, its terminal and Ctrl-C; return what it returns.
+
+    Whatever ends the copy leaves this process as it is; the copy ends with this process.
+
+    Args:
+        function: Its result is an exit status.
+        too_large: Whether the process of an id holds more memory than the copy may; asked now and then.
+
+    Returns:
+        The exit status, minus the signal that ended it.
+
+    Raises:
+        MemoryError: It did, and was ended.
+        OSError: The process cannot be copied.
+    """
+    parent = os.getpid()
+    # Both are in one group: Ctrl-C reaches the copy, which tells of it.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            signal.signal(signal.SIGINT, before)
+            die_with(parent)
+            status = function()
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(status)
+    copy = ForkedProcess(pid)
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return copy.wait(_LOOK_SECONDS)
+            if too_large(pid):
+                copy.kill()
+                copy.wait()
+                raise MemoryError
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _be_child(

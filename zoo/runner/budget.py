@@ -246,5 +246,6 @@ def refuse(least: int, what: str) -> UsageError:
     megabytes = -(-least * 21 // (20 * 10**6))
     return UsageError(
         f"{what} does not fit within the memory limit.",
-        hint=f"Use at least --memory {megabytes}MB.",
+        hint=f"Use at least --memory {megabytes}MB."
+        + (" The shell sets a limit, too:  ulimit -v" if limit_of_process() is not None else ""),
     )

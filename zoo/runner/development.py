@@ -82,6 +82,7 @@ class Development:
         self, result: FileResult, following: Sequence[Path] = ()
     ) -> tuple[Canvas, Iterator[npt.NDArray[Any]]]:
         """Decode and plan a file; return its picture's frame and its parts, which are computed as they are taken."""
+        from zoo.images.pixels import image_size
         from zoo.raw.develop import matrix_of
         from zoo.runner.infer import Canvas, infer
 
@@ -91,6 +92,8 @@ class Development:
             source, frame = self._raw(result, last=not following)
             flip, to_srgb = frame.flip, matrix_of(frame) if output.colors == "camera" else None
         else:
+            width, height = image_size(result.path)
+            self._within(self._most, result.path, Frame(height, width))  # before it is decoded
             source, flip, to_srgb = _packed_picture(result, self._manifest), 0, None
         largest = LARGEST[self._settings.format]
         canvas = Canvas(source, output.scale, output.channels, largest, flip, to_srgb)
@@ -114,25 +117,16 @@ class Development:
 
     def _plan(self, result: FileResult, canvas: Canvas, following: Sequence[Path]) -> Plan:
         """The tiling. Has the next file decoded if there is room for that; else the decoder may have to go."""
-        source, picture, most = canvas.source, self._settings.format, self._most
+        source, most = canvas.source, self._most
         raw = self._manifest.input.kind == "packed-raw"
         frame = Frame(*source.shape, source.height * source.width if raw else 0, canvas.rotated)
 
-        def within(limit: int) -> tuple[Plan, Need]:
-            plan = self._need.plan(frame, picture, limit, self._reserve, self._tile)
-            return plan, self._need.need(frame, plan, picture, self._reserve)
-
-        plan, need = within(most)
+        plan, need = self._within(most, result.path, frame)
         planned = need.planned
-        if need.most > most:
-            whole = (
-                " in one piece, as this network needs it," if self._manifest.input.halo == WHOLE_FRAME else ""
-            )
-            raise refuse(self._need.least(frame, picture, self._tile), f"{result.path}{whole}")
         if raw and following:
             larger = max(1.0, size_of(following[0]) / max(1, size_of(result.path)))
             beside = decoding_beside(frame.pixels * larger)
-            narrower, need = within(most - beside)
+            narrower, need = self._tiling(most - beside, frame)
             if need.planned + beside <= most and narrower.computed <= _FOR_DECODING_AHEAD * plan.computed:
                 plan, planned = narrower, need.planned + beside
                 self._decoder.begin(following[0])
@@ -140,6 +134,22 @@ class Development:
                 self._decoder.end_child()
         result.planned = planned
         return plan
+
+    def _tiling(self, limit: int, frame: Frame) -> tuple[Plan, Need]:
+        """The tiling of a frame that is best within a limit, and what it needs, which may be more."""
+        picture = self._settings.format
+        plan = self._need.plan(frame, picture, limit, self._reserve, self._tile)
+        return plan, self._need.need(frame, plan, picture, self._reserve)
+
+    def _within(self, limit: int, path: Path, frame: Frame) -> tuple[Plan, Need]:
+        """The same. Raises UsageError if it needs more."""
+        plan, need = self._tiling(limit, frame)
+        if need.most > limit:
+            whole = (
+                " in one piece, as this network needs it," if self._manifest.input.halo == WHOLE_FRAME else ""
+            )
+            raise refuse(self._need.least(frame, self._settings.format, self._tile), f"{path}{whole}")
+        return plan, need
 
 
 def reserve_for(need: Footprint, files: Sequence[Path], memory: int) -> int:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
+#: Bytes of each pixel of a photograph that is decoded, turned and made smaller.
+_DECODED = 9
+
 
 def open_runner(
     artifact: Artifact | StrPath,
@@ -404,9 +407,17 @@ class Runner:
         from zoo.runner.budget import refuse
 
         manifest, limit = self.artifact.manifest, self.settings.memory
-        if manifest.output.kind == "logits" or not self._reads_files or limit is None:
+        if not self._reads_files or limit is None:
+            return
+        classes = manifest.output.kind == "logits"
+        if classes and manifest.input.kind == "packed-raw":
             return
         width, height = image_size(path)
+        if classes:
+            needed = self._need.base + _DECODED * width * height
+            if needed > limit:
+                raise refuse(needed, f"{path} ({width}x{height} pixels)")
+            return
         multiple = manifest.input.multiple_of
         frame = self._need.frame(height + -height % multiple, width + -width % multiple)
         if self._need.whole(frame, self._reserve) > limit:
