@@ -16,8 +16,10 @@ import zoo
 from zoo import plugins
 from zoo.artifacts.artifact import open_artifact
 from zoo.contracts.random_inputs import random_inputs
+from zoo.data.choose import open_dataset
 from zoo.onnx.check import load_checked_model
 from zoo.runner.timing import measure_latency
+from zoo.tasks.scorers import wilson_interval
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,12 +53,13 @@ def main() -> None:
     engine = plugins.engine("onnxruntime")
     sessions = {key: engine.open(load_checked_model(each), threads=1) for key, each in artifacts.items()}
     inputs = {key: random_inputs(each.manifest.input) for key, each in artifacts.items()}
+    images = len(open_dataset(data)[1].scenes("test"))
     latencies = measure_latency(sessions, inputs, rounds=101)
     for key, (name, kind, folder) in made.items():
-        quality = artifacts[key].metrics["quality"]
-        low, high = quality["intervals_95"]["top1"]
+        found = {figure["key"]: figure["after"] for figure in artifacts[key].metrics["figures"]}["top1"]
+        low, high = wilson_interval(found * images, images)
         size = (folder / "model.onnx").stat().st_size
-        shown = f"{quality['top1']:.1%} ({low:.1%} to {high:.1%})"
+        shown = f"{found:.1%} ({low:.1%} to {high:.1%})"
         lines.append(f"| `{name}` | {kind} | {shown} | {size:,} | {latencies[key].low:.2f} |")
     print("\n".join(lines))
     if options.write:
