@@ -70,6 +70,11 @@ def test_another_number_of_outputs_is_refused(root: Path) -> None:
     assert "classes=FILE" in str(refused.value.hint)
 
 
+def test_two_classes_suit_a_network_with_a_single_logit(tmp_path: Path) -> None:
+    write_classes(tmp_path, NAMES[:2])
+    made(tmp_path).check(Classifier(1))
+
+
 def test_splits_keep_the_share_of_every_class(tmp_path: Path) -> None:
     write_classes(tmp_path, count=20)
     data = made(tmp_path)

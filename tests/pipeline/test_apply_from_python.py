@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import zoo
-from zoo.contracts import Architecture, InputSpec, Metric
+from support.class_folders import Classifier
+from zoo.contracts import Architecture, InputSpec, Metric, OutputSpec
 from zoo.data import batches
 from zoo.data.batches import IndexedPairs, StreamedPairs, pairs_of, read_data
 from zoo.data.program_data import ProgramData
@@ -25,6 +26,7 @@ from zoo.pipeline.program_inputs import words_of_python
 #: A network of images with one channel; it is never built.
 GRAY = Architecture()
 GRAY.input = InputSpec("gray", 1, example=(8, 8))
+GRAY.output = OutputSpec("logits", 10)
 
 
 def made() -> nn.Module:
@@ -255,6 +257,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data": images(20), "metric": lambda o, t: o.nothing}, "The metric 'metric' failed on outputs of"),
     ({"data": "photos", "test": images(4)}, "test split of its own"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.arange(12) % 4, r"Sample train/3 has the label 3; a-classifier has outputs 0 to 2"),
+        (torch.arange(12) % 3 - 1, "has the label -1"),
+        (torch.ones(12, dtype=torch.int64), "All 12 samples have the class '1'"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_before_any_work(labels: torch.Tensor, message: str) -> None:
+    network = Classifier(3, side=8)
+    x = torch.rand(12, 3, 8, 8)
+    ProgramData((x, torch.arange(12) % 3)).check(network)
+    ProgramData((x, torch.rand(12))).check(network)  # for a loss of the program's own
+    with pytest.raises(InputError, match=message):
+        ProgramData((x, labels)).check(network)
 
 
 @pytest.mark.parametrize(("given", "text"), BAD)

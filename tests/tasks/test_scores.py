@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from zoo.contracts import OutputSpec
 from zoo.tasks.agreement_scorers import agreement_scorer
 from zoo.tasks.average_precision import AveragePrecision, overlaps, suppressed
 from zoo.tasks.classification import ClassificationTask
 from zoo.tasks.image_scores import compare_images
+from zoo.tasks.losses import class_cross_entropy, softened_divergence
 from zoo.tasks.mask_scores import ClassScorer
 from zoo.tasks.scorers import wilson_interval
 
@@ -37,6 +39,27 @@ def test_of_equal_logits_the_first_counts_as_the_highest() -> None:
     scorer = ClassificationTask().scorer(OutputSpec("logits", 3))
     scorer.add(np.float32([1, 1, 1]), np.array(1))
     assert scorer.result() == {"top1": 0.0}, "a network that outputs a constant is not right by chance"
+
+
+def test_a_single_logit_is_that_of_the_second_class() -> None:
+    task, output = ClassificationTask(), OutputSpec("logits", 1)
+    assert output.classes == 2
+    scorer, agreement = task.scorer(output), agreement_scorer(output)
+    for logit, label in ((2.0, 1), (-1.0, 0), (0.5, 0), (-3.0, 1)):
+        scorer.add(np.float32([logit]), np.array(label))
+        agreement.add(np.float32([logit]), np.float32([abs(logit)]))
+    assert scorer.result() == {"top1": 0.5}
+    assert agreement.result()["top1_agreement"] == 0.5, "a network of one logit can lose its function, too"
+    first = task.show(np.float32([2.0]), np.zeros((3, 8, 8), np.float32), output, ("cat", "dog")).findings[0]
+    assert (first["label"], first["confidence"]) == ("dog", pytest.approx(1 / (1 + math.exp(-2))))
+
+
+def test_a_single_logit_is_trained_by_its_sign() -> None:
+    logits, labels = torch.tensor([[2.0], [-1.0]]), torch.tensor([1, 0])
+    wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
+    assert float(class_cross_entropy(logits, labels)) == pytest.approx(float(wanted))
+    assert softened_divergence(logits, -logits, 1.0) > 0.5
+    assert float(softened_divergence(logits, logits, 1.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_mean_iou_is_over_all_images_and_ignores_what_does_not_count() -> None:

@@ -126,8 +126,9 @@ class OutputSpec:
         kind: "rgb" (N, 3, scale*H, scale*W), sRGB in [0, 1], clipped inside the exported graph; "gray", the same with
             one channel; "mask" (N, channels, scale*H, scale*W), probabilities in [0, 1], with the sigmoid inside the
             network; "classes" (N, channels, scale*H, scale*W), logits of which the highest is the pixel's class;
-            "logits" (N, channels); "boxes" (N, any number, 6), a detection a row: x0, y0, x1, y1 in input pixels,
-            the score, and the class, an unused row having the score 0; or "tensor" (N, ...), anything else.
+            "logits" (N, channels), a single one being that of the second of two classes, against 0; "boxes" (N, any
+            number, 6), a detection a row: x0, y0, x1, y1 in input pixels, the score, and the class, an unused row
+            having the score 0; or "tensor" (N, ...), anything else.
         channels: Channels (or classes) of the output. Of a tensor, the length of its second axis.
         scale: Output pixels per input pixel along each side; 0 for outputs that are not images.
         colors: "srgb", or "camera": white-balanced camera colours on the curve of :mod:`zoo.raw.tone`, which the
@@ -138,6 +139,11 @@ class OutputSpec:
     channels: Annotated[int, Limits(1, 1 << 20)]
     scale: Annotated[int, Limits(0, 64)] = 0
     colors: Literal["srgb", "camera"] = "srgb"
+
+    @property
+    def classes(self) -> int:
+        """Return how many classes it tells apart: a single logit is that of the second of two, against 0."""
+        return 2 if self.kind == "logits" and self.channels == 1 else self.channels
 
     @property
     def dense(self) -> bool:

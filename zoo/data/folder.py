@@ -179,7 +179,7 @@ class Folder(Dataset):
         Raises:
             UsageError: The labels do not fit the network.
         """
-        takes, outputs = architecture.input, architecture.output.channels
+        takes, outputs = architecture.input, architecture.output.classes
         if takes.kind not in ("rgb", "gray") or architecture.output.kind != "logits":
             raise UsageError(
                 f"folder provides images with a class each; {architecture.id} maps {takes.kind} to "

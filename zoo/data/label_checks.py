@@ -87,7 +87,7 @@ def check_pixel_classes(stored: npt.NDArray[Any], architecture: Architecture, wh
     Raises:
         InputError: One is no class of the network, nor 255, which stands for pixels that do not count.
     """
-    classes = architecture.output.channels
+    classes = architecture.output.classes
     wrong = stored[((stored < 0) | (stored >= classes)) & (stored != IGNORED)]
     if wrong.size:
         raise InputError(
@@ -122,7 +122,7 @@ def check_boxes(stored: npt.NDArray[Any], architecture: Architecture, what: str)
 
 
 def _check_number(label: float, architecture: Architecture, what: str) -> None:
-    outputs = architecture.output.channels
+    outputs = architecture.output.classes
     if not (0 <= label < outputs and label == int(label)):
         raise InputError(
             f"{what} has the label {label:g}; {architecture.id} has outputs 0 to {outputs - 1}.",

@@ -12,6 +12,7 @@ import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.batches import IndexedPairs, StreamedPairs, parts_of, read_data
+from zoo.data.label_checks import as_class, refuse_single_class
 from zoo.data.packed_samples import only_input, pack_sample
 from zoo.data.random_crops import shuffled
 from zoo.errors import InputError
@@ -130,6 +131,8 @@ class ProgramData(Dataset):
 
     def _checked(self, pair: Pair, name: str, architecture: Architecture) -> Sample:
         given, target = pair
+        if target is not None and _is_label(target, architecture):
+            target = as_class(target, architecture, f"Sample {name}")
         if architecture.input.parts:
             inputs = pack_sample(architecture, given, f"Sample {name}")
             return Sample(name, self.scenes("train")[0], inputs, target)
@@ -145,6 +148,16 @@ class ProgramData(Dataset):
         return Sample(name, self.scenes("train")[0], inputs, target)
 
     def check(self, architecture: Architecture) -> None:
+        self._check_first(architecture)
+        splits: tuple[Split, ...] = ("train", "test")
+        frames = (
+            sample for split in splits for sample in islice(self.frames(architecture, split), _IDENTIFYING)
+        )
+        targets = [sample.target for sample in frames]
+        labels = [int(each) for each in targets if each is not None and _is_label(each, architecture)]
+        refuse_single_class(labels, "sample", hint="Check the targets that data yields.")
+
+    def _check_first(self, architecture: Architecture) -> None:
         spec = architecture.input
         if spec.parts:
             pack_sample(architecture, self.first[0], "The first sample of data")
@@ -191,3 +204,8 @@ class ProgramData(Dataset):
             digest.update(b"" if target is None else target.tobytes())
         size = self._train.count if isinstance(self._train, IndexedPairs) else "stream"
         return f"program/1({size};{self._shapes()};{digest.hexdigest()[:32] if same else 'varying'})"
+
+
+def _is_label(target: Any, architecture: Architecture) -> bool:
+    """Whether a target is the number of a class, not what a loss of the program's own is trained on."""
+    return bool(architecture.output.kind == "logits" and target.ndim == 0 and target.dtype.kind in "ui")

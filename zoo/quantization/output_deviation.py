@@ -14,6 +14,7 @@ from zoo.contracts import InputSpec
 from zoo.modules.output_tree import primary_output
 from zoo.quantization.observers import TINY
 from zoo.quantization.quantizer_switches import rounding_off
+from zoo.tasks.losses import logits_of_both
 
 #: Numbers in the inputs that networks are judged on, and in those that pass at once.
 _MOST, _AT_ONCE = 1 << 22, 1 << 19
@@ -69,7 +70,8 @@ class OutputDeviation:
             with torch.no_grad():
                 output = self._main(self._module(batch))
             if self._classifies:
-                found, wanted = (F.log_softmax(each, 1) for each in (output, expected))
+                both = map(logits_of_both, (output, expected))
+                found, wanted = (F.log_softmax(each, 1) for each in both)
                 yield F.kl_div(found, wanted, reduction="none", log_target=True).sum(1).double().cpu()
             else:
                 yield error_shares(output, expected, len(batch))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from zoo.images.decibels import PSNR_CEILING
 from zoo.tasks.scorers import wilson_interval
+from zoo.tasks.single_logit import logits_of_both
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray, OutputSpec, Scorer, TargetArray
@@ -40,6 +41,8 @@ class _Agreement:
         self._error += float(np.sum(np.square(prediction - target, dtype=np.float64)))
         if self._kind not in ("logits", "classes"):
             return {}
+        if self._kind == "logits":
+            prediction, target = logits_of_both(prediction), logits_of_both(target)
         same = prediction.argmax(axis=0) == target.argmax(axis=0)
         self._same += float(np.sum(same))
         self._places += np.size(same)

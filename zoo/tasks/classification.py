@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from zoo.contracts import Metric, OutputSpec, Scorer, Shown, Task
 from zoo.tasks.built_in_metrics import TOP1, TOP5
+from zoo.tasks.single_logit import logits_of_both
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,7 @@ class ClassificationTask(Task):
         from zoo.tasks.scorers import MeanScorer
 
         def compare(logits: FloatArray, label: TargetArray) -> dict[str, float]:
+            logits = logits_of_both(logits)
             # Of equal logits the first one wins, as argmax has it.
             better = int(
                 (logits > logits[int(label)]).sum() + (logits[: int(label)] == logits[int(label)]).sum()
@@ -58,6 +60,7 @@ class ClassificationTask(Task):
         """Return the five classes with the highest confidence, of logits (classes,) for an input (C, H, W)."""
         import numpy as np
 
+        prediction = logits_of_both(prediction)
         logits = prediction.astype(np.float64)
         confidence = np.exp(logits - logits.max())
         confidence /= confidence.sum()

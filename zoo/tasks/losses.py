@@ -45,6 +45,16 @@ def absolute_difference(outputs: Tensor, targets: Tensor) -> Tensor:
     return nn.functional.l1_loss(outputs, targets)
 
 
+def logits_of_both(logits: Tensor) -> Tensor:
+    """Return logits of at least two classes: one alone is that of the second, against 0.
+
+    Args:
+        logits: (N, classes), or (N, classes, H, W), which stay as they are.
+    """
+    single = logits.dim() == 2 and logits.shape[1] == 1
+    return nn.functional.pad(logits, (1, 0)) if single else logits
+
+
 def class_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy of logits against classes.
 
@@ -53,7 +63,7 @@ def class_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
         targets: int64 (N,), or (N, H, W); pixels of the class 255 do not count.
     """
     if outputs.dim() == 2:
-        return nn.functional.cross_entropy(outputs.float(), targets)
+        return nn.functional.cross_entropy(logits_of_both(outputs.float()), targets)
     return nn.functional.cross_entropy(outputs.float(), targets, ignore_index=IGNORED)
 
 
@@ -69,8 +79,8 @@ def softened_divergence(ours: Tensor, theirs: Tensor, temperature: float) -> Ten
         A scalar, the mean over images and pixels.
     """
     divergence = nn.functional.kl_div(
-        (ours / temperature).log_softmax(dim=1),
-        (theirs / temperature).log_softmax(dim=1),
+        (logits_of_both(ours) / temperature).log_softmax(dim=1),
+        (logits_of_both(theirs) / temperature).log_softmax(dim=1),
         reduction="sum",
         log_target=True,
     )
