@@ -117,7 +117,7 @@ class DisagreementError(ZooError):
 
 
 class ExportError(ZooError):
-    """torch cannot export a network to ONNX. ``reason`` is torch's own message."""
+    """torch cannot export a network to ONNX. ``reason`` says why."""
 
     exit_code = 10
 

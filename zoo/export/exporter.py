@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from zoo.contracts import Architecture, InputSpec
 from zoo.contracts.random_inputs import random_inputs
-from zoo.errors import ExportError, ZooError
+from zoo.errors import ZooError
 from zoo.export.decomposition import rename_composite_operators
 from zoo.export.dynamic_qdq import insert_dynamic_qdq_nodes
 from zoo.export.qdq import OPSET, insert_qdq_nodes
+from zoo.export.refusal import reason_of, refusal
 from zoo.export.rewrite_rules import narrowed_rewrite_rules
 from zoo.export.simplify import simplify_model
 from zoo.export.symbolic_shapes import limit_symbolic_shapes
@@ -33,6 +34,8 @@ from zoo.quantization.quantized_layers import weights_in_float16
 from zoo.storage.atomic import write_bytes_atomic
 
 if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
     import onnx
 
 
@@ -125,7 +128,7 @@ def export_onnx(
         data: bytes = proto.SerializeToString(deterministic=True)
     except Exception as error:  # protobuf's type for it depends on its version
         raise ZooError(
-            f"{architecture.id} cannot be written as one ONNX file: {_reason(error)}.",
+            f"{architecture.id} cannot be written as one ONNX file: {reason_of(error)}.",
             hint="Such a file has at most 2 GiB: compress the network further, or use --half-weights.",
         ) from error
     onnx.checker.check_model(data)
@@ -137,7 +140,7 @@ def export_onnx(
 
 def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
     limit_symbolic_shapes(deployed)
-    first: Exception | None = None
+    first: tuple[Exception, ExportedProgram | None] | None = None
     spec = architecture.input
     names = [part.name for part in spec.parts] or ["input"]
     for height, width, axes in _varying(spec):
@@ -149,6 +152,7 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
             else {0: axes[0]}
             for example in examples
         )
+        graph: ExportedProgram | None = None
         try:
             with _silence(), torch.no_grad():
                 # Left to itself the exporter falls back on tracing that takes this input's branches for all.
@@ -160,13 +164,12 @@ def _export(deployed: nn.Module, architecture: Architecture) -> onnx.ModelProto:
                         output_names=["output", *architecture.extra_outputs], verbose=False, external_data=False,
                     )  # fmt: skip
         except Exception as error:  # the exporter has no closed set of errors
-            first = first or error
+            first = first or (error, graph)
         else:
             assert program is not None
             return program.model_proto
     assert first is not None
-    reason = _reason(first)
-    raise ExportError(f"torch cannot export {architecture.id} to ONNX: {reason}", reason=reason) from first
+    raise refusal(architecture.id, *first) from first[0]
 
 
 def _varying(spec: InputSpec) -> Iterator[tuple[int, int, dict[int, Any]]]:
@@ -181,14 +184,6 @@ def _varying(spec: InputSpec) -> Iterator[tuple[int, int, dict[int, Any]]]:
     yield height, width, {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     if multiple > 1:  # sums over skip connections may need to know it
         yield height, width, {0: Dim.DYNAMIC, 2: multiple * Dim("height"), 3: multiple * Dim("width")}
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the innermost error; around it the exporter wraps advice for its own developers."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 @contextlib.contextmanager
