@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from support import tiny
 from zoo.contracts import InputSpec, OutputSpec
 from zoo.data.picture_folders import read_picture
 from zoo.errors import InputError
-from zoo.images.pixels import as_input, read_pixels, read_rgb8
+from zoo.images.pixels import as_input, image_size, read_pixels, read_rgb8
 from zoo.runner.showing import read_input
 
 
@@ -93,6 +94,19 @@ def turned(path: Path) -> None:
     Image.fromarray(COLOURS.transpose(1, 0, 2)).save(path, exif=exif)
 
 
+def twelve_bits(path: Path) -> None:
+    """A TIFF file of one strip; two values in three bytes."""
+    values = (SHADES.astype(np.uint16) << 4 | SHADES >> 4).reshape(-1, 2)
+    packed = np.stack(
+        [values[:, 0] >> 4, (values[:, 0] & 15) << 4 | values[:, 1] >> 8, values[:, 1] & 255], 1
+    )
+    data, (height, width) = packed.astype(np.uint8).tobytes(), SHADES.shape
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory)
+
+
 def gray_alpha(path: Path) -> None:
     Image.merge("LA", [Image.fromarray(SHADES), Image.fromarray(ALPHA)]).save(path)
 
@@ -141,6 +155,22 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], np.ndarray]] = {
     "gray and alpha": ("a.png", gray_alpha, np.where(ALPHA[..., None] == 255, GRAY_RGB, 255)),
     "CMYK": ("a.tif", lambda path: Image.fromarray(COLOURS).convert("CMYK").save(path), COLOURS),
     "mirrored and turned": ("a.png", turned, COLOURS),
+    "TIFF of 12 bits": ("a.tif", twelve_bits, GRAY_RGB),
+    "16 bits with white as 0": (
+        "a.tif",
+        lambda path: with_tiff(path, 65535 - SHADES.astype(np.uint16) * 257, photometric="miniswhite"),
+        GRAY_RGB,
+    ),
+    "floats with white as 0": (
+        "a.tif",
+        lambda path: with_tiff(path, (1 - SHADES / 255).astype(np.float32), photometric="miniswhite"),
+        GRAY_RGB,
+    ),
+    "TIFF turned by a quarter": (
+        "a.tif",
+        lambda path: with_tiff(path, np.rot90(SHADES).copy(), extratags=[(0x0112, 3, 1, 6, True)]),
+        GRAY_RGB,
+    ),
 }
 
 
@@ -148,6 +178,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], np.ndarray]] = {
 def test_every_kind_of_picture_is_read_right_by_every_reader(kind: str, tmp_path: Path) -> None:
     name, write, wanted = KINDS[kind]
     write(tmp_path / name)
+    assert image_size(tmp_path / name) == (90, 70)
     assert np.abs(read_rgb8(tmp_path / name).astype(int) - wanted).max() <= 1
     assert np.abs(read_picture(tmp_path / name).astype(int) - wanted).max() <= 1
     pixels = read_pixels(tmp_path / name, upright=True)
@@ -174,3 +205,12 @@ def test_integers_with_a_sign_are_refused_because_white_is_not_known(tmp_path: P
     tifffile.imwrite(path, np.arange(6400, dtype=np.int16).reshape(80, 80))
     with pytest.raises(InputError, match="outside 0 to 1"):
         read_picture(path)
+
+
+def test_planes_that_would_be_mixed_up_are_refused(tmp_path: Path) -> None:
+    planes = COLOURS.transpose(2, 0, 1)
+    with_tiff(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    assert np.array_equal(read_pixels(tmp_path / "a.tif"), COLOURS)
+    with_tiff(tmp_path / "b.tif", planes.astype(np.uint16) * 257, photometric="rgb", planarconfig="separate")
+    with pytest.raises(InputError, match="16 bits in a plane of its own"):
+        read_pixels(tmp_path / "b.tif")

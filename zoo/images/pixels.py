@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, ZooError
+from zoo.images.tiff import as_brightness, check_planes, is_signed, is_tiff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +24,6 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 _PLAIN_MODES = frozenset({"1", "L", "RGB", "F", "I"})
 #: the tag of EXIF for how to turn an image, and its values for a quarter turn
 _ORIENTATION, _TURNED = 0x0112, range(5, 9)
-#: the tag of TIFF for the kind of numbers, and its value for integers with a sign
-_SAMPLE_FORMAT, _SIGNED = 339, 2
 #: weights of red, green and blue in the brightness of a pixel (ITU-R BT.601)
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -36,23 +35,27 @@ def open_image(path: Path) -> Iterator[Pillow.Image]:
     Raises:
         InputError: The file cannot be opened or decoded; the message names it.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {what}; an image (PNG, TIFF, JPEG, ...) is required.")
     try:
-        with warnings.catch_warnings():
-            # that it is large, the memory limit tells
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path)
-        with opened as image:
-            yield image
+        # Given a name, Pillow maps turned TIFF files into memory with their sides swapped.
+        with path.open("rb") as file:
+            with warnings.catch_warnings():
+                # that it is large, the memory limit tells
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                opened = Image.open(file)
+            with opened as image:
+                yield image
     except (ZooError, MemoryError):
         raise
     except Exception as error:  # whatever Pillow's readers stumble over
+        unknown = isinstance(error, UnidentifiedImageError)
         raise InputError(
-            f"{path} cannot be read as an image: {error}.", hint="Use a PNG, TIFF, JPEG, WebP or BMP file."
+            f"{path} cannot be read as an image: {'its kind is not known' if unknown else error}.",
+            hint="Use a PNG, TIFF, JPEG, WebP or BMP file.",
         ) from error
 
 
@@ -68,7 +71,8 @@ def image_size(path: Path) -> tuple[int, int]:
         width, height = image.size
         # Asked by itself, a PNG file without EXIF data is decoded: there might be some behind its pixels.
         exif = Image.Image.getexif(image)
-        return (height, width) if exif.get(_ORIENTATION, 1) in _TURNED else (width, height)
+        turned = not is_tiff(image) and exif.get(_ORIENTATION, 1) in _TURNED
+        return (height, width) if turned else (width, height)
 
 
 def read_pixels(
@@ -82,7 +86,7 @@ def read_pixels(
         path: The file.
         page: Of a stack.
         indices: Of an image with a palette, return the numbers it holds instead of the colours they stand for.
-        upright: Turn the image as its EXIF data says.
+        upright: Turn the image as its EXIF data says; TIFF files always are.
 
     Raises:
         InputError: The file cannot be read; it is named.
@@ -92,17 +96,18 @@ def read_pixels(
 
     with open_image(path) as image:
         image.seek(page)
+        check_planes(image, path)
         turned = ImageOps.exif_transpose(image) if upright else image
         if turned.mode == "P" and indices:
             return np.asarray(turned)
         if turned.mode.startswith("I;16"):
             pixels = np.asarray(turned).astype(np.uint16)
             pixels[pixels == turned.info.get("transparency", -1)] = 0xFFFF
-            return pixels
+            return as_brightness(pixels, image)
         pixels = np.asarray(_opaque(turned))
         # what older versions of Pillow make of 16-bit files
-        deep = turned.mode == "I" and _fits(pixels) and not _is_signed(image)
-        return pixels.astype(np.uint16) if deep else pixels
+        deep = turned.mode == "I" and _fits(pixels) and not is_signed(image)
+        return as_brightness(pixels.astype(np.uint16) if deep else pixels, image)
 
 
 def read_rgb8(path: Path) -> npt.NDArray[np.uint8]:
@@ -171,8 +176,3 @@ def _scaled(pixels: npt.NDArray[Any], name: object) -> FloatArray:
 
 def _fits(pixels: npt.NDArray[Any]) -> bool:
     return bool(pixels.size and pixels.min() >= 0 and pixels.max() <= 0xFFFF)
-
-
-def _is_signed(image: Pillow.Image) -> bool:
-    """Whether a TIFF file says that its integers have a sign; what is white in such files is not known."""
-    return _SIGNED in getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ())
