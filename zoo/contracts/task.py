@@ -129,7 +129,9 @@ class Task:
     #: Other tasks whose datasets serve it too, since their samples are of the same kind.
     data_of: ClassVar[frozenset[str]] = frozenset()
     #: The recipes that a search tries unless others are stated; every installed technique with what it declares is "*".
-    space: ClassVar[str] = "low-rank(ratio=0.3..0.8:0.1)?+channel-prune(ratio=0.1..0.6:0.1)?+{ptq,qat}?"
+    space: ClassVar[str] = (
+        "low-rank(ratio=0.3..0.8:0.1)?+channel-prune(ratio=0.1..0.6:0.1)?+{ptq,qat,fixed-point}(mixed=*)?"
+    )
     #: Recipes by what they are good for; :data:`PRESETS` names them.
     presets: ClassVar[Mapping[str, str]] = {
         "small": "low-rank+qat(mixed=4)",
