@@ -13,12 +13,10 @@ import sys
 from pathlib import Path
 
 from zoo.artifacts import open_artifact
-from zoo.contracts import SilentReporter
-from zoo.evaluation.evaluator import evaluate_artifact
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from shipping import PHOTOS_FREE, ship
+from shipping import PHOTOS_FREE, measure_again, ship
 
 DATA = "darkroom(photos=[photos])"
 TRAINED_ON_TOO = ["flower", "mate-twowings", "plasma-eveningglow"]
@@ -41,17 +39,13 @@ def main() -> None:
     name = arguments.out.name
     artifact = open_artifact(arguments.folder)
     metrics = artifact.metrics()
-    quality = evaluate_artifact(str(arguments.folder), reporter=SilentReporter(), data=DATA).quality
-    how = f"mean over {quality.images} images that no training saw: zoo eval {name} --data '{DATA}'"
-    for figure in metrics["figures"]:
-        if figure["key"] in quality.values:
-            figure |= {"before": None, "after": round(quality.values[figure["key"]], 4), "how": how}
-        elif not artifact.manifest.recipe:
+    measure_again(arguments.folder, metrics, name, DATA)
+    if not artifact.manifest.recipe:
+        for figure in metrics["figures"]:
             figure["before"] = None
     training = metrics["training"]
     seen = "trained_on" if "trained_on" in training else "calibrated_on"
     training[seen] = sorted({*training[seen], *TRAINED_ON_TOO})
-    training["evaluated_on"] = [score.scene for score in quality.scores]
     if not artifact.manifest.recipe:
         training |= {
             "steps": [arguments.steps], "hours": [arguments.hours], "batch": "8, then 4, then 2",
