@@ -226,36 +226,42 @@ class Part(nn.Module):
 class Network(nn.Module):
     """Branches behind one convolution, each of some parts one after the other.
 
-    A branch that changes its input in place changes it for those that follow, as it does in torch.
+    A branch that begins as the one before it shares those parts and what they compute. One that changes its input in
+    place changes it for those that follow, as it does in torch.
     """
 
     def __init__(self, branches: Sequence[Sequence[str]]) -> None:
         super().__init__()
         self.stem = conv(3, CHANNELS)
-        self.branches = nn.ModuleList(
-            nn.ModuleList(LAYERS[name]() if name in LAYERS else Part(name) for name in parts)
-            for parts in branches
-        )
+        self.branches = nn.ModuleList()
+        self.shared = [_alike(one, other) for one, other in zip([(), *branches], branches, strict=False)]
+        for parts, shared in zip(branches, self.shared, strict=True):
+            self.branches.append(
+                nn.ModuleList(LAYERS[name]() if name in LAYERS else Part(name) for name in parts[shared:])
+            )
 
     def forward(self, x: Tensor) -> Tensor:
-        stem, results = self.stem(x), []
-        for branch in self.branches:
-            y = stem
-            for part in branch:  # type: ignore[attr-defined]
-                y = part(y)
-            results.append(y.flatten(1))
-        return torch.cat(results, 1)
+        return torch.cat([y.flatten(1) for y in self._results(x)], 1)
 
     def sizes(self, x: Tensor) -> list[int]:
         """How many numbers each branch returns for an image of inputs (N, 3, H, W)."""
-        found = []
         with torch.no_grad():
-            for branch in self.branches:
-                y = self.stem(x)
-                for part in branch:  # type: ignore[attr-defined]
-                    y = part(y)
-                found.append(y[0].numel())
-        return found
+            return [y[0].numel() for y in self._results(x)]
+
+    def _results(self, x: Tensor) -> list[Tensor]:
+        computed, results = [self.stem(x)], []
+        for branch, shared in zip(self.branches, self.shared, strict=True):
+            del computed[shared + 1 :]
+            for part in branch:  # type: ignore[attr-defined]
+                computed.append(part(computed[-1]))
+            results.append(computed[-1])
+        return results
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    """With how many names both begin; fewer than `other` has."""
+    pairs = zip(one, other[:-1], strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other) - 1))
 
 
 @dataclass(frozen=True)
@@ -287,19 +293,23 @@ class Case:
         return replace(self, branches=self.branches[:middle]), replace(self, branches=self.branches[middle:])
 
 
-#: Recipes, with how many of the ten batches of a run get each.
+#: Recipes, with how many of the batches of a run get each: the dear ones few.
 RECIPES = {
-    "": 1, "ptq": 2, "qat": 1, "low-rank(min_parameters=1)": 1, "channel-prune": 1, "depthwise": 1, "relu": 1,
-    "low-rank(min_parameters=1)+ptq": 1, "fixed-point": 1,
+    "": 2, "ptq": 1, "ptq(observer=minmax)": 4, "qat": 2, "low-rank(min_parameters=1)": 2, "channel-prune": 2,
+    "depthwise": 2, "relu": 2, "low-rank(min_parameters=1)+ptq(observer=minmax)": 1, "fixed-point": 2,
 }  # fmt: skip
-#: torch cannot compute gradients of what is written into a part of a split; only recipes that trace before they train
-#: can have it.
-_WITHOUT_GRADIENTS = frozenset({"written chunk", "looped chunks"})
-_TRACING = frozenset({"ptq", "qat", "channel-prune", "fixed-point"})
+#: torch cannot compute gradients of what is written into a part of a split, or over what another branch has read; only
+#: recipes that trace before they train can have it.
+_WITHOUT_GRADIENTS = frozenset({"written chunk", "looped chunks", "relu in place"})
+_TRACING = ("ptq", "qat", "channel-prune", "fixed-point")
 #: Parts that halve the sides may not follow each other for ever: of 16 pixels a pool makes one in four steps.
 _HALVING = frozenset(
     name for name in (*LAYERS, *FUNCTIONS) if "pool" in name or name in ("strided", "unshuffle")
 )
+
+
+#: How many of the branches begin as the one before: each costs one part then, in place of two.
+_FORKS = 0.7
 
 
 def _large_enough(parts: Sequence[str]) -> bool:
@@ -314,11 +324,15 @@ def cases(networks: int, recipes: Sequence[str]) -> st.SearchStrategy[Case]:
 
     def draw(recipe: str, seed: int) -> Case:
         chance = random.Random(f"{recipe} {seed}")
-        excluded = frozenset() if recipe in _TRACING else _WITHOUT_GRADIENTS
+        excluded = frozenset() if recipe.startswith(_TRACING) else _WITHOUT_GRADIENTS
         names = sorted({*LAYERS, *FUNCTIONS} - excluded)
-        branches: list[tuple[str, ...]] = []
+        # Among few parts none may be what the recipe changes.
+        branches: list[tuple[str, ...]] = [("silu",)] if recipe == "relu" else []
         while len(branches) < networks:
-            parts = tuple(chance.choices(names, k=chance.randint(1, 3)))
+            if branches and chance.random() < _FORKS:
+                parts = (*branches[-1][: chance.randint(1, 2)], chance.choice(names))
+            else:
+                parts = tuple(chance.choices(names, k=chance.randint(1, 3)))
             if _large_enough(parts):
                 branches.append(parts)
         return Case(tuple(branches), recipe, seed % 4)
