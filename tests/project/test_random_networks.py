@@ -27,6 +27,8 @@ pytestmark = [
 ]
 LIMITS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 TOGETHER = 25
+#: Of the branches of a draw: what zoo refuses is the exception.
+MOST_REFUSED = 0.2
 #: dB that a branch keeps of the network before the recipe where only rounding lies between: a wrong graph keeps none.
 LEAST_OF_THE_ORIGINAL = 10
 ROUNDING = "ptq"
@@ -52,25 +54,23 @@ def doubtful(case: Case, trial: Trial) -> list[int]:
     ]
 
 
-def right_or_refused(case: Case) -> None:
+def refused(case: Case) -> int:
+    """Return how many branches are refused; fail if a file is not its network."""
     techniques = canonical.resolve(case.recipe).techniques if case.recipe else []
     try:
         trial = attempt(techniques, case.architecture())
     except NoEffectError:
         assert len(case.branches) < TOGETHER, f"{case.recipe} is tried on nothing"
-        return
+        return 0
     except ZooError as refusal:
         if len(case.branches) > 1:
-            for half in case.halves():
-                right_or_refused(half)
-        else:
-            assert not isinstance(refusal, PluginError), (case, refusal)  # noqa: PT017 - others are refusals
-        return
+            return sum(map(refused, case.halves()))
+        assert not isinstance(refusal, PluginError), (case, refusal)  # noqa: PT017 - others are refusals
+        return 1
     if len(case.branches) == 1:
         assert trial.comparison.agrees, (case, trial.comparison)
-        return
-    for index in doubtful(case, trial):
-        right_or_refused(replace(case, branches=(case.branches[index],)))
+        return 0
+    return sum(refused(replace(case, branches=(case.branches[index],))) for index in doubtful(case, trial))
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
@@ -78,7 +78,7 @@ def test_a_file_is_its_network_or_is_refused(recipe: str) -> None:
     @settings(max_examples=RECIPES[recipe], derandomize=True, phases=[Phase.generate], **LIMITS)
     @given(cases(TOGETHER, [recipe]))
     def check(case: Case) -> None:
-        right_or_refused(case)
+        assert refused(case) <= MOST_REFUSED * len(case.branches)
 
     check()
 
@@ -87,4 +87,4 @@ def test_a_file_is_its_network_or_is_refused(recipe: str) -> None:
 @settings(max_examples=20_000 // TOGETHER, **LIMITS)
 @given(cases(TOGETHER, sorted(RECIPES)))
 def test_thousands_of_files_are_their_networks_or_are_refused(case: Case) -> None:
-    right_or_refused(case)
+    assert refused(case) <= MOST_REFUSED * len(case.branches)
