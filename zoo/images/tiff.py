@@ -53,7 +53,7 @@ def is_signed(image: Pillow.Image) -> bool:
 
 
 def is_tiff(image: Pillow.Image) -> bool:
-    """Return whether an image is a TIFF file, which Pillow turns upright by itself and gives the size of so."""
+    """Return whether an image is a TIFF file; Pillow turns those upright by itself, and states their turned size."""
     return hasattr(image, "tag_v2") and image.format == "TIFF"
 
 
