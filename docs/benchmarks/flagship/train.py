@@ -21,13 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zoo import plugins
+from zoo.artifacts import open_artifact
 from zoo.contracts import Architecture
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.raw.tone import KNEE
+from zoo.training.weights import read_weights
 
 #: Every other batch is at least this many times too dark.
 DARK = 30.0
@@ -82,6 +84,14 @@ def loss_of(outputs: Tensor, targets: Tensor, matrices: Tensor) -> Tensor:
     return 0.1 * squares.log().mean() + near + 0.2 * (1 - structure(made, wanted))
 
 
+def weights_of(path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The weights in an artifact's folder or in a file of safetensors."""
+    if path.is_dir():
+        found = read_weights(open_artifact(path))
+        return {name: found[name].to(old.dtype) for name, old in model.state_dict().items()}
+    return load_file(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architecture", default="swift-unet")
@@ -91,7 +101,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="weights to begin with, in place of random ones")
+    parser.add_argument(
+        "--start", type=Path, help="artifact or weights to begin with, in place of random ones"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
@@ -106,9 +118,7 @@ def main() -> None:
     architecture = plugins.architecture(arguments.architecture)
     model = architecture.build().to(device, memory_format=torch.channels_last)
     if arguments.start:
-        from safetensors.torch import load_file
-
-        model.load_state_dict(load_file(arguments.start))
+        model.load_state_dict(weights_of(arguments.start, model))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.rate, weight_decay=1e-4)
     arguments.state.mkdir(parents=True, exist_ok=True)
