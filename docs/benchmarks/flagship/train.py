@@ -21,15 +21,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zoo import plugins
-from zoo.artifacts import open_artifact
 from zoo.contracts import Architecture
 from zoo.data.darkroom import Darkroom, DarkroomConfig
 from zoo.raw.tone import KNEE
-from zoo.training.weights import read_weights
+from zoo.training.weights import load_start
 
 #: Every other batch is at least this many times too dark.
 DARK = 30.0
@@ -84,14 +83,6 @@ def loss_of(outputs: Tensor, targets: Tensor, matrices: Tensor) -> Tensor:
     return 0.1 * squares.log().mean() + near + 0.2 * (1 - structure(made, wanted))
 
 
-def weights_of(path: Path, model: nn.Module) -> dict[str, Tensor]:
-    """The weights in an artifact's folder or in a file of safetensors."""
-    if path.is_dir():
-        found = read_weights(open_artifact(path))
-        return {name: found[name].to(old.dtype) for name, old in model.state_dict().items()}
-    return load_file(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architecture", default="swift-unet")
@@ -118,7 +109,7 @@ def main() -> None:
     architecture = plugins.architecture(arguments.architecture)
     model = architecture.build().to(device, memory_format=torch.channels_last)
     if arguments.start:
-        model.load_state_dict(weights_of(arguments.start, model))
+        load_start(model, architecture, str(arguments.start))
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.rate, weight_decay=1e-4)
     arguments.state.mkdir(parents=True, exist_ok=True)

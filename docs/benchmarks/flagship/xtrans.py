@@ -15,9 +15,8 @@ import sys
 import numpy as np
 from safetensors.numpy import save_file
 
-from zoo.artifacts import open_artifact
-from zoo.checkpoints.resolver import find_shipped
-from zoo.training.weights import read_weights
+from zoo import plugins
+from zoo.training.weights import load_start
 
 #: Channels of a packed Bayer pixel by colour; see zoo/raw/pack.py.
 BAYER = {"red": (0,), "green": (1, 3), "blue": (2,)}
@@ -40,13 +39,10 @@ def last(values: np.ndarray) -> np.ndarray:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    shipped = find_shipped("unet")
-    assert shipped is not None
-    weights = {
-        name: each.float().numpy()
-        for name, each in read_weights(open_artifact(shipped)).items()
-        if name.endswith((".weight", ".bias"))  # the file holds sizes of the graph as well
-    }
+    architecture = plugins.architecture("unet")
+    network = architecture.build()
+    load_start(network, architecture, "unet")
+    weights = {name: each.numpy() for name, each in network.state_dict().items()}
     weights["down1.conv1.weight"] = first(weights["down1.conv1.weight"])
     for name in ("head.weight", "head.bias"):
         weights[name] = last(weights[name])
