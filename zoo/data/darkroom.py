@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from zoo.images.srgb import linear_to_srgb, srgb_to_linear
 from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.dng import dng_bytes
-from zoo.raw.pack import colour_cell, pack_mosaic
+from zoo.raw.pack import Mosaic, colour_cell, pack_mosaic, pixels_per_side
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 
-Mosaic: TypeAlias = Literal["bayer", "xtrans"]
-
-#: Pixels of the mosaic, and of the picture, along each side of a packed pixel.
-_CELLS: Mapping[Mosaic, int] = {"bayer": 2, "xtrans": 3}
 #: bumped when the simulation changes, so that fingerprints do
 _VERSION = 2
 #: Of varied crops, the share of cameras that were not calibrated.
@@ -100,7 +96,7 @@ class Darkroom(Dataset):
             varied = self.config.varied
             rng = quick_generator(seed, number) if varied else np.random.default_rng((seed, number))
             picture = self._pictures.draw(rng)
-            height, width = (_CELLS[mosaic] * side for side in sides_of(size))
+            height, width = (pixels_per_side(mosaic) * side for side in sides_of(size))
             linear = _random_scene(self._pictures.pixels(picture), (height, width), rng)
             name = f"{picture.scene}#{number}"
             if varied:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.data.cameras import Camera, LogLinear
 from zoo.raw.decode import RawFrame
 from zoo.raw.noise import NoiseProfile
-from zoo.raw.pack import colour_cell
+from zoo.raw.pack import Mosaic, colour_cell
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -65,9 +65,7 @@ def colour_matrix(camera: Camera) -> npt.NDArray[np.float64]:
     return np.array(camera.xyz_to_camera, dtype=np.float64).reshape(3, 3) / 10_000
 
 
-def expose(
-    linear: FloatArray, shot: Shot, rng: np.random.Generator, mosaic: Literal["bayer", "xtrans"] = "bayer"
-) -> RawFrame:
+def expose(linear: FloatArray, shot: Shot, rng: np.random.Generator, mosaic: Mosaic = "bayer") -> RawFrame:
     """Return the dark RAW exposure of a scene.
 
     Args:

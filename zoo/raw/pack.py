@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -14,10 +14,15 @@ from zoo.raw.tone import encode, knee_of
 from zoo.raw.tone import noise_planes as planes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy.typing as npt
 
     from zoo.contracts import InputSpec
     from zoo.raw.decode import RawFrame
+
+
+Mosaic: TypeAlias = Literal["bayer", "xtrans"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class _Layout:
     name: str
     cell: tuple[tuple[int, ...], ...]
     channels: tuple[tuple[tuple[int, int], ...], ...]
+
+    @property
+    def side(self) -> int:
+        """Packed pixels along each side of a cell."""
+        return 1 if len(self.channels[0]) == 1 else 2
 
 
 _BAYER = _Layout("Bayer", ((0, 1), (1, 2)), (((0, 0),), ((0, 1),), ((1, 1),), ((1, 0),)))
@@ -58,10 +68,15 @@ _XTRANS = _Layout(
         ((2, 1), (2, 4), (5, 1), (5, 4)),
     ),
 )
-_LAYOUTS = {"bayer": _BAYER, "xtrans": _XTRANS}
+_LAYOUTS: Mapping[Mosaic, _Layout] = {"bayer": _BAYER, "xtrans": _XTRANS}
 
 
-def colour_cell(mosaic: Literal["bayer", "xtrans"]) -> npt.NDArray[np.int64]:
+def pixels_per_side(mosaic: Mosaic) -> int:
+    """Return how many pixels of a mosaic, and of the picture, lie along each side of a packed pixel."""
+    return len(_LAYOUTS[mosaic].cell) // _LAYOUTS[mosaic].side
+
+
+def colour_cell(mosaic: Mosaic) -> npt.NDArray[np.int64]:
     """Return the repeating cell at the phase that networks are trained for, as `RawFrame.pattern` states it."""
     cell = np.array(_LAYOUTS[mosaic].cell, dtype=np.int64)
     if mosaic == "bayer":
@@ -109,7 +124,7 @@ class Packer:
     def __init__(
         self,
         frame: RawFrame,
-        mosaic_kind: Literal["bayer", "xtrans"],
+        mosaic_kind: Mosaic,
         ratio: float,
         *,
         white_balance: bool,
@@ -123,10 +138,10 @@ class Packer:
                 hint="List the checkpoints, and their sensors:  zoo list checkpoints",
             )
         self._layout, self._mosaic, self._period = layout, frame.mosaic, len(layout.cell)
-        self._side = 1 if len(layout.channels[0]) == 1 else 2
+        self._side = layout.side
         self.top, self.left = _phase(frame, layout)
         self.height, self.width = frame.mosaic.shape
-        self.cell = self._period // self._side
+        self.cell = pixels_per_side(mosaic_kind)
         self._levels = [
             [self._level(frame, place, ratio, white_balance) for place in places]
             for places in layout.channels
