@@ -192,7 +192,7 @@ class Coco(Dataset):
         what = (
             f"whose boxes cannot be used (classes are 0 to {len(self._names) - 1})"
             if self._names
-            else ("whose boxes cannot be used")
+            else "whose boxes cannot be used"
         )
         refuse_or_skip(wrong, what, self.id, self._notes, skip_bad=skip_bad)
         found = [each for each in found if each.file.name not in wrong]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, fx, nn
 
+from zoo.contracts import Architecture
+from zoo.errors import UsageError, ZooError
 from zoo.surgery import unused_name
 
 #: What the modules of the exits are called, with a number; their classifiers are at ``exit_1.classifier``.
@@ -36,6 +38,42 @@ class Decision(nn.Module):
             return late if late.requires_grad else late + 0 * early
         found = -(early.softmax(dim=1) * early.log_softmax(dim=1)).sum(dim=1, keepdim=True)
         return torch.where(found < self.entropy, early, late)
+
+
+def check_classifier(architecture: Architecture, technique: str) -> None:
+    """Refuse networks that return no logits.
+
+    Raises:
+        ZooError: This one does not.
+    """
+    if architecture.output.kind != "logits":
+        raise ZooError(
+            f"{technique} is for classifiers; {architecture.id} outputs {architecture.output.kind}.",
+            hint="See what else there is:  zoo list techniques",
+        )
+
+
+def thresholds_of(
+    given: tuple[float, ...], exits: int, technique: str, what: str, example: str
+) -> tuple[float, ...]:
+    """Return one entropy for each exit from one for all, or from one for each.
+
+    Args:
+        given: Entropies, in nats.
+        exits: How many there must be.
+        technique: Whose option they are.
+        what: The exits, as messages call them.
+        example: The technique with entropies that are right.
+
+    Raises:
+        UsageError: There are neither one nor `exits` of them.
+    """
+    if len(given) not in (1, exits):
+        raise UsageError(
+            f"{technique} has {exits} {what}, but {len(given)} entropies.",
+            hint=f"State one for all, or one for each:  {example}",
+        )
+    return given * exits if len(given) == 1 else given
 
 
 def add_decisions(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zoo.contracts import Context, LossTerm, Phase, Technique
-from zoo.errors import UsageError, ZooError
+from zoo.errors import ZooError
 from zoo.options import option
 
 if TYPE_CHECKING:
@@ -76,19 +76,16 @@ class EarlyExit(Technique):
             UsageError: A module of `at` has no such tensor, or the number of entropies is wrong.
         """
         from zoo.surgery import Reference, propagate_shapes, trace
-        from zoo_anytime.decisions import exits_closed
+        from zoo_anytime.decisions import check_classifier, exits_closed, thresholds_of
         from zoo_anytime.early_exit.exits import add_exits
         from zoo_anytime.early_exit.places import choose_places, find_places
 
-        if context.architecture.output.kind != "logits":
-            raise ZooError(
-                f"{self.id} is for classifiers; {context.architecture.id} outputs {context.architecture.output.kind}.",
-                hint="See what else there is:  zoo list techniques",
-            )
+        check_classifier(context.architecture, self.id)
         module = trace(model, context.example_input)
         _check_output(module, self.id)
         places = choose_places(find_places(module), self.config.at, self.config.exits, self.id)
-        thresholds = self._thresholds(len(places))
+        example = "early-exit(exits=2,entropy=[0.2,0.4])"
+        thresholds = thresholds_of(self.config.entropy, len(places), self.id, "exits", example)
         reference = Reference(module, context.example_input)
         add_exits(module, places, thresholds, self.config.layers, self.config.images, context)
         propagate_shapes(module, context.example_input)
@@ -107,15 +104,6 @@ class EarlyExit(Technique):
         if self.config.joint and self.config.last_weight != 1:
             terms.append(LossTerm("last", self.config.last_weight - 1, loss.compute, scales_task=True))
         return terms
-
-    def _thresholds(self, exits: int) -> tuple[float, ...]:
-        given = self.config.entropy
-        if len(given) not in (1, exits):
-            raise UsageError(
-                f"{self.id} has {exits} exits, but {len(given)} entropies.",
-                hint="State one for all, or one for each:  early-exit(exits=2,entropy=[0.2,0.4])",
-            )
-        return given * exits if len(given) == 1 else given
 
 
 def _check_output(module: fx.GraphModule, technique: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from zoo.contracts import Context, LossTerm, Phase, Technique
-from zoo.errors import UsageError, ZooError
+from zoo.errors import ZooError
 from zoo.options import option
 
 if TYPE_CHECKING:
@@ -71,17 +71,16 @@ class NestedWidth(Technique):
         import copy
 
         from zoo.surgery import propagate_shapes, trace
-        from zoo_anytime.decisions import add_decisions
+        from zoo_anytime.decisions import add_decisions, check_classifier, thresholds_of
         from zoo_anytime.nested_width.groups import ChannelGroups
         from zoo_anytime.nested_width.slicing import sliced
         from zoo_anytime.nested_width.starting import set_norms_and_classifiers
 
-        if context.architecture.output.kind != "logits":
-            raise ZooError(
-                f"{self.id} is for classifiers; {context.architecture.id} outputs {context.architecture.output.kind}.",
-                hint="See what else there is:  zoo list techniques",
-            )
-        thresholds = self._thresholds()
+        check_classifier(context.architecture, self.id)
+        thresholds = thresholds_of(
+            self.config.entropy, self.config.groups - 1, self.id, "sub-networks besides the widest",
+            "nested-width(groups=3,entropy=[0.2,0.4])",
+        )  # fmt: skip
         module = trace(model, context.example_input)
         _check_last(module, self.id)
         groups = ChannelGroups(module, self.config.groups)
@@ -98,15 +97,6 @@ class NestedWidth(Technique):
 
         loss = ExitLoss()
         return [LossTerm("sub-networks", self.config.weight, loss.compute, begin=loss.begin)]
-
-    def _thresholds(self) -> tuple[float, ...]:
-        given, exits = self.config.entropy, self.config.groups - 1
-        if len(given) not in (1, exits):
-            raise UsageError(
-                f"{self.id} has {exits} sub-networks besides the widest, but {len(given)} entropies.",
-                hint="State one for all, or one for each:  nested-width(groups=3,entropy=[0.2,0.4])",
-            )
-        return given * exits if len(given) == 1 else given
 
 
 def _check_last(module: fx.GraphModule, technique: str) -> None:
