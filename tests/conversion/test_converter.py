@@ -304,3 +304,48 @@ def test_faint_outputs_are_held_to_an_absolute_error() -> None:
     """A sigmoid of -20 is 2e-9 in both, though not to the sixth digit."""
     data = model(node("Add", "c", to="s"), helper.make_node("Sigmoid", ["s"], ["y"]), c=np.float32(-20))
     assert math.isfinite(convert_onnx(data, noise(1, 4, 8, 8), fixed=True, source="f.onnx").agreement_db)
+
+
+def branching(condition: list[onnx.NodeProto]) -> bytes:
+    """x, or twice x where the condition holds."""
+    value = helper.make_empty_tensor_value_info
+    twice = helper.make_graph([helper.make_node("Add", ["x", "x"], ["a"])], "then", [], [value("a")])
+    same = helper.make_graph([helper.make_node("Identity", ["x"], ["b"])], "else", [], [value("b")])
+    chosen = helper.make_node("If", ["q"], ["y"], name="choice", then_branch=twice, else_branch=same)
+    return model(*condition, chosen, four=np.int64(4), one=np.int64(1), half=np.float32(0.5))
+
+
+def test_the_branch_that_sizes_choose_is_converted_and_values_may_choose_none() -> None:
+    by_size = [node("Shape", to="s"), helper.make_node("Gather", ["s", "one"], ["c"]),
+               helper.make_node("Equal", ["c", "four"], ["q"])]  # fmt: skip
+    for fixed in (True, False):
+        network = convert_onnx(branching(by_size), noise(1, 4, 8, 8), fixed=fixed, source="f.onnx").network
+        torch.testing.assert_close(network(torch.ones(2, 4, 8, 8)), torch.full((2, 4, 8, 8), 2.0))
+    by_value = [node("ReduceMean", keepdims=0, to="m"), helper.make_node("Greater", ["m", "half"], ["q"])]
+    with pytest.raises(InputError, match=r"If \(node choice\).*depends on the input's values"):
+        convert_onnx(branching(by_value), noise(1, 4, 8, 8), fixed=True, source="f.onnx")
+
+
+def test_what_is_computed_in_16_bits_is_converted_to_32() -> None:
+    data = model(
+        helper.make_node("Cast", ["x"], ["h"], to=10),
+        helper.make_node("Conv", ["h", "w"], ["c"]),
+        helper.make_node("Cast", ["c"], ["y"], to=1),
+        w=noise(6, 4, 3, 3).astype(np.float16),
+    )
+    converted = convert_onnx(data, noise(1, 4, 8, 8), fixed=True, source="f.onnx").network
+    assert {each.dtype for each in converted.parameters()} == {torch.float32}
+
+
+def test_a_side_that_follows_from_the_others_follows_for_other_sizes() -> None:
+    """As exporters write group normalization: (0, groups, -1), and back."""
+    data = model(
+        node("Reshape", "groups", to="r"), helper.make_node("InstanceNormalization", ["r", "s", "b"], ["i"]),
+        node("Shape", to="sides"), helper.make_node("Reshape", ["i", "sides"], ["y"]),
+        shape=(1, 4, "h", "w"), groups=np.array([0, 2, -1]), s=noise(2), b=noise(2),
+    )  # fmt: skip
+    network = convert_onnx(data, noise(1, 4, 8, 8), fixed=False, source="f.onnx").network
+    inputs = noise(1, 4, 12, 20)
+    np.testing.assert_allclose(
+        network(torch.from_numpy(inputs)).detach().numpy(), plain_run(data, inputs), atol=1e-5
+    )

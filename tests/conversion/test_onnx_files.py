@@ -14,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from support import tiny
 from support.onnx_models import plain_run, quantizing_model
 from zoo import plugins
+from zoo.architectures.onnx_reading import read_onnx_file
 from zoo.artifacts.artifact import open_artifact
 from zoo.checkpoints.resolver import locate_artifact
-from zoo.conversion.external_data import read_whole_model
 from zoo.errors import InputError, IntegrityError, UnknownIdError, UsageError, ZooError
 from zoo.recipes import recipe_toml
 from zoo_cli.main import main
@@ -125,7 +125,7 @@ def divided(tmp_path: Path) -> Path:
 def test_weights_in_a_second_file_are_read(divided: Path, file: Path) -> None:
     inputs = np.random.default_rng(1).random((1, 3, 32, 32), dtype=np.float32)
     np.testing.assert_array_equal(
-        plain_run(read_whole_model(divided), inputs), plain_run(file.read_bytes(), inputs)
+        plain_run(read_onnx_file(divided).data, inputs), plain_run(file.read_bytes(), inputs)
     )
     assert plugins.architecture(str(divided), own_files=True).id.startswith("onnx:divided@")
 
@@ -135,7 +135,7 @@ def test_weights_elsewhere_are_not_read(divided: Path, place: str) -> None:
     (divided.parent.parent / "weights.bin").write_bytes(bytes(1 << 16))
     _change(divided, "location", place)
     with pytest.raises(IntegrityError, match="not a file in its own folder"):
-        read_whole_model(divided)
+        read_onnx_file(divided)
 
 
 def test_a_link_is_not_followed_and_no_byte_beyond_the_end_is_read(divided: Path, tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_a_link_is_not_followed_and_no_byte_beyond_the_end_is_read(divided: Path
     content = weights.read_bytes()
     weights.write_bytes(content[:-4])
     with pytest.raises(IntegrityError, match="beyond the end"):
-        read_whole_model(divided)
+        read_onnx_file(divided)
     weights.unlink()
     (tmp_path / "elsewhere").write_bytes(content)
     weights.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ZooError):
-        read_whole_model(divided)
+        read_onnx_file(divided)
 
 
 def _change(path: Path, key: str, value: str) -> None:

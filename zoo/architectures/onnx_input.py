@@ -6,10 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.architectures.specs import PART_NAME, input_spec
+from zoo.architectures.specs import PART_NAME, input_part, input_spec
 from zoo.contracts import InputPart, InputSpec
 from zoo.errors import InputError, UsageError
+from zoo.onnx import fields
+from zoo.onnx.encoding import encode_value_info, replace
 from zoo.onnx.graph import read_model
+from zoo.onnx.protobuf import Reader, encode_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +24,7 @@ _KINDS = {1: "gray", 3: "rgb"}
 _TYPES = {1: "tensor", 6: "integer", 7: "integer"}
 #: What stands for a side that the file leaves open, until the user states an example.
 _OPEN = "CHW"
+_EXAMPLE_SIDE = 64
 
 
 def file_input(data: bytes, said: str, path: Path) -> InputSpec:
@@ -28,7 +32,8 @@ def file_input(data: bytes, said: str, path: Path) -> InputSpec:
 
     Args:
         data: The bytes of the file.
-        said: What the user states, as in "rgb:3x224x224"; "" for nothing.
+        said: What the user states, as in "rgb:3x224x224", or "left=rgb:3x224x224,level=tensor:2" of inputs that are
+            not one image; "" for nothing.
         path: The file, for messages.
 
     Raises:
@@ -66,12 +71,8 @@ def file_input(data: bytes, said: str, path: Path) -> InputSpec:
 
 
 def _parts(inputs: Sequence[ValueInfo], said: str, path: Path) -> InputSpec:
-    """Several inputs, or one that is no image, as the file states them."""
-    if said:
-        raise UsageError(
-            f"The inputs of {path} are not one image, so the file itself must state what they are.",
-            hint="Omit --input.",
-        )
+    """Several inputs, or one that is no image, as the file states them, and the user where it leaves sides open."""
+    stated = _stated_parts([value.name for value in inputs], said, path)
     parts: list[InputPart] = []
     for value in inputs:
         kind = _TYPES.get(value.kind or 0)
@@ -85,13 +86,85 @@ def _parts(inputs: Sequence[ValueInfo], said: str, path: Path) -> InputSpec:
                 f"The input '{ascii(value.name)[1:-1]}' of {path} has a name that artifacts cannot hold.",
                 hint="Rename it: letters, digits and underscores, and not 'output'.",
             )
-        shape = tuple(side or 0 for side in value.dims[1:])
-        if not all(side > 0 for side in shape):
+        sides = _sides(value)
+        part = stated.get(value.name)
+        if part is not None:
+            _check_stated(part, kind, sides, path)
+        elif None in sides:
             raise UsageError(
-                f"The input '{value.name}' of {path} leaves sizes open.",
-                hint="State them in the file:  python -m onnxruntime.tools.make_dynamic_shape_fixed --input_name "
-                f"{value.name} --input_shape 1,... {path} FIXED.onnx",
+                f"The input '{value.name}' of {path} is {_shown(sides)}, which leaves sizes open.",
+                hint=f"State an example of each such input:  --input '{_example(inputs)}'",
             )
-        image = kind == "tensor" and len(shape) == 3 and shape[0] in _KINDS
-        parts.append(InputPart(value.name, cast(Any, _KINDS[shape[0]] if image else kind), shape))
+        else:
+            shape = tuple(side or 0 for side in sides)
+            image = kind == "tensor" and len(shape) == 3 and shape[0] in _KINDS
+            part = InputPart(value.name, cast(Any, _KINDS[shape[0]] if image else kind), shape)
+        parts.append(part)
     return InputSpec.of_parts(parts, fixed_size=True)
+
+
+def with_stated_sizes(data: bytes, spec: InputSpec) -> bytes:
+    """Return a file whose inputs have the sizes that are stated of them, where it leaves sizes open.
+
+    Args:
+        data: The bytes of the file.
+        spec: What :func:`file_input` returned for it.
+    """
+    if not spec.parts:
+        return data
+    graph = read_model(data)
+    shapes = {part.name: [None, *part.shape] for part in spec.parts}
+    places = [part for part in Reader(data).message(graph.place) if part.key == fields.GRAPH_INPUT]
+    edits = {
+        place: encode_bytes(fields.GRAPH_INPUT, encode_value_info(dataclasses.replace(value, dims=dims)))
+        for place, value in zip(places, graph.inputs, strict=True)
+        if (dims := shapes.get(value.name)) is not None and None in _sides(value)
+    }
+    return replace(data, graph, edits) if edits else data
+
+
+def _stated_parts(names: Sequence[str], said: str, path: Path) -> dict[str, InputPart]:
+    """What the user states of inputs: NAME=KIND:SHAPE, several with commas between; a lone one needs no name."""
+    where = f"The input of {path}"
+    found = {}
+    for text in filter(None, (each.strip() for each in said.split(","))):
+        name, given, stated = text.partition("=")
+        name, stated = (name.strip(), stated.strip()) if given else (names[0], text)
+        if name not in names or (not given and len(names) > 1):
+            raise UsageError(
+                f"{where} is stated as '{text}'; its inputs are {', '.join(names)}.",
+                hint="State each as NAME=KIND:SHAPE, as in  left=rgb:3x224x224,level=tensor:2",
+            )
+        found[name] = input_part(name, stated, where)
+    return found
+
+
+def _check_stated(part: InputPart, kind: str, sides: Sequence[int | None], path: Path) -> None:
+    fits = len(part.shape) == len(sides) and all(
+        side in (None, given) for side, given in zip(sides, part.shape, strict=True)
+    )
+    if not fits or (kind == "integer") != (part.kind == "integer"):
+        raise UsageError(
+            f"The input '{part.name}' of {path} is {kind} {_shown(sides)}, not {part.kind} {_shown(part.shape)}.",
+            hint="Correct --input.",
+        )
+
+
+def _example(inputs: Sequence[ValueInfo]) -> str:
+    """Return how sizes that a file leaves open may be stated."""
+    texts = []
+    for value in inputs:
+        sides = _sides(value)
+        if None in sides:
+            shape = "x".join(str(side or _EXAMPLE_SIDE) for side in sides)
+            texts.append(f"{value.name}={_TYPES.get(value.kind or 0, 'tensor')}:{shape}")
+    return ",".join(texts)
+
+
+def _sides(value: ValueInfo) -> list[int | None]:
+    """Sides without that of the batch, None where the file leaves one open; some exporters write -1 there."""
+    return [side if side and side > 0 else None for side in (value.dims or [])[1:]]
+
+
+def _shown(sides: Sequence[int | None]) -> str:
+    return "x".join("?" if side is None else str(side) for side in sides) or "one number"

@@ -35,10 +35,12 @@ class Steps:
     included.
 
     Attributes:
-        milliseconds: Of each step.
+        milliseconds: Of each step; empty if the file could not be run.
+        problem: Why it could not; "" if it could.
     """
 
     milliseconds: Mapping[str, float]
+    problem: str = ""
 
     @property
     def total(self) -> float:
@@ -47,14 +49,15 @@ class Steps:
 
     @property
     def beside_inference(self) -> float:
-        """Return the share of the time that is not inference, 0 to 1."""
-        return 1 - self.milliseconds["infer"] / self.total
+        """Return the share of the time that is not inference, 0 to 1; 0 if no file could be run."""
+        return 1 - self.milliseconds["infer"] / self.total if self.milliseconds else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return a plain dictionary for `--json`."""
         return {
             "steps_ms": {name: round(value, 3) for name, value in self.milliseconds.items()},
-            "beside_inference": round(self.beside_inference, 4),
+            "beside_inference": round(self.beside_inference, 4) if self.milliseconds else None,
+            **({"steps_problem": self.problem} if self.problem else {}),
         }
 
 
@@ -70,6 +73,7 @@ def measure_steps(
     files: Mapping[str, Path],
     *,
     rounds: int = 5,
+    strict: bool = True,
     after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Steps]:
     """Run each runner on its file, interleaved, as `zoo run` does.
@@ -78,22 +82,31 @@ def measure_steps(
         runners: By name.
         files: The file of each runner, by the same names.
         rounds: How often each is run.
+        strict: Whether a file that cannot be run ends the measurement; otherwise its runner has no steps.
         after_round: Called when each runner has run once more.
 
     Raises:
-        ZooError: A file fails.
+        ZooError: A file fails, and `strict` is set.
     """
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in runners}
+    problems: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(rounds + 1):
             for name, runner in runners.items():
+                if name in problems:
+                    continue
                 (result,) = runner.run([files[name]], folder)
                 if result.error is not None:
-                    raise result.error
+                    if strict:
+                        raise result.error
+                    problems[name] = result.error.message.replace(f"{files[name].parent}/", "")
+                    continue
                 taken[name].append(result.steps)
             after_round()
     return {
-        name: Steps({step: statistics.median(each[step] for each in found[1:]) * 1000 for step in found[-1]})
+        name: Steps({}, problems[name])
+        if name in problems
+        else Steps({step: statistics.median(each[step] for each in found[1:]) * 1000 for step in found[-1]})
         for name, found in taken.items()
     }
 

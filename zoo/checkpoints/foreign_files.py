@@ -11,7 +11,8 @@ import numpy as np
 
 from zoo import plugins
 from zoo.architectures.network_options import NetworkConfig, complete_input
-from zoo.architectures.onnx_input import file_input
+from zoo.architectures.onnx_input import file_input, with_stated_sizes
+from zoo.architectures.onnx_reading import read_onnx_file
 from zoo.architectures.specs import output_spec
 from zoo.artifacts.artifact import open_artifact, write_artifact
 from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
@@ -19,12 +20,11 @@ from zoo.artifacts.manifest import MANIFEST_NAME, OUTPUT_NAME, Manifest
 from zoo.contracts import OutputSpec
 from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import UsageError
-from zoo.onnx.check import LARGEST_MODEL, check_onnx
+from zoo.onnx.check import check_onnx
 from zoo.onnx.graph import read_model
 from zoo.onnx.normalisation import with_normalisation
 from zoo.options import parse_options
 from zoo.recipes.grammar import parse_stage
-from zoo.storage.atomic import read_bytes
 from zoo.storage.cache_dir import cache_dir
 
 if TYPE_CHECKING:
@@ -54,10 +54,11 @@ def artifact_of_file(name: str) -> Artifact | None:
     path = Path(form["path"]).expanduser()
     stage = parse_stage(f"onnx{form['options'] or ''}", "file")
     config = parse_options("onnx", NetworkConfig, stage.option_map)
-    data = read_bytes(path, LARGEST_MODEL)
+    file = read_onnx_file(path)
+    data, digest = file.data, file.sha256
     check_onnx(data)
     takes = complete_input(file_input(data, config.input, path), config, str(path))
-    digest = hashlib.sha256(data).hexdigest()
+    data = with_stated_sizes(data, takes)
     if takes.mean:
         data = with_normalisation(data, takes.mean, takes.std)
     gives, extras = _outputs(data, takes, config.output, path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -95,8 +97,9 @@ def _ratio_of(expected: Any, actual: Any) -> float:
 
 
 def _ratio(network: fx.GraphModule, inputs: FloatArray, expected: list[Any]) -> float:
+    # Of a network that fails, a graph of torch.fx prints its code on standard error, which says nothing to a user.
     try:
-        with torch.no_grad():
+        with torch.no_grad(), contextlib.redirect_stderr(io.StringIO()):
             outputs = network(torch.from_numpy(inputs))
     except Exception:  # shapes that hold for a batch of one only
         return -math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,12 @@ import zoo.conversion.recurrent_operators
 import zoo.conversion.resampling_operators  # noqa: F401
 from zoo.contracts import InputPart, InputSpec
 from zoo.contracts.random_inputs import random_inputs
-from zoo.conversion.builder import GraphBuilder, Numbers, Operation, UnsupportedOperator
+from zoo.conversion.builder import GraphBuilder, Numbers, Operation, UnsupportedOperator, as_numbers
 from zoo.conversion.conversion_check import check_conversion
 from zoo.conversion.converter_table import CONVERTERS
 from zoo.conversion.layer_operators import linear
 from zoo.conversion.merging import merge_layers
+from zoo.conversion.widening import widen
 from zoo.errors import InputError
 from zoo.extras import require
 from zoo.modules.several_inputs import UNPACK, UnpackInputs
@@ -66,8 +67,9 @@ def convert_onnx(
 ) -> ConvertedNetwork:
     """Convert a file, and hold the network against it in ONNX Runtime.
 
-    Constants become parameters and buffers; arithmetic on sizes becomes arithmetic of Python, so that the network can
-    be exported again. A batch of any size can be computed, whether or not the file allows that.
+    What the file computes in 16 bits is computed in float32. Constants become parameters and buffers; arithmetic on
+    sizes becomes arithmetic of Python, so that the network can be exported again. A batch of any size can be computed,
+    whether or not the file allows that.
 
     Args:
         data: The bytes of the file, which :func:`zoo.onnx.check_onnx` has passed.
@@ -85,6 +87,8 @@ def convert_onnx(
     onnx = require("onnx", "Converting an ONNX file")
     model = onnx.load_model_from_string(data)
     _refuse_integers(model, source)
+    if widen(onnx, model):
+        data = model.SerializeToString()
     converter = _Converter(onnx, model, fixed=fixed, source=source)
     network = converter.convert(torch.from_numpy(np.array(example)), parts)
     merge_layers(network)
@@ -118,8 +122,7 @@ class _Converter:
         self._values: dict[str, Value] = {
             tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in self._graph.initializer
         }
-        self._uses = Counter(name for node in self._graph.node for name in node.input)
-        self._uses.update(output.name for output in self._graph.output)
+        self._uses = Counter(_uses(self._graph))
         self.names: dict[str, tuple[fx.Node, str]] = {}
 
     def convert(self, example: torch.Tensor, parts: Sequence[InputPart] = ()) -> fx.GraphModule:
@@ -131,26 +134,36 @@ class _Converter:
                 self._values[source] = self._builder.call(operator.getitem, divided, place)
         else:
             self._values[sources[0]] = given
-        self._skipped: set[int] = set()
-        for index, node in enumerate(self._graph.node):
-            if index not in self._skipped:
-                self._convert(index, node)
+        self._convert_nodes(self._graph.node)
         results = [self._values[output.name] for output in self._graph.output]
         nodes = [self._builder.tensor(result) for result in results]
         names = [output.name for output in self._graph.output]
         return self._builder.finish(nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True)))
 
-    def _convert(self, index: int, node: Any) -> None:
+    def _convert_nodes(self, nodes: Sequence[Any]) -> None:
+        skipped: set[int] = set()
+        for index, node in enumerate(nodes):
+            if index not in skipped:
+                later = self._convert(index, node, nodes)
+                if later is not None:
+                    skipped.add(later)
+
+    def _convert(self, index: int, node: Any, nodes: Sequence[Any]) -> int | None:
+        """Convert a node; return the place of a later one that is done by that, too."""
         operation = self._operation(index, node)
+        if node.op_type == "If":
+            self._convert_branch(node, operation)
+            return None
         constants = [each for each in operation.inputs if each is not None]
         if node.op_type == "Constant":
             self._values[node.output[0]] = self._constant(node)
-            return
+            return None
         if all(isinstance(each, np.ndarray) for each in constants) and node.op_type != "ConstantOfShape":
             self._fold(node, operation)
-            return
-        if self._merge_bias(index, node, operation):
-            return
+            return None
+        later = self._merge_bias(index, node, operation, nodes)
+        if later is not None:
+            return later
         function = CONVERTERS.get(node.op_type)
         if function is None:
             raise self._unsupported(operation, "it has no counterpart here")
@@ -163,6 +176,21 @@ class _Converter:
         results = result if isinstance(result, tuple) else (result,)
         for name, value in zip(node.output, results, strict=False):
             self._keep(name, value, operation)
+        return None
+
+    def _convert_branch(self, node: Any, operation: Operation) -> None:
+        """Convert the branch that an If takes, where that depends on sizes only: on those of the example."""
+        condition = as_numbers(operation.input(0))
+        if condition is None:
+            raise self._unsupported(operation, "which branch it takes depends on the input's values")
+        taken = bool(self._builder.example(condition.items[0]))
+        wanted = "then_branch" if taken else "else_branch"
+        branch = next(each.g for each in node.attribute if each.name == wanted)
+        for tensor in branch.initializer:
+            self._values[tensor.name] = self._onnx.numpy_helper.to_array(tensor)
+        self._convert_nodes(branch.node)
+        for name, inner in zip(node.output, branch.output, strict=True):
+            self._values[name] = self._values[inner.name]
 
     def _keep(self, name: str, value: Value, operation: Operation) -> None:
         self._values[name] = value
@@ -235,31 +263,34 @@ class _Converter:
                 raise self._unsupported(operation, f"it makes a constant of {array.nbytes:,} bytes")
             self._values[output.name] = array
 
-    def _merge_bias(self, index: int, node: Any, operation: Operation) -> bool:
-        """Make one linear layer of a product with a constant matrix and the sum with a constant row after it."""
+    def _merge_bias(self, index: int, node: Any, operation: Operation, nodes: Sequence[Any]) -> int | None:
+        """Make one linear layer of a product with a constant matrix and the sum with a constant row after it.
+
+        Returns:
+            The place of the sum; None where there is none.
+        """
         if node.op_type != "MatMul" or self._uses[node.output[0]] != 1:
-            return False
+            return None
         matrix = operation.inputs[1]
         if not (
             isinstance(matrix, np.ndarray) and matrix.ndim == 2 and isinstance(operation.inputs[0], fx.Node)
         ):
-            return False
-        for later, other in enumerate(list(self._graph.node)[index + 1 :], index + 1):
+            return None
+        for later, other in enumerate(list(nodes)[index + 1 :], index + 1):
             if node.output[0] not in other.input:
                 continue
             names = [name for name in other.input if name != node.output[0]]
             row = self._values.get(names[0]) if names else None
             fits = other.op_type == "Add" and isinstance(row, np.ndarray) and row.shape == (matrix.shape[1],)
             if not fits:
-                return False
+                return None
             assert isinstance(row, np.ndarray)
             same = ("MatMul", operation.input_names[1], names[0])
             name = names[0].removesuffix(".bias") if names[0].endswith(".bias") else operation.name
             value = linear(self._builder, name, operation.inputs[0], matrix.T, row, same)
             self._keep(other.output[0], value, Operation("Add", other.name or name, [], []))
-            self._skipped.add(later)
-            return True
-        return False
+            return later
+        return None
 
     def _unsupported(self, operation: Operation, reason: str) -> InputError:
         return InputError(
@@ -267,6 +298,16 @@ class _Converter:
             f"converted to torch: {reason}.",
             hint="If you have the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory",
         )
+
+
+def _uses(graph: Any) -> Iterator[str]:
+    """The names of values that are used, once for each use, in a graph and in those inside it."""
+    yield from (output.name for output in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _uses(attribute.g)
 
 
 @functools.cache

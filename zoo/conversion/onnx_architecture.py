@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from zoo.architectures.network_options import NetworkConfig, complete_input
-from zoo.architectures.onnx_input import file_input
+from zoo.architectures.onnx_input import file_input, with_stated_sizes
+from zoo.architectures.onnx_reading import read_onnx_file
 from zoo.architectures.probing import Probe, Remedies
 from zoo.contracts import Architecture, InputSpec, task_for
 from zoo.contracts.random_inputs import random_inputs
-from zoo.conversion.external_data import read_whole_model
 from zoo.errors import InputError, UsageError
 from zoo.extras import require
 from zoo.onnx.check import check_onnx
@@ -56,8 +55,8 @@ class OnnxArchitecture(Architecture):
         self._path = Path(form["path"]).expanduser()
         stage = parse_stage(f"onnx{form['options'] or ''}", "architecture")
         self._config = parse_options("onnx", NetworkConfig, stage.option_map)
-        data = read_whole_model(self._path)
-        self._sha256 = hashlib.sha256(data).hexdigest()
+        file = read_onnx_file(self._path)
+        data, self._sha256 = file.data, file.sha256
         if self._config.sha256 and self._config.sha256 != self._sha256:
             raise InputError(
                 f"{self._path} is not the file that the recipe was made with: its sha256 is {self._sha256}, "
@@ -68,7 +67,7 @@ class OnnxArchitecture(Architecture):
         self.id = f"onnx:{_UNFIT.sub('-', self._path.stem)[-_LONGEST_NAME:]}@{self._sha256[:12]}"
         self.summary = f"the network of {self._path.name}"
         spec = complete_input(file_input(data, self._config.input, self._path), self._config, str(self._path))
-        self._network = _converted(data, spec, str(self._path))
+        self._network = _converted(with_stated_sizes(data, spec), spec, str(self._path))
         self._specify(spec)
         options = {**self._said(), "sha256": self._sha256}
         self.named = form["path"] + str(Stage.of("onnx", options)).removeprefix("onnx")

@@ -75,12 +75,15 @@ def _reshape_to_constant(
 ) -> fx.Node:
     """Reshape to sides that are stated; the first one grows with the batch, which the file may hold at one."""
     rest = math.prod(size for size in sizes if size != -1)
+    stated = sizes
     sizes = [math.prod(shape) // rest if size == -1 else size for size in sizes]
     if len(sizes) == 2 and len(shape) > 2 and sizes[0] == shape[0]:
         return builder.call(torch.flatten, x, 1)
     if sizes and sizes[0] == shape[0]:
         same = len(sizes) == len(shape) and tuple(sizes) == shape
-        return x if same else builder.call(torch.reshape, x, (builder.call("size", x, 0), *sizes[1:]))
+        # The side that follows from the others does so for inputs of other sizes, too.
+        others = sizes if builder.fixed or stated[0] == -1 else stated
+        return x if same else builder.call(torch.reshape, x, (builder.call("size", x, 0), *others[1:]))
     return builder.call(torch.reshape, x, (-1, *sizes[1:]) if sizes else ())
 
 

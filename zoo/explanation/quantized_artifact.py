@@ -97,9 +97,10 @@ class QuantizedArtifact:
         data = load_checked_model(artifact)
         found = quantized_tensors(data)
         if not found:
+            made_of = artifact.manifest.architecture
+            network = name if made_of.startswith("onnx:") and ".onnx" in name.lower() else made_of
             raise UsageError(
-                f"{name} has no quantized tensors.",
-                hint=f"Make one that does:  zoo apply ptq {artifact.manifest.architecture}",
+                f"{name} has no quantized tensors.", hint=f"Make one that does:  zoo apply ptq {network}"
             )
         chosen = _matching(found, pattern)
         self.passed_on = sum(rounding.passed_on for rounding in chosen)

@@ -175,8 +175,9 @@ def read_model(data: bytes) -> Graph:
     return graph
 
 
-def _foreign(domain: str) -> IntegrityError:
-    return IntegrityError(f"The model file uses operators of {domain[:60]!a}, which is not standard ONNX.")
+def _foreign(domain: str, operator: str = "") -> IntegrityError:
+    which = f"the operator {operator[:60]!a}" if operator else "operators"
+    return IntegrityError(f"The model file uses {which} of {domain[:60]!a}, which is not standard ONNX.")
 
 
 def _read_opset(reader: Reader, place: Field) -> int:
@@ -216,7 +217,7 @@ def _sparse() -> IntegrityError:
 
 
 def _read_node(reader: Reader, place: Field, depth: int) -> Node:
-    node = Node(place)
+    node, domain = Node(place), ""
     for part in reader.message(place):
         if part.key == fields.NODE_INPUT:
             node.inputs.append(reader.text(part))
@@ -224,12 +225,14 @@ def _read_node(reader: Reader, place: Field, depth: int) -> Node:
             node.outputs.append(reader.text(part))
         elif part.key == fields.NODE_OPERATOR:
             node.operator = reader.text(part)
-        elif part.key == fields.NODE_DOMAIN and reader.text(part) not in _STANDARD:
-            raise _foreign(reader.text(part))
+        elif part.key == fields.NODE_DOMAIN:
+            domain = reader.text(part)
         elif part.key == fields.NODE_ATTRIBUTE:
             _read_attribute(reader, part, node, depth)
         elif part.key == fields.NODE_NAME:
             node.name = reader.text(part)
+    if domain not in _STANDARD:
+        raise _foreign(domain, node.operator)
     return node
 
 

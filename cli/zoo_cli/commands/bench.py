@@ -185,9 +185,18 @@ def _print(bench: BenchReport) -> None:
         ]
         for result in bench.results
         for taken in (result.steps.milliseconds,)
+        if taken
     ]
-    print_text("")
-    print_table(head, rows, right=head[1:])
+    if rows:
+        print_text("")
+        print_table(head, rows, right=head[1:])
+    for result in bench.results:
+        if result.steps.problem:
+            print_text(
+                "",
+                f"{result.candidate.name}: zoo run was not timed: {result.steps.problem}",
+                "Try a smaller --frame.",
+            )
     rates = "; ".join(
         f"{arithmetic} " + ", ".join(f"{value:,.0f} ({engine})" for engine, value in by_engine.items())
         for arithmetic, by_engine in bench.peaks.items()
