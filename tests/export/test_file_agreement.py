@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 from support.functions import Function
 from zoo.contracts import Architecture, InputSpec, OutputSpec
-from zoo.errors import DisagreementError, ZooError
+from zoo.errors import DisagreementError, ExportError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.export.file_agreement import FLOAT_DB, HALF_DB, check_file, compare_file
 from zoo.surgery.agreement import accept_disagreement
@@ -108,6 +108,32 @@ def test_a_network_that_does_not_run_on_an_input_is_refused_by_the_size() -> Non
     data = export_onnx(net, Own())
     with pytest.raises(ZooError, match="does not run on an input of 1x3x8x8"):
         compare_file(net, Own(), data, [picture()[..., :8, :8]])
+
+
+@pytest.mark.parametrize(
+    ("compute", "place", "hint"),
+    [
+        (
+            lambda net, x: F.conv2d(net.a(x).double(), net.b.weight.double()).float(),
+            "Conv behind 'a'",
+            "float32",
+        ),
+        (lambda net, x: net.lstm(net.a(x).flatten(2))[0].flatten(1), "LSTM behind 'a'", "other operators"),
+    ],
+    ids=["float64", "projected"],
+)
+def test_a_file_that_the_engine_does_not_run_is_an_export_error_with_the_place(
+    compute: Callable[[Any, Tensor], Tensor], place: str, hint: str
+) -> None:
+    net = Function(
+        compute,
+        a=nn.Conv2d(3, 3, 1),
+        b=nn.Conv2d(3, 3, 1),
+        lstm=nn.LSTM(256, 8, proj_size=4, batch_first=True),
+    ).eval()
+    with pytest.raises(ExportError, match=rf"does not run \({place}\)") as caught:
+        compare_file(net, Own(), export_onnx(net, Own()), [picture()])
+    assert hint in str(caught.value.hint)
 
 
 COMPUTED: dict[str, Callable[[Any, Tensor], Tensor]] = {

@@ -141,6 +141,10 @@ QUESTIONS: dict[str, Code] = {
     "enumerated": lambda net, x: net.b(torch.cat([p * i for i, p in enumerate(net.a(x).chunk(4, 1))], 1)),
     "star": lambda net, x: torch.mul(*net.a(x).split(4, 1)),
     "unpacked": lambda net, x: (lambda q, k, v, w: q * k - v * w)(*net.a(x).view(-1, 4, 2, 8, 8).unbind(1)),
+    "tensors of numbers": lambda net, x: (
+        net.a(x) / torch.tensor(x.shape[1] * 1.0).sqrt() + torch.tensor([x.size(3)])
+    ),
+    "layers on the input's device": lambda net, x: net.b.to(x.device)(net.a(x)),
     "length": lambda net, x: net.a(x) * len(net.a(x).chunk(4, 1)),
     "groups of the batch": lambda net, x: F.conv2d(
         net.a(x).reshape(1, -1, *x.shape[2:]), net.b.weight.repeat(x.size(0), 1, 1, 1), groups=x.size(0)

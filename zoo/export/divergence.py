@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.export.exporter import Deployed
 
 #: Operators of a file that are named after the module whose weight they hold.
-_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger"})
+LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger"})
 _CODING = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Identity"})
 #: More operators than this between two layers are not listed.
 _MOST_OPERATORS = 6
@@ -106,7 +106,7 @@ def _layers(graph: onnx.GraphProto) -> list[tuple[str, str]]:
     producer = {name: node for node in graph.node for name in node.output}
     found = []
     for node in graph.node:
-        if node.op_type in _LAYERS:
+        if node.op_type in LAYERS:
             value = node.input[0]
             source = producer.get(value)
             if source is not None and source.op_type == "DynamicQuantizeLinear":
@@ -126,7 +126,7 @@ def _operators_before(graph: onnx.GraphProto, value: str) -> str:
         seen.add(node.name)
         if node.op_type not in _CODING:
             names.append(node.op_type)
-        if node.op_type not in _LAYERS:
+        if node.op_type not in LAYERS:
             waiting += node.input
     return ", ".join(reversed(names)) if len(names) <= _MOST_OPERATORS else ""
 

@@ -16,6 +16,7 @@ from zoo import plugins
 from zoo.artifacts.golden import MAIN_OUTPUT, agreement_psnr, all_outputs
 from zoo.errors import ZooError
 from zoo.export.divergence import first_divergence
+from zoo.export.engine_refusal import blaming_export
 from zoo.export.exporter import Deployed
 from zoo.extras import require
 from zoo.images.decibels import PSNR_CEILING
@@ -95,15 +96,18 @@ def compare_file(
         threads: Of the engine; 0 for all that this process may use.
 
     Raises:
-        ZooError: The engine refuses the file or fails on an input, or the network does not run on one.
+        ExportError: The engine refuses the file or fails on an input.
+        ZooError: The network does not run on an input.
     """
     deployed = Deployed(network, architecture).eval()
-    session = plugins.engine("onnxruntime").open(exported, threads=threads)
+    with blaming_export(architecture.id, exported):
+        session = plugins.engine("onnxruntime").open(exported, threads=threads)
     found, psnr, worst, differing = math.inf, PSNR_CEILING, inputs[0], MAIN_OUTPUT
     specs = {MAIN_OUTPUT: architecture.output, **architecture.extra_outputs}
     for each in inputs:
         expected = _expected(deployed, each, architecture)
-        actual = {name: torch.from_numpy(value) for name, value in all_outputs(session, each).items()}
+        with blaming_export(architecture.id, exported):
+            actual = {name: torch.from_numpy(value) for name, value in all_outputs(session, each).items()}
         ratio, output = _least_ratio(expected, actual, architecture)
         psnr = min(psnr, *(_psnr(value, actual[name], specs[name]) for name, value in expected.items()))
         if ratio < found or each is inputs[0]:

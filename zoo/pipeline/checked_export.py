@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoo import plugins
 from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import DisagreementError, ExportError, ZooError
+from zoo.export.engine_refusal import blaming_export
 from zoo.export.exporter import export_onnx
 from zoo.export.file_agreement import FileAgreement, check_file
 from zoo.pipeline.golden_inputs import comparison_inputs
@@ -57,7 +58,7 @@ def checked_export(
         first: Whether it is still open which sizes the file accepts: one that does not run is an ExportError then.
 
     Raises:
-        ExportError: torch cannot export the network.
+        ExportError: torch cannot export the network, or what it exports does not run.
         DisagreementError: The file computes something else.
     """
     reporter.start(f"export for {sizes_text(architecture.input)}", 1, "file")
@@ -69,15 +70,15 @@ def checked_export(
     inputs = comparison_inputs(dataset, architecture, crop, seed)
     try:
         if first:
-            _run_example(data, architecture.input, threads)
+            with blaming_export(architecture.id, data):
+                _run_example(data, architecture.input, threads)
         agreement = check_file(model, architecture, data, inputs, half_weights=half_weights, threads=threads)
-    except DisagreementError:
+    except (DisagreementError, ExportError):
         raise
     except ZooError as error:
         if not first:
             raise
-        message = f"What torch exports of {architecture.id} does not run"
-        raise ExportError(f"{message}: {error.message}", reason=error.message) from error
+        raise ExportError(error.message, hint=error.hint, reason=error.message) from error
     return Exported(data, agreement)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -113,13 +113,12 @@ def _kind_of_module(child: nn.Module, node: fx.Node) -> OperatorRole:
 def _kind_of_function(
     target: str | Callable[..., Any], node: fx.Node, module: fx.GraphModule
 ) -> OperatorRole:
-    if target in _PASS_FUNCTIONS:
-        source = node.args[0]
-        whole = isinstance(source, fx.Node) and gives_sequence(source)
-        from_float = whole and role_of(cast(fx.Node, source), module) is OperatorRole.FLOAT
-        return OperatorRole.FLOAT if from_float else OperatorRole.PASS
-    if target in _JOIN:
-        return OperatorRole.JOIN
+    if target in _PASS_FUNCTIONS or target in _JOIN:
+        # Tensors that come several at once are rounded one by one, or where they came from.
+        parts = [source for source in node.all_input_nodes if gives_sequence(source)]
+        if any(role_of(source, module) is OperatorRole.FLOAT for source in parts):
+            return OperatorRole.FLOAT
+        return OperatorRole.JOIN if target in _JOIN else OperatorRole.PASS
     if target in (F.relu, torch.relu, F.relu6, "relu"):
         return OperatorRole.RECTIFY
     if target in (torch.clamp, torch.clip, "clamp", "clip") and argument(node, 1, "min") == 0:

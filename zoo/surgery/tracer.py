@@ -31,7 +31,22 @@ from zoo.surgery.plain_layers import has_own_call
 
 #: Functions and methods that accept sizes and no other stand-in, so that torch.fx does not see them.
 _OF_SIZES: tuple[tuple[Any, tuple[str, ...]], ...] = (
-    (torch, ("zeros", "ones", "full", "empty", "arange", "linspace", "eye", "rand", "randn")),
+    (
+        torch,
+        (
+            "zeros",
+            "ones",
+            "full",
+            "empty",
+            "arange",
+            "linspace",
+            "eye",
+            "rand",
+            "randn",
+            "tensor",
+            "as_tensor",
+        ),
+    ),
     (Tensor, ("expand", "view", "reshape", "repeat", "tile", "__getitem__")),
 )
 #: Attributes and methods of tensors whose answer depends on the size of the input.
@@ -83,6 +98,8 @@ class StandIn(fx.Proxy):
         return self.tracer.values.of(self.node)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "data" and isinstance(self.example, Tensor):
+            return self.detach()  # which torch can export, and computes the same
         return _AttributeStandIn(self, name)
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -277,8 +294,13 @@ class Tracer(fx.Tracer):
             setattr(owner, name, self._followed(original, name, method=owner is Tensor))
         for namespace in names:
             namespace["isinstance"] = _is_instance
-        originals.append((torch.autocast, "__enter__", torch.autocast.__enter__))
-        torch.autocast.__enter__ = self._refusing_autocast(torch.autocast.__enter__)  # type: ignore[method-assign]
+        for owner, name, wrap in (
+            (torch.autocast, "__enter__", self._refusing_autocast),
+            (nn.Module, "to", _staying),
+        ):
+            original = getattr(owner, name)
+            originals.append((owner, name, original))
+            setattr(owner, name, wrap(original))
         try:
             yield
         finally:
@@ -312,6 +334,15 @@ class Tracer(fx.Tracer):
             return self.create_proxy("call_function", original, args, kwargs)
 
         return call
+
+
+def _staying(original: Callable[..., Any]) -> Callable[..., Any]:
+    """nn.Module.to() for the network's code, whose layers are where its input is."""
+
+    def move(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return module if _has_stand_in((args, kwargs)) else original(module, *args, **kwargs)
+
+    return move
 
 
 def _is_instance(value: Any, kinds: Any) -> bool:
