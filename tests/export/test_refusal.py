@@ -38,6 +38,10 @@ def without_diagonal(_: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
+def by_data(_: nn.Module, x: Tensor) -> Tensor:
+    return x * x.data.abs()
+
+
 def with_a_mistake(_: nn.Module, x: Tensor) -> Tensor:
     return x * x.shapes[0]  # type: ignore[attr-defined]
 
@@ -48,6 +52,7 @@ def with_a_mistake(_: nn.Module, x: Tensor) -> Tensor:
         (smallest, r"\(functions.py, line \d+\): ONNX has no operator for torch's kthvalue", "other operators"),
         (by_its_sum, r"\(test_refusal.py, line \d+\): Could not guard", "torch.where"),
         (without_diagonal, "in place", "x.mul_"),
+        (by_data, ".data of a tensor", "x.detach()"),
         (with_a_mistake, r"\(test_refusal.py, line \d+\): .*no attribute 'shapes'", "other operators"),
     ],
 )  # fmt: skip

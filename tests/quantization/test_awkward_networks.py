@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from support.exported import run as run_file
 from support.functions import Function
 from zoo.contracts import Architecture, Context, InputSpec, OutputSpec
-from zoo.errors import DisagreementError
+from zoo.errors import DisagreementError, ZooError
 from zoo.export.exporter import export_onnx
 from zoo.quantization.prepare import calibrate, freeze, prepare
 from zoo.surgery.agreement import Reference, accept_disagreement, signal_to_error
@@ -243,6 +243,42 @@ def test_computed_weights_become_plain_exactly(computed: Callable[[nn.Module], n
     assert set(net.state_dict()) == {"a.weight", "a.bias", "b.weight", "b.bias"}
     assert make_weights_plain(net) == []
     assert copy.deepcopy(net) is not net
+
+
+class Doubled(nn.Module):
+    """A parametrization."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * 2
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        lambda layer: parametrize.register_parametrization(layer, "weight", Doubled()),
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+    ids=["parametrized", "pruned"],
+)
+def test_a_weight_that_another_layer_holds_stays_when_the_computed_one_becomes_plain(
+    computed: Callable[[nn.Module], nn.Module],
+) -> None:
+    net = Plain()
+    net.a, net.first = conv(16, 16), conv(3, 16)
+    net.b.weight = net.a.weight
+    computed(net.b)
+    whole = nn.Sequential(net.first, net).eval()
+    with torch.no_grad():
+        expected = whole(inputs())
+        make_weights_plain(whole)
+        assert torch.equal(whole(inputs()), expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_code_that_reads_what_a_weight_is_computed_from_is_refused() -> None:
+    net = Function(lambda net, x: net.a(x) * net.a.weight_g.mean(), a=nn.utils.weight_norm(conv(3, 16)))
+    with pytest.raises(ZooError, match=r"reads what a weight is computed from.*weight_g"):
+        make_weights_plain(net, inputs())
 
 
 def test_tied_layers_are_separated_and_that_is_said() -> None:

@@ -145,6 +145,7 @@ QUESTIONS: dict[str, Code] = {
         net.a(x) / torch.tensor(x.shape[1] * 1.0).sqrt() + torch.tensor([x.size(3)])
     ),
     "layers on the input's device": lambda net, x: net.b.to(x.device)(net.a(x)),
+    "tensors by path": lambda net, x: net.b(net.a(x)) * net.get_parameter("a.weight").data.sum(),
     "length": lambda net, x: net.a(x) * len(net.a(x).chunk(4, 1)),
     "groups of the batch": lambda net, x: F.conv2d(
         net.a(x).reshape(1, -1, *x.shape[2:]), net.b.weight.repeat(x.size(0), 1, 1, 1), groups=x.size(0)

@@ -22,6 +22,7 @@ _ONE_WAY = (
     "numbers in tensors instead of using .item(), int() or float()."
 )
 _IN_PLACE = "Write it without changing the tensor in place: y = x * 2 instead of x.mul_(2)."
+_NO_DATA = "Write x.detach() in place of x.data, or leave it out: a file is for inference alone."
 _OTHERWISE = "Compute it otherwise there, with other operators of torch."
 
 
@@ -43,6 +44,8 @@ def refusal(name: str, error: BaseException, graph: ExportedProgram | None) -> E
         traces += _traces_of(missing[1], graph)
     elif "entirely functional graph" in reason:
         reason, hint = "it changes part of a tensor in place, in a way that no graph has", _IN_PLACE
+    elif "fake tensor in the exported program constant" in reason:
+        reason, hint = "it reads the .data of a tensor, which no graph can follow", _NO_DATA
     place = _place(traces)
     return ExportError(
         f"torch cannot export {name} to ONNX{f' ({place})' if place else ''}: {reason}",

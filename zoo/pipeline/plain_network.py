@@ -34,7 +34,7 @@ def make_network_plain(model: nn.Module, spec: InputSpec) -> Iterator[str]:
         What was done, in sentences.
 
     Raises:
-        ZooError: A part of it is scripted.
+        ZooError: A part of it is scripted, or reads what a weight is computed from.
     """
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -43,7 +43,7 @@ def make_network_plain(model: nn.Module, spec: InputSpec) -> Iterator[str]:
                 hint="Use the nn.Module that it was made from, and load its weights into that.",
             )
     bind_closures(model)
-    weights = make_weights_plain(model)
+    weights = make_weights_plain(model, example_of(spec))
     if weights:
         yield (
             "Computed weights (weight norm and the like) are plain tensors from here on, with the same values: "

@@ -116,6 +116,17 @@ class Reference:
             self.output = self._recorded(network)
             self.steadiness = self._steadiness(network)
 
+    @classmethod
+    def if_it_runs(cls, network: nn.Module, example: Tensor) -> Reference | None:
+        """Return what a network computes on an example, (N, C, H, W).
+
+        None if it does not run on it, as whoever runs it next reports.
+        """
+        try:
+            return cls(network, example)
+        except Exception:  # whatever a stranger's forward() raises
+            return None
+
     def _recorded(self, network: nn.Module) -> Any:
         if isinstance(network, fx.GraphModule):
             recorder = _Recorder(network)

@@ -294,10 +294,11 @@ class Tracer(fx.Tracer):
             setattr(owner, name, self._followed(original, name, method=owner is Tensor))
         for namespace in names:
             namespace["isinstance"] = _is_instance
-        for owner, name, wrap in (
-            (torch.autocast, "__enter__", self._refusing_autocast),
-            (nn.Module, "to", _staying),
-        ):
+        wrapped: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+            (torch.autocast, "__enter__", self._refusing_autocast), (nn.Module, "to", _staying),
+            (nn.Module, "get_parameter", _by_path), (nn.Module, "get_buffer", _by_path),
+        )  # fmt: skip
+        for owner, name, wrap in wrapped:
             original = getattr(owner, name)
             originals.append((owner, name, original))
             setattr(owner, name, wrap(original))
@@ -343,6 +344,15 @@ def _staying(original: Callable[..., Any]) -> Callable[..., Any]:
         return module if _has_stand_in((args, kwargs)) else original(module, *args, **kwargs)
 
     return move
+
+
+def _by_path(original: Callable[..., Any]) -> Callable[..., Any]:
+    """get_parameter() and get_buffer() for the network's code, without a check that stand-ins fail."""
+
+    def get(module: nn.Module, target: str) -> Any:
+        return operator.attrgetter(target)(module)
+
+    return get
 
 
 def _is_instance(value: Any, kinds: Any) -> bool:

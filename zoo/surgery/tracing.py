@@ -56,7 +56,7 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     graph = module.graph
     _drop_checks(graph)
     _put_first_arguments_first(module)
-    reference = _reference(model, example)
+    reference = Reference.if_it_runs(model, example)
     remove_mutation(module, tracer.values)
     graph.eliminate_dead_code()
     _refuse_state(module, model, versions)
@@ -75,14 +75,6 @@ def trace(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     if reference is not None:
         reference.check(module, "Tracing")
     return module
-
-
-def _reference(model: nn.Module, example: torch.Tensor) -> Reference | None:
-    """What the network computes before anything of it changes; None if it does not run, as is reported later."""
-    try:
-        return Reference(model, example)
-    except Exception:
-        return None
 
 
 def _tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
