@@ -47,10 +47,10 @@ EXIT_BUG = 70  #: EX_SOFTWARE of sysexits.h
 EXIT_INTERRUPTED = 130  #: 128 + SIGINT, as shells report it
 EXIT_BROKEN_PIPE = 141  #: 128 + SIGPIPE, as shells report it
 
-#: Commands that look into a network, or time it, in their own process.
-_APART = ("bench", "explain")
+#: Commands that compute networks, which may be a stranger's, in their own process.
+_APART = ("apply", "bench", "data", "eval", "explain", "info", "search", "train")
 #: Of the memory of this machine, so much may be theirs.
-_SHARE = 0.8
+_SHARE = 0.9
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -133,24 +133,30 @@ def program() -> NoReturn:
 
 
 def _apart() -> int:
-    """Run the command line in a copy of this process, which the network that it looks at may crash or fill."""
+    """Run the command line in a copy of this process, which the network that it computes may crash, hang or fill."""
     import signal
 
     from zoo.devices.host import usable_memory
-    from zoo.machine.memory import resident_bytes
     from zoo.processes.fork import run_in_copy
+    from zoo.processes.process_tree import held_by_tree
 
     most = round(_SHARE * usable_memory())
     try:
-        status = run_in_copy(main, lambda process: resident_bytes(process) > most)
+        status = run_in_copy(main, lambda process: held_by_tree(process) > most)
+    except MemoryError:
+        what = f"The network takes more than {most // 10**6} MB, the memory that this machine has for it."
+    else:
         if status >= 0:
             return status
-        what = f"makes its engine crash ({signal.Signals(-status).name})"
+        if -status in (signal.SIGINT, signal.SIGTERM):  # somebody wished so
+            return 128 - status
         if -status == signal.SIGKILL:
-            what = "had its process killed, mostly because memory ran out"
-    except MemoryError:
-        what = f"takes more than {most // 10**6} MB, the memory that this machine has for it"
-    return _report(IntegrityError(f"The network {what}."), as_json="--json" in sys.argv)
+            what = "The network had its process killed, mostly because memory ran out."
+        elif -status == signal.SIGALRM:
+            what = "The network computed for longer than its size explains, and was stopped."
+        else:
+            what = f"The network makes its engine crash ({signal.Signals(-status).name})."
+    return _report(IntegrityError(what), as_json="--json" in sys.argv)
 
 
 def _prepare_streams() -> None:

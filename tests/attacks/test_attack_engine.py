@@ -6,6 +6,9 @@ import dataclasses
 import importlib
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ from zoo.progress.reporters import NoteReporter
 from zoo.runner.api import load, run
 from zoo.runner.runner import open_runner
 from zoo.runner.settings import Settings
-from zoo_cli.main import main
+from zoo_cli.main import _APART, COMMANDS, main
 from zoo_cli.output import print_note, print_table, print_text
 
 SHARED = Path(__file__).parents[3] / "shared" / "hostile"
@@ -135,6 +138,48 @@ def test_a_network_that_gives_nonsense_ends_with_exit_code_4(
 ) -> None:
     made = hostile_models.artifact(tmp_path / "made", hostile_models.wrong_outputs()["one-pixel"])
     assert main(["run", str(made.path), *map(str, shots), "-o", str(tmp_path / "out"), *way.split()]) == 4
+
+
+#: `zoo` on a machine of 400 MB, with little patience, that nobody told of divisions.
+UNPREPARED = """
+import sys
+import zoo.engines.patience, zoo.machine.cgroups, zoo.onnx.check
+zoo.machine.cgroups.memory_limit = lambda root: 400 << 20
+zoo.engines.patience._SECONDS = 1.0
+zoo.onnx.check.check_divisions = lambda graph: None
+from zoo_cli.main import program
+program()
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (hostile_models.outer_product, "takes more than"),
+        (hostile_models.trap, "makes its engine crash (SIGFPE)"),
+        (hostile_models.endless, "computed for longer than its size explains"),
+    ],
+)
+def test_a_file_from_outside_costs_the_command_that_computes_it_and_is_told_of(
+    tmp_path: Path, network: Callable[[], bytes], said: str
+) -> None:
+    (tmp_path / "hostile.onnx").write_bytes(network())
+    # Without --output the file is run to see what it gives, by the command itself.
+    command = [sys.executable, "-c", UNPREPARED, "eval", "hostile.onnx", "--input", "packed-raw:4x64x64"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert said in done.stderr
+
+
+def test_every_command_that_computes_networks_does_so_apart() -> None:
+    assert {"apply", "bench", "eval", "explain", "info", "search", "train"} <= set(_APART)
+    # These compute through the runner, which does so itself, or nothing.
+    assert set(COMMANDS) - set(_APART) == {
+        "cache", "doctor", "list", "plugin", "plugins", "publish", "pull", "run", "survey", "techniques",
+    }  # fmt: skip
 
 
 def test_the_child_ends_with_the_runner(tmp_path: Path, shots: list[Path]) -> None:

@@ -98,13 +98,30 @@ def test_a_process_with_threads_is_not_copied() -> None:
 
 
 IN_COPY = """
-import os, sys
+import os, signal, subprocess, sys, time
 from zoo.processes.fork import run_in_copy
+from zoo.processes.process_tree import held_by_tree
+from zoo.processes.time_limits import at_most
 kept = lambda process: False
+
+def hangs():
+    with at_most(0.05):
+        time.sleep(60)
+
+def starts_a_large_child():
+    subprocess.run([sys.executable, "-c", "b = b'x' * (300 << 20); import time; time.sleep(60)"])
+
+def is_told_to_stop():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+
 statuses = [run_in_copy(each, kept) for each in (lambda: print("said") or 7, os.abort, lambda: sys.exit(3))]
-print(*statuses)
+print(*statuses, run_in_copy(hangs, kept), run_in_copy(is_told_to_stop, kept))
+with at_most(0.05):  # which limits copies only
+    time.sleep(0.1)
 try:
-    run_in_copy(lambda: __import__("time").sleep(60), lambda process: os.path.exists(f"/proc/{process}"))
+    run_in_copy(starts_a_large_child, lambda process: held_by_tree(process) > 200 << 20)
 except MemoryError:
     print("too large")
 """
@@ -113,4 +130,4 @@ except MemoryError:
 def test_what_ends_a_copy_with_its_terminal_is_told_and_nothing_else_ends() -> None:
     command = [sys.executable, "-c", IN_COPY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split("\n") == ["said", "7 -6 3", "too large", ""]
+    assert done.stdout.split("\n") == ["said", "7 -6 3 -14 9", "too large", ""]

@@ -28,8 +28,10 @@ def test_no_other_module_starts_a_process() -> None:
         if path.parent.name != "testing"  # the conformance kits, which run an author's own plugin
         and starts.search(re.sub(r"subprocess\.Popen\[bytes\]", "", path.read_text()))
     }
-    # The workers of a search run the user's own recipes, on the module path of the process that starts them.
+    # The workers of a search run the user's own recipes; they are isolated all the same.
     assert found == {"zoo/processes/fork.py", "zoo/processes/launch.py", "zoo/search/workers.py"}
+    for path in found - {"zoo/processes/fork.py", "zoo/processes/launch.py"}:
+        assert "isolate_workers()" in (ROOT / path).read_text()
 
 
 @pytest.mark.parametrize("site", [False, True])
@@ -45,6 +47,28 @@ def test_a_child_imports_nothing_from_the_current_directory(
     )
     said = child.communicate(timeout=60)[1]
     assert b"TypeError" in said or child.returncode == 0, "the function itself was reached"
+    assert not (tmp_path / "canary").exists()
+
+
+WORKERS = """
+import os, sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from zoo.processes.launch import isolate_workers
+os.chdir(sys.argv[1])
+isolate_workers()
+isolate_workers()
+with ProcessPoolExecutor(1, get_context("spawn")) as workers:
+    print(workers.submit(os.path.basename, "a/worker").result())
+"""
+
+
+def test_a_worker_imports_nothing_from_the_current_directory(tmp_path: Path) -> None:
+    for name in ("multiprocessing", "pickle", "struct", "signal", "sitecustomize", "usercustomize"):
+        (tmp_path / f"{name}.py").write_text(HIJACK)
+    command = [sys.executable, "-c", WORKERS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert done.stdout == "worker\n", done.stderr
     assert not (tmp_path / "canary").exists()
 
 

@@ -41,6 +41,13 @@ def check(spans: tuple[Span, ...], size: int, halo: int, stride: int) -> None:
         assert span.last <= size
 
 
+def test_a_network_of_one_size_is_not_run_over_a_frame_pixel_by_pixel() -> None:
+    with pytest.raises(UsageError, match="times over"):
+        plan_tiles(1000, 1000, spec(1, 64, fixed=(128, 128)), limit=0)
+    assert plan_tiles(1000, 1000, spec(1, 60, fixed=(128, 128)), limit=0).tiles == 110**2
+    assert plan_tiles(1000, 1000, spec(1, None, fixed=(128, 128)), limit=0).tiles == 15**2
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(1, 3000),

@@ -68,6 +68,22 @@ def outer_product() -> bytes:
     return model_of(nodes, [_ints("column", -1, 1), _ints("row", 1, -1)])
 
 
+def endless() -> bytes:
+    """Multiplies matrices for minutes, in little memory."""
+    least = numpy_helper.from_array(np.float32(0.001), "little")
+    products = [helper.make_node("MatMul", [f"m{n}", "m0"], [f"m{n + 1}"]) for n in range(1000)]
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sides"], ["zeros"]),
+        helper.make_node("ReduceMax", ["picture"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["most", "little"], ["small"]),
+        helper.make_node("Add", ["zeros", "small"], ["m0"]),
+        *products,
+        helper.make_node("ReduceMax", ["m1000"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["picture", "mean"], ["output"]),
+    ]
+    return model_of(nodes, [_ints("sides", 1500, 1500), least])
+
+
 def wrong_outputs() -> dict[str, bytes]:
     """Networks whose output is not what the manifest states, by what is wrong with it."""
     nan = numpy_helper.from_array(np.float32(np.nan), "nan")

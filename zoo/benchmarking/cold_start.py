@@ -10,12 +10,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo import plugins
+from zoo.artifacts.manifest import MODEL_NAME
 from zoo.contracts.random_inputs import random_inputs
-from zoo.errors import ZooError
+from zoo.engines.patience import seconds_to_open, seconds_to_run
+from zoo.errors import IntegrityError, ZooError
 from zoo.processes.child_limits import Ceiling, prepare_child
 from zoo.processes.launch import start_python
 
-_LIMIT_SECONDS = 600
 _TARGET = "zoo.benchmarking.cold_start:measure_in_child"
 
 
@@ -47,17 +49,20 @@ def measure_cold_start(
         shape: (channels, height, width) of the input.
 
     Raises:
+        IntegrityError: It takes too long.
         ZooError: The fresh process fails.
     """
     numbers = (str(number) for number in (threads, *shape))
+    size = (artifact / MODEL_NAME).stat().st_size
+    limit = seconds_to_open(size, plugins.engine(engine).load_seconds) + seconds_to_run(shape)
     child = start_python(
         _TARGET, str(os.getpid()), str(artifact), engine, device, *numbers,
         site=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        out, err = child.communicate(timeout=_LIMIT_SECONDS)
+        out, err = child.communicate(timeout=limit)
     except subprocess.TimeoutExpired as error:
-        raise ZooError(f"{engine} did not load and run {artifact} within {_LIMIT_SECONDS} s.") from error
+        raise IntegrityError(f"{engine} did not load and run {artifact} within {limit:.0f} s.") from error
     finally:
         child.kill()
         child.wait()
@@ -73,7 +78,6 @@ def measure_in_child(parent: str, path: str, engine: str, device: str, threads: 
     prepare_child(int(parent))
     import numpy as np
 
-    from zoo import plugins
     from zoo.artifacts import open_artifact
     from zoo.engines.opening import open_session_for
     from zoo.machine.memory import peak_rss_mb

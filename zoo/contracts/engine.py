@@ -34,6 +34,8 @@ class Engine:
     summary: ClassVar[str]
     #: Whether a process that computes with it may be limited in addresses. Engines on GPUs map far more than they use.
     limit_addresses: ClassVar[bool] = False
+    #: How long it may take to load a small network in a process of its own. Some build programs for a device meanwhile.
+    load_seconds: ClassVar[float] = 3600
 
     def available(self) -> str | None:
         """Return None if the engine can run here, otherwise the reason as a sentence."""

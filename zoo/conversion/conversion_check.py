@@ -13,6 +13,7 @@ import torch
 from torch import fx
 
 from zoo.engines.feeds import feeds_of
+from zoo.engines.patience import opening, running
 from zoo.errors import DisagreementError, InputError
 from zoo.extras import require
 from zoo.surgery.agreement import signal_to_error
@@ -113,11 +114,16 @@ def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
-        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        inputs = session.get_inputs()
-        return lambda given: session.run(outputs, feeds_of(inputs, given))
+        with opening(len(data)):
+            session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise InputError(f"ONNX Runtime cannot load the file: {error}") from error
+
+    def run(given: FloatArray) -> Any:
+        with running(given.shape):
+            return session.run(outputs, feeds_of(session.get_inputs(), given))
+
+    return run
 
 
 def _first_difference(

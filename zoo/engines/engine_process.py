@@ -166,7 +166,8 @@ class EngineProcess:
         except TimeoutError:
             self.end()
             raise IntegrityError(
-                f"The network kept {self._engine} busy for more than {self._seconds:.0f} s."
+                f"The network kept {self._engine} busy for more than {self._seconds:.0f} s, and was stopped.",
+                hint="If you trust it, zoo run computes it without this limit:  --no-isolate",
             ) from None
         except OSError:
             raise self._fate() from None
@@ -200,7 +201,7 @@ class EngineProcess:
         self.end()
         return IntegrityError(
             f"The network takes more than the {self._memory // 10**6} MB that it may, and was stopped.",
-            hint="If you trust it, allow more:  --memory 2GB",
+            hint=f"If you trust it, zoo run allows more:  --memory {2 * self._memory // 10**6}MB",
         )
 
     def _watch(self) -> None:

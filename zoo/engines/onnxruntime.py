@@ -25,6 +25,7 @@ class OnnxRuntimeEngine(Engine):
     id = "onnxruntime"
     summary = "ONNX Runtime on the CPU, float32 and int8"
     limit_addresses = True
+    load_seconds = 120
 
     def available(self) -> str | None:
         """Return None if the package is installed, else the reason."""

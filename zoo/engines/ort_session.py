@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.engines.feeds import INPUT_TYPES, check_fed, feeds_of, shape_text
+from zoo.engines.patience import opening, running
 from zoo.errors import InputError, IntegrityError, PluginError, ZooError
 from zoo.extras import install_hint, require
 from zoo.machine.processors import thread_count
@@ -99,14 +101,16 @@ def open_session(
     if optimized:
         settings.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = runtime.InferenceSession(
-            data,
-            settings,
-            providers=[name for name, _ in providers],
-            provider_options=[dict(options) for _, options in providers],
-            # or it would print a remark and go on without the provider
-            enable_fallback=0,
-        )
+        # What TensorRT builds takes minutes.
+        with opening(len(data)) if wanted == CPU else contextlib.nullcontext():
+            session = runtime.InferenceSession(
+                data,
+                settings,
+                providers=[name for name, _ in providers],
+                provider_options=[dict(options) for _, options in providers],
+                # or it would print a remark and go on without the provider
+                enable_fallback=0,
+            )
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         reason = (
             f"ONNX Runtime cannot load the model{'' if wanted == CPU else f' on {wanted}'}: {_reason(error)}"
@@ -126,7 +130,8 @@ def optimize(data: bytes, path: Path) -> None:
     settings = _options(runtime, 1, None)
     settings.optimized_model_filepath = str(path)
     try:
-        runtime.InferenceSession(data, settings, providers=[CPU], enable_fallback=0)
+        with opening(len(data)):
+            runtime.InferenceSession(data, settings, providers=[CPU], enable_fallback=0)
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise IntegrityError(f"ONNX Runtime cannot load the model: {_reason(error)}") from error
     if not path.is_file():
@@ -195,7 +200,8 @@ class OnnxRuntimeSession:
 
         arrays = self._checked(inputs)
         try:
-            outputs = self._session.run(list(names), arrays)
+            with running(inputs.shape):
+                outputs = self._session.run(list(names), arrays)
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             raise _failed(inputs.shape, error) from error
         return [np.asarray(output, dtype=np.float32) for output in outputs]

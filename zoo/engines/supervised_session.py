@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from zoo.engines.engine_process import EngineProcess, SpareProcess
+from zoo.engines.patience import seconds_to_open, seconds_to_run
 from zoo.errors import IntegrityError, PluginError
 from zoo.processes.ring import flat_pieces, flat_shapes, row_shapes
 
@@ -22,10 +23,8 @@ if TYPE_CHECKING:
     from zoo.contracts import DeviceProfile, Engine, FloatArray, InputSpec
     from zoo.schema import StrictTable
 
-#: Seconds for the child to import an engine and load a network; TensorRT builds its engine meanwhile.
-_OPEN_SECONDS = 3600
-#: Seconds of the first run; of later ones, so many times the longest so far, and so many more.
-_FIRST_SECONDS, _TIMES, _MORE_SECONDS = 900, 50, 60
+#: Seconds of a run, if its input does not allow more: so many times the longest so far, and so many more.
+_TIMES, _MORE_SECONDS = 50, 60
 #: Addresses that threads, the allocator and the tables of an engine take without using the memory.
 _ADDRESSES = 512 << 20
 #: Numbers of an array that come or go at once.
@@ -149,8 +148,10 @@ class SupervisedSession:
         """
         parts = iter(source)
         first = next(parts)
-        question = {"shape": shape, "rows": True, "at_once": first.shape[1], "all": False}
-        described, answer, limit = self._compute(question, itertools.chain([first], parts), first.nbytes)
+        question: dict[str, object] = {"shape": shape, "rows": True, "at_once": first.shape[1], "all": False}
+        described, answer, limit = self._compute(
+            shape, question, itertools.chain([first], parts), first.nbytes
+        )
         with self._declining():
             check(described, str(answer.get("dtype")))
             if len(described) != 4 or rows.stop > described[2] or columns.stop > described[3]:
@@ -168,7 +169,7 @@ class SupervisedSession:
         given = np.ascontiguousarray(inputs, dtype=np.float32)
         question = {"shape": given.shape, "rows": False, "at_once": _PIECE, "all": everything}
         shape, answer, limit = self._compute(
-            question, flat_pieces(given, _PIECE), 4 * min(_PIECE, given.size)
+            given.shape, question, flat_pieces(given, _PIECE), 4 * min(_PIECE, given.size)
         )
         with self._declining():
             if answer.get("dtype") != "float32":
@@ -183,13 +184,13 @@ class SupervisedSession:
         return outputs, answer
 
     def _compute(
-        self, question: dict[str, object], pieces: Iterable[FloatArray], size: int
+        self, given: tuple[int, ...], question: dict[str, object], pieces: Iterable[FloatArray], size: int
     ) -> tuple[tuple[int, ...], StrictTable, float]:
-        """Have the child compute; return the shape of the output, all that it says, and the seconds that it had."""
+        """Have the child compute a (shape of an) input; return the output's shape, all it says, and the time it had."""
         if not self._process.alive:
             self._peak = self.peak_bytes
             self._process = self._start(None)
-        limit = max(_FIRST_SECONDS if not self._longest else 0, _TIMES * self._longest + _MORE_SECONDS)
+        limit = max(seconds_to_run(given), _TIMES * self._longest + _MORE_SECONDS)
         started = time.monotonic()
         answer = self._process.compute(question, pieces, size, limit)
         self._longest = max(self._longest, time.monotonic() - started)
@@ -212,7 +213,10 @@ class SupervisedSession:
     def _start(self, spare: SpareProcess | None) -> EngineProcess:
         process = EngineProcess(self._engine.id, self._memory, spare.take() if spare is not None else None)
         try:
-            answer = process.open(self._question, self._model(), _OPEN_SECONDS)
+            model = self._model()
+            answer = process.open(
+                self._question, model, seconds_to_open(len(model), self._engine.load_seconds)
+            )
             stated = answer.get("most_side") is not None
             self.most_side = answer.integer("most_side", least=1) if stated else None
         except BaseException:

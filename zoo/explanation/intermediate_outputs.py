@@ -11,6 +11,7 @@ import numpy as np
 from zoo.contracts import crop_size
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_crops
 from zoo.engines.feeds import feeds_of
+from zoo.engines.patience import opening, running
 from zoo.errors import InputError, IntegrityError
 from zoo.explanation.quantized_tensors import parse_onnx, remove_activation_rounding
 from zoo.extras import require
@@ -54,7 +55,8 @@ class IntermediateOutputs:
         wanted = [name for name in self._values if name not in feeds]
         try:
             # Asked for nothing, ONNX Runtime returns everything.
-            outputs = self._session.run(wanted, feeds) if wanted else []
+            with running(inputs.shape):
+                outputs = self._session.run(wanted, feeds) if wanted else []
         except Exception as error:  # onnxruntime raises a dozen unrelated types
             shape = "x".join(map(str, inputs.shape))
             raise InputError(f"ONNX Runtime failed on an input of {shape}: {error}") from error
@@ -77,9 +79,13 @@ def open_as_written(data: bytes, threads: int = 0) -> InferenceSession:
     options.log_severity_level = 4
     options.intra_op_num_threads = threads or usable_processors()
     try:
-        session: InferenceSession = runtime.InferenceSession(
-            data, options, providers=["CPUExecutionProvider"], disabled_optimizers=["WeightBiasQuantization"]
-        )
+        with opening(len(data)):
+            session: InferenceSession = runtime.InferenceSession(
+                data,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["WeightBiasQuantization"],
+            )
     except Exception as error:  # onnxruntime raises a dozen unrelated types
         raise IntegrityError(f"ONNX Runtime cannot load the model: {error}") from error
     return session

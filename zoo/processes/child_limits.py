@@ -13,13 +13,20 @@ _PR_SET_PDEATHSIG = 1
 _MB = 2**20
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel (Linux) kill this process when the parent's thread ends, and first when memory runs out."""
+def end_with(parent: int) -> None:
+    """Have the kernel (Linux) kill this process when the parent's thread ends."""
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before it could be watched
         os._exit(0)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel (Linux) kill this process when the parent's thread ends, and first when memory runs out."""
+    if not sys.platform.startswith("linux"):
+        return
+    end_with(parent)
     Path("/proc/self/oom_score_adj").write_text("1000")
 
 

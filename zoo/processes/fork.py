@@ -20,10 +20,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
-from zoo.processes.child_limits import die_with
+from zoo.processes.child_limits import end_with
 from zoo.processes.launch import module_path
+from zoo.processes.process_tree import kill_tree
+from zoo.processes.time_limits import let_time_limits_end_this_process
 
 #: Bytes of a process that is copied: more than zoo and numpy take. Larger ones are somebody's own program.
 _SMALL = 128 << 20
@@ -31,6 +33,8 @@ _SMALL = 128 << 20
 _ENVIRONMENT = slice(49, 51)
 #: Between two looks at the memory that a copy holds.
 _LOOK_SECONDS = 0.1
+#: What another process asks of this one by a signal, it asks of the copy: to stop, with whatever that takes.
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM)
 
 
 class ForkedProcess:
@@ -70,9 +74,13 @@ class ForkedProcess:
 
     def kill(self) -> None:
         """Kill it, unless it has ended."""
+        self.send(signal.SIGKILL)
+
+    def send(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
         with self._lock:
             if self._status is None:
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
 
 
 def can_fork() -> bool:
@@ -111,7 +119,8 @@ def run_in_copy(function: Callable[[], int], too_large: Callable[[int], bool]) -
 
     Args:
         function: Its result is an exit status.
-        too_large: Whether the process of an id holds more memory than the copy may; asked now and then.
+        too_large: Whether the process of an id, and those that it started, hold more memory than the copy may; asked
+            now and then.
 
     Returns:
         The exit status, minus the signal that ended it.
@@ -121,33 +130,51 @@ def run_in_copy(function: Callable[[], int], too_large: Callable[[int], bool]) -
         OSError: The process cannot be copied.
     """
     parent = os.getpid()
-    # Both are in one group: Ctrl-C reaches the copy, which tells of it.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            signal.signal(signal.SIGINT, before)
-            die_with(parent)
-            status = function()
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
-            os._exit(status)
-    copy = ForkedProcess(pid)
+    awaited = {*_PASSED_ON, signal.SIGCHLD}
+    # A signal without a handler that is ignored, as that of a child's end is, would not be waited for.
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return copy.wait(_LOOK_SECONDS)
-            if too_large(pid):
-                copy.kill()
+        pid = os.fork()
+        if not pid:
+            _be_copy(function, parent, before, awaited)
+        copy = ForkedProcess(pid)
+        while (status := copy.poll()) is None:
+            told = signal.sigtimedwait(awaited, _LOOK_SECONDS)
+            # Ctrl-C has no sender, and reaches the copy by itself: both are in one group.
+            if told is not None and told.si_signo in _PASSED_ON and told.si_pid:
+                copy.send(told.si_signo)
+            elif too_large(pid):
+                kill_tree(pid)
                 copy.wait()
                 raise MemoryError
+        return status
     finally:
-        signal.signal(signal.SIGINT, before)
+        while signal.sigtimedwait(awaited, 0) is not None:  # what came meanwhile was for the copy
+            pass
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
+        signal.signal(signal.SIGCHLD, before)
+
+
+def _be_copy(
+    function: Callable[[], int], parent: int, child_handler: Any, awaited: set[signal.Signals]
+) -> NoReturn:
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, child_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
+        end_with(parent)
+        let_time_limits_end_this_process()
+        status = function()
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        os.write(2, traceback.format_exc().encode(errors="replace"))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
 
 
 def _be_child(

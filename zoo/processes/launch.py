@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -62,6 +62,18 @@ def start_python(
         env=environment,
         pass_fds=pass_fds,
     )
+
+
+def isolate_workers() -> None:
+    """Have the processes that Python's `multiprocessing` starts from now on import nothing from the current directory.
+
+    By itself it starts them so that the current directory is searched first, until they have its module path.
+    """
+    from multiprocessing import util
+
+    given: Callable[[], list[str]] = util._args_from_interpreter_flags  # type: ignore[attr-defined]
+    if "-I" not in given():
+        util._args_from_interpreter_flags = lambda: [*given(), "-I"]  # type: ignore[attr-defined]
 
 
 def read_program(path: str, *arguments: str, seconds: float = 10) -> str:

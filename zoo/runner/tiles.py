@@ -18,11 +18,14 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from zoo.contracts import InputSpec
 
-#: Halo in input pixels where a manifest states none: enough for four poolings and two 3 x 3 convolutions at
-#: each of the five levels, on the way down and up: 2 * (1 + 2 + 4 + 8) + 2 * 16 + 2 * (8 + 4 + 2 + 1) = 92,
-#: with the alignment of the levels 94, as a multiple of 16.
+#: Halo in input pixels where a manifest states none, or a quarter of the only side that it takes: enough for four
+#: poolings and two 3 x 3 convolutions at each of the five levels, on the way down and up:
+#: 2 * (1 + 2 + 4 + 8) + 2 * 16 + 2 * (8 + 4 + 2 + 1) = 92, with the alignment of the levels 94, as a multiple of 16.
 DEFAULT_HALO = 96
 _MOST_PARTS = 64
+#: How often a pixel may be computed, on average: tiles of the only size that a network takes, less what it looks around
+#: itself, may leave a single pixel each.
+_MOST_TIMES = 400
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,19 @@ def plan_tiles(
         return _in_one_piece(height, width, spec, most_side)
     if spec.fixed_size:
         height, width = max(height, spec.example[0]), max(width, spec.example[1])
-        rows = _fixed(height, spec.example[0], halo, stride)
-        return Plan(rows, _fixed(width, spec.example[1], halo, stride), height, width)
+        halos = [
+            halo if spec.halo is not None else min(halo, side // 4 // stride * stride)
+            for side in spec.example
+        ]
+        rows = _fixed(height, spec.example[0], halos[0], stride)
+        plan = Plan(rows, _fixed(width, spec.example[1], halos[1], stride), height, width)
+        if plan.computed > _MOST_TIMES * height * width:
+            raise UsageError(
+                f"A frame of {width}x{height} would be computed {plan.computed // (height * width)} times over: this "
+                f"network accepts {spec.example[1]}x{spec.example[0]} only, and needs a border of {halo} pixels.",
+                hint="Use smaller images, or export the network for arbitrary sizes.",
+            )
+        return plan
     by_row, by_column = _splits(height, halo, stride), _splits(width, halo, stride)
     if most_side is not None:
         by_row = [spans for spans in by_row if _longest(spans) <= most_side]

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Protocol
 
+from zoo.processes.launch import isolate_workers
 from zoo.search.candidate_run import CandidateRun, carry_out_candidate
 from zoo.search.outcome import Outcome
 
@@ -80,6 +81,7 @@ class Processes:
             slot.shutdown(wait=False, cancel_futures=True)
 
     def _slot(self) -> ProcessPoolExecutor:
+        isolate_workers()
         return ProcessPoolExecutor(1, get_context("spawn"), limit_threads, (self._threads,))
 
     def _outcome(self, future: Future[Outcome], slot: int, run: CandidateRun) -> Outcome:
