@@ -67,6 +67,27 @@ def test_what_does_not_fit_together_is_refused_and_named(
         read_structure(tags(**changes), FILE, "a.dng")
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"t258": (32,)}, "samples of 32 bits"),
+        ({"t258": (16,), "t339": (3,)}, "samples of 16 bits, as files made of several exposures"),
+        ({"t50711": (2,)}, "rows are shifted"),
+    ],
+)
+def test_what_is_whole_and_not_read_is_not_called_damaged(
+    changes: dict[str, tuple[float, ...]], says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        read_structure(tags(**changes), FILE, "a.dng")
+    assert "damaged" not in str(caught.value)
+
+
+def test_without_a_white_level_it_is_the_largest_value_that_a_sample_can_have() -> None:
+    assert read_structure(tags(t50717=()), FILE, "a.dng").white == 16383
+    assert read_structure(tags(t50717=(), t50712=(0.0, 9.0, 4000.0)), FILE, "a.dng").white == 4000
+
+
 def test_an_unusual_white_balance_and_levels_raise_doubts() -> None:
     import numpy as np
 

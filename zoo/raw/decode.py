@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from zoo.errors import InputError
 from zoo.raw.black_levels import BlackLevels, read_black_levels
+from zoo.raw.color_filters import color_indices
 from zoo.raw.dng_tags import frame_tags
 from zoo.raw.doubts import AS_SHOT_NEUTRAL, doubts_about
 from zoo.raw.native import native_messages
@@ -41,7 +42,6 @@ FLIPS = range(8)
 #: What LibRaw and the decoders in it print of data they could not read, and then pass over.
 _DAMAGE = re.compile(r"unexpected end of file|data corrupted|corrupt JPEG|decoder error", re.IGNORECASE)
 _NEED = "Use the camera's original file (.dng .arw .nef .cr2 .cr3 .raf ...)."
-_NEED_MOSAIC = "Use a file with the sensor's mosaic: one value per pixel, red, green or blue."
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,16 @@ def _stated(source: str | BinaryIO, name: str) -> _Stated | None:
 
 
 def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
-    pattern = _pattern(raw, name)
+    pattern = color_indices(raw, None if stated is None else stated.structure.cell, name)
     mosaic = raw.raw_image_visible
     black, white = _levels(raw)
     if stated is not None:
+        # LibRaw leaves out a row or column where the visible pixels of a DNG file begin at an odd one.
+        mosaic = stated.structure.visible(raw.raw_image)
         check_decoded(stated.structure, raw, mosaic, name)
         # LibRaw reports a part of the black levels, and lowers the white level of some makers' cameras.
         black = stated.black.of_colors(pattern) or [stated.black.flatten(mosaic, name)] * 4
-        white = [white[0] if stated.structure.white is None else stated.structure.white] * 4
+        white = [stated.structure.white] * 4
     check_picture(mosaic, pattern, black, white, name)
     gains = _gains(raw.camera_whitebalance) or _gains(raw.daylight_whitebalance) or (1.0, 1.0, 1.0)
     return RawFrame(
@@ -231,30 +233,6 @@ def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
         doubts=doubts_about(mosaic, black, white, gains, None if stated is None else stated.neutral)
         + (() if stated is None else stated.structure.doubts()),
     )
-
-
-def _pattern(raw: Any, name: str) -> npt.NDArray[np.int64]:
-    """Return the colour-filter cell at the corner of the visible pixels. Raises InputError if it is none we know."""
-    import numpy as np
-    import rawpy
-
-    if raw.raw_type != rawpy.RawType.Flat:
-        raise InputError(
-            f"{name} holds several colours per pixel (a linear DNG, an sRAW, or a three-layer sensor).",
-            hint=_NEED_MOSAIC,
-        )
-    if raw.raw_pattern is None:
-        raise InputError(f"{name} is from a sensor without colour filters (monochrome).", hint=_NEED_MOSAIC)
-    pattern = np.array(raw.raw_pattern, dtype=np.int64)
-    colours = raw.color_desc.decode("ascii", "replace")
-    found = "".join(colours[index : index + 1] or "?" for index in pattern.ravel())
-    counts = {colour: found.count(colour) for colour in "RGB"}
-    bayer = pattern.shape == (2, 2) and counts == {"R": 1, "G": 2, "B": 1}
-    xtrans = pattern.shape == (6, 6) and counts == {"R": 8, "G": 20, "B": 8}
-    if not (bayer or xtrans) or colours[:3] != "RGB":
-        cell = f"{pattern.shape[0]} x {pattern.shape[1]} cell of {', '.join(dict.fromkeys(found))}"
-        raise InputError(f"{name} has an unknown colour-filter array (a {cell}).", hint=_NEED_MOSAIC)
-    return pattern
 
 
 def _levels(raw: Any) -> tuple[list[float], list[float]]:

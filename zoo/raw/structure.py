@@ -15,6 +15,8 @@ from zoo.errors import InputError
 from zoo.raw.plausible import DAMAGED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
 
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES = 256, 257, 258, 259, 277
 _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
-_CFA_SIDES, _CFA, _LINEARIZATION, _WHITE, _ACTIVE = 33421, 33422, 50712, 50717, 50829
+_CFA_SIDES, _CFA, _LAYOUT, _LINEARIZATION, _WHITE, _ACTIVE = 33421, 33422, 50711, 50712, 50717, 50829
+_SAMPLE_FORMAT, _FLOATING, _RECTANGULAR = 339, 3, 1
 _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
 _UNCOMPRESSED = 1
 #: Uncompressed, lossless JPEG, Deflate, lossy JPEG and JPEG XL: those that DNG 1.7 names.
 _COMPRESSIONS = (1, 7, 8, 34892, 52546)
 _MOST_BITS = 16
+_NEED = "Use a single exposure from a sensor with pixels in a grid, as the camera wrote it."
 #: Bytes that a writer may add to a strip.
 _PADDING = 64
 _LARGEST_SIDE = 1 << 16
@@ -45,18 +49,26 @@ class Structure:
         width: Columns.
         bits: Of a sample as it is stored.
         largest: The largest value of a sample; None where a table maps the stored ones.
-        white: The stated white level; None if there is none.
+        white: The stated white level, or else the largest value that a sample can have.
         uncut: Rows or columns of the active area that are not to be shown, beyond the few that every camera hides.
-        cell: Colours of the colour-filter array, row by row; () if they are not stated.
+        area: Of the visible pixels: the first row and column, and those behind the last.
+        cell: Colours of the colour-filter array from the first visible pixel on, row by row; None if they are not
+            stated.
     """
 
     height: int
     width: int
     bits: int
     largest: int | None
-    white: float | None
+    white: float
     uncut: int
-    cell: tuple[int, ...]
+    area: tuple[int, int, int, int]
+    cell: tuple[tuple[int, ...], ...] | None
+
+    def visible(self, image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+        """Return the visible pixels of all that a sensor has, (H, W)."""
+        top, left, bottom, right = self.area
+        return image[top:bottom, left:right]
 
     def doubts(self) -> tuple[str, ...]:
         """Return a sentence for each thing that looks wrong."""
@@ -91,17 +103,23 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
     if one(_SAMPLES, "numbers of samples", 1) != 1:
         raise _contradiction(name, "states several samples per pixel for a mosaic")
     bits, compression = one(_BITS, "numbers of bits"), one(_COMPRESSION, "compressions", _UNCOMPRESSED)
+    if one(_SAMPLE_FORMAT, "kinds of samples", 1) == _FLOATING or bits in (24, 32):
+        raise InputError(
+            f"{name} holds samples of {bits} bits, as files made of several exposures do.", hint=_NEED
+        )
+    if one(_LAYOUT, "layouts", _RECTANGULAR) != _RECTANGULAR:
+        raise InputError(f"{name} is from a sensor whose rows are shifted against each other.", hint=_NEED)
     if not 8 <= bits <= _MOST_BITS:
         raise _contradiction(name, f"states {bits} bits per sample")
     if compression not in _COMPRESSIONS:
         raise _contradiction(name, f"states an unknown compression, {compression}")
     _check_pieces(tags, height, width, bits if compression == _UNCOMPRESSED else None, size, name)
-    mapped = bool(tags.numbers(_LINEARIZATION))
-    largest = None if mapped else (1 << bits) - 1
+    table = tags.numbers(_LINEARIZATION)
+    largest = None if table else (1 << bits) - 1
     for white in tags.numbers(_WHITE):
         if largest is not None and not 0 < white <= largest:
             raise _contradiction(name, f"states a white level of {white:g} for {bits} bits")
-    hidden = _check_area(tags, height, width, name)
+    area, hidden = _check_area(tags, height, width, name)
     sides, cell = tags.numbers(_CFA_SIDES), tags.numbers(_CFA)
     if sides and (len(sides) != 2 or sides[0] * sides[1] != len(cell)):
         raise _contradiction(name, f"states {len(cell)} colours for its colour-filter array")
@@ -110,9 +128,10 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
         width,
         bits,
         largest,
-        max(tags.numbers(_WHITE), default=None),
+        max(tags.numbers(_WHITE) or table, default=(1 << bits) - 1),
         hidden if hidden > _HIDDEN else 0,
-        tuple(int(each) for each in cell),
+        area,
+        _rows([int(each) for each in cell], int(sides[1])) if sides else None,
     )
 
 
@@ -175,18 +194,23 @@ def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, si
             raise _contradiction(name, f"has {count:g} bytes for {columns} x {rows} samples of {bits} bits")
 
 
-def _check_area(tags: FrameTags, height: int, width: int, name: str) -> int:
-    """The active area lies within the pixels, and the part of it that is to be shown within that; what is hidden."""
+def _rows(values: Sequence[int], columns: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(values[first : first + columns]) for first in range(0, len(values), columns))
+
+
+def _check_area(tags: FrameTags, height: int, width: int, name: str) -> tuple[tuple[int, int, int, int], int]:
+    """The active area, which lies within the pixels, and what of it is hidden: what is shown lies within it."""
     area = tags.numbers(_ACTIVE) or (0, 0, height, width)
     if not (len(area) == 4 and 0 <= area[0] < area[2] <= height and 0 <= area[1] < area[3] <= width):
         raise _contradiction(name, "states an active area outside its pixels")
-    origin, size = tags.numbers(_CROP_ORIGIN), tags.numbers(_CROP_SIZE)
+    origin, size, hidden = tags.numbers(_CROP_ORIGIN), tags.numbers(_CROP_SIZE), 0
     if len(origin) == len(size) == 2:
         across, down = origin[0] + size[0], origin[1] + size[1]
         if across > area[3] - area[1] or down > area[2] - area[0]:
             raise _contradiction(name, "is to be shown beyond its active area")
-        return int(max(area[3] - area[1] - across, area[2] - area[0] - down))
-    return 0
+        hidden = int(max(area[3] - area[1] - across, area[2] - area[0] - down))
+    top, left, bottom, right = (int(each) for each in area)
+    return (top, left, bottom, right), hidden
 
 
 def _contradiction(name: str, what: str) -> InputError:
