@@ -24,6 +24,7 @@ from support.quantized import (
     pictures,
     quantized,
     small_float_file,
+    small_symmetric_file,
     small_unet,
     small_unet_file,
 )
@@ -307,8 +308,33 @@ def export_size_of_the_whole_unet() -> int:
     return 7_760_748 + beside + biases_and_scales
 
 
+def test_levels_move_to_the_side_that_activations_reach_farther_to_and_engines_compute_the_same() -> None:
+    """LeakyReLU leaves a fifth of the levels below 0; a sum of both signs half."""
+
+    class Leaky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.three = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = F.leaky_relu(self.one(x - 0.5), 0.2)
+            return self.three(torch.cat([F.max_pool2d(x, 3, 1, 1)[:, :2], self.two(x)[:, 2:]], 1))
+
+    torch.manual_seed(0)
+    x = pictures(4)
+    for bits, symmetric, least in ((8, False, 60), (8, True, 60), (4, False, 60)):
+        module, _ = quantized(Leaky().eval(), x, bits=bits, observer="minmax", symmetric=symmetric)
+        data = export_onnx(freeze(module.eval()), FixedRaw())
+        model = onnx.load_from_string(data)
+        initializers = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+        zeros = {int(initializers[n.input[2]]) for n in model.graph.node if n.op_type == "QuantizeLinear"}
+        assert (zeros == {128}) == (symmetric or bits < 8)
+        assert psnr(run_as_written(data, 3 * x), module(3 * x)) > least
+        assert psnr(run(to_symmetric(data), x), module(x)) > (45 if bits == 8 else 25)
+
+
 def test_activations_with_a_sign_share_one_zero_point_and_scales_are_positive() -> None:
-    model = onnx.load_from_string(small_unet_file())
+    model = onnx.load_from_string(small_symmetric_file())
     initializers = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     signed = f"{ZERO_POINT}_128"
     zero = initializers[signed]
@@ -373,7 +399,7 @@ def test_one_scale_for_a_whole_weight_runs_in_int8_too() -> None:
 
 def test_four_bits_are_packed_two_in_a_byte_and_their_range_is_honoured() -> None:
     x = pictures(4)
-    module, _ = quantized(SmallUNet().build(), x, bits=4, observer="mse")
+    module, _ = quantized(SmallUNet().build(), x, bits=4, observer="mse", symmetric=True)
     data = export_onnx(freeze(module.eval()), SmallUNet())
     model = onnx.load_from_string(data)
     weights = [t for t in model.graph.initializer if t.name.endswith(".weight")]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from support.onnx_models import plain_run, quantizing_model
-from support.quantized import SmallUNet, pictures, quantized, small_float_file, small_unet_file
+from support.quantized import SmallUNet, pictures, quantized, small_float_file, small_symmetric_file
 from zoo.export.exporter import export_onnx
 from zoo.onnx.symmetric import to_symmetric
 from zoo.onnx.uint8 import to_unsigned
@@ -37,18 +37,18 @@ def activation_zero_points(data: bytes) -> set[tuple[str, int]]:
 
 def test_levels_with_a_sign_move_and_no_bit_changes() -> None:
     x = pictures(2).numpy()
-    symmetric = to_symmetric(small_unet_file())
+    symmetric = to_symmetric(small_symmetric_file())
     onnx.checker.check_model(onnx.load_from_string(symmetric), full_check=True)
-    assert activation_zero_points(small_unet_file()) == {("uint8", 128)}
+    assert activation_zero_points(small_symmetric_file()) == {("uint8", 128)}
     assert activation_zero_points(symmetric) == {("int8", 0)}
-    assert np.array_equal(plain_run(symmetric, x), plain_run(small_unet_file(), x))
+    assert np.array_equal(plain_run(symmetric, x), plain_run(small_symmetric_file(), x))
 
 
 def test_levels_from_zero_up_are_halved_and_reach_as_far() -> None:
     data = rectified_file()
     symmetric = to_symmetric(data)
     onnx.checker.check_model(onnx.load_from_string(symmetric), full_check=True)
-    assert activation_zero_points(data) == {("uint8", 0), ("uint8", 128)}
+    assert activation_zero_points(data) == {("uint8", 0), ("uint8", 4)}  # the input has hardly any below 0
     assert activation_zero_points(symmetric) == {("int8", 0)}
     x = 3 * pictures(2).numpy()  # beyond the ranges, which must end where they did
     expected, found = plain_run(data, x), plain_run(symmetric, x)
@@ -74,7 +74,12 @@ def test_shifted_back_it_is_the_same_network() -> None:
     assert np.array_equal(plain_run(to_unsigned(symmetric), x), plain_run(symmetric, x))
 
 
-@pytest.mark.parametrize("zero", [np.uint8(7), np.uint8(255)])
-def test_other_zero_points_are_left_as_they_are(zero: np.ndarray) -> None:
+@pytest.mark.parametrize("zero", [np.uint8(7), np.uint8(200), np.uint8(255)])
+def test_levels_mostly_on_one_side_of_zero_reach_as_far_with_longer_steps(zero: np.ndarray) -> None:
     data = quantizing_model(zero=zero).SerializeToString()  # type: ignore[attr-defined]
-    assert to_symmetric(data) == data
+    symmetric = to_symmetric(data)
+    assert activation_zero_points(symmetric) == {("int8", 0)}
+    ends = np.float32(0.05) * np.diag(np.float32([-int(zero), 255 - int(zero), 0, 0]))
+    step, largest_weight = 0.05 * max(int(zero), 255 - int(zero)) / 127, 8
+    difference = np.abs(plain_run(data, ends) - plain_run(symmetric, ends)).max()
+    assert difference <= 1.01 * step / 2 * largest_weight

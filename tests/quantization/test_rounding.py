@@ -219,3 +219,43 @@ def test_state_loads_into_a_quantizer_that_was_never_calibrated(observer: str) -
         new = FakeQuantize(8, other).eval()  # type: ignore[arg-type]
         new.load_state_dict(old.state_dict())
         assert torch.equal(new(x), old(x))
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "low"),
+    [(-0.2, 1.0, -43), (-1.0, 0.2, -212), (-1.0, 0.9, -128), (0.0, 1.0, -4), (-1.0, -0.5, -251)],
+)
+def test_levels_move_to_the_side_on_which_values_reach_farther(least: float, most: float, low: int) -> None:
+    x = torch.linspace(least, most, 1001)
+    quantizer = FakeQuantize(8, "minmax", skewed=True).eval()
+    quantizer.start_observing()
+    quantizer(x)
+    quantizer.stop_observing()
+    assert (quantizer.low, quantizer.high) == (low, low + 255)
+    reach = max(abs(least) / -quantizer.low, abs(most) / quantizer.high)
+    assert float(quantizer.scale) == pytest.approx(max(abs(least), abs(most)) / quantizer.reach)
+    assert float((quantizer(x) - x).abs().max()) <= 0.51 * reach
+
+
+def test_levels_move_back_where_other_data_are_symmetric_and_stay_without_a_sign() -> None:
+    quantizer = FakeQuantize(8, "minmax", skewed=True).eval()
+    for x, low in ((torch.tensor([-0.2, 1.0]), -43), (torch.tensor([-1.0, 1.0]), -128)):
+        quantizer.start_observing()
+        quantizer(x)
+        quantizer.stop_observing()
+        assert quantizer.low == low
+    positive = FakeQuantize(8, "minmax", nonnegative=True, skewed=True)
+    assert positive.low == 0
+
+
+def test_moved_levels_are_part_of_the_state() -> None:
+    x = torch.linspace(-0.2, 1.0, 100)
+    old, new = (FakeQuantize(8, "minmax", skewed=True).eval() for _ in range(2))
+    old.start_observing()
+    old(x)
+    old.stop_observing()
+    new.load_state_dict(old.state_dict())
+    assert torch.equal(new(x), old(x))
+    symmetric = calibrated(x, observer="minmax").eval()
+    new.load_state_dict(symmetric.state_dict())  # and so is that they did not move
+    assert torch.equal(new(x), symmetric(x))

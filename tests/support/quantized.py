@@ -84,7 +84,14 @@ def small_unet_file() -> bytes:
 @functools.cache
 def small_signed_file() -> bytes:
     """The same as earlier versions wrote it: int8 activations, the zero point 0."""
-    return to_symmetric(small_unet_file())
+    return to_symmetric(small_symmetric_file())
+
+
+@functools.cache
+def small_symmetric_file() -> bytes:
+    """The small U-Net exported with levels symmetric around 0."""
+    module, where = quantized(SmallUNet().build(), pictures(4), symmetric=True)
+    return export_onnx(Qat().finish(module.eval(), where), SmallUNet())
 
 
 @functools.cache

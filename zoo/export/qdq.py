@@ -32,7 +32,7 @@ def _dequantize(x: Tensor, scale: Tensor, *zero_point: Tensor, axis: int | None 
 
 
 class _QuantizeDequantize(nn.Module):
-    """An activation's quantizer, to uint8: levels with a sign are moved by 128.
+    """An activation's quantizer, to uint8: levels with a sign are moved by 128, or by as many as lie below 0.
 
     Ranges below 8 bits are cut with a Clip between two pairs. The first pair lets the engine compute what comes
     before in int8; the second puts the clipped values on their levels again.
@@ -45,6 +45,8 @@ class _QuantizeDequantize(nn.Module):
         super().__init__()
         self.register_buffer("scale", owner.scale.detach().reshape(()).clone())
         lowest, highest_level = _UNSIGNED if owner.low >= 0 else _SIGNED
+        if owner.low < lowest or owner.high > highest_level:
+            lowest, highest_level = owner.low, owner.high
         self.register_buffer("zero_point", torch.tensor(-lowest, dtype=torch.uint8))
         scale = float(self.scale)
         highest = owner.high * scale if owner.limit is None else min(owner.high * scale, owner.limit)

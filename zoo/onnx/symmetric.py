@@ -1,8 +1,8 @@
 """An int8 network with symmetric int8 activations, rewritten in the file's bytes when it is loaded.
 
 TensorRT's quantizers have no zero point. Levels with a sign, which a file keeps as uint8 with the zero point 128, move
-by 128: every number stays the same. Levels from 0 up, of values that cannot be negative, become every second one of
-them: int8 has half as many from 0 up, and the range stays what it was.
+by 128: every number stays the same. Where values reach farther to one side of 0, and have more levels there, the step
+becomes longer until int8 reaches as far: twice as long for levels from 0 up, of values that cannot be negative.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from zoo.onnx.graph import Graph, Node, read_model
 from zoo.onnx.protobuf import Field
 
 _SIGNED, _UNSIGNED = 128, 0
-_MOST_SIGNED, _MOST_UNSIGNED = 127, 255
+_MOST_SIGNED, _LEVELS = 127, 255
 
 
 def to_symmetric(data: bytes) -> bytes:
     """Return the same network with int8 activations of zero point 0.
 
-    One whose activations are so already, or have other zero points, or meet anything but QuantizeLinear and
-    DequantizeLinear, is returned as it is.
+    One whose activations are so already, or meet anything but QuantizeLinear and DequantizeLinear, is returned as it
+    is.
 
     Raises:
         IntegrityError: The file is damaged, keeps data outside itself, or holds operators that are not
@@ -57,19 +57,21 @@ class _Symmetric:
         added = [encode_tensor(name, INT8, [], b"\0") for name in (zero, constant_zero)]
         constant = {node.outputs[0] for node in pairs if node.inputs[0] in self._constants}
         narrow = {node.inputs[1] for node in pairs if self._is_narrow(node)}
-        doubled: dict[str, str] = {}
+        longer: dict[tuple[str, int], str] = {}
         edits: dict[Field, bytes] = {}
         for node in pairs:
-            scale = node.inputs[1]
-            if self._zero_point(node) == _UNSIGNED and scale not in narrow:
-                if scale not in doubled:
+            scale, point = node.inputs[1], self._zero_point(node)
+            if point is None:
+                return self._data
+            if point != _SIGNED and scale not in narrow:
+                if (scale, point) not in longer:
                     value = self._scale(scale)
                     if value is None:
                         return self._data
-                    doubled[scale] = self._new_name(f"{scale}_symmetric")
-                    raw = struct.pack("<f", value * _MOST_UNSIGNED / _MOST_SIGNED)
-                    added.append(encode_tensor(doubled[scale], FLOAT, self._constants[scale].dims, raw))
-                scale = doubled[scale]
+                    longer[scale, point] = self._new_name(f"{scale}_symmetric")
+                    raw = struct.pack("<f", value * max(point, _LEVELS - point) / _MOST_SIGNED)
+                    added.append(encode_tensor(longer[scale, point], FLOAT, self._constants[scale].dims, raw))
+                scale = longer[scale, point]
             is_constant = node.inputs[0] in self._constants or node.inputs[0] in constant
             inputs = [node.inputs[0], scale, constant_zero if is_constant else zero]
             edits[node.place] = encode_like(self._data, node, node.operator, inputs, node.outputs)
@@ -105,8 +107,7 @@ class _Symmetric:
 
     def _zero_point(self, node: Node) -> int | None:
         zero = self._constants.get(node.inputs[2])
-        value = zero.uint8_value() if zero is not None else None
-        return value if value in (_SIGNED, _UNSIGNED) else None
+        return zero.uint8_value() if zero is not None else None
 
     def _scale(self, name: str) -> float | None:
         """Return a scale that is one float32."""

@@ -8,7 +8,7 @@ logarithm: Jain et al., "Trained Quantization Thresholds", MLSys 2020.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,10 @@ from zoo.quantization.ranges import (
 )
 from zoo.quantization.rounding import fake_round
 
+#: The buffer, and its key in state dicts, that keeps the lowest level where calibration may move it.
+LOWEST_LEVEL = "lowest_level"
+#: The share of the levels on the smaller side of 0: the least that it keeps, and the most at which moving is worth it.
+_LEAST_SHARE, _WORTH_MOVING = 1 / 64, 0.45
 #: log of the smallest and the largest scale there can be.
 _LOG_SCALE_LIMITS = (-30.0, 30.0)
 
@@ -41,7 +45,8 @@ def levels_of(bits: int, *, weight: bool = False, nonnegative: bool = False) -> 
 class FakeQuantize(nn.Module):
     """Fake quantization to multiples of one step, per tensor or per output channel (dimension 0).
 
-    Levels are symmetric around 0, or start there where `nonnegative` says that values do. The forward pass computes
+    Levels are symmetric around 0, or start there where `nonnegative` says that values do. With `skewed`, calibration
+    moves them to the side of 0 on which values reach farther, as they do behind a LeakyReLU. The forward pass computes
     in float32 whatever the input's type, and returns the input's type.
 
     Attributes:
@@ -60,6 +65,7 @@ class FakeQuantize(nn.Module):
         weight: bool = False,
         channels: int | None = None,
         nonnegative: bool = False,
+        skewed: bool = False,
     ) -> None:
         super().__init__()
         self.bits = bits
@@ -67,8 +73,11 @@ class FakeQuantize(nn.Module):
         self.weight = weight
         self.channels = channels
         self.low, self.high = levels_of(bits, weight=weight, nonnegative=nonnegative)
-        #: the level that stands for the largest value when a range is chosen
+        #: the level that stands for the largest magnitude when a range is chosen
         self.reach = self.high
+        self._moves_levels = skewed and not nonnegative
+        if self._moves_levels:
+            self.register_buffer(LOWEST_LEVEL, torch.tensor([self.low]))
         self.mode: Literal["off", "observe", "quantize"] = "quantize"
         self.frozen = False
         #: the largest value there is (6 after a ReLU6); the scale never reaches beyond
@@ -89,6 +98,31 @@ class FakeQuantize(nn.Module):
         kind = "weight" if self.weight else "activation"
         per = "per tensor" if self.channels is None else f"{self.channels} channels"
         return f"{kind}, bits={self.bits}, observer={self.observer}, {per}"
+
+    def _move_levels(self, least: float, most: float) -> None:
+        """Share the levels out to both sides of 0 as the values are that were seen, from `least` to `most`."""
+        steps = 2**self.bits - 1
+        below, above = max(-least, 0.0), max(most, 0.0)
+        # Levels that are all on one side would cut off the first value beyond 0 that other images bring.
+        smaller = max(_LEAST_SHARE, min(below, above) / (below + above))
+        if smaller > _WORTH_MOVING:
+            self._take_levels(levels_of(self.bits)[0])
+            return
+        fewer = math.ceil(steps * smaller)
+        self._take_levels(-fewer if below < above else fewer - steps)
+
+    def _take_levels(self, low: int) -> None:
+        self.low, self.high = low, low + 2**self.bits - 1
+        self.reach = max(-self.low, self.high)
+        self.get_buffer(LOWEST_LEVEL).fill_(low)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        if self._moves_levels:
+            # States of networks whose levels could not move yet say nothing of them.
+            symmetric = torch.tensor([levels_of(self.bits)[0]])
+            low = state_dict.setdefault(prefix + LOWEST_LEVEL, symmetric)
+            self._take_levels(int(low))
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     @property
     def scale(self) -> Tensor:
@@ -146,6 +180,8 @@ class FakeQuantize(nn.Module):
         self.mode = "quantize"
         if histogram is None or histogram.largest <= TINY:
             return False
+        if self._moves_levels:
+            self._move_levels(histogram.least, histogram.most)
         if self.observer == "auto":
             self.candidates = {
                 name: histogram.range(name, self.reach, self.percentile) for name in CANDIDATES

@@ -75,6 +75,7 @@ class QuantizationConfig:
         per_channel: Whether each output channel's weights have their own scale.
         weight_observer: How scales of weights are found, if otherwise.
         percentile: For the observer of that name, in per cent.
+        skewed: Whether activations that reach farther to one side of 0 have more levels there.
         assign: Returns what the weights of single layers, by path, have instead of `weight_bits`.
     """
 
@@ -84,6 +85,7 @@ class QuantizationConfig:
     per_channel: bool = True
     weight_observer: Observer | None = None
     percentile: float = PERCENTILE
+    skewed: bool = True
     assign: Callable[[fx.GraphModule, Layers], Mapping[str, Numbers]] | None = None
 
     @property
@@ -98,7 +100,7 @@ class QuantizationConfig:
 
     def activation(self, *, nonnegative: bool) -> FakeQuantize:
         """Return a quantizer of `bits`."""
-        quantizer = FakeQuantize(self.bits, self.observer, nonnegative=nonnegative)
+        quantizer = FakeQuantize(self.bits, self.observer, nonnegative=nonnegative, skewed=self.skewed)
         quantizer.percentile = self.percentile
         return quantizer
 

@@ -14,7 +14,17 @@ _COUNTED = 1 << 16
 
 
 class MagnitudeHistogram(Magnitudes):
-    """The same counts, of tensors, computed in torch; of large images, of a part of the values."""
+    """The same counts, of tensors, computed in torch; of large images, of a part of the values.
+
+    Attributes:
+        least: The least value, or 0 if that is less.
+        most: The largest value, or 0 if that is more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.least = 0.0
+        self.most = 0.0
 
     def add(self, values: Tensor) -> None:  # type: ignore[override]
         """Count the magnitudes of `values`, (N, ...); those that are not finite are left out."""
@@ -22,8 +32,12 @@ class MagnitudeHistogram(Magnitudes):
         magnitudes = magnitudes.reshape(len(values) if values.ndim > 1 else 1, -1)
         maxima = magnitudes.amax(1) if magnitudes.numel() else magnitudes.new_zeros(0)
         if not bool(torch.isfinite(maxima).all()):
+            values = values.where(torch.isfinite(values), 0.0)
             magnitudes = magnitudes.where(torch.isfinite(magnitudes), -1.0)
             maxima = magnitudes.amax(1).clamp(min=0)
+        if values.numel():
+            least, most = values.detach().aminmax()
+            self.least, self.most = min(self.least, float(least)), max(self.most, float(most))
         if self.note_maxima(maxima.tolist()):
             counted = magnitudes[:, :: _stride(magnitudes.shape[1])]
             self.zeros += counted.numel() - int(torch.count_nonzero(counted))

@@ -146,9 +146,14 @@ def fit_weights(
 
 
 def _misfit(model: nn.Module, state: Mapping[str, torch.Tensor]) -> str:
-    """Return why `state` does not fit `model`, "" if it does. The counters of batch norms are optional."""
-    wanted = model.state_dict()
-    missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(_COUNTER))
+    """Return why `state` does not fit `model`, "" if it does.
+
+    The counters of batch norms are optional, and so are levels, which older artifacts have where networks begin.
+    """
+    from zoo.quantization.fake_quant import LOWEST_LEVEL
+
+    wanted, optional = model.state_dict(), (_COUNTER, LOWEST_LEVEL)
+    missing = sorted(key for key in wanted.keys() - state.keys() if not key.endswith(optional))
     wrong = sorted(key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape)
     if not (missing or wrong):
         return ""

@@ -38,6 +38,7 @@ class PtqConfig:
         weight_observer: `minmax` or `mse`, by channel; if none, `mse` with the observer `mse` and else
             `minmax`; the observer `auto` chooses by channel.
         per_channel: Whether each output channel's weights have a scale of their own.
+        symmetric: Whether activations that reach farther to one side of 0 do without more levels there.
         equalize: With the observer `auto`: whether the ranges of channels between two layers are balanced, if
             the output's error shrinks by it.
         rounding: `nearest`, or `adaptive`: each weight up or down, whichever suits its layer's output.
@@ -67,6 +68,9 @@ class PtqConfig:
         None, help="how the ranges of weights are found; if none, as `observer` where possible"
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
+    symmetric: bool = option(
+        False, help="keep the levels of signed activations symmetric around 0, as TensorRT takes them"
+    )
     equalize: bool = option(True, help="balance the ranges of channels between layers, where that helps")
     rounding: Literal["nearest", "adaptive"] = option(
         "nearest", help="round weights to the nearest level, or up or down by the error of the layer's output"
@@ -93,7 +97,7 @@ class PtqConfig:
 class Ptq(Technique):
     """Quantize a trained network as it is: observe, choose ranges, round, correct the biases.
 
-    The file is of the kind that `qat` makes: weights symmetric per output channel, activations symmetric per
+    The file is of the kind that `qat` makes: weights symmetric per output channel, activations per
     tensor, batch norms folded, transposed convolutions lowered, concatenated tensors with one scale, the
     network's output in float. In the mode `dynamic` it holds DynamicQuantizeLinear, ConvInteger and
     MatMulInteger instead, and needs no data.
@@ -130,6 +134,7 @@ class Ptq(Technique):
             weight_bits=config.bits if config.weight_bits is None else config.weight_bits,
             observer=config.observer,
             per_channel=config.per_channel,
+            skewed=not config.symmetric,
             weight_observer=config.weight_observer or weights,
             percentile=config.percentile,
             assign=self._numbers,

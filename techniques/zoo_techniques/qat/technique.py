@@ -32,6 +32,7 @@ class QatConfig:
             minimises the squared error; `minmax` the largest values seen; `moving-average` lets them follow
             the batches of training.
         per_channel: Whether each output channel's weights have a scale of their own.
+        symmetric: Whether activations that reach farther to one side of 0 do without more levels there.
         layers: Widths of the weights of single layers, by name or pattern, or `float` for those that stay in
             float, `float16` for the same with weights stored in 16 bits; of several that name one layer the last
             counts.
@@ -48,6 +49,9 @@ class QatConfig:
         help="how ranges are found: learned, minimum squared error, largest value seen, following the batches",
     )
     per_channel: bool = option(True, help="whether each output channel's weights have their own scale")
+    symmetric: bool = option(
+        False, help="keep the levels of signed activations symmetric around 0, as TensorRT takes them"
+    )
     layers: tuple[LayerBits, ...] = option(
         (), help="widths of single layers' weights, or float, such as [down1:8,head:float16]"
     )
@@ -67,7 +71,8 @@ class QatConfig:
 class Qat(Technique):
     """Train with the rounding of int8 in the forward pass, so that the weights learn to live with it.
 
-    Weights are symmetric per output channel, activations symmetric per tensor. Batch norms are folded,
+    Weights are symmetric per output channel; activations have one scale a tensor, and more levels on the side of 0 on
+    which they reach farther. Batch norms are folded,
     transposed convolutions lowered, concatenated tensors share a scale, the network's output stays in float.
     """
 
@@ -123,6 +128,7 @@ class Qat(Technique):
             weight_bits,
             config.observer,
             config.per_channel,
+            skewed=not config.symmetric,
             assign=assign,
         )
         module = prepare(model, context, quantization, self.id)

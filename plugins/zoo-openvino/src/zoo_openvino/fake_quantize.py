@@ -26,10 +26,7 @@ class _Range:
 
 
 def fuse_pairs(model: Any) -> bool:
-    """Rewrite, in place, all int8 and uint8 activations of an `openvino.Model` whose levels are those of zoo's files.
-
-    Those are the levels from -128 or from 0 up. Return whether that was all of them.
-    """
+    """Rewrite all int8 and uint8 activations of an `openvino.Model`, in place; return whether that was all of them."""
     import numpy as np
     from openvino import opset13
 
@@ -72,7 +69,7 @@ def _pair(node: Any) -> tuple[Any, _Range] | None:
     if lowest is None or lowest.size != 1:
         return None
     first = int(lowest.item()) - zero
-    if first not in (-128, 0):
+    if not -255 <= first <= 0:
         return None
     return _source(levels), _Range(first * float(scale.item()), (first + 255) * float(scale.item()))
 
