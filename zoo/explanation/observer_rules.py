@@ -59,9 +59,7 @@ class ObserverRule:
 
     def of_activation(self, magnitudes: Magnitudes, rounding: RoundingRule) -> RoundingRule:
         """Return the rounding whose range is chosen for counted values; not all of them may be zeros."""
-        return rounding.symmetric(
-            np.array([magnitudes.range(self.observer, rounding.steps, self.percentile)])
-        )
+        return rounding.reaching(np.array([magnitudes.range(self.observer, rounding.steps, self.percentile)]))
 
     def of_weight(self, weight: npt.NDArray[np.float32], rounding: RoundingRule) -> RoundingRule:
         """Return the rounding whose range is chosen for each channel, or for the whole weight.
@@ -83,7 +81,7 @@ class ObserverRule:
 
             contiguous = torch.from_numpy(np.ascontiguousarray(rows))
             ranges = best_channel_ranges(contiguous, rounding.steps).numpy()
-        return rounding.symmetric(
+        return rounding.reaching(
             np.maximum(ranges.astype(np.float64), max(float(ranges.max()), 1e-12) * 2**-16)
         )
 

@@ -54,8 +54,19 @@ class RoundingRule:
         return bool((self.low < self.zero_point).any())
 
     @property
+    def skewed(self) -> bool:
+        """Return whether an activation has more levels on one side of zero than on the other."""
+        if self.kind != "activation" or self.zero_point.size != 1:
+            return False
+        zero = float(self.zero_point.item())
+        return self.signed and abs(self.high + self.low - 2 * zero) > 1
+
+    @property
     def steps(self) -> int:
-        """Return the levels from zero to the end of a range of that many bits, symmetric or from zero up."""
+        """Return the levels from zero to the farther end of a range of that many bits."""
+        if self.skewed:
+            zero = int(self.zero_point.item())
+            return max(zero - self.low, self.high - zero)
         return (self.high - self.low) // 2 if self.signed else self.high - self.low
 
     @property
@@ -72,9 +83,14 @@ class RoundingRule:
         ndim = self.levels.ndim
         return np.asarray((self.levels - self._along(self.zero_point, ndim)) * self._along(self.scale, ndim))
 
-    def symmetric(self, largest: Array) -> RoundingRule:
-        """Return the same width with the range [-largest, largest], or [0, largest] without a sign, (1,) or (C,)."""
+    def reaching(self, largest: Array) -> RoundingRule:
+        """Return the same width with a range whose farther end is `largest`, (1,) or (C,).
+
+        A skewed range keeps its zero point; others are [-largest, largest], or [0, largest] without a sign.
+        """
         steps = self.steps
+        if self.skewed:
+            return replace(self, scale=largest / steps)
         low = 0 if not self.signed and self.kind == "activation" else -steps
         return replace(
             self, scale=largest / steps, zero_point=np.zeros_like(largest), low=low, high=steps, levels=None,
