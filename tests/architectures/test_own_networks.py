@@ -193,6 +193,31 @@ def test_a_factory_may_give_a_whole_architecture(source: Path) -> None:
     assert type(made.build()).__name__ == "Net"
 
 
+def test_what_an_architecture_leaves_out_is_told_from_its_output_or_named(source: Path) -> None:
+    stated = SOURCE.replace(
+        'id, summary, task = "whole", "with everything said", "segmentation"', 'id = "whole"'
+    )
+    source.write_text(stated)
+    assert own(f"{source}:Whole").task == "segmentation"
+    source.write_text(stated.replace('OutputSpec("mask", 1, 1)', 'OutputSpec("mask", 1)'))
+    with pytest.raises(UsageError, match="is mask with the scale 0"):
+        own(f"{source}:Whole")
+    source.write_text(stated.replace("input, output = ", "input, outputs = "))
+    with pytest.raises(InputError, match=r"Whole of .* has no output"):
+        own(f"{source}:Whole")
+
+
+def test_a_detector_that_picks_boxes_for_each_image_is_refused_with_what_to_return(source: Path) -> None:
+    source.write_text(
+        "import torch\nfrom torch import nn\nclass Net(nn.Conv2d):\n    def forward(self, images):\n"
+        "        return [{'boxes': super(Net, self).forward(each[None]).reshape(-1, 4)} for each in images]\n"
+        "def make():\n    return Net(3, 4, 1)\n"
+    )
+    with pytest.raises(InputError, match=r"a list with an entry for each image \(boxes\)") as caught:
+        own(f"{source}:make(input=rgb:3x8x8)")
+    assert "boxes:CLASSES" in str(caught.value)
+
+
 def test_logits_are_recognised_by_their_shape(source: Path) -> None:
     made = own(f"{source}:classifier(input=gray:1x16x16)")
     assert (made.task, made.output.channels) == ("classification", 7)

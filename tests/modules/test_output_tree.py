@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+
 import pytest
 import torch
 
 from zoo.errors import ZooError
-from zoo.modules.output_tree import primary_output, tensors_of
+from zoo.modules.output_tree import names_of, primary_output, tensors_of
 
 FIRST, SECOND = torch.zeros(1), torch.ones(2)
 
@@ -39,3 +41,6 @@ def test_outputs_are_named_by_their_place() -> None:
     nested = {"Boxes": (FIRST, {"1x1": SECOND}), "none": None, "out": [FIRST]}
     assert list(tensors_of(nested)) == ["boxes_0", "boxes_1_1x1", "out_0"]
     assert list(tensors_of(FIRST)) == ["0"]
+    pair = collections.namedtuple("Pair", ["aux", "Logits"])(FIRST, (SECOND, FIRST))
+    assert list(tensors_of(pair)) == ["aux", "logits_0", "logits_1"]
+    assert names_of(pair) == type(pair)("aux", ("logits_0", "logits_1"))

@@ -18,7 +18,7 @@ from zoo.architectures.given_module import plain_copy, refuse_empty
 from zoo.architectures.network_options import NetworkConfig, complete_input
 from zoo.architectures.probing import Probe, Remedies
 from zoo.architectures.specs import input_spec
-from zoo.contracts import Architecture, task_for
+from zoo.contracts import Architecture, InputSpec, OutputSpec, task_for
 from zoo.errors import InputError, UsageError
 from zoo.extras import require
 from zoo.options import format_options, option, parse_options
@@ -127,8 +127,10 @@ class ModuleArchitecture(Architecture):
         with torch.random.fork_rng():
             made = self._called()
             if isinstance(made, Architecture):
+                self._refuse_incomplete(made)
                 self._inner = made
-                self.input, self.output, self.task = made.input, made.output, made.task
+                self.input, self.output = made.input, made.output
+                self.task = getattr(made, "task", "") or task_for(made.input, made.output)
                 self.extra_outputs, self.main_output = made.extra_outputs, made.main_output
                 self.trained = made.trained
             elif not stated:
@@ -174,6 +176,17 @@ class ModuleArchitecture(Architecture):
         if self._inner is None:
             self.extra_outputs = probe.extra_outputs(self.input)
             self.returns = probe.names(self.input)
+
+    def _refuse_incomplete(self, made: Architecture) -> None:
+        """Raise InputError if an architecture lacks what only it can state; its task can be told from its output."""
+        for name, kind in (("input", InputSpec), ("output", OutputSpec)):
+            value = getattr(made, name, None)
+            if not isinstance(value, kind):
+                raise InputError(
+                    f"The architecture that {self._factory} of {self._path} returns has "
+                    f"{f'no {name}' if value is None else f'the {name} {value!r}, which is no {kind.__name__}'}.",
+                    hint=f"Define it in the class:  {name} = {kind.__name__}(...)",
+                )
 
     def _numbers(self, name: str) -> tuple[float, ...]:
         """Return the numbers that a variable of the file lists, none if there is no such variable."""

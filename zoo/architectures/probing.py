@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.architectures.specs import output_spec
@@ -120,6 +120,12 @@ class Probe:
         """
         height, width = spec.example
         multiple = spec.multiple_of
+        if output.dense and output.scale < 1:
+            raise UsageError(
+                f"The output of {self.name} is {output.kind} with the scale {output.scale}; images and masks have at "
+                "least 1, the pixels for each of the input along a side.",
+                hint=f'State it:  OutputSpec("{output.kind}", {output.channels}, 1)',
+            )
         if height % multiple or width % multiple:
             raise UsageError(
                 f"{self.name}: {height}x{width} is not a multiple of {multiple}, which this network needs.",
@@ -211,7 +217,26 @@ class Probe:
         # Of a network that fails, a graph of torch.fx prints its code on standard error, which says nothing to a user.
         silenced = contextlib.redirect_stderr(io.StringIO())
         with silenced, torch.no_grad(), self.blame(f"on {_shown(spec, tuple(inputs.shape))}"):
-            return self.network(inputs)
+            returned = self.network(inputs)
+        self._refuse_entries(returned)
+        return returned
+
+    def _refuse_entries(self, returned: Any) -> None:
+        """Raise InputError if there is an entry for each image, whose sizes depend on what is found in it."""
+        from zoo.modules.output_tree import tensors_of
+
+        if (
+            isinstance(returned, (list, tuple))
+            and len(returned) == _BATCH
+            and all(isinstance(each, Mapping) for each in returned)
+            and any(each.dim() == 0 or len(each) != _BATCH for each in tensors_of(returned).values())
+        ):
+            raise InputError(
+                f"{self.name} returns a list with an entry for each image ({', '.join(map(str, returned[0]))}), whose "
+                "sizes depend on what is found in it, as detectors of torchvision do.",
+                hint="Have it return tensors with the batch first: the maps of its head, before boxes are picked, or "
+                'boxes padded to (N, any, 6), as OUTPUT = "boxes:CLASSES".',
+            )
 
 
 def _shown(spec: InputSpec, shape: tuple[int, ...]) -> str:

@@ -97,6 +97,11 @@ def output_spec(stated: Any, where: str) -> OutputSpec:
         UsageError: The text is malformed; the error names `where`.
     """
     if isinstance(stated, OutputSpec):
+        if stated.dense and stated.scale < 1:
+            raise UsageError(
+                f"{where} is {stated.kind} with the scale {stated.scale}; images and masks have at least 1.",
+                hint=f'State it:  OutputSpec("{stated.kind}", {stated.channels}, 1)',
+            )
         return stated
     match = _OUTPUT.fullmatch(str(stated).strip())
     if match is None:

@@ -52,7 +52,7 @@ def _mapped(tree: Any, place: tuple[str, ...], leaf: Callable[[tuple[str, ...], 
     if isinstance(tree, Mapping):
         return {key: _mapped(value, (*place, str(key)), leaf) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        parts = [_mapped(value, (*place, str(index)), leaf) for index, value in enumerate(tree)]
+        parts = [_mapped(value, (*place, key), leaf) for key, value in zip(_keys(tree), tree, strict=True)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     if hasattr(tree, "__dataclass_fields__"):
         return {
@@ -128,7 +128,7 @@ def _items(outputs: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(outputs, Mapping):
         pairs = [(str(key), value) for key, value in outputs.items()]
     elif isinstance(outputs, Sequence) and not isinstance(outputs, str):
-        pairs = [(str(place), value) for place, value in enumerate(outputs)]
+        pairs = list(zip(_keys(outputs), outputs, strict=True))
     elif hasattr(outputs, "__dataclass_fields__"):
         pairs = [(name, getattr(outputs, name)) for name in outputs.__dataclass_fields__]
     else:
@@ -136,6 +136,11 @@ def _items(outputs: Any) -> Iterator[tuple[str, Any]]:
     for key, value in pairs:
         if isinstance(value, torch.Tensor) or next(_named(value, ()), None) is not None:
             yield key, value
+
+
+def _keys(parts: Sequence[Any]) -> list[str]:
+    """What the parts of a sequence are called: the fields of a named tuple, else their positions."""
+    return list(getattr(parts, "_fields", map(str, range(len(parts)))))
 
 
 def _joined(place: tuple[str, ...]) -> str:
