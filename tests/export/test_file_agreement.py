@@ -150,6 +150,10 @@ COMPUTED: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "adaptive maxima": lambda net, x: torch.cat([
         F.adaptive_max_pool2d(net.a(x), size).flatten(1) for size in (1, 4, 3, (5, 7))
     ], 1),
+    "a branch that reads weights": lambda net, x: torch.cond(
+        x.sum() > 0, lambda y: net.a(y) * 2, lambda y: net.a(y) + net.a.weight.sum(), (x,)
+    ),
+    "stacked": lambda net, x: torch.vstack([torch.dstack([torch.column_stack([torch.hstack([x, net.a(x)]), x])] * 2)]),
     "average beyond the border": lambda net, x: F.avg_pool2d(net.a(x), 3, 2, 1, ceil_mode=True),
 }  # fmt: skip
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from support.functions import Function
 from zoo.contracts import Architecture, InputSpec, OutputSpec
@@ -42,6 +44,10 @@ def by_data(_: nn.Module, x: Tensor) -> Tensor:
     return x * x.data.abs()
 
 
+def in_a_loop(_: nn.Module, x: Tensor) -> Tensor:
+    return F.embedding_bag(x.argmax(1).flatten(1), torch.eye(8), mode="max")
+
+
 def with_a_mistake(_: nn.Module, x: Tensor) -> Tensor:
     return x * x.shapes[0]  # type: ignore[attr-defined]
 
@@ -52,6 +58,7 @@ def with_a_mistake(_: nn.Module, x: Tensor) -> Tensor:
         (smallest, r"\(functions.py, line \d+\): ONNX has no operator for torch's kthvalue", "other operators"),
         (by_its_sum, r"\(test_refusal.py, line \d+\): Could not guard", "torch.where"),
         (without_diagonal, "in place", "x.mul_"),
+        (in_a_loop, "operator 'Loop': it can compute for ever", "other operators"),
         (by_data, ".data of a tensor", "x.detach()"),
         (with_a_mistake, r"\(test_refusal.py, line \d+\): .*no attribute 'shapes'", "other operators"),
     ],

@@ -40,6 +40,15 @@ def test_an_xtrans_mosaic_of_any_phase_is_read(shift: tuple[int, int]) -> None:
     assert read.kind == "xtrans"
 
 
+def test_a_white_balance_that_is_a_point_in_the_cie_diagram_is_read() -> None:
+    x, y = 0.4476, 0.4074
+    read = decode(odd_dng(PIXELS, tags=((50729, 5, 2, (4476, 10000, 4074, 10000), True),)))
+    matrix = [[0.6461, -0.1164, -0.0857], [-0.3825, 1.1597, 0.2534], [-0.0416, 0.1540, 0.6]]
+    red, green, blue = np.array(matrix) @ (x / y, 1, (1 - x - y) / y)
+    assert read.gains == pytest.approx((green / red, 1, green / blue), rel=1e-4)
+    assert not any("white balance" in doubt for doubt in read.doubts)
+
+
 @pytest.mark.parametrize("area", [(2, 4, 60, 90), (3, 5, 60, 90), (1, 0, 64, 96)])
 def test_pixels_outside_the_visible_area_are_left_out_and_the_phase_kept(area: tuple[int, ...]) -> None:
     read = decode(odd_dng(PIXELS, tags=((50829, 4, 4, area, True),)))

@@ -224,6 +224,17 @@ def _slice_maxima(module: GraphModule, x: Node, axis: int, parts: int) -> list[N
     return maxima
 
 
+def _joining(axis: int) -> Callable[[GraphModule, Node], None]:
+    """Stacking along an axis that all parts have is joining; its translation would be a loop over the parts."""
+
+    def rename(module: GraphModule, node: Node) -> None:
+        (parts,) = node.args
+        if isinstance(parts, (tuple, list)) and all(part.meta["val"].dim() > axis for part in parts):  # type: ignore[union-attr]
+            _rename(node, aten.cat.default, (parts, axis))
+
+    return rename
+
+
 def _attention(module: GraphModule, node: Node) -> None:
     """Its translation takes four dimensions: of more, those between are counted as one; of three, one is added."""
     inputs = [argument for argument in node.args[:3] if isinstance(argument, Node) and "val" in argument.meta]
@@ -296,5 +307,9 @@ _RENAMES: dict[Any, Callable[[GraphModule, Node], None]] = {
     aten.adaptive_avg_pool2d.default: _adaptive_average,
     aten.adaptive_max_pool2d.default: _adaptive_maximum,
     aten.avg_pool2d.default: _average_pool,
+    aten.vstack.default: _joining(0),
+    aten.hstack.default: _joining(1),
+    aten.column_stack.default: _joining(1),
+    aten.dstack.default: _joining(2),
     aten.scaled_dot_product_attention.default: _attention,
 }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from zoo import plugins
 from zoo.contracts.input_parts import packing_of_file
 from zoo.errors import ZooError
+from zoo.export.weighted_operators import WEIGHTED
 from zoo.extras import require
 from zoo.surgery.agreement import signal_to_error
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from zoo.contracts import FloatArray
     from zoo.export.exporter import Deployed
 
-#: Operators of a file that are named after the module whose weight they hold.
-LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "MatMulInteger"})
 _CODING = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast", "Identity"})
 #: More operators than this between two layers are not listed.
 _MOST_OPERATORS = 6
@@ -106,7 +105,7 @@ def _layers(graph: onnx.GraphProto) -> list[tuple[str, str]]:
     producer = {name: node for node in graph.node for name in node.output}
     found = []
     for node in graph.node:
-        if node.op_type in LAYERS:
+        if node.op_type in WEIGHTED:
             value = node.input[0]
             source = producer.get(value)
             if source is not None and source.op_type == "DynamicQuantizeLinear":
@@ -126,7 +125,7 @@ def _operators_before(graph: onnx.GraphProto, value: str) -> str:
         seen.add(node.name)
         if node.op_type not in _CODING:
             names.append(node.op_type)
-        if node.op_type not in LAYERS:
+        if node.op_type not in WEIGHTED:
             waiting += node.input
     return ", ".join(reversed(names)) if len(names) <= _MOST_OPERATORS else ""
 

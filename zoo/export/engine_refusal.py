@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from zoo.errors import ExportError, IntegrityError, ZooError
-from zoo.export.divergence import LAYERS
+from zoo.export.weighted_operators import WEIGHTED
 from zoo.extras import require
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _refusal(name: str, exported: bytes, error: ZooError) -> ExportError:
 
 def _place(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
     """An operator of a file in words, with the layer of the network that it is or comes after."""
-    if node.op_type in LAYERS and node.name.rpartition(".")[0]:
+    if node.op_type in WEIGHTED and node.name.rpartition(".")[0]:
         return f"'{node.name}'"
     producer = {name: each for each in graph.node for name in each.output}
     waiting, seen = list(node.input), set()
@@ -73,7 +73,7 @@ def _place(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
         if source is None or source.name in seen:
             continue
         seen.add(source.name)
-        if source.op_type in LAYERS:
+        if source.op_type in WEIGHTED:
             return f"{node.op_type} behind '{source.name}'"
         waiting += source.input
     return str(node.op_type)

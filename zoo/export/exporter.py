@@ -18,6 +18,7 @@ from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import ZooError
 from zoo.export.decomposition import rename_composite_operators
 from zoo.export.dynamic_qdq import insert_dynamic_qdq_nodes
+from zoo.export.engine_refusal import blaming_export
 from zoo.export.qdq import OPSET, insert_qdq_nodes
 from zoo.export.refusal import reason_of, refusal
 from zoo.export.rewrite_rules import narrowed_rewrite_rules
@@ -131,8 +132,12 @@ def export_onnx(
             f"{architecture.id} cannot be written as one ONNX file: {reason_of(error)}.",
             hint="Such a file has at most 2 GiB: compress the network further, or use --half-weights.",
         ) from error
-    onnx.checker.check_model(data)
-    check_onnx(data)  # what is exported, every runner must take
+    try:
+        onnx.checker.check_model(data)
+    except onnx.checker.ValidationError as error:
+        raise refusal(architecture.id, error, None) from error
+    with blaming_export(architecture.id, data):
+        check_onnx(data)  # what is exported, every runner must take
     if path is not None:
         write_bytes_atomic(path, data)
     return data

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo.export.nested_graphs import every_graph, every_node
+
 if TYPE_CHECKING:
     import onnx
 
@@ -21,10 +23,10 @@ class _Folding:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        self._outputs = {value.name for value in graph.output}
+        self._outputs = {value.name for each in every_graph(graph) for value in each.output}
         self._producer = {name: node for node in graph.node for name in node.output}
         self._users: dict[str, list[onnx.NodeProto]] = {}
-        for node in graph.node:
+        for node in every_node(graph):
             for name in node.input:
                 self._users.setdefault(name, []).append(node)
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError
+from zoo.export.nested_graphs import every_node
 from zoo.extras import require
 from zoo.machine.processors import multiplies_unsigned
 from zoo.onnx.uint8 import prepare_for_onnxruntime
-
-if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto
 
 _INTEGER = frozenset(
     {
@@ -71,19 +67,10 @@ def int8_report(data: bytes) -> Int8Report:
     integer: list[str] = []
     floating: list[str] = []
     operators: dict[str, int] = {}
-    for node in _nodes(graph):
+    for node in every_node(graph):
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
         if node.op_type in _INTEGER:
             integer.append(_SUFFIX.sub("", node.name))
         elif node.op_type in _FLOAT:
             floating.append(_SUFFIX.sub("", node.name))
     return Int8Report(tuple(integer), tuple(floating), operators)
-
-
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The nodes of a graph and of the branches inside it."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)

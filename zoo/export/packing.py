@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.export.nested_graphs import read_values
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -68,7 +70,7 @@ def pack_weights(graph: onnx.GraphProto) -> bool:
     copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    used = read_values(graph)
     stored = [tensor for tensor in graph.initializer if tensor.name not in done]
     stored += [tensor for form in done.values() for tensor in form.tensors]
     kept = [

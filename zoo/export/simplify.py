@@ -11,8 +11,10 @@ from zoo.contracts import Architecture
 from zoo.errors import ZooError
 from zoo.export.conditional_work import skip_unneeded_work
 from zoo.export.fold_padding import fold_padding
+from zoo.export.nested_graphs import every_node, read_values, rename_read
 from zoo.export.packing import INT4_OPSET, pack_weights
 from zoo.export.qdq_propagation import propagate_qdq
+from zoo.export.weighted_operators import WEIGHTED
 from zoo.version import __version__
 
 if TYPE_CHECKING:
@@ -26,8 +28,6 @@ WEIGHT_ZERO_POINT = "zoo_weight_zero_point"
 IR_VERSION = 10
 #: Axes of an input with the batch dimension, up to which none is a height or a width.
 _IMAGE_AXES = 3
-#: Operators that hold a layer's weight, and where.
-_WEIGHTED = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1, "ConvInteger": 1, "MatMulInteger": 1}
 
 
 def simplify_model(
@@ -45,9 +45,9 @@ def simplify_model(
     layers.
     """
 
-    foreign = sorted({n.domain for n in proto.graph.node if n.domain not in ("", "ai.onnx")})
+    foreign = sorted({n.domain for n in every_node(proto.graph) if n.domain not in ("", "ai.onnx")})
     if foreign or proto.functions:
-        names = sorted({n.op_type for n in proto.graph.node if n.domain in foreign})
+        names = sorted({n.op_type for n in every_node(proto.graph) if n.domain in foreign})
         raise ZooError(
             f"{architecture.id} exports to operators that are not standard ONNX: {', '.join(names)}."
         )
@@ -61,7 +61,7 @@ def simplify_model(
     has_int4 = pack_weights(proto.graph)
     if has_int4:
         propagate_qdq(proto.graph)
-    for node in proto.graph.node:
+    for node in every_node(proto.graph):
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
         node.ClearField("domain")
@@ -85,7 +85,7 @@ def simplify_model(
 
 
 def _drop_dead_initializers(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    used = read_values(graph)
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
@@ -136,9 +136,7 @@ def _merge_scalars(graph: onnx.GraphProto) -> None:
             graph.initializer.remove(tensor)
         else:
             first[key] = tensor.name
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = replaced.get(name, name)
+    rename_read(graph, replaced)
 
 
 def _name(graph: onnx.GraphProto, prefix: str) -> None:
@@ -154,8 +152,8 @@ def _name(graph: onnx.GraphProto, prefix: str) -> None:
     taken: set[str] = set()
     for node in graph.node:
         name = ""
-        if node.op_type in _WEIGHTED:
-            weight = node.input[_WEIGHTED[node.op_type]]
+        if node.op_type in WEIGHTED:
+            weight = node.input[WEIGHTED[node.op_type]]
             source = producer.get(weight)
             weight = source.input[0] if source is not None and source.input else weight
             weight = new.get(weight, weight)
@@ -169,9 +167,8 @@ def _name(graph: onnx.GraphProto, prefix: str) -> None:
         for index, value in enumerate(node.output):
             if value and value not in kept:
                 new[value] = f"{name}:{index}" if index else f"{name}:"
+    rename_read(graph, new)
     for node in graph.node:
-        for index, value in enumerate(node.input):
-            node.input[index] = new.get(value, value)
         for index, value in enumerate(node.output):
             node.output[index] = new.get(value, value)
 
@@ -184,8 +181,8 @@ def _halve(graph: onnx.GraphProto, names: Collection[str] | None) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     casts, renamed = [], {}
-    layers = [node for node in graph.node if node.op_type in _WEIGHTED]
-    weights = {node.input[_WEIGHTED[node.op_type]] for node in layers}
+    layers = [node for node in graph.node if node.op_type in WEIGHTED]
+    weights = {node.input[WEIGHTED[node.op_type]] for node in layers}
     marks = ("DequantizeLinear", "DynamicQuantizeLinear")
     has_integers = any(node.op_type in marks for node in graph.node)
     # How far a picture is enlarged must be known without computing anything.
@@ -202,9 +199,7 @@ def _halve(graph: onnx.GraphProto, names: Collection[str] | None) -> None:
         tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float16), name))
         renamed[name] = f"{name}:float32"
         casts.append(helper.make_node("Cast", [name], [renamed[name]], f"{name}:cast", to=TensorProto.FLOAT))
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = renamed.get(name, name)
+    rename_read(graph, renamed)
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)

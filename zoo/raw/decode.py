@@ -20,7 +20,7 @@ from zoo.errors import InputError
 from zoo.raw.black_levels import BlackLevels, read_black_levels
 from zoo.raw.color_filters import color_indices
 from zoo.raw.dng_tags import frame_tags
-from zoo.raw.doubts import AS_SHOT_NEUTRAL, doubts_about
+from zoo.raw.doubts import AS_SHOT_NEUTRAL, AS_SHOT_WHITE, doubts_about
 from zoo.raw.native import native_messages
 from zoo.raw.noise import NoiseProfile, read_noise_profile
 from zoo.raw.plausible import DAMAGED, check_picture
@@ -185,7 +185,7 @@ def _explained(name: str) -> Iterator[None]:
 class _Stated:
     """What a DNG file states itself of its mosaic."""
 
-    neutral: tuple[float, ...]
+    neutral: tuple[float, ...] | None
     structure: Structure
     black: BlackLevels
     noise: NoiseProfile | None
@@ -201,7 +201,7 @@ def _stated(source: str | BinaryIO, name: str) -> _Stated | None:
             return None
         size = stream.seek(0, io.SEEK_END)
         return _Stated(
-            tags.of_file(AS_SHOT_NEUTRAL),
+            None if tags.of_file(AS_SHOT_WHITE) else tags.of_file(AS_SHOT_NEUTRAL),
             read_structure(tags, size, name),
             read_black_levels(tags, name),
             read_noise_profile(tags),

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: The tag of a DNG file that holds its neutral color.
-AS_SHOT_NEUTRAL = 50728
+#: The tags of a DNG file that hold its neutral color, as the camera sees it or as a point in the CIE diagram.
+AS_SHOT_NEUTRAL, AS_SHOT_WHITE = 50728, 50729
 #: Gains relative to green that daylight to candlelight ask of sensors.
 _GAINS = (0.4, 6.0)
 #: Shares of the range between black and white, and of the pixels.
@@ -36,7 +36,8 @@ def doubts_about(
         black: Levels of the four colours.
         white: Levels of the four colours.
         gains: Of red, green and blue.
-        neutral: What a DNG file states in the tag AS_SHOT_NEUTRAL, () for nothing; None for other files.
+        neutral: What a DNG file states in the tag AS_SHOT_NEUTRAL, () for nothing; None for other files,
+            and for those that state AS_SHOT_WHITE instead.
     """
     return (*_of_levels(mosaic, min(black), max(white)), *_of_gains(gains, neutral))
 
