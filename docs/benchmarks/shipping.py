@@ -44,8 +44,9 @@ def ship(folder: Path, out: Path, metrics: dict[str, Any], *, weights: bool = Tr
         if file
         not in ("README.md", "metrics.json", MANIFEST_NAME, *(() if weights else ("model.safetensors",)))
     }
-    if not weights and metrics["command"].startswith("zoo "):
-        metrics = metrics | {"command": f"{metrics['command']} --runner-only"}
+    command = metrics["command"]
+    if not weights and command.startswith("zoo ") and "--runner-only" not in command:
+        metrics = metrics | {"command": f"{command} --runner-only"}
     contents["metrics.json"] = (json.dumps(metrics, indent=1) + "\n").encode()
     contents["README.md"] = card_text(out.name, artifact.manifest, metrics).encode()
     write_artifact(out, artifact.manifest, contents)
