@@ -146,6 +146,7 @@ QUESTIONS: dict[str, Code] = {
     ),
     "layers on the input's device": lambda net, x: net.b.to(x.device)(net.a(x)),
     "tensors by path": lambda net, x: net.b(net.a(x)) * net.get_parameter("a.weight").data.sum(),
+    "looked up by size": lambda net, x: net.a(x) * {(3, 8): 2.0}[tuple(map(int, x.shape[1:3]))],
     "length": lambda net, x: net.a(x) * len(net.a(x).chunk(4, 1)),
     "groups of the batch": lambda net, x: F.conv2d(
         net.a(x).reshape(1, -1, *x.shape[2:]), net.b.weight.repeat(x.size(0), 1, 1, 1), groups=x.size(0)
@@ -219,6 +220,11 @@ REFUSED: dict[str, tuple[Code, str, str]] = {
         lambda net, x: net.a(x) * float(x.max()),
         "a number that depends on the numbers",
         "torch.where",
+    ),
+    "a size as a key": (
+        lambda net, x: net.a(x) * {3: 2.0}[x.shape[1]],
+        "getitem",
+        r"tuple(map(int, x.shape))",
     ),
     "a hidden layer": (hides_a_layer, "Conv2d is not registered", "nn.ModuleList"),
     "numpy": (

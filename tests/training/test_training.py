@@ -96,6 +96,32 @@ def test_a_net_with_an_auxiliary_head_is_trained_on_its_first_output_and_that_is
     assert reporter.notes == ["train: in training the network returns 2 outputs; only the first is used."]
 
 
+class WithUnfitHead(Tiny):
+    """Has a head for training whose input has other channels than a recipe left."""
+
+    def __init__(self, works: bool) -> None:
+        super().__init__()
+        self.works = works
+        self.drop = nn.Dropout()
+        self.head = nn.Conv2d(16, 4, 1).requires_grad_(False)
+
+    def forward(self, x: torch.Tensor) -> object:
+        assert self.drop.training or not torch.is_grad_enabled()
+        if self.training or not self.works:
+            self.head(x)
+        return super().forward(x)
+
+
+def test_what_a_network_does_in_training_alone_is_left_out_where_it_does_not_run() -> None:
+    reporter = SilentReporter()
+    torch.manual_seed(1)
+    options = {"architecture": ARCHITECTURE, "dataset": Darkroom(), "settings": settings(2)}
+    train(WithUnfitHead(True), reporter=reporter, **options)
+    assert "train: what the network computes in training alone is left out" in reporter.notes[0]
+    with pytest.raises(ZooError, match=r"does not run in training mode: RuntimeError: .*16"):
+        train(WithUnfitHead(False), reporter=reporter, **options)
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit() -> None:
     one, _ = run(tiny(), settings())
     two, _ = run(tiny(), settings())

@@ -129,6 +129,8 @@ def _hint(error: Exception) -> str:
             "Register what the network computes with: assign layers to attributes, tensors with register_buffer(), "
             "and let forward() reach both through self."
         )
+    if isinstance(error, KeyError):
+        return "Look nothing up by a size that is not yet a number: use int(size), as in tuple(map(int, x.shape))."
     if "dynamo-optimized" in str(error):
         return "Leave torch.compile out of forward(): compile the network where it is used."
     if f"found type '{StandIn.__name__}'" in str(error):

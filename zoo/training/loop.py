@@ -20,6 +20,7 @@ from zoo.training.feed import Batch, Feed
 from zoo.training.inputs import normalise
 from zoo.training.schedule import Budget, Precision, Schedule
 from zoo.training.state import Progress, load_state, save_state
+from zoo.training.training_mode import TrainingForward
 
 if TYPE_CHECKING:
     from zoo.contracts import Architecture, CropSize, Dataset, LossTerm, Reporter
@@ -127,6 +128,9 @@ def train(
     schedule = Schedule(settings.budget, progress.seconds, progress.total, clock)
     result = TrainingResult(progress.step, progress.seconds, precision, progress.losses)
     wrapped = accelerator.prepare(model) if accelerator.num_processes > 1 else model
+    forward = TrainingForward(
+        wrapped, model, architecture.id, lambda sentence: reporter.note(f"{title}: {sentence}")
+    )
     if teacher is not None:
         teacher = _placed(teacher.eval(), device)
     feed = Feed(
@@ -162,7 +166,7 @@ def train(
                 group["lr"] = settings.learning_rate * schedule.factor(result.steps)
             half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
             with half, _blamed_on(architecture):
-                loss, outputs = _loss(wrapped, model, batch, device, teacher, terms, architecture)
+                loss, outputs = _loss(forward, model, batch, device, teacher, terms, architecture)
             if outputs > 1 and result.steps == progress.step:
                 reporter.note(
                     f"{title}: in training the network returns {outputs} outputs; only the first is used."
@@ -263,7 +267,7 @@ def _blamed_on(architecture: Architecture) -> Iterator[None]:
 
 
 def _loss(
-    wrapped: nn.Module,
+    forward: TrainingForward,
     model: nn.Module,
     batch: Batch,
     device: torch.device,
@@ -275,7 +279,7 @@ def _loss(
     inputs = normalise(batch.inputs.to(device), architecture.input).contiguous(
         memory_format=torch.channels_last
     )
-    returned = wrapped(inputs)
+    returned = forward(inputs)
     main, extras = split_outputs(returned, architecture)
     outputs = main.float()
     targets = batch.targets
