@@ -15,9 +15,12 @@ def plain(layer: nn.Module) -> str | None:
 
 
 def net() -> nn.Module:
-    layers = {name: nn.Conv2d(3, 3, 3, padding=1) for name in ("able", "tied", "twin", "hooked", "infinite")}
+    layers = {
+        name: nn.Conv2d(3, 3, 3, padding=1) for name in ("able", "tied", "twin", "hooked", "own", "infinite")
+    }
     layers["twin"].weight = layers["tied"].weight
     layers["hooked"].register_forward_pre_hook(lambda module, args: None)
+    layers["own"]._conv_forward = lambda x, weight, bias: nn.functional.conv2d(x, weight.abs(), bias)
     with torch.no_grad():
         layers["infinite"].weight[0] = torch.inf
     root = nn.Module()
@@ -35,6 +38,7 @@ def test_each_layer_that_is_left_out_is_reported_with_its_reason() -> None:
         "tied": "it shares its parameters with 'twin'",
         "twin": "it shares its parameters with 'tied'",
         "hooked": "it has hooks, which may compute its weight",
+        "own": "a method that was set on it decides what it computes",
         "infinite": "its weights are not finite real numbers",
         "other": "not plain",
     }

@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 from zoo.contracts import Context
 from zoo.surgery.module_tree import names_of
 from zoo.surgery.parameter_uses import tied_parameters
+from zoo.surgery.plain_layers import has_own_call
 
 Which = Literal["all", "first", "second"]
 
@@ -59,9 +60,11 @@ def find_candidates(
 
 
 def unusable_weight_reason(layer: nn.Module) -> str | None:
-    """Return why nothing can be computed from a layer's weight (hooks, values that are not finite), or None."""
+    """Return why nothing can be computed from a layer's weight (hooks, own methods, values not finite), or None."""
     if layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks:
         return "it has hooks, which may compute its weight"
+    if has_own_call(layer):
+        return "a method that was set on it decides what it computes"
     weight = cast(Tensor, layer.weight)
     if not weight.is_floating_point() or not bool(weight.isfinite().all()):
         return "its weights are not finite real numbers"

@@ -149,9 +149,21 @@ def test_a_network_that_no_longer_runs_is_an_error() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return cast(Tensor, self.conv(x)) + float(self.conv.groups)
 
-    model = Asks()
-    with pytest.raises(ZooError, match="After mine the network no longer runs"):
+    class AsksBefore(Asks):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second = nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return cast(Tensor, self.second(super().forward(x)))
+
+    model, earlier = Asks(), AsksBefore()
+    with pytest.raises(
+        ZooError, match=r"After mine the network no longer runs \(test_replace.py, line \d+\)"
+    ):
         replaced(model, Noted, [model.conv])
+    with pytest.raises(ZooError, match="After mine the network no longer runs"):
+        replaced(earlier, Noted, [earlier.conv, earlier.second])
 
 
 def test_fitting_batches_are_cut_to_the_number_of_images() -> None:

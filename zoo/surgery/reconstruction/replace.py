@@ -12,7 +12,8 @@ to the dense layer's outputs on its own (already altered) inputs, 33.7 dB as don
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
@@ -23,6 +24,7 @@ from zoo.errors import ZooError
 from zoo.surgery.hooks import detect_external_reads, evaluating, on_device_of, record_inputs, watch
 from zoo.surgery.module_tree import replace_module
 from zoo.surgery.reconstruction.patches import Layer, channels_of, draw_positions, pixels_at
+from zoo.surgery.tracer import place_of
 
 #: A layer is fitted on at most this many output positions ...
 _MAX_POSITIONS = 8192
@@ -115,10 +117,10 @@ def replace_layers(
         for layer, times in calls.items():
             replacement = make_replacement(cast(Layer, layer))
             for index, batch in enumerate(batches):
+                with _explained(technique):
+                    given = record_inputs(model, layer, batch, times)
                 # A network that decides by its data may call the layer less often for this batch.
-                for inputs, wanted in zip(
-                    record_inputs(model, layer, batch, times), targets.of(layer, index), strict=False
-                ):
+                for inputs, wanted in zip(given, targets.of(layer, index), strict=False):
                     for image, (at, rows) in zip(inputs, wanted, strict=True):
                         replacement.observe(image[None], at, rows)
             found = replacement.build()
@@ -224,16 +226,25 @@ def _check(
 ) -> nn.Module:
     """Run the rewritten network once; put back what it does not call, since then it reaches the old layer."""
     called: set[nn.Module] = set()
-    try:
+    with _explained(technique):
         watch(model, replaced, context.example_input, lambda module, given, output: called.add(module))
-    except Exception as error:
-        raise ZooError(
-            f"After {technique} the network no longer runs: {type(error).__name__}: {error}",
-            hint="Its code reaches into a layer that was replaced; "
-            "leave such layers out with the options of the technique.",
-        ) from error
     for module, layer in replaced.items():
         if module not in called:
             model = replace_module(model, module, layer)
             context.skip_layer(technique, layers[layer], "the network reaches it past its registered name")
     return model
+
+
+@contextmanager
+def _explained(technique: str) -> Iterator[None]:
+    """Running the network after layers were replaced."""
+    try:
+        yield
+    except Exception as error:
+        place = place_of(error)
+        raise ZooError(
+            f"After {technique} the network no longer runs{f' ({place})' if place else ''}: "
+            f"{type(error).__name__}: {error}",
+            hint="Its code reaches into a layer that was replaced, past calling it; compute there with the layer's "
+            "result, or leave such layers out with the options of the technique.",
+        ) from error
