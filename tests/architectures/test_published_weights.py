@@ -141,6 +141,9 @@ def test_errors_name_the_next_command(hub: LoopbackHub, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(NetworkError, match="does not answer"):
         zoo.create_model(NAME)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    with pytest.raises(NetworkError, match="there is no network"):
+        zoo.create_model(NAME)
 
 
 def test_weights_of_a_file_need_no_hub(hub: LoopbackHub, tmp_path: Path) -> None:

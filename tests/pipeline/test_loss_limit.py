@@ -136,8 +136,15 @@ def test_a_small_loss_within_the_limit_passes_in_silence() -> None:
     notes: list[str] = []
     checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.895, 0.794]), "auto", notes)
     checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.895, 0.795]), "1pt", notes)
-    checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.1, 0.1]), "none", notes)
     assert notes == []
+
+
+@pytest.mark.parametrize("limit", ["none", "80pt"])
+def test_a_loss_that_the_user_allows_and_the_task_would_not_is_reported(limit: str) -> None:
+    notes: list[str] = []
+    checked(scored(DICE, [0.9, 0.8]), scored(DICE, [0.1, 0.1]), limit, notes)
+    assert "lost 75.00 points of Dice" in notes[0]
+    assert notes[0].endswith("The task allows a loss of 3; --max-loss allows it.")
 
 
 def test_the_least_loss_is_that_of_pairs_of_images() -> None:

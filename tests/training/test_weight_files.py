@@ -57,6 +57,10 @@ def prefixed(prefix: str) -> dict[str, torch.Tensor]:
         ({"model_state_dict": prefixed("backbone."), "args": argparse.Namespace(lr=0.1)}, "prefix 'backbone.' removed"),
         ({"params": prefixed("net."), "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, "entry 'params'"),
         ({"ema": {"module": prefixed("model.")}}, "entry 'ema.module'"),
+        ({"n_averaged": torch.tensor(3), **prefixed("module.")}, "prefix 'module.' removed"),
+        ({**net(2).state_dict(), "ema_model.step": torch.tensor(1), **prefixed("ema_model.")}, "entry 'ema_model'"),
+        ({"state_dict": {**{f"net.{k}": v for k, v in net(2).state_dict().items()}, **prefixed("net_ema.module.")}},
+         "entry 'state_dict.net_ema'"),
     ],
 )  # fmt: skip
 def test_what_training_scripts_save_is_recognised(content: Any, said: str, tmp_path: Path) -> None:

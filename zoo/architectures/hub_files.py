@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from zoo.errors import InputError, IntegrityError, NetworkError, UnknownIdError, ZooError
 from zoo.extras import require
 from zoo.storage.atomic import sha256_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HUB = "https://huggingface.co"
 _FALSE = ("", "0", "OFF", "NO", "FALSE")
 
 
@@ -74,11 +78,13 @@ def _fetched(repository: str, name: str, revision: str) -> Path | None:
     from huggingface_hub import errors, hf_hub_download
 
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() not in _FALSE
+    # The client would ask a server that has no address here five times, for half a minute.
+    unknown = not offline and _without_address(os.environ.get("HF_ENDPOINT") or _HUB)
     options: dict[str, Any] = {
         "revision": revision or None,
         "endpoint": os.environ.get("HF_ENDPOINT") or None,
         "cache_dir": os.environ.get("HF_HUB_CACHE") or None,
-        "local_files_only": offline,
+        "local_files_only": offline or unknown,
     }
     try:
         return Path(hf_hub_download(repository, name, **options))
@@ -91,11 +97,24 @@ def _fetched(repository: str, name: str, revision: str) -> Path | None:
             f"'{repository[:100]}' is not the name of a repository on the Hub, OWNER/NAME."
         ) from error
     except Exception as error:  # of the client, of its HTTP library, of the operating system
-        raise _unreachable(repository, name, revision, offline, error) from error
+        reason = "HF_HUB_OFFLINE is set" if offline else f"the Hub does not answer ({type(error).__name__})"
+        reason = "the Hub has no address here: there is no network" if unknown else reason
+        raise _unreachable(repository, name, revision, reason) from error
+
+
+def _without_address(endpoint: str) -> bool:
+    """Whether no server of the endpoint's name is known, and no proxy is there to know it."""
+    if getproxies():
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(endpoint).hostname or "", None)
+    except OSError:
+        return True
+    return False
 
 
 def _unknown(repository: str, revision: str, error: Exception) -> ZooError:
-    where = f"https://huggingface.co/{repository}"
+    where = f"{_HUB}/{repository}"
     if "Gated" in type(error).__name__:
         return UnknownIdError(
             f"{repository} is open only to users who accept its terms.", hint=f"Accept them: {where}"
@@ -107,8 +126,7 @@ def _unknown(repository: str, revision: str, error: Exception) -> ZooError:
     )
 
 
-def _unreachable(repository: str, name: str, revision: str, offline: bool, error: Exception) -> NetworkError:
-    reason = "HF_HUB_OFFLINE is set" if offline else f"the Hub does not answer ({type(error).__name__})"
+def _unreachable(repository: str, name: str, revision: str, reason: str) -> NetworkError:
     pinned = f" --revision {revision}" if revision else ""
     return NetworkError(
         f"{name} of {repository} is not in the cache, and {reason}.",

@@ -117,29 +117,32 @@ def check_quality(
     """Check that the exported file lost no more quality in a stage than the limit; None allows any loss.
 
     A network that was never trained has no quality to lose. Where the limit is the task's own, a loss beyond it that
-    chance may explain is only reported, and so is one that is much within it.
+    chance may explain is only reported, and so is one that is much within it. A loss that the user allows is reported
+    where the task would not have allowed it.
 
     Raises:
         NoEffectError: It lost more.
     """
     metric = after.quality.limited
-    if limit is None or metric is None or not (start.trained and stage.techniques):
+    if metric is None or not (start.trained and stage.techniques):
         return
-    _check_extras(stage, before.quality, after.quality, limit)
-    most = limit_for(limit, metric)
+    if limit is not None:
+        _check_extras(stage, before.quality, after.quality, limit)
+    most = math.inf if limit is None else limit_for(limit, metric)
+    stated = limit is None or limit.stated
+    usual = most if metric.limit is None else metric.limit
     lost, least = loss_and_least(metric, before.quality, after.quality)
-    if lost <= most and (limit.stated or least <= 0 or lost < most * _MUCH):
+    if lost <= most and (lost <= usual if stated else least <= 0 or lost < most * _MUCH):
         return
     values = before.quality.values[metric.key], after.quality.values[metric.key]
     against = "" if after.quality.labelled else " with the original network"
     change = " to ".join(map(metric.show, values))
     message = f"{stage.name} lost {lost:.2f} {metric.budget}{against} ({change})"
     if lost <= most:
-        reporter.note(
-            f"Warning: {message}. The task allows a loss of {most:g}; --max-loss states another limit."
-        )
+        allowed = "; --max-loss allows it." if stated else "; --max-loss states another limit."
+        reporter.note(f"Warning: {message}. The task allows a loss of {usual:g}{allowed}")
         return
-    if not limit.stated and least <= most:
+    if not stated and least <= most:
         reporter.note(
             f"Warning: {message}. With {after.quality.images} images, chance may explain what is more than {most:g}."
         )

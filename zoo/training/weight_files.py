@@ -36,6 +36,7 @@ _MOST_LEVELS = 4
 _WANTED = "Name a safetensors file, or one from:  torch.save(model.state_dict(), FILE)"
 #: What torch says of instructions that its own files do not have.
 _OTHER_PICKLE = "Unsupported operand"
+_EMA = re.compile(r"(^|[._])ema([._]|$)")
 _REFUSED = re.compile(r"(?:GLOBAL|Unsupported class|class) ([A-Za-z_][\w.]*)")
 
 
@@ -204,11 +205,31 @@ def _entries(loaded: Any, place: str = "", level: int = 0) -> Iterator[tuple[str
         for key, value in loaded.items()
         if isinstance(key, str) and isinstance(value, torch.Tensor)
     }
-    if tensors:
-        yield place, tensors
+    for name, some in _averages_apart(tensors):
+        yield f"{place}.{name}".strip("."), some
     for key, value in loaded.items():
         if isinstance(key, str) and isinstance(value, Mapping):
             yield from _entries(value, f"{place}.{key}" if place else key, level + 1)
+
+
+def _averages_apart(tensors: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield the tensors of one table, those whose names begin with the name of a moving average by themselves."""
+    kept: dict[str, Tensor] = {}
+    averages: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        first, _, rest = key.partition(".")
+        if not (rest and is_average(first)):
+            kept[key] = value
+        elif value.dim() or rest.endswith("num_batches_tracked"):  # not the average's own counters
+            averages.setdefault(first, {})[rest] = value
+    if kept:
+        yield "", kept
+    yield from averages.items()
+
+
+def is_average(place: str) -> bool:
+    """Return whether what is called so in a file is a moving average of weights."""
+    return bool(_EMA.search(place.lower()))
 
 
 def _described(loaded: Any) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import IntegrityError, UsageError
 from zoo.suggest import did_you_mean
-from zoo.training.weight_files import WeightFile, read_weight_file
+from zoo.training.weight_files import WeightFile, is_average, read_weight_file
 from zoo.training.weight_matching import Match, match_tensors
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 #: What batch norms keep.
 _AVERAGED = ("running_mean", "running_var")
-_EMA = re.compile(r"(^|[._])ema([._]|$)")
 
 
 def load_weight_file(
@@ -124,21 +122,17 @@ def _best(model: nn.Module, file: WeightFile, entry: str) -> tuple[str, Match, l
         for place, tensors in file.entries.items()
         if place == entry or not entry
     }
-    ranked = sorted(matches, key=lambda each: (matches[each].rank, _is_average(each)), reverse=True)
+    ranked = sorted(matches, key=lambda each: (matches[each].rank, is_average(each)), reverse=True)
     best = ranked[0]
     others = [each for each in ranked[1:] if matches[each].complete]
     return best, matches[best], others
-
-
-def _is_average(place: str) -> bool:
-    return bool(_EMA.search(place.lower()))
 
 
 def _averaged(place: str, others: list[str]) -> str:
     """Return which of several sets that fit was taken."""
     if not others:
         return ""
-    kind = "the moving average" if _is_average(place) else "the first that fits"
+    kind = "the moving average" if is_average(place) else "the first that fits"
     choices = " or ".join(f"--weights-key {each or chr(39) * 2}" for each in others[:3])
     return f"{kind} was taken, for another set use {choices}"
 

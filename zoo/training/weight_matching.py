@@ -18,14 +18,13 @@ _PREFIXES = (
     "network.",
     "backbone.",
     "encoder.",
-    "ema_model.",
     "student.",
 )
 #: The same in the middle of a name.
 _INNER = ("_orig_mod.", "module.")
 _DEPTH = 3
 #: Numbers that networks or tools that count operations store; no network computes with them in eval mode.
-_COUNTERS = ("num_batches_tracked", "total_ops", "total_params")
+_COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
 _SHOWN = 4
 
 

@@ -45,6 +45,7 @@ def command(
     then as they are trained on.
     """
     from zoo import plugins
+    from zoo.architectures.weight_option import split_weights
     from zoo.data.contact_sheet import draw_sheet
     from zoo.data.survey import survey_dataset
     from zoo.storage.atomic import atomic_write, check_png_target
@@ -52,7 +53,9 @@ def command(
     if sheet is not None:
         check_png_target(sheet, "sheet.png")
     with quiet_stdout(as_json), progress() as reporter:
-        architecture = plugins.architecture(network, own_files=True) if network else None
+        # Data must suit the network, whatever its weights.
+        named = split_weights(network)[0] if network else ""
+        architecture = plugins.architecture(named, own_files=True) if named else None
         found = survey_dataset(dataset, photos, architecture, reporter, images)
     path = None if no_sheet or not found.tiles else sheet or Path("out", f"{found.id}-sheet.png")
     if path is not None:

@@ -36,6 +36,9 @@ def command(id_: str, kind: str | None, as_json: bool) -> None:
     without torch, those of the published checkpoint are shown. If several kinds share the id, JSON holds the first, and
     the others under "also".
     """
+    from zoo.architectures.weight_option import split_weights
+
+    id_ = split_weights(id_)[0]
     own = plugins.own_family(id_)
     folder = not kind and Path(id_, MANIFEST_NAME).is_file()
     kinds = [kind] if kind else ["artifacts"] if folder else ["architectures"] if own else _kinds_of(id_)
