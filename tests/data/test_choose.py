@@ -34,3 +34,11 @@ def test_a_task_may_name_others_whose_data_serves_it(tmp_path: Path, monkeypatch
         choose_dataset(f"pairs(target={tmp_path})", (), network)
     monkeypatch.setattr(Sharpening, "data_of", frozenset({"image-to-image"}))
     assert choose_dataset(f"pairs(target={tmp_path})", (), network)[1].id == "pairs"
+
+
+def test_a_folder_alone_is_refused_with_the_datasets_that_it_may_be(tmp_path: Path) -> None:
+    network = Network()
+    network.task = "image-to-image"
+    with pytest.raises(UsageError, match="is a folder") as caught:
+        choose_dataset(str(tmp_path), (), network)
+    assert f"'folder(root={tmp_path})'" in str(caught.value)

@@ -154,7 +154,13 @@ def test_folders_and_standard_input_are_run(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
     assert main(["run", str(made.path), str(tmp_path / "shots"), "-", "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["files"]
-    assert [Path(each["file"]).name for each in files] == ["a.png", "b.png", "stdin"]
+    shots = str(tmp_path / "shots")
+    assert [each["file"] for each in files] == [f"{shots}/a.png", f"{shots}/b.png", "stdin"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no image")))
+    assert main(["run", str(made.path), "-"]) == 5
+    assert "standard input cannot be read as an image" in capsys.readouterr().err
+    assert main(["run", str(made.path), shots, "-o", "-"]) == 2
+    assert "not to standard output" in capsys.readouterr().err
 
 
 def test_an_empty_folder_and_empty_standard_input_are_refused(

@@ -191,11 +191,13 @@ def test_a_network_can_be_named_with_its_weights(tmp_path: Path) -> None:
     torch.save(net().state_dict(), tmp_path / "own.pth")
     for model in (
         zoo.create_model(f"{own}:make", weights=str(tmp_path / "own.pth")),
+        zoo.create_model(f"{own}:make", weights=tmp_path / "own.pth"),
         zoo.create_model(f"{own}:make(weights={tmp_path / 'own.pth'})"),
     ):
         assert equal(model, net())
     with pytest.raises(UsageError, match=r"did you mean 'own\.pth'"):
         zoo.create_model(f"{own}:make", weights=str(tmp_path / "own.pt"))
+    assert not equal(zoo.create_model(f"{own}:make", weights=None), net())
 
 
 def test_a_teacher_can_be_named_with_its_weights(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +79,12 @@ def open_dataset(text: str | Dataset, photos: Sequence[Path] = ()) -> tuple[str,
         if photos:
             raise UsageError("--photos is for darkroom and photos, not for a dataset of your own.")
         return text, load_dataset_file(text)
+    if os.sep in text and Path(text).expanduser().is_dir():
+        raise UsageError(
+            f"{text} is a folder, of which is not said what it holds.",
+            hint=f"Say it:  --data 'folder(root={text})' with a folder for each class, 'pairs(target={text})', "
+            f"'coco(root={text})', or see:  zoo list datasets",
+        )
     text = _with_photos(_written_out(text), photos)
     stage = parse_stage(text, "dataset")
     return text, plugins.dataset(stage.technique, stage.option_map)

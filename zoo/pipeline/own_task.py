@@ -158,7 +158,7 @@ class _OwnScorer:
                     f"The metric '{metric.key}' failed on outputs of {_shapes(self._outputs[0])} and targets of "
                     f"{tuple(targets.shape)}: {type(error).__name__}: {error}",
                     hint="metric=... is called with (outputs, targets): what the network returns, and tensors with a "
-                    "batch dimension.",
+                    "batch dimension; it returns a number. Several are a dictionary of functions by name.",
                 ) from error
             if not math.isfinite(value):
                 raise UsageError(f"The metric '{metric.key}' is {value}, which cannot be compared.")

@@ -7,12 +7,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
 
+if TYPE_CHECKING:
+    from zoo.runner.file_result import FileResult
+
 #: What standard input is called on the command line, and the file that it becomes.
 STDIN = Path("-")
-_STDIN_NAME = "stdin"
+_STDIN_NAME, _FOLDER = "stdin", "zoo-stdin-"
 _LARGEST = 1 << 30
 
 
@@ -30,13 +34,22 @@ def input_files(given: Sequence[Path]) -> Iterator[list[Path]]:
         found: list[Path] = []
         for path in given:
             if path == STDIN:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-"))
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=_FOLDER))
                 found.append(_standard_input(Path(folder)))
             elif path.is_dir():
                 found += _files_in(path)
             else:
                 found.append(path)
         yield found
+
+
+def call_by_its_name(result: FileResult) -> None:
+    """Have a result call standard input so, not by the file that it became."""
+    if result.path.name == _STDIN_NAME and result.path.parent.name.startswith(_FOLDER):
+        path, result.path = str(result.path), Path(_STDIN_NAME)
+        if result.error is not None:
+            result.error.message = result.error.message.replace(path, "standard input")
+            result.error.args = (result.error.message,)
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -10,18 +10,20 @@ from zoo.extras import require
 from zoo.training.weights import build_start, load_start
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
 
 def create_model(
-    name: str, *, weights: str = "none", weights_key: str = "", partial: bool = False
+    name: str, *, weights: str | Path | None = None, weights_key: str = "", partial: bool = False
 ) -> nn.Module:
     """Build an architecture.
 
     Args:
         name: Its id, ``family:member`` such as "timm:resnet18", or ``path/to/module.py:factory``, which is executed.
-        weights: "none" leaves those that the architecture starts with; "auto" takes the shipped checkpoint of its
-            id, if there is one; a file of weights (.safetensors, .pth, .ckpt) is read without executing code in it;
+        weights: None or "none" leaves those that the architecture starts with; "auto" takes the shipped checkpoint of
+            its id, if there is one; a file of weights (.safetensors, .pth, .ckpt) is read without executing code in it;
             any other name is an artifact, see :mod:`zoo.checkpoints.resolver`.
         weights_key: Which set of weights to take from a file that holds several; "" for the one that fits.
         partial: Whether a file may lack tensors of the network, or hold others.
@@ -40,7 +42,7 @@ def create_model(
 
     name, named = split_weights(name)
     architecture = plugins.architecture(name, own_files=True)
-    wanted = named or weights
+    wanted = named or str(weights or "none")
     model = build_start(architecture, wanted)
     load_start(model, architecture, wanted, entry=weights_key, partial=partial)
     return with_own_inputs(model)

@@ -105,7 +105,7 @@ def command(
     """
     from zoo.errors import UsageError
     from zoo.runner.exit_limits import ExitLimits
-    from zoo.runner.input_files import input_files
+    from zoo.runner.input_files import STDIN, call_by_its_name, input_files
     from zoo.runner.runner import open_runner
     from zoo.runner.settings import Settings
 
@@ -118,6 +118,8 @@ def command(
         )
     if not (files or named):
         raise UsageError("Nothing to run on.", hint=f"Name files:  zoo run {artifact} FILES")
+    if out == STDIN:
+        raise UsageError("Images are written to a folder, not to standard output.", hint="Name one:  -o DIR")
     limits = ExitLimits(confidence, deadline)
     inputs: Mapping[str, str] = {}
     if named:
@@ -139,6 +141,8 @@ def command(
         if runner.loaded.exits:
             print_note(runner.loaded.exits)
         results = runner.run(paths, reporter=reporter)
+    for result in results:
+        call_by_its_name(result)
     _show(artifact, runner, results, as_json)
     _fail_if_any_failed(results)
 
