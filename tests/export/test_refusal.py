@@ -44,6 +44,10 @@ def by_data(_: nn.Module, x: Tensor) -> Tensor:
     return x * x.data.abs()
 
 
+def along_an_axis(_: nn.Module, x: Tensor) -> Tensor:
+    return torch.take_along_dim(x, x.argsort(1), 1)
+
+
 def in_a_loop(_: nn.Module, x: Tensor) -> Tensor:
     return F.embedding_bag(x.argmax(1).flatten(1), torch.eye(8), mode="max")
 
@@ -58,6 +62,7 @@ def with_a_mistake(_: nn.Module, x: Tensor) -> Tensor:
         (smallest, r"\(functions.py, line \d+\): ONNX has no operator for torch's kthvalue", "other operators"),
         (by_its_sum, r"\(test_refusal.py, line \d+\): Could not guard", "torch.where"),
         (without_diagonal, "in place", "x.mul_"),
+        (along_an_axis, "number of images alone", "other operators"),
         (in_a_loop, "operator 'Loop': it can compute for ever", "other operators"),
         (by_data, ".data of a tensor", "x.detach()"),
         (with_a_mistake, r"\(test_refusal.py, line \d+\): .*no attribute 'shapes'", "other operators"),

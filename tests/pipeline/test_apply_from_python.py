@@ -296,6 +296,25 @@ def test_a_module_that_cannot_be_copied_or_is_no_module_is_refused() -> None:
         zoo.apply(torch.sigmoid, "ptq", data=x)  # type: ignore[arg-type]
 
 
+class OfOneImage(nn.Module):
+    """A classifier that is written for a single image."""
+
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.first, self.flat = nn.Conv2d(1, 4, 3), flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        return y.view(1, 4, 36).mean(2) if self.flat else y[0].mean((1, 2))[None]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_network_for_a_single_image_is_told_how_to_take_more(flat: bool) -> None:
+    with pytest.raises(InputError, match=r"2x1x8x8|not 2x4") as caught:
+        zoo.apply(OfOneImage(flat), "ptq", example=torch.rand(1, 1, 8, 8), output="logits:4", fixed_size=True)
+    assert "x.shape[0]" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

@@ -14,7 +14,7 @@ from zoo.contracts.random_inputs import random_inputs
 from zoo.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 #: A dense network is tried on sides of about this length.
 _TRIED_SIDE = 64
@@ -24,6 +24,9 @@ _IMAGE_AXES = 4
 _PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73)
 #: Images in the batch that a network is run on.
 _BATCH = 2
+_ANY_NUMBER = (
+    "It runs on one image, but files take any number: in forward(), write x.shape[0] or -1 in place of 1."
+)
 
 #: Runs something, and turns what it raises into an InputError that says what failed.
 Blame = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -135,7 +138,7 @@ class Probe:
         if not _fits(shape, expected, output):
             raise InputError(
                 f"{self.name} returns {_times(shape)}, not {_times(expected)} as stated ({output.kind}).",
-                hint=self.remedies.wrong_output,
+                hint=_ANY_NUMBER if shape[1:] == expected[1:] else self.remedies.wrong_output,
             )
 
     def with_main(self, spec: InputSpec, output: OutputSpec) -> Probe:
@@ -216,10 +219,25 @@ class Probe:
         )
         # Of a network that fails, a graph of torch.fx prints its code on standard error, which says nothing to a user.
         silenced = contextlib.redirect_stderr(io.StringIO())
-        with silenced, torch.no_grad(), self.blame(f"on {_shown(spec, tuple(inputs.shape))}"):
-            returned = self.network(inputs)
+        try:
+            with silenced, torch.no_grad(), self.blame(f"on {_shown(spec, tuple(inputs.shape))}"):
+                returned = self.network(inputs)
+        except InputError as error:
+            if error.hint is None and self._runs(inputs[:1]):
+                raise InputError(error.message, hint=_ANY_NUMBER) from error
+            raise
         self._refuse_entries(returned)
         return returned
+
+    def _runs(self, inputs: Tensor) -> bool:
+        import torch
+
+        try:
+            with contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
+                self.network(inputs)
+        except Exception:  # whatever a stranger's forward() raises
+            return False
+        return True
 
     def _refuse_entries(self, returned: Any) -> None:
         """Raise InputError if there is an entry for each image, whose sizes depend on what is found in it."""

@@ -44,6 +44,8 @@ def refusal(name: str, error: BaseException, graph: ExportedProgram | None) -> E
         traces += _traces_of(missing[1], graph)
     elif "entirely functional graph" in reason:
         reason, hint = "it changes part of a tensor in place, in a way that no graph has", _IN_PLACE
+    elif "Constraints violated" in reason:
+        reason = "one of its operators is exported for the example's size or number of images alone"
     elif "fake tensor in the exported program constant" in reason:
         reason, hint = "it reads the .data of a tensor, which no graph can follow", _NO_DATA
     place = _place(traces)
