@@ -106,6 +106,35 @@ def test_the_cost_of_a_file_counts_all_branches(network: nn.Module, exported: by
     ]
 
 
+class Masked(nn.Module):
+    """A convolution, and a second one where the image is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        y = torch.where(x.mean(1, keepdim=True) < 0.5, y, self.second(y).relu())
+        logits: Tensor = self.head(y).mean((2, 3))
+        return logits
+
+
+def test_a_choice_for_each_position_is_a_branch_where_no_position_may_need_it() -> None:
+    torch.manual_seed(0)
+    net = Masked().eval()
+    data = export_onnx(net, EarlyArchitecture())
+    held = [convolutions(each) for each in graphs(onnx.load_from_string(data).graph)]
+    assert [each for each in held if each] == [["first", "head"], ["second"]]
+    dark, bright = torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)
+    bright[:, :, 3, 5] = 1
+    session = OnnxRuntimeEngine().open(data, threads=1)
+    for inputs in (dark, bright, torch.cat([dark, bright])):
+        with torch.no_grad():
+            assert np.allclose(session.run(inputs.numpy()), net(inputs).numpy(), atol=1e-5)
+
+
 def test_a_choice_of_single_values_needs_both_sides() -> None:
     data = export_onnx(Early(per_image=False).eval(), EarlyArchitecture())
     assert not [node for node in onnx.load_from_string(data).graph.node if node.op_type == "If"]

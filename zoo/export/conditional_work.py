@@ -1,9 +1,9 @@
 """Work that no image of a batch needs is skipped: a choice between two results becomes an If.
 
-A network that ends early for easy images computes both results and chooses one for each image (`torch.where`). Where
-the second takes convolutions or products of matrices that nothing else needs, they move into a branch of an If that
-runs if at least one image needs them. That changes no result, whatever the batch: in the branch the choice is made for
-each image as before.
+A network that ends early for easy images computes both results and chooses one for each image, or for each position of
+it (`torch.where`). Where the second takes convolutions or products of matrices that nothing else needs, they move into
+a branch of an If that runs if at least one image needs them, at one position. That changes no result, whatever the
+batch: in the branch the choice is made as before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import onnx
     from onnx import GraphProto, NodeProto, ValueInfoProto
 
+#: Axes of a condition for each position: (N, 1, H, W).
+_POSITIONS = 4
 #: What is worth an If.
 _HEAVY = frozenset(
     {"Conv", "ConvInteger", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "MatMulInteger", "RNN"}
@@ -21,7 +23,7 @@ _HEAVY = frozenset(
 
 
 def skip_unneeded_work(proto: onnx.ModelProto) -> None:
-    """Edit `proto` in place: choices for each image, `Where` of a condition (N, 1), become `If` if that saves work."""
+    """Edit `proto` in place: a `Where` of a condition (N, 1) or (N, 1, H, W) becomes an `If` if that saves work."""
     if not any(node.op_type == "Where" for node in proto.graph.node):
         return
     from onnx import shape_inference
@@ -39,7 +41,7 @@ def _divide(graph: GraphProto, results: set[str], values: dict[str, ValueInfoPro
         choice = graph.node[number]
         if (
             choice.op_type != "Where"
-            or not _per_image(values.get(choice.input[0]))
+            or not _for_all_channels(values.get(choice.input[0]))
             or not _alike(values, choice)
         ):
             continue
@@ -49,10 +51,12 @@ def _divide(graph: GraphProto, results: set[str], values: dict[str, ValueInfoPro
             number -= len(moved)
 
 
-def _per_image(condition: ValueInfoProto | None) -> bool:
-    """Whether a condition is one truth value for each image."""
+def _for_all_channels(condition: ValueInfoProto | None) -> bool:
+    """Whether a condition is one truth value for each image, or for each position of it: (N, 1, ...)."""
     sides = condition.type.tensor_type.shape.dim if condition is not None else ()
-    return len(sides) > 1 and all(side.HasField("dim_value") and side.dim_value == 1 for side in sides[1:])
+    single = [side.HasField("dim_value") and side.dim_value == 1 for side in sides]
+    per_position = len(sides) == _POSITIONS and single[1] and not single[0]
+    return per_position or (len(sides) > 1 and all(single[1:]))
 
 
 def _alike(values: dict[str, ValueInfoProto], choice: NodeProto) -> bool:

@@ -48,7 +48,7 @@ class ExitLimits:
 
         if not exit_entropies(model):
             raise UsageError(
-                f"{name} has no early exits: every image takes the whole network, however sure it is.",
+                f"{name} has no early exits: no answer is there before the end of the network.",
                 hint="Leave out --confidence and --deadline. The technique early-exit of the distribution zoo-anytime "
                 "makes networks with exits.",
             )

@@ -45,6 +45,7 @@ from zoo.surgery.module_tree import ModuleSlot, module_slots, names_of, replace_
 from zoo.surgery.parameter_uses import ParameterSlot, reads_past_layers, tied_parameters
 from zoo.surgery.plain_layers import PlainLayer, has_own_call, is_plain, make_layers_plain
 from zoo.surgery.plain_weights import make_weights_plain
+from zoo.surgery.residual_sums import ResidualSum, residual_sums
 from zoo.surgery.resize import (
     WEIGHTED_LAYERS,
     identity_conv,
@@ -68,6 +69,7 @@ __all__ = [
     "ParameterSlot",
     "PlainLayer",
     "Reference",
+    "ResidualSum",
     "Watcher",
     "Which",
     "accept_disagreement",
@@ -105,6 +107,7 @@ __all__ = [
     "replace_named",
     "report_disagreement",
     "reset_inputs",
+    "residual_sums",
     "select_candidates",
     "shape_of",
     "signal_to_error",

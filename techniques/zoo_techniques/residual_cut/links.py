@@ -7,7 +7,6 @@ CVPR 2021; Zagoruyko and Komodakis, "DiracNets", 2017), else by least squares fr
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from zoo.surgery import (
-    WEIGHTED_LAYERS,
     DataFlow,
     area_of,
     calls_of,
@@ -28,8 +26,8 @@ from zoo.surgery import (
     keep_inputs,
     layer_of,
     on_device_of,
+    residual_sums,
     shape_of,
-    summed_inputs,
 )
 from zoo.surgery.reconstruction import RefitTarget, is_refittable, refit_unsupported_reason
 
@@ -58,25 +56,13 @@ class Link:
 
 def residual_links(module: fx.GraphModule) -> list[Link]:
     """Return the sums in which one side is the input of the other's layers, or one layer away from it."""
-    flow, found = DataFlow(module), list[Link]()
-    names = set[str]()
-    known = set(flow.nodes)
-    for node in flow.nodes:
-        sides = summed_inputs(node)
-        if sides is None or sides[0] is sides[1] or not known.issuperset(sides):
-            continue
-        start = flow.common_dominators(sides)[-1:]
-        if not start:
-            continue
-        layers = [_weighted(module, flow, start[0], side) for side in sides]
-        carried, kept = sides if len(layers[0]) <= len(layers[1]) else sides[::-1]
-        short, long = sorted(layers, key=len)
-        if len(short) > 1 or len(short) == len(long):
-            continue
-        name = _unique(_common_name(long), names) or node.name
+    found, names = list[Link](), set[str]()
+    for each in residual_sums(module, DataFlow(module)):
+        name = _unique(each.block, names) or each.node.name
         names.add(name)
-        ends = _ends(module, kept)
-        found.append(Link(name, node, carried, kept, ends, bool(ends) and _takes(module, ends, carried)))
+        ends = _ends(module, each.computed)
+        exact = bool(ends) and _takes(module, ends, each.carried)
+        found.append(Link(name, each.node, each.carried, each.computed, ends, exact))
     return found
 
 
@@ -98,22 +84,6 @@ def skip_links(module: fx.GraphModule) -> list[Link]:
                 names.add(name)
                 found.append(Link(name, node, part, None, tuple(cast("list[nn.Module]", takers))))
     return found
-
-
-def _weighted(module: fx.GraphModule, flow: DataFlow, start: fx.Node, end: fx.Node) -> list[str]:
-    """Names of the layers with weights on the way from `start` to `end`."""
-    way = [*flow.between(start, end), *([end] if end is not start else [])]
-    return [str(node.target) for node in way if isinstance(layer_of(module, node), WEIGHTED_LAYERS)]
-
-
-def _common_name(names: Sequence[str]) -> str:
-    """The module that holds all of the layers, or the layer if there is one."""
-    if len(names) == 1:
-        return names[0]
-    common = itertools.takewhile(
-        lambda level: len(set(level)) == 1, zip(*(name.split(".")[:-1] for name in names), strict=False)
-    )
-    return ".".join(level[0] for level in common)
 
 
 def _unique(name: str, taken: set[str]) -> str:

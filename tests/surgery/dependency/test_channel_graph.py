@@ -55,6 +55,25 @@ def test_what_an_operator_ties_together_is_one_group(name: str) -> None:
     assert not any(dependencies.is_frozen(group) for group in found)
 
 
+def test_a_choice_ties_channels_together_where_it_is_the_same_for_all_of_them() -> None:
+    class Chosen(nn.Module):
+        def __init__(self, deciding: int) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+            self.decides = nn.Conv2d(3, deciding, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.last(torch.where(self.decides(x) > 0, self.first(x), self.second(x)))
+            return y
+
+    for deciding, tied in ((1, True), (8, False)):
+        model = Chosen(deciding)
+        dependencies = dependencies_of(model)
+        first, second = groups_of(dependencies, model.first), groups_of(dependencies, model.second)
+        assert (first == second) is tied
+        assert all(dependencies.is_frozen(group) is not tied for group in (*first, *second))
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_without_a_group_the_network_runs_and_every_layer_has_shrunk(name: str) -> None:
     operator, channels, groups = OPERATORS[name]

@@ -233,6 +233,7 @@ class ChannelDependencies(UnionFind):
         shape = cast(torch.Size, shape_of(node))
         met: list[tuple[ChannelMap, int]] = []
         loose: list[fx.Node] = []
+        others: list[torch.Size] = []
         for source in node.all_input_nodes:
             own, channel_map = shape_of(source), self._channel_maps.get(source)
             if own is None:
@@ -241,12 +242,14 @@ class ChannelDependencies(UnionFind):
                 met.append((channel_map, channel_map.axis + len(shape) - len(own)))
             elif source.op == "get_attr":
                 loose.append(source)
-            elif own.numel() > 1:
-                return None
+            else:
+                others.append(own)
         axes = {axis for channel_map, axis in met if len(channel_map.labels) > 1 or len(met) == 1}
         if len(axes) != 1:
             return None
         axis = axes.pop()
+        if any(len(own) >= len(shape) - axis and own[axis - len(shape)] != 1 for own in others):
+            return None  # what is not the same for all channels, and cannot be cut
         wide = [
             channel_map for channel_map, at in met if at == axis and len(channel_map.labels) == shape[axis]
         ]

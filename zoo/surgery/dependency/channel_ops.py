@@ -33,11 +33,12 @@ SAME_FUNCTIONS: frozenset[Any] = frozenset(
         "abs", "exp", "sqrt", "square", "detach", "type_as",
     }
 )  # fmt: skip
-#: Two tensors channel by channel: those at the same place stand or fall together.
+#: Several tensors channel by channel: those at the same place stand or fall together.
 PAIRWISE: frozenset[Any] = frozenset(
     {
         operator.add, operator.sub, operator.mul, operator.truediv, operator.pow, torch.add, torch.sub, torch.mul,
-        torch.div, torch.pow, torch.maximum, torch.minimum, "add", "sub", "mul", "div", "pow", "add_", "mul_",
+        torch.div, torch.pow, torch.maximum, torch.minimum, torch.where, "add", "sub", "mul", "div", "pow", "add_",
+        "mul_",
     }
 )  # fmt: skip
 #: They have numbers of their own for each channel.
