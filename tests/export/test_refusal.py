@@ -44,6 +44,11 @@ def by_data(_: nn.Module, x: Tensor) -> Tensor:
     return x * x.data.abs()
 
 
+def in_halves_of_the_batch(_: nn.Module, x: Tensor) -> Tensor:
+    first, second = torch.cat([x, x.flip(3)], 0).chunk(2, 0)
+    return first * second
+
+
 def along_an_axis(_: nn.Module, x: Tensor) -> Tensor:
     return torch.take_along_dim(x, x.argsort(1), 1)
 
@@ -62,6 +67,7 @@ def with_a_mistake(_: nn.Module, x: Tensor) -> Tensor:
         (smallest, r"\(functions.py, line \d+\): ONNX has no operator for torch's kthvalue", "other operators"),
         (by_its_sum, r"\(test_refusal.py, line \d+\): Could not guard", "torch.where"),
         (without_diagonal, "in place", "x.mul_"),
+        (in_halves_of_the_batch, "its operator SplitToSequence is not understood", "other operators"),
         (along_an_axis, "number of images alone", "other operators"),
         (in_a_loop, "operator 'Loop': it can compute for ever", "other operators"),
         (by_data, ".data of a tensor", "x.detach()"),

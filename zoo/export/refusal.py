@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _NO_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='\w+\.(\w+)'")
+_AT_NODE = re.compile(r"for node '(?:node_)?(\w+)' \(::(\w+)\)")
 _PLACE = re.compile(r'File "([^"<]+)", line (\d+)')
 #: Code that is not the network's own.
 _LIBRARIES = (str(Path(__file__).parents[1]), "site-packages")
@@ -44,6 +45,9 @@ def refusal(name: str, error: BaseException, graph: ExportedProgram | None) -> E
         traces += _traces_of(missing[1], graph)
     elif "entirely functional graph" in reason:
         reason, hint = "it changes part of a tensor in place, in a way that no graph has", _IN_PLACE
+    elif node := next(filter(None, (_AT_NODE.search(str(cause)) for cause in causes)), None):
+        reason = f"its operator {node[2]} is not understood by torch's own exporter ({reason})"
+        traces += _traces_of(node[1], graph)
     elif "Constraints violated" in reason:
         reason = "one of its operators is exported for the example's size or number of images alone"
     elif "fake tensor in the exported program constant" in reason:
@@ -71,12 +75,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _traces_of(operator: str, graph: ExportedProgram | None) -> list[str]:
-    """Return where the network's code calls an operator."""
+    """Return where the network's code calls an operator, or makes a value of that name."""
     nodes: list[Any] = [] if graph is None else list(graph.graph.nodes)
     return [
         str(node.meta.get("stack_trace", ""))
         for node in nodes
-        if getattr(node.target, "__name__", "").partition(".")[0] == operator
+        if operator in (node.name, getattr(node.target, "__name__", "").partition(".")[0])
     ]
 
 
