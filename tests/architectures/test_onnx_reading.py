@@ -177,6 +177,19 @@ def test_integer_operators_of_onnx_runtime_become_those_of_the_standard(tmp_path
     np.testing.assert_allclose(plain_run(data, IMAGE), run(path.read_bytes(), {"x": IMAGE})[0], atol=1e-6)
 
 
+def test_a_batch_of_a_stated_size_becomes_one_of_any(tmp_path: Path) -> None:
+    conv = [NODE("Conv", ["0", "w"], ["c"]), *pooled("c", "y")]
+    path = save(
+        tmp_path / "net.onnx", conv, [value("0", [4, 2, 8, 8])], [value("y", [4, 5])], w=weights(5, 2, 3, 3)
+    )
+    data = read_onnx_file(path).data
+    (part,) = file_input(data, "", path).parts
+    assert (part.name, part.kind, part.shape) == ("x_0", "tensor", (2, 8, 8))
+    given = weights(4, 2, 8, 8)
+    found = np.concatenate([run(data, {"x_0": each[None]})[0] for each in given])
+    np.testing.assert_allclose(found, run(path.read_bytes(), {"0": given})[0], rtol=1e-4, atol=1e-5)
+
+
 def test_sizes_left_open_are_stated_by_name(tmp_path: Path) -> None:
     nodes = [NODE("Concat", ["a", "b"], ["c"], axis=1), NODE("ReduceMean", ["c"], ["y"], axes=[1])]
     path = save(

@@ -349,3 +349,9 @@ def test_a_side_that_follows_from_the_others_follows_for_other_sizes() -> None:
     np.testing.assert_allclose(
         network(torch.from_numpy(inputs)).detach().numpy(), plain_run(data, inputs), atol=1e-5
     )
+
+
+def test_a_file_that_computes_no_single_sample_is_refused() -> None:
+    data = model(node("Relu"), shape=(3, 4, 8, 8))
+    with pytest.raises(InputError, match="for one sample"):
+        convert_onnx(data, noise(1, 4, 8, 8), fixed=True, source="f.onnx")

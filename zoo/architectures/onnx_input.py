@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo.architectures.onnx_interface import is_image
 from zoo.architectures.specs import PART_NAME, input_part, input_spec
 from zoo.contracts import InputPart, InputSpec
 from zoo.errors import InputError, UsageError
@@ -44,7 +45,7 @@ def file_input(data: bytes, said: str, path: Path) -> InputSpec:
     constants = {tensor.name for tensor in graph.initializers}
     inputs = [value for value in graph.inputs if value.name not in constants]
     dims = inputs[0].dims
-    if len(inputs) > 1 or dims is None or len(dims) != 4:
+    if len(inputs) > 1 or dims is None or not is_image(dims) or said.startswith(("tensor", "integer")):
         return _parts(inputs, said, path)
     _, channels, height, width = (side if side and side > 0 else None for side in dims)
     stated = input_spec(said, f"The input of {path}") if said else None
@@ -55,7 +56,8 @@ def file_input(data: bytes, said: str, path: Path) -> InputSpec:
             )
             raise UsageError(
                 f"The input of {path} is {shape}, which leaves open what it is.",
-                hint=f"State an example of it:  '{path}(input=rgb:3x224x224)' (or gray:1x..., packed-raw:4x...)",
+                hint=f"State an example of it:  '{path}(input=rgb:3x224x224)' (or gray:1x..., packed-raw:4x..., "
+                "tensor:4x...)",
             )
         stated = input_spec(f"{_KINDS[channels]}:{channels}x{height}x{width}", f"The input of {path}")
     given = (stated.channels, *stated.example)

@@ -3,7 +3,7 @@
 Files of zoo take float32 or whole numbers with the batch first, images as (N, C, H, W) in [0, 1], and give float32 of
 two axes or more under names that artifacts can hold. What another tool wrote otherwise is adapted by nodes at the ends
 of the graph: types are cast, a lone image of (N, H, W, C) is transposed and one of bytes multiplied by 255, numbers
-without a batch dimension get one, and names are made fit.
+without a batch dimension get one, a batch of a stated size becomes one of any, and names are made fit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IMAGE_AXES = 4
 _LONGEST_NAME = 100
 #: Channels of images, and of packed RAW files.
 _COLOURS = (1, 3)
-_FIRST = (1, 3, 4, 9)
+_PLANES = (1, 3, 4, 9)
 
 
 def needs_adapting(graph: Graph) -> bool:
@@ -47,9 +47,9 @@ def needs_adapting(graph: Graph) -> bool:
             return True
         if _channels_last(dims) and alone:
             return True
-        if not (alone and len(dims) == _IMAGE_AXES) and not _fit_input(value.name):
+        if not (alone and is_image(dims)) and not _fit_input(value.name):
             return True
-    if _batch_axes([value.dims or [] for value in inputs]):
+    if _batch_axes([value.dims or [] for value in inputs]) or _stated_batch([value.dims for value in inputs]):
         return True
     return any(
         value.kind != _FLOAT or (value.dims is not None and len(value.dims) < 2) for value in graph.results
@@ -66,8 +66,20 @@ def adapt_interface(onnx: Any, model: Any) -> None:
     _Adapter(onnx, model.graph).adapt()
 
 
+def is_image(dims: Sequence[int | None] | None) -> bool:
+    """Return whether the lone input of a file may be an image, (N, C, H, W), or a packed RAW file.
+
+    Args:
+        dims: Its sides, None or less than 1 where they are open.
+    """
+    if dims is None or len(dims) != _IMAGE_AXES:
+        return False
+    channels = dims[1]
+    return channels is None or channels < 1 or channels in _PLANES
+
+
 def _channels_last(dims: Sequence[int | None]) -> bool:
-    return len(dims) == _IMAGE_AXES and dims[3] in _COLOURS and dims[1] not in _FIRST
+    return len(dims) == _IMAGE_AXES and dims[3] in _COLOURS and dims[1] not in _PLANES
 
 
 def _fit_input(name: str) -> bool:
@@ -100,6 +112,13 @@ class _Step:
     operand: Any = None
 
 
+def _stated_batch(shapes: Sequence[Sequence[int | None] | None]) -> int:
+    """The batch of more than one that all inputs state; 0 if they do not."""
+    firsts = {shape[0] if shape else None for shape in shapes}
+    first = firsts.pop() if len(firsts) == 1 else None
+    return first if first is not None and first > 1 else 0
+
+
 class _Adapter:
     def __init__(self, onnx: Any, graph: Any) -> None:
         self._onnx, self._graph = onnx, graph
@@ -109,6 +128,10 @@ class _Adapter:
     def adapt(self) -> None:
         inputs = [each for each in self._graph.input if each.name not in self._constants]
         shapes = [self._dims(each) for each in inputs]
+        stated = _stated_batch(shapes)
+        if stated:
+            self._open_batch([*inputs, *self._graph.output], stated)
+            shapes = [self._dims(each) for each in inputs]
         alone = len(inputs) == 1
         moved = _batch_axes([shape or [] for shape in shapes])
         last = alone and shapes[0] is not None and _channels_last(shapes[0])
@@ -124,11 +147,19 @@ class _Adapter:
         del self._graph.node[:]
         self._graph.node.extend(nodes)
 
+    def _open_batch(self, values: Sequence[Any], stated: int) -> None:
+        """Leave the batch open that a file states; whether it computes others shows when it is run."""
+        for value in values:
+            sides = value.type.tensor_type.shape.dim
+            if sides and sides[0].dim_value == stated:
+                sides[0].dim_param = "batch"
+        del self._graph.value_info[:]
+
     def _adapt_input(self, value: Any, alone: bool, last: bool, batch: int) -> list[Any]:
         """Declare an input as it is given from now on; the nodes that make of it what it was."""
         tensor, name = value.type.tensor_type, value.name
         kind, rank = tensor.elem_type, len(tensor.shape.dim)
-        image = alone and rank == _IMAGE_AXES
+        image = alone and (last or is_image(self._dims(value)))
         steps: list[_Step] = []
         if not rank and tensor.HasField("shape"):
             steps.append(_Step("Reshape", operand=np.zeros(0, np.int64)))

@@ -120,8 +120,15 @@ def _runner(data: bytes, outputs: list[str] | None = None) -> Any:
         raise InputError(f"ONNX Runtime cannot load the file: {error}") from error
 
     def run(given: FloatArray) -> Any:
+        feeds = feeds_of(session.get_inputs(), given)
         with running(given.shape):
-            return session.run(outputs, feeds_of(session.get_inputs(), given))
+            try:
+                return session.run(outputs, feeds)
+            except Exception as error:  # as above
+                raise InputError(
+                    f"ONNX Runtime cannot compute the file for one sample: {error}",
+                    hint="Export it again for batches of one, or of any size.",
+                ) from error
 
     return run
 
