@@ -315,6 +315,18 @@ def test_a_network_for_a_single_image_is_told_how_to_take_more(flat: bool) -> No
     assert "x.shape[0]" in str(caught.value.hint)
 
 
+def test_a_network_that_mixes_types_is_told_which_it_is_computed_in() -> None:
+    class Mixed(OfOneImage):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.first(x.half()).float().mean((2, 3))
+
+    with pytest.raises(InputError, match="Half") as caught:
+        zoo.apply(
+            Mixed(True).half(), "ptq", example=torch.rand(1, 1, 8, 8), output="logits:4", fixed_size=True
+        )
+    assert "float32" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("typed", "said"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ _BATCH = 2
 _ANY_NUMBER = (
     "It runs on one image, but files take any number: in forward(), write x.shape[0] or -1 in place of 1."
 )
+#: What torch says of a product of two floating-point types.
+_MIXED_TYPES = re.compile(
+    r"(?=.*([Hh]alf|BFloat16|[Dd]ouble)).*(should be the same|to have the same dtype|same dtype)"
+)
+_FLOAT32 = "Networks are computed in float32: leave half() and double() out, or use x.to(layer.weight.dtype)."
 
 #: Runs something, and turns what it raises into an InputError that says what failed.
 Blame = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -223,6 +229,8 @@ class Probe:
             with silenced, torch.no_grad(), self.blame(f"on {_shown(spec, tuple(inputs.shape))}"):
                 returned = self.network(inputs)
         except InputError as error:
+            if error.hint is None and _MIXED_TYPES.search(error.message):
+                raise InputError(error.message, hint=_FLOAT32) from error
             if error.hint is None and self._runs(inputs[:1]):
                 raise InputError(error.message, hint=_ANY_NUMBER) from error
             raise
