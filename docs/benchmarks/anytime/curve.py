@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from zoo import plugins
-from zoo.artifacts.artifact import open_artifact
+from zoo.artifacts.artifact import Artifact, open_artifact
 from zoo.cost import onnx_cost
 from zoo.data.choose import choose_dataset
 from zoo.evaluation.evaluator import deployed_architecture
@@ -88,6 +88,16 @@ def entropy_of(logits: np.ndarray) -> np.ndarray:
     return -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=1)
 
 
+def images_of_test(artifact: Artifact, data: str, most: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the test images (N, C, H, W) of a dataset for a network, and their labels (N,); 0 for all of them."""
+    network = deployed_architecture(artifact)
+    _, dataset = choose_dataset(data, (), network)
+    samples = list(dataset.frames(network, "test"))
+    if most and most < len(samples):
+        samples = [samples[place] for place in np.random.default_rng(0).permutation(len(samples))[:most]]
+    return np.stack([each.inputs for each in samples]), np.array([int(each.target) for each in samples])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("artifact", type=Path)
@@ -98,13 +108,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     artifact = open_artifact(options.artifact)
-    network = deployed_architecture(artifact)
-    _, dataset = choose_dataset(options.data, (), network)
-    samples = list(dataset.frames(network, "test"))
-    images, labels = (
-        np.stack([each.inputs for each in samples]),
-        np.array([int(each.target) for each in samples]),
-    )
+    images, labels = images_of_test(artifact, options.data)
     data = artifact.read("model.onnx")
     exits = exits_of(data)
     logits, macs = answers(data, exits, images), multiplications(data, exits, (1, *images.shape[1:]))

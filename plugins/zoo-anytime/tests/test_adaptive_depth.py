@@ -53,14 +53,14 @@ def halting_of(network: nn.Module) -> dict[str, Halting]:
     return {name: each for name, each in network.named_modules() if isinstance(each, Halting)}
 
 
-def let_bright_positions_halt(network: nn.Module) -> None:
+def let_some_positions_halt(network: nn.Module) -> None:
     """Give the scores weights by which some positions halt before each block, and others do not."""
     generator = torch.Generator().manual_seed(2)
     for each in halting_of(network).values():
-        for layer in (each.conv, each.pooled):
-            if layer is not None:
-                layer.weight.data = 3 * torch.randn(layer.weight.shape, generator=generator)
+        each.pooled.weight.data = 0.5 * torch.randn(each.pooled.weight.shape, generator=generator)
         each.pooled.bias.data.zero_()
+        if each.conv is not None:
+            each.conv.weight.data = 3 * torch.randn(each.conv.weight.shape, generator=generator)
 
 
 def convolutions(graph: onnx.GraphProto, inside: bool = False) -> Iterator[tuple[str, bool]]:
@@ -89,7 +89,7 @@ def test_a_result_is_the_sum_of_states_weighted_by_scores_until_they_reach_the_t
 ) -> None:
     """The rule as published, position by position, for the first stage."""
     net = adaptive(network, at=("1",), threshold=0.8, spatial=spatial)
-    let_bright_positions_halt(net)
+    let_some_positions_halt(net)
     first, second = halting_of(net).values()
     seen: dict[nn.Module, torch.Tensor] = {}
     for each in (first.score, second.score, net.get_submodule("share_1_3")):
@@ -180,7 +180,7 @@ def test_the_ponder_cost_is_the_share_of_blocks_and_lowers_by_higher_scores(netw
 @torch.no_grad()
 def test_in_the_file_every_block_is_skipped_that_no_position_needs(network: nn.Module) -> None:
     net = adaptive(network)
-    let_bright_positions_halt(net)
+    let_some_positions_halt(net)
     for each in halting_of(net).values():
         each.pooled.weight.data /= 100
         each.conv.weight.data /= 100
@@ -203,7 +203,7 @@ def test_the_file_answers_each_image_as_torch_does_whatever_the_batch(
     network: nn.Module, spatial: bool
 ) -> None:
     net = adaptive(network, spatial=spatial, threshold=0.8)
-    let_bright_positions_halt(net)
+    let_some_positions_halt(net)
     inputs = pictures(6)
     session = OnnxRuntimeEngine().open(export_onnx(net, Classifier()), threads=1)
     wanted = net(inputs).numpy()

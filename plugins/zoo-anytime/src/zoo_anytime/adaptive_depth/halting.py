@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 #: What the modules are called, with the numbers of the stage and of the block before which they decide.
 PREFIX = "halting_"
+#: Of the mean's weights, which are few: with it they learn as fast as those of the convolution.
+_GAIN = 10.0
 
 
 class Halting(nn.Module):
@@ -14,8 +16,7 @@ class Halting(nn.Module):
 
     (N, C, H, W) and what was open before, (N, 1, H, W) or None for the first -> (N, 1, H, W); where one score counts
     for the whole image, (N, 1, 1, 1). A score is the sigmoid of a 3 x 3 convolution plus a 1 x 1 convolution of the
-    normalised mean. The first is divided by the root of the mean square of its input in place of a batch norm, which
-    would cost the file an operator on all channels.
+    mean. A factor takes the place of the published batch norms, which would cost the file an operator on all channels.
 
     Args:
         channels: Of the states.
@@ -31,41 +32,32 @@ class Halting(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, 1, 3, padding=1, bias=False) if spatial else None
         self.mean = nn.AdaptiveAvgPool2d(1)
-        self.norm = nn.BatchNorm2d(channels)
         self.pooled = nn.Conv2d(channels, 1, 1)
         self.score = nn.Sigmoid()
         self.register_buffer("least", torch.tensor([1 - threshold]))
+        self.register_buffer("scale", torch.ones(1))
         if self.conv is not None:
-            self.register_buffer("scale", torch.ones(1))
             nn.init.zeros_(self.conv.weight)
         nn.init.zeros_(self.pooled.weight)
-        nn.init.constant_(self.pooled.bias, bias)
+        nn.init.constant_(self.pooled.bias, bias / _GAIN)
 
     def forward(self, x: Tensor, before: Tensor | None = None) -> Tensor:
-        found = self.pooled(self.norm(self.mean(x)))
+        found = self.pooled(self.mean(x)) * _GAIN
         if self.conv is not None:
-            found = self.conv(x) * self.scale + found
-        score = self.score(found.float())
+            found = self.conv(x) + found
+        score = self.score((found * self.scale).float())
         # Differences are what engines compute in float also where they compute in int8.
         opened = 1 - score if before is None else before - score
         opened = torch.where(opened <= self.least, 0.0, opened)
         return opened if before is None else torch.where(before <= 0, before, opened)
 
     @torch.no_grad()
-    def set_statistics(self, squares: float, mean: Tensor, variance: Tensor) -> None:
-        """Set what inputs are normalised by.
-
-        Args:
-            squares: The mean of the squares of the inputs.
-            mean: Of the means of images, (C,).
-            variance: Of these, (C,).
-        """
-        if self.conv is not None and squares > 0:
+    def set_size(self, squares: float) -> None:
+        """Set what inputs are normalised by, the mean of their squares; what a state of zeros gives stays the same."""
+        if squares > 0 and self.pooled.bias is not None:
+            self.pooled.bias.mul_(self.scale)
             self.scale.fill_(squares**-0.5)
-        assert self.norm.running_mean is not None
-        assert self.norm.running_var is not None
-        self.norm.running_mean.copy_(mean)
-        self.norm.running_var.copy_(variance)
+            self.pooled.bias.div_(self.scale)
 
 
 class Kept(nn.Module):

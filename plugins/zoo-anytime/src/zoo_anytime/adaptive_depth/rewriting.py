@@ -71,22 +71,17 @@ def made_for(
     graph.output(tuple(copies[node] for node in nodes))
     probe = fx.GraphModule(module, graph)
     squares: list[list[float]] = [[] for _ in nodes]
-    means: list[list[Tensor]] = [[] for _ in nodes]
     with evaluating(probe):
         for batch in batches:
-            for place, state in enumerate(probe(on_device_of(probe, batch))):
-                squares[place] += state.double().square().mean((1, 2, 3)).tolist()
-                means[place].append(state.double().mean((2, 3)))
+            for found, state in zip(squares, probe(on_device_of(probe, batch)), strict=True):
+                found += state.double().square().mean((1, 2, 3)).tolist()
     device = next(module.parameters()).device
-    found = []
-    for node, powers, seen in zip(nodes, squares, means, strict=True):
+    made = []
+    for node, powers in zip(nodes, squares, strict=True):
         each = Halting(cast(torch.Size, shape_of(node))[1], spatial, threshold, bias)
-        pooled = torch.cat(seen)
-        # Of a single image there is no variance to speak of.
-        spread = pooled.var(0, correction=0) if len(pooled) > 1 else pooled.square()[0]
-        each.set_statistics(sum(powers) / len(powers), pooled.mean(0), spread)
-        found.append(each.to(device).eval())
-    left = iter(found)
+        each.set_size(sum(powers) / len(powers))
+        made.append(each.to(device).eval())
+    left = iter(made)
     return [[next(left) for _ in stage.blocks] for stage in stages]
 
 
