@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-_EPSILON = 1e-4
+from zoo.modules.bifpn import BiFpnBlock, WeightedMean
+
 #: Of each FFN-UP block, from the finest of four maps to the coarsest: channels that maps are brought to, and channels
 #: of what the block returns.
 FFN_UP: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] = MappingProxyType(
@@ -35,43 +37,15 @@ def convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Sequenti
     )
 
 
-class WeightedSum(nn.Module):
+class WeightedSum(WeightedMean):
     """A weighted mean of maps of one size, then a convolution. (N, C, H, W) each -> the same."""
 
     def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(inputs))
+        super().__init__(inputs)
         self.layers = convolution(channels, channels, 3)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        weight = torch.relu(self.weight)
-        weight = weight / (weight.sum() + _EPSILON)
-        mean = maps[0] * weight[0]
-        for number in range(1, len(maps)):
-            mean = mean + maps[number] * weight[number]
-        return cast(Tensor, self.layers(mean))
-
-
-class BiFpnBlock(nn.Module):
-    """One pass from the coarsest map to the finest and back; a list of (N, C, H / 2^k, W / 2^k) to the same."""
-
-    def __init__(self, levels: int, channels: int) -> None:
-        super().__init__()
-        self.down = nn.ModuleList(WeightedSum(2, channels) for _ in range(levels - 1))
-        between = [WeightedSum(3, channels) for _ in range(levels - 2)]
-        self.up = nn.ModuleList([*between, WeightedSum(2, channels)])
-        self.enlarge = nn.Upsample(scale_factor=2, mode="nearest")
-        self.reduce = nn.MaxPool2d(2)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        found = list(maps)
-        for level in reversed(range(len(self.down))):
-            found[level] = self.down[level](maps[level], self.enlarge(found[level + 1]))
-        for level, fuse in enumerate(self.up, 1):
-            coarser = self.reduce(found[level - 1])
-            last = level == len(self.up)
-            found[level] = fuse(maps[level], coarser) if last else fuse(maps[level], found[level], coarser)
-        return found
+        return cast(Tensor, self.layers(super().forward(*maps)))
 
 
 class BiFpnDecoder(nn.Module):
@@ -88,7 +62,9 @@ class BiFpnDecoder(nn.Module):
     def __init__(self, widths: Sequence[int], channels: int, blocks: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(convolution(width, channels, 1) for width in widths)
-        self.blocks = nn.ModuleList(BiFpnBlock(len(widths), channels) for _ in range(blocks))
+        self.blocks = nn.ModuleList(
+            BiFpnBlock(len(widths), partial(WeightedSum, channels=channels)) for _ in range(blocks)
+        )
         self.to_finest = nn.ModuleList(
             nn.Upsample(scale_factor=2**level, mode="nearest") for level in range(1, len(widths))
         )

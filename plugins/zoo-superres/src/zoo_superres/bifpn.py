@@ -6,14 +6,16 @@ The fusion is that of Tan, Pang and Le, "EfficientDet: Scalable and Efficient Ob
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from zoo.modules.bifpn import BiFpnBlock, WeightedMean
+
 #: Channels of the encoder's stages, each at half the resolution of the one before; the first is at the input's own.
 WIDTHS = (24, 32, 48, 64, 96)
 CHANNELS, LAYERS = 32, 2
-_EPSILON = 1e-4
 
 
 class ResidualBlock(nn.Module):
@@ -33,47 +35,18 @@ class ResidualBlock(nn.Module):
         return y
 
 
-class Fusion(nn.Module):
+class Fusion(WeightedMean):
     """A weighted mean of maps of one size, then a depthwise-separable convolution. (N, C, H, W) each -> the same."""
 
     def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(inputs))
+        super().__init__(inputs)
         self.act = nn.ReLU()
         self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        weight = torch.relu(self.weight)
-        weight = weight / (weight.sum() + _EPSILON)
-        mean = maps[0] * weight[0]
-        for number in range(1, len(maps)):
-            mean = mean + maps[number] * weight[number]
-        y: Tensor = self.pointwise(self.depthwise(self.act(mean)))
+        y: Tensor = self.pointwise(self.depthwise(self.act(super().forward(*maps))))
         return y
-
-
-class BiFpnLayer(nn.Module):
-    """One pass from the coarsest map to the finest and back; a list of (N, C, H / 2^k, W / 2^k) to the same."""
-
-    def __init__(self, levels: int, channels: int) -> None:
-        super().__init__()
-        self.down = nn.ModuleList(Fusion(2, channels) for _ in range(levels - 1))
-        self.up = nn.ModuleList(
-            Fusion(3 if level < levels - 1 else 2, channels) for level in range(1, levels)
-        )
-        self.enlarge = nn.Upsample(scale_factor=2, mode="nearest")
-        self.reduce = nn.MaxPool2d(2)
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        found = list(maps)
-        for level in reversed(range(len(self.down))):
-            found[level] = self.down[level](maps[level], self.enlarge(found[level + 1]))
-        for level, fuse in enumerate(self.up, 1):
-            below = self.reduce(found[level - 1])
-            last = level == len(self.up)
-            found[level] = fuse(maps[level], below) if last else fuse(maps[level], found[level], below)
-        return found
 
 
 class BiFpnSr(nn.Module):
@@ -97,7 +70,9 @@ class BiFpnSr(nn.Module):
             for level, (narrow, wide) in enumerate(zip(before, widths, strict=True))
         )
         self.lateral = nn.ModuleList(nn.Conv2d(width, CHANNELS, 1) for width in widths)
-        self.fpn = nn.ModuleList(BiFpnLayer(len(widths), CHANNELS) for _ in range(layers))
+        self.fpn = nn.ModuleList(
+            BiFpnBlock(len(widths), partial(Fusion, channels=CHANNELS)) for _ in range(layers)
+        )
         self.enlarge = nn.ModuleList(
             nn.Upsample(scale_factor=2**level, mode="nearest") for level in range(1, len(widths))
         )
