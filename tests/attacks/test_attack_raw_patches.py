@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from support.dngs import COLORCHART
+from support.dngs import COLORCHART, PHASES, XTRANS, dng, frame, odd_dng
 from zoo.errors import InputError
 from zoo.raw.decode import RawFrame, decode
 
@@ -21,7 +22,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "hostile" / "raw_patches_of_colo
 #: Bytes of the file's description; one in five alterations is in the pixels behind it.
 DESCRIPTION = 1000
 
-pytestmark = pytest.mark.skipif(not COLORCHART.exists(), reason="the camera file is not here")
+needs_camera_file = pytest.mark.skipif(not COLORCHART.exists(), reason="the camera file is not here")
 
 
 @pytest.fixture(scope="module")
@@ -48,36 +49,82 @@ def patched(content: bytes, chance: random.Random) -> tuple[bytes, list[tuple[in
 def developed(frame: RawFrame) -> np.ndarray:
     """The mosaic in [0, 1] with its white balance."""
     gains = np.array([*frame.gains, frame.gains[1]])[frame.pattern]
-    height, width = (side // 2 * 2 for side in frame.mosaic.shape)
+    cell = len(frame.pattern)
+    height, width = (side // cell * cell for side in frame.mosaic.shape)
     light = (frame.mosaic[:height, :width] - frame.black[0]) / (frame.white[0] - frame.black[0])
-    return np.clip(light * np.tile(gains, (height // 2, width // 2)), 0, 1)
+    return np.clip(light * np.tile(gains, (height // cell, width // cell)), 0, 1)
+
+
+def scene(shape: tuple[int, int], pattern: np.ndarray) -> bytes:
+    """A file of soft shades and an edge, as a sensor with these filters sees them."""
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    shades = 2500 + 1800 * np.sin(columns / 19) * np.cos(rows / 23) + 900 * (columns > shape[1] // 2)
+    repeats = [-(-side // len(pattern)) for side in shape]
+    filters = np.array([0.5, 1, 0.7, 1])[np.tile(pattern, repeats)[: shape[0], : shape[1]]]
+    noise = np.random.default_rng(0).normal(0, 25, shape)
+    return dng(frame(shape, pattern, mosaic=np.clip(shades * filters + 512 + noise, 0, 16383)))
 
 
 def agreement(one: RawFrame, other: RawFrame) -> float:
     """PSNR in dB of the developed mosaics."""
-    if one.mosaic.shape != other.mosaic.shape:
+    if one.mosaic.shape != other.mosaic.shape or not np.array_equal(one.pattern % 3, other.pattern % 3):
         return 0.0
     error = float(np.square(developed(one) - developed(other)).mean())
     return 99.0 if error == 0 else -10 * np.log10(error)
 
 
-def test_an_altered_file_is_refused_or_gives_the_picture_or_a_word_of_doubt(
-    content: bytes, clean: RawFrame
-) -> None:
-    chance = random.Random(7)
-    silent = []
-    for _ in range(PATCHES):
+def silent(content: bytes, count: int) -> list[list[tuple[int, int]]]:
+    """What was altered in files that are developed into another picture without a word."""
+    chance, clean = random.Random(7), decode(content)
+    found = []
+    for _ in range(count):
         data, patches = patched(content, chance)
         try:
-            frame = decode(data)
+            developing = decode(data)
         except InputError:
             continue
         # Several alterations at once may agree with each other.
-        if agreement(frame, clean) < 30 and not frame.doubts and len(patches) <= 2:
-            silent.append(patches)
-    assert silent == []
+        if agreement(developing, clean) < 30 and not developing.doubts and len(patches) <= 2:
+            found.append(patches)
+    return found
 
 
+@needs_camera_file
+def test_an_altered_file_is_refused_or_gives_the_picture_or_a_word_of_doubt(content: bytes) -> None:
+    assert silent(content, PATCHES) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "pattern"), [((240, 320), PHASES["gbrg"]), ((300, 450), XTRANS)], ids=["bayer", "xtrans"]
+)
+def test_an_altered_file_of_the_darkroom_is_refused_or_gives_the_picture_or_a_word_of_doubt(
+    shape: tuple[int, int], pattern: np.ndarray
+) -> None:
+    assert silent(scene(shape, pattern), PATCHES) == []
+
+
+def test_a_file_that_is_shifted_or_turned_over_by_one_byte_does_not_pass_silently() -> None:
+    content = scene((300, 450), XTRANS)
+    entry = {struct.unpack_from("<H", content, at)[0]: at + 8 for at in range(10, 322, 12)}
+    (offset,) = struct.unpack_from("<I", content, entry[273])
+    altered = bytearray(content)
+    struct.pack_into("<I", altered, entry[273], offset - 16)
+    with pytest.raises(InputError, match="over its own description"):
+        decode(bytes(altered))
+    padded = bytearray(content[:offset] + bytes(16) + content[offset:])
+    struct.pack_into("<I", padded, entry[273], offset)
+    with pytest.raises(InputError, match="green pixels"):  # 16 bytes later
+        decode(bytes(padded))
+    for orientation, said in ((2, "mirror"), (100, "unknown orientation")):
+        turned = odd_dng(decode(content).mosaic[:, :448], tags=((274, 3, 1, orientation, True),))
+        if orientation == 100:
+            with pytest.raises(InputError, match=said):
+                decode(turned)
+        else:
+            assert any(said in each for each in decode(turned).doubts)
+
+
+@needs_camera_file
 @pytest.mark.skipif(not SHARED.exists(), reason="the altered files are not here")
 def test_files_that_were_decoded_into_noise_are_refused(content: bytes, clean: RawFrame) -> None:
     for name, patches in json.loads(SHARED.read_text()).items():
@@ -89,6 +136,7 @@ def test_files_that_were_decoded_into_noise_are_refused(content: bytes, clean: R
         assert name
 
 
+@needs_camera_file
 def test_the_camera_file_itself_raises_no_doubts(clean: RawFrame) -> None:
     assert clean.doubts == ()
     assert agreement(clean, replace(clean)) == 99

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
 from zoo.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    import numpy.typing as npt
 
     from zoo.contracts import FloatArray, OutputSpec, Session
 
@@ -21,6 +23,19 @@ def output_shape(output: OutputSpec, inputs: tuple[int, ...]) -> tuple[int, ...]
     if output.scale < 1:
         return None
     return (inputs[0], output.channels, output.scale * inputs[2], output.scale * inputs[3])
+
+
+class Finish(Protocol):
+    """What is made of rows of a picture: a function of (C, rows, columns) that gives (rows, columns, C)."""
+
+    @property
+    def dtype(self) -> str:
+        """Return the type of what is made."""
+
+    def described(self) -> dict[str, object]:
+        """Return what JSON can hold: "target", the "package.module:function" that makes it again from all of this."""
+
+    def __call__(self, rows: FloatArray, /) -> npt.NDArray[Any]: ...
 
 
 class CheckedSession:
@@ -94,24 +109,29 @@ class CheckedSession:
         rows: slice,
         columns: slice,
         at_once: int,
-    ) -> Iterator[FloatArray]:
-        """Run one input, and return a window of its picture some rows at a time; errors are those of :meth:`run`.
+        finish: Finish,
+    ) -> Iterator[npt.NDArray[Any]]:
+        """Run one input, and return what is made of a window of its picture some rows at a time.
 
         Args:
             source: The input, some rows at a time: (C, rows, W), as many as in the first in all but the last.
             shape: Of the whole input, (1, C, H, W).
             rows: Of the window, both ends stated.
             columns: Of the window, both ends stated.
-            at_once: Rows of a part of the output; the last may have fewer.
+            at_once: Rows of which something is made at once.
+            finish: What is made of them.
 
         Returns:
-            (C, rows, columns), each until the next is asked for.
+            (rows, columns, C), each until the next is asked for.
+
+        Raises:
+            ZooError: As for :meth:`run`, or as `finish` raises.
         """
         run_rows = getattr(self._session, "run_rows", None)
         if run_rows is None:
-            return rows_of(self.run(joined(source, shape)), rows, columns, at_once)
+            return map(finish, rows_of(self.run(joined(source, shape)), rows, columns, at_once))
         check = functools.partial(_check, self._output, shape)
-        parts: Iterator[FloatArray] = run_rows(source, shape, rows, columns, at_once, check)
+        parts: Iterator[npt.NDArray[Any]] = run_rows(source, shape, rows, columns, at_once, check, finish)
         return parts
 
     def _checked(self, given: FloatArray, inputs: FloatArray, spec: OutputSpec) -> FloatArray:

@@ -20,12 +20,15 @@ from zoo.processes.channel import fill, receive_description, send_description
 from zoo.processes.child import ChildProcess
 from zoo.processes.fork import can_fork
 from zoo.processes.launch import environment_without_secrets
-from zoo.processes.ring import Ring, size_of
+from zoo.processes.ring import BrokenOffError, Ring, size_of
 from zoo.processes.shared_memory import SharedMemory, anonymous_file
 from zoo.schema import StrictTable, parse_json
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from zoo.contracts import FloatArray
+    from zoo.engines.checked_session import Finish
 
 _TARGET = "zoo.engines.engine_worker:main"
 #: For a child that stopped answering to end by itself, so that its exit status tells why.
@@ -110,7 +113,8 @@ class EngineProcess:
         at_once: int,
         window: tuple[int, ...] | None,
         seconds: float,
-    ) -> Iterator[FloatArray]:
+        finish: Finish | None = None,
+    ) -> Iterator[npt.NDArray[Any]]:
         """Return pieces of the output that it has described, each until the next is asked for.
 
         Args:
@@ -118,25 +122,32 @@ class EngineProcess:
             at_once: Rows of a piece, or numbers without a window.
             window: First and last row and column; None for all numbers in a row.
             seconds: For each.
+            finish: What is to be made of each piece, there; `shapes` are those of what is made.
 
         Raises:
             InputError: A piece is too large.
-            IntegrityError: As for :meth:`open`.
+            IntegrityError: As for :meth:`open`, or as `finish` raises.
         """
-        self._check_size(size_of(shapes))
+        dtype = "float32" if finish is None else finish.dtype
+        size = size_of(shapes, dtype)
+        self._check_size(size)
+        wish: dict[str, object] = {"wanted": True, "at_once": at_once, "window": window, "size": size}
         with self._whole():
-            self._tell({"wanted": True, "at_once": at_once, "window": window}, seconds)
+            self._tell({**wish, "finish": None if finish is None else finish.described()}, seconds)
         self._amid = bool(shapes)
-        return self._received(shapes)
+        return self._received(shapes, dtype)
 
     def decline(self) -> None:
         """Have it not send the output that it has described."""
         with self._whole():
             self._tell({"wanted": False}, 0)
 
-    def _received(self, shapes: Sequence[tuple[int, ...]]) -> Iterator[FloatArray]:
+    def _received(self, shapes: Sequence[tuple[int, ...]], dtype: str) -> Iterator[npt.NDArray[Any]]:
         with self._whole():
-            yield from self._ring.receive(shapes)
+            try:
+                yield from self._ring.receive(shapes, dtype)
+            except BrokenOffError:
+                raise self._error(self._answer(self._seconds)) from None
         self._amid = False
 
     def _ask(
@@ -150,13 +161,16 @@ class EngineProcess:
         with self._whole():
             self._tell(question, seconds, files)
             self._ring.send(pieces, size)
-            assert self._child is not None
-            text = receive_description(self._child.channel, time.monotonic() + seconds, self._watch)
-            source = f"The answer of {self._engine}"
-            answer = StrictTable(parse_json(text, source, error=PluginError), source, error=PluginError)
+            answer = self._answer(seconds)
         if "error" in answer:
             raise self._error(answer)
         return answer
+
+    def _answer(self, seconds: float) -> StrictTable:
+        assert self._child is not None
+        text = receive_description(self._child.channel, time.monotonic() + seconds, self._watch)
+        source = f"The answer of {self._engine}"
+        return StrictTable(parse_json(text, source, error=PluginError), source, error=PluginError)
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:

@@ -18,7 +18,14 @@ from zoo.errors import ZooError
 from zoo.machine.memory import return_heap
 from zoo.processes.channel import LENGTH, send_description
 from zoo.processes.child_limits import Ceiling, prepare_child
-from zoo.processes.ring import Ring, flat_pieces, flat_shapes, row_pieces, row_shapes
+from zoo.processes.ring import (
+    Ring,
+    finished_pieces,
+    flat_pieces,
+    flat_shapes,
+    row_pieces,
+    row_shapes,
+)
 from zoo.processes.shared_memory import SharedMemory
 
 if TYPE_CHECKING:
@@ -119,8 +126,14 @@ def _answer(channel: socket.socket, ring: Ring, session: Session) -> None:
     else:
         top, bottom, left, right = wish["window"]
         picture = outputs[0, :, top:bottom, left:right]
-        size = picture[:, : wish["at_once"]].size * 4
-        ring.send(row_pieces(picture, wish["at_once"]), size)
+        at_once = wish["at_once"]
+        if wish["finish"] is None:
+            ring.send(row_pieces(picture, at_once), picture[:, :at_once].size * 4)
+            return
+        module, _, name = wish["finish"]["target"].partition(":")
+        finish = getattr(import_module(module), name)(wish["finish"])
+        with _told(channel):
+            ring.send(finished_pieces(picture, finish, at_once), wish["size"])
 
 
 def _received_inputs(ring: Ring, question: dict[str, Any]) -> npt.NDArray[np.float32]:

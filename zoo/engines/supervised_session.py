@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 from zoo.engines.engine_process import EngineProcess, SpareProcess
 from zoo.engines.patience import seconds_to_open, seconds_to_run
 from zoo.errors import IntegrityError, PluginError
-from zoo.processes.ring import flat_pieces, flat_shapes, row_shapes
+from zoo.processes.ring import BLOCKS, flat_pieces, flat_shapes, row_shapes
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from zoo.contracts import DeviceProfile, Engine, FloatArray, InputSpec
+    from zoo.engines.checked_session import Finish
     from zoo.schema import StrictTable
 
 #: Seconds of a run, if its input does not allow more: so many times the longest so far, and so many more.
@@ -132,7 +135,8 @@ class SupervisedSession:
         columns: slice,
         at_once: int,
         check: Callable[[tuple[int, ...], str], None],
-    ) -> Iterator[FloatArray]:
+        finish: Finish | None = None,
+    ) -> Iterator[npt.NDArray[Any]]:
         """Run one input, and return a window of the output some rows at a time; errors are those of :meth:`run`.
 
         Args:
@@ -142,9 +146,10 @@ class SupervisedSession:
             columns: Of the window, both ends stated.
             at_once: Rows of a part of the output; the last may have fewer.
             check: Refuses a shape or a type that the output must not have, with an error.
+            finish: What is to be made of the rows, by the child.
 
         Returns:
-            (C, rows, columns), each until the next is asked for.
+            (C, rows, columns), or (rows, columns, C) of what is made of them; each until the next is asked for.
         """
         parts = iter(source)
         first = next(parts)
@@ -156,9 +161,16 @@ class SupervisedSession:
             check(described, str(answer.get("dtype")))
             if len(described) != 4 or rows.stop > described[2] or columns.stop > described[3]:
                 raise IntegrityError(f"The network gives {described}, which is not a picture.")
-        wanted = row_shapes(described[1], rows.stop - rows.start, columns.stop - columns.start, at_once)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        wanted = row_shapes(described[1], height, width, at_once if finish is None else BLOCKS * at_once)
+        if finish is not None:
+            wanted = [(some, width, channels) for channels, some, _ in wanted]
         window = (rows.start, rows.stop, columns.start, columns.stop)
-        return self._process.outputs(wanted, at_once, window, limit)
+        pieces = self._process.outputs(wanted, at_once, window, limit, finish)
+        if finish is None:
+            return pieces
+        # In the parts in which they come where nothing is in between: files are the same to the byte.
+        return (piece[first : first + at_once] for piece in pieces for first in range(0, len(piece), at_once))
 
     # ------------------------------------------------------------------------------------------------ the child
 

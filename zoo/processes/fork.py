@@ -106,6 +106,8 @@ def fork_python(
     Raises:
         OSError: The process cannot be copied.
     """
+    # Collecting garbage among objects that both have would copy the pages they lie in, whoever does so.
+    gc.freeze()
     pid = os.fork()
     if not pid:
         _be_child(target, arguments, environment, stderr.fileno(), keep)
@@ -182,7 +184,6 @@ def _be_child(
 ) -> NoReturn:
     status = 1
     try:
-        gc.freeze()  # collecting garbage among the parent's objects would copy the pages they lie in
         _let_go_of_signals()
         _let_go_of_files(stderr, keep)
         if environment is not None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
 
 #: Pieces that may be there at once: one is written while the other is read.
 PLACES = 2
-_WORD = b"+"
+#: Blocks of finished rows, which are smaller, in a piece.
+BLOCKS = 4
+_WORD, _BROKEN = b"+", b"-"
 
 #: Waits for as many bytes as the buffer has.
 Wait = Callable[[bytearray], None]
+
+
+class BrokenOffError(Exception):
+    """The other process has begun to send pieces, and cannot make the next."""
 
 
 class Ring:
@@ -43,34 +51,48 @@ class Ring:
         """Return the bytes that a piece may have."""
         return self._memory.size // PLACES
 
-    def send(self, pieces: Iterable[npt.NDArray[np.float32]], size: int) -> None:
+    def send(self, pieces: Iterable[npt.NDArray[Any]], size: int) -> None:
         """Send all pieces of an array; raise OSError if the other process has ended.
 
         Args:
-            pieces: (n,) or (C, rows, W) each.
+            pieces: (n,), (C, rows, W) or (rows, W, C) each, of one type. What making them raises is announced.
             size: Bytes of the largest.
         """
-        for number, piece in enumerate(pieces):
-            if number >= PLACES:
-                self._wait(bytearray(len(_WORD)))
-            self._place(number, piece.shape, size)[...] = piece
-            self._channel.sendall(_WORD)
+        try:
+            for number, piece in enumerate(pieces):
+                if number >= PLACES:
+                    self._wait(bytearray(len(_WORD)))
+                self._place(number, piece.shape, size, piece.dtype)[...] = piece
+                self._channel.sendall(_WORD)
+        except ZooError:
+            self._channel.sendall(_BROKEN)
+            raise
 
-    def receive(self, shapes: Sequence[tuple[int, ...]]) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield pieces of these shapes, each until the next is asked for; raise OSError if the other has ended."""
-        size = size_of(shapes)
+    def receive(
+        self, shapes: Sequence[tuple[int, ...]], dtype: npt.DTypeLike = "float32"
+    ) -> Iterator[npt.NDArray[Any]]:
+        """Yield pieces of these shapes, each until the next is asked for.
+
+        Raises:
+            BrokenOffError: The other process could not make a piece; it tells why next.
+            OSError: It has ended.
+        """
+        size = size_of(shapes, dtype)
         for number, shape in enumerate(shapes):
-            self._wait(bytearray(len(_WORD)))
-            yield self._place(number, shape, size)
+            word = bytearray(len(_WORD))
+            self._wait(word)
+            if word != _WORD:
+                raise BrokenOffError
+            yield self._place(number, shape, size, dtype)
             if number + PLACES < len(shapes):
                 self._channel.sendall(_WORD)
 
-    def _place(self, number: int, shape: tuple[int, ...], size: int) -> npt.NDArray[np.float32]:
+    def _place(
+        self, number: int, shape: tuple[int, ...], size: int, dtype: npt.DTypeLike
+    ) -> npt.NDArray[Any]:
         import numpy as np
 
-        flat: npt.NDArray[np.float32] = np.frombuffer(
-            self._memory.view, np.float32, prod(shape), number % PLACES * size
-        )
+        flat = np.frombuffer(self._memory.view, dtype, prod(shape), number % PLACES * size)
         return flat.reshape(shape)
 
     def _wait_for_ever(self, word: bytearray) -> None:
@@ -78,9 +100,11 @@ class Ring:
             raise ConnectionError("it ended")
 
 
-def size_of(shapes: Sequence[tuple[int, ...]]) -> int:
-    """Return the bytes of the largest of these shapes in float32; 0 without any."""
-    return 4 * max(map(prod, shapes), default=0)
+def size_of(shapes: Sequence[tuple[int, ...]], dtype: npt.DTypeLike = "float32") -> int:
+    """Return the bytes of the largest of these shapes; 0 without any."""
+    import numpy as np
+
+    return np.dtype(dtype).itemsize * max(map(prod, shapes), default=0)
 
 
 def flat_shapes(count: int, at_once: int) -> list[tuple[int, ...]]:
@@ -104,3 +128,26 @@ def row_pieces(picture: npt.NDArray[np.float32], at_once: int) -> Iterator[npt.N
     """Yield a picture (C, H, W) some rows at a time."""
     for begin in range(0, picture.shape[1], at_once):
         yield picture[:, begin : begin + at_once]
+
+
+def finished_pieces(
+    picture: npt.NDArray[np.float32],
+    finish: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]],
+    at_once: int,
+) -> Iterator[npt.NDArray[Any]]:
+    """Yield a picture (C, H, W) as what is made of it, some blocks of `at_once` rows in each piece, (rows, W, C).
+
+    Each is there until the next is asked for.
+    """
+    import numpy as np
+
+    room: npt.NDArray[Any] | None = None
+    for begin in range(0, picture.shape[1], BLOCKS * at_once):
+        rows = picture[:, begin : begin + BLOCKS * at_once]
+        for first, block in zip(range(0, rows.shape[1], at_once), row_pieces(rows, at_once), strict=True):
+            made = finish(block)
+            if room is None:
+                room = np.empty((BLOCKS * at_once, *made.shape[1:]), made.dtype)
+            room[first : first + len(made)] = made
+        assert room is not None
+        yield room[: rows.shape[1]]

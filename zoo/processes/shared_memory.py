@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import tempfile
@@ -33,8 +34,11 @@ class SharedMemory:
 
 
 def anonymous_file() -> int:
-    """Return the descriptor of an empty file in memory that has no name."""
+    """Return the descriptor of an empty file in memory that has no name, and cannot be made smaller again."""
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("zoo", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("zoo", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        # Reading what another process has cut off would end this one.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        return descriptor
     with tempfile.TemporaryFile() as stream:
         return os.dup(stream.fileno())

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from zoo.raw.dng_tags import FrameTags
 
+#: Of the range between black and white: what levels of one cell differ by at most.
+_UNLIKE = 0.01
 _REPEAT, _LEVEL, _DELTA_H, _DELTA_V = 50713, 50714, 50715, 50716
 
 
@@ -35,6 +37,13 @@ class BlackLevels:
     cell: tuple[tuple[float, ...], ...]
     rows: tuple[float, ...] = ()
     columns: tuple[float, ...] = ()
+
+    def doubts(self, white: float) -> tuple[str, ...]:
+        """Return a sentence if the levels of a cell are less alike than those of sensors; white: level of the frame."""
+        levels = [level for row in self.cell for level in row]
+        if max(levels) - min(levels) <= _UNLIKE * (white - min(levels)):
+            return ()
+        return (f"Its black levels differ, from {min(levels):g} to {max(levels):g}.",)
 
     def of_colors(self, pattern: npt.NDArray[np.int64]) -> list[float] | None:
         """Return the levels of the four colour indices, if one level for each says all of it; else None.

@@ -231,7 +231,7 @@ def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
         noise=None if stated is None else stated.noise,
         to_srgb=plausible_matrix(raw.color_matrix[:3, :3].ravel().tolist()),
         doubts=doubts_about(mosaic, black, white, gains, None if stated is None else stated.neutral)
-        + (() if stated is None else stated.structure.doubts()),
+        + (() if stated is None else stated.structure.doubts() + stated.black.doubts(white[0])),
     )
 
 

@@ -24,6 +24,8 @@ _DNG_ALONE = frozenset({50708, 50721, 50728})
 #: struct codes of the numeric TIFF types; rationals are pairs.
 _TYPES = {1: "B", 3: "H", 4: "I", 5: "II", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d"}
 _RATIONAL = (5, 10)
+#: Bytes of a value of each type, texts and bytes of any meaning included.
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _MOST_IFDS, _MOST_ENTRIES, _MOST_VALUES = 32, 1000, 1 << 16
 
 _Entry = tuple[int, int, bytes]  # type, count, value or offset
@@ -36,10 +38,12 @@ class FrameTags:
     Attributes:
         numbers: Called with a tag of the mosaic; returns its values, or () if the directory does not have it.
         of_file: The same for a tag of the file, which may be the same directory.
+        described: First and last byte (excluded) of each value of the mosaic's directory that lies apart from it.
     """
 
     numbers: Callable[[int], tuple[float, ...]]
     of_file: Callable[[int], tuple[float, ...]]
+    described: tuple[tuple[int, int], ...] = ()
 
 
 def frame_tags(stream: BinaryIO, name: str) -> FrameTags | None:
@@ -78,7 +82,11 @@ def frame_tags(stream: BinaryIO, name: str) -> FrameTags | None:
         frames.sort(key=lambda each: numbers(each, _SUBFILE)[:1] != (0,))
         if not frames or numbers(frames[0], _SAMPLES)[:1] not in ((), (1,)):
             return None
-        return FrameTags(lambda tag: numbers(frames[0], tag), lambda tag: numbers(first, tag))
+        return FrameTags(
+            lambda tag: numbers(frames[0], tag),
+            lambda tag: numbers(first, tag),
+            tuple(_places(frames[0], order)),
+        )
 
 
 @contextlib.contextmanager
@@ -110,6 +118,14 @@ def _directories(stream: BinaryIO, order: str, first: int, name: str) -> Iterato
             waiting += struct.unpack(order + "I", content[-4:])
         if _SUB_IFDS in entries:
             waiting += [int(each) for each in _numbers(stream, order, entries[_SUB_IFDS], name)][:_MOST_IFDS]
+
+
+def _places(directory: Mapping[int, _Entry], order: str) -> Iterator[tuple[int, int]]:
+    for kind, count, value in directory.values():
+        size = count * _SIZES.get(kind, 0)
+        if size > 4:
+            begin = struct.unpack(order + "I", value)[0]
+            yield begin, begin + size
 
 
 def _numbers(stream: BinaryIO, order: str, entry: _Entry, name: str) -> tuple[float, ...]:

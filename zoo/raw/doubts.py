@@ -18,6 +18,8 @@ AS_SHOT_NEUTRAL, AS_SHOT_WHITE = 50728, 50729
 _GAINS = (0.4, 6.0)
 #: Shares of the range between black and white, and of the pixels.
 _BELOW, _ABOVE, _FEW = 0.03, 0.05, 0.002
+#: How far gains may be from those that the file states, relative to them: it states them in few digits.
+_UNLIKE = 0.03
 #: Pixels that are looked at.
 _EVERY = 8
 
@@ -68,7 +70,8 @@ def _of_gains(gains: Sequence[float], neutral: Sequence[float] | None) -> list[s
         return [f"No white balance is stated; the gains of red, green and blue are {shown}."]
     # Converters make one channel 1, whichever, and only an altered one leaves a second at exactly 1.
     odd = len(neutral) == 3 and not any(0.99 < each < 1.01 for each in neutral)
-    unused = set(gains) == {1.0} != set(neutral)
+    implied = [neutral[1] / each if each else 0.0 for each in neutral] if len(neutral) == 3 else []
+    unused = any(abs(gain - stated) > _UNLIKE * stated for gain, stated in zip(gains, implied, strict=False))
     if odd or unused or (gains[0] == 1) != (gains[2] == 1):
         return [f"The white balance is unusual: the gains of red, green and blue are {shown}."]
     return []

@@ -23,6 +23,9 @@ _BLOCK = 16
 _LARGEST_DEVIATION = 0.2
 _LEAST_CORRELATION = 0.05
 _SAMPLED_ROWS = 64
+#: Deviation of the means of a cell's pixels from which their colours show, and how much of its square is left within
+#: colours that are somewhere else, and within those that are there.
+_SPREAD, _UNEXPLAINED, _EXPLAINED = 0.1, 0.5, 0.1
 #: Pixels that are looked for in the rows before, and how many different values make them unmistakable.
 _PROBE, _ROWS_BACK, _FEWEST_VALUES = 64, 16, 16
 
@@ -76,7 +79,8 @@ def check_picture(
             f"{name} is truncated or damaged: the end of its image only repeats what is above.",
             hint=DAMAGED,
         )
-    if len(pattern) == 2 and _greens_lie_elsewhere(mosaic, pattern, black, white):
+    elsewhere = _greens_lie_elsewhere if len(pattern) == 2 else _colours_lie_elsewhere
+    if elsewhere(mosaic, pattern, black, white):
         raise InputError(
             f"{name} is damaged: its green pixels are not where its colour-filter array says.", hint=DAMAGED
         )
@@ -149,6 +153,35 @@ def _greens_lie_elsewhere(
             means[colour in (1, 3)].append(level)
     greens, others = means[True], means[False]
     return max(greens) > 1.25 * min(greens) and max(others) < 1.05 * min(others)
+
+
+def _colours_lie_elsewhere(
+    mosaic: Mosaic, pattern: npt.NDArray[np.int64], black: Sequence[float], white: Sequence[float]
+) -> bool:
+    """Return whether the pixels of a large cell differ by colours, but by those of a cell that begins elsewhere.
+
+    The means of the pixels of one colour agree to a few per cent, whatever the scene.
+    """
+    import numpy as np
+
+    side = len(pattern)
+    rows = [mosaic[row :: _BLOCK * side] for row in range(side)]
+    means = np.array([[float(each[:, column::side].mean()) for column in range(side)] for each in rows])
+    means -= np.array(black)[pattern]
+    if means.min() < 0.02 * (min(white) - max(black)):
+        return False  # too dark to tell
+    means /= means.mean()
+    variance = float(means.var())
+    if variance < _SPREAD**2:
+        return False
+
+    def unexplained(colours: npt.NDArray[np.int64]) -> float:
+        groups = [means[where] for where in ((colours == 1) | (colours == 3), colours == 0, colours == 2)]
+        return sum(float(np.square(group - group.mean()).sum()) for group in groups) / means.size / variance
+
+    shifts = [(row, column) for row in range(side) for column in range(side)]
+    best = min(unexplained(np.roll(pattern, shift, (0, 1))) for shift in shifts)
+    return unexplained(pattern) > _UNEXPLAINED and best < _EXPLAINED
 
 
 def _listed(levels: Sequence[float]) -> str:

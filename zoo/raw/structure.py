@@ -28,6 +28,11 @@ _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
 _CFA_SIDES, _CFA, _LAYOUT, _LINEARIZATION, _WHITE, _ACTIVE = 33421, 33422, 50711, 50712, 50717, 50829
 _SAMPLE_FORMAT, _FLOATING, _RECTANGULAR = 339, 3, 1
 _CROP_ORIGIN, _CROP_SIZE = 50719, 50720
+_ORIENTATION = 274
+#: Of the eight orientations, those that mirror.
+_MIRRORED = (2, 4, 5, 7)
+#: Red, green, blue, cyan, magenta, yellow and white are 0 to 6.
+_LAST_COLOUR = 6
 _UNCOMPRESSED = 1
 #: Uncompressed, lossless JPEG, Deflate, lossy JPEG and JPEG XL: those that DNG 1.7 names.
 _COMPRESSIONS = (1, 7, 8, 34892, 52546)
@@ -54,6 +59,7 @@ class Structure:
         area: Of the visible pixels: the first row and column, and those behind the last.
         cell: Colours of the colour-filter array from the first visible pixel on, row by row; None if they are not
             stated.
+        mirrored: Whether it is to be shown mirrored.
     """
 
     height: int
@@ -64,6 +70,7 @@ class Structure:
     uncut: int
     area: tuple[int, int, int, int]
     cell: tuple[tuple[int, ...], ...] | None
+    mirrored: bool = False
 
     def visible(self, image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
         """Return the visible pixels of all that a sensor has, (H, W)."""
@@ -72,9 +79,12 @@ class Structure:
 
     def doubts(self) -> tuple[str, ...]:
         """Return a sentence for each thing that looks wrong."""
-        if not self.uncut:
-            return ()
-        return (f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.",)
+        found = []
+        if self.uncut:
+            found.append(f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.")
+        if self.mirrored:
+            found.append("It is to be shown as a mirror would, which no camera asks for.")
+        return tuple(found)
 
 
 def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
@@ -123,6 +133,11 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
     sides, cell = tags.numbers(_CFA_SIDES), tags.numbers(_CFA)
     if sides and (len(sides) != 2 or sides[0] * sides[1] != len(cell)):
         raise _contradiction(name, f"states {len(cell)} colours for its colour-filter array")
+    if any(each > _LAST_COLOUR for each in cell):
+        raise _contradiction(name, "states an unknown colour of its colour-filter array")
+    orientation = int((tags.of_file(_ORIENTATION) or (1,))[0])
+    if not 1 <= orientation <= 8:
+        raise _contradiction(name, f"states an unknown orientation, {orientation}")
     return Structure(
         height,
         width,
@@ -132,6 +147,7 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
         hidden if hidden > _HIDDEN else 0,
         area,
         _rows([int(each) for each in cell], int(sides[1])) if sides else None,
+        orientation in _MIRRORED,
     )
 
 
@@ -183,6 +199,9 @@ def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, si
     for offset, count in spans:
         if offset < 8 or count < 1 or offset + count > size:
             raise _contradiction(name, "places its pixels outside the file")
+        for begin, end in tags.described:
+            if offset < end and begin < offset + count:
+                raise _contradiction(name, "places its pixels over its own description")
     for (offset, count), (following, _) in itertools.pairwise(spans):
         if offset + count > following:
             raise _contradiction(name, "places its pixels in parts that overlap")

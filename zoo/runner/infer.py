@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from zoo.engines.checked_session import joined, rows_of
-from zoo.errors import IntegrityError
 from zoo.raw.decode import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
-from zoo.raw.develop import develop
+from zoo.runner.rounding import Rounding
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -162,25 +161,12 @@ def _computed(
     shape = (1, len(first_part), row.last - row.first, column.last - column.first)
     inputs = itertools.chain([first_part], source)
     del first_part, source
+    finish = Rounding(canvas.largest, canvas.to_srgb)
     run_rows = getattr(session, "run_rows", None)
     if run_rows is None:
-        parts = rows_of(session.run(joined(inputs, shape)), rows, columns, at_once)
+        yield from map(finish, rows_of(session.run(joined(inputs, shape)), rows, columns, at_once))
     else:
-        parts = run_rows(inputs, shape, rows, columns, at_once)
-    for samples in parts:
-        yield _integers(samples, canvas)
-
-
-def _integers(samples: npt.NDArray[np.float32], canvas: Canvas) -> npt.NDArray[Any]:
-    """(channels, rows, columns) in [0, 1] as integers, (rows, columns, channels)."""
-    # What is not a number, or infinite, makes the sum so; one pass and no array of truth values.
-    if not np.isfinite(samples.sum(dtype=np.float64)):
-        raise IntegrityError("The network returned numbers that are not finite.")
-    if canvas.to_srgb is not None:
-        return develop(samples, canvas.to_srgb, canvas.largest).transpose(1, 2, 0)
-    samples = samples * np.float32(canvas.largest)
-    np.rint(np.clip(samples, 0, canvas.largest, out=samples), out=samples)
-    return samples.astype(np.uint8 if canvas.largest <= 255 else np.uint16).transpose(1, 2, 0)
+        yield from run_rows(inputs, shape, rows, columns, at_once, finish)
 
 
 def _places(canvas: Canvas) -> Callable[[Span, Span], tuple[Sides, Sides]]:

@@ -82,10 +82,12 @@ def open_runner(
             import numpy  # noqa: F401
         if decode_ahead and not _is_picture(files[0]):
             decoder.start()
+        # Of what this process writes to later, the kernel makes a copy for those that were copied before, once.
+        if settings.supervised or (settings.supervised is None and _is_a_folder(artifact)):
+            spare = _spare_process()
 
         from zoo import plugins
         from zoo.checkpoints.resolver import distrust_pulled, locate_artifact
-        from zoo.engines.engine_process import SpareProcess
         from zoo.machine.memory import return_freed_memory
         from zoo.onnx.working_set import artifact_working_set
         from zoo.runner.budget import Footprint, usual_limit
@@ -99,8 +101,8 @@ def open_runner(
         if isinstance(artifact, (str, os.PathLike)):
             artifact = locate_artifact(os.fspath(artifact), reporter=reporter)
         supervised = is_supervised(artifact, settings.supervised)
-        if supervised:
-            spare = SpareProcess()
+        if supervised and spare is None:
+            spare = _spare_process()
         if settings.memory is None:
             settings = dataclasses.replace(settings, memory=usual_limit(profile))
         assert settings.memory is not None
@@ -428,6 +430,21 @@ class Runner:
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("The runner was closed.", hint="Open it again.")
+
+
+def _spare_process() -> SpareProcess:
+    """A process for the engine; what both need is imported before it is a copy of this one."""
+    from zoo.engines.engine_process import SpareProcess
+    from zoo.runner import rounding  # noqa: F401
+
+    return SpareProcess()
+
+
+def _is_a_folder(artifact: Artifact | StrPath) -> bool:
+    """Whether an artifact is one that no registry pins, as far as a look tells."""
+    from zoo.artifacts.manifest import MANIFEST_NAME
+
+    return isinstance(artifact, (str, os.PathLike)) and os.path.lexists(os.path.join(artifact, MANIFEST_NAME))
 
 
 def _is_picture(file: Path) -> bool:
