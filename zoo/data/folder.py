@@ -24,6 +24,7 @@ from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, read_rgb8
 from zoo.images.resizing import THUMBNAIL, crop_pct_of, random_part, resize_middle, shifted
 from zoo.options import option
+from zoo.storage.atomic import read_text
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -114,9 +115,9 @@ class Folder(Dataset):
             return given
         path = Path(given[0]).expanduser()
         try:
-            names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"The file of class names {path} cannot be read: {error}") from error
+            names = [line.strip() for line in read_text(path).splitlines()]
+        except InputError as error:
+            raise InputError(f"The file of class names {path} cannot be read: {error.message}") from error
         return tuple(name for name in names if name)
 
     def _check_classes(self) -> None:

@@ -21,6 +21,7 @@ from zoo.data.splits import split_names
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, image_size
 from zoo.options import option
+from zoo.storage.atomic import open_linked
 from zoo.tasks.mask_scores import IGNORED
 
 if TYPE_CHECKING:
@@ -310,7 +311,7 @@ def _without_end(name: str, images: dict[str, Page]) -> str:
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_linked(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
 from zoo.images.pixels import SUFFIXES, read_pixels
+from zoo.storage.atomic import open_linked
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -83,7 +84,7 @@ def _stack(path: Path, name: str, indices: bool) -> dict[str, Page]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with open_linked(path) as file, Image.open(file) as image:
             count = getattr(image, "n_frames", 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as an image: {error}") from error

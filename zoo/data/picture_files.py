@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import SUFFIXES, read_pixels
+from zoo.storage.atomic import open_linked
 
 #: The least side of a picture that can be used, in pixels.
 SMALLEST_SIDE = 8
@@ -151,7 +152,7 @@ def _checked(path: Path, decode: bool) -> str:
     from PIL import Image
 
     try:
-        with path.open("rb") as file:
+        with open_linked(path) as file:
             length = os.fstat(file.fileno()).st_size
             if not length:
                 raise InputError(f"{path} is empty (0 bytes)")
@@ -160,6 +161,8 @@ def _checked(path: Path, decode: bool) -> str:
             tail = file.read()
             file.seek(0)
             width, height, complete = _opened(file, tail)
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error) if getattr(error, "strerror", None) else "not an image, or damaged"
         raise InputError(f"{path} cannot be read as an image ({reason})") from error

@@ -19,6 +19,7 @@ from zoo.options import option
 from zoo.raw.decode import decode
 from zoo.raw.pack import pack_mosaic
 from zoo.raw.sniff import HEAD, has_raw_header, other_kind
+from zoo.storage.atomic import open_linked, read_text, without_links
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -85,10 +86,10 @@ class SeeInTheDark(Dataset):
         root = Path(self.config.root).expanduser()
         listing = root / f"{self.config.camera}_{split}_list.txt"
         try:
-            lines = listing.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_text(listing).splitlines()
+        except InputError as error:
             raise InputError(
-                f"The list file {listing} cannot be read: {error}",
+                f"The list file {listing} cannot be read: {error.message}",
                 hint="The folder must contain the published lists next to Sony/ and Fuji/.",
             ) from error
         pairs = [
@@ -149,7 +150,7 @@ def _pair(root: Path, line: str, where: str) -> Pair:
         raise InputError(f"{where}: expected a short and a long file, found {line.strip()!r}.")
     short, long = (root / word for word in words[:2])
     for path in (short, long):
-        if not path.resolve().is_relative_to(root.resolve()):
+        if not without_links(path).is_relative_to(without_links(root)):
             raise InputError(f"{where}: {path} is outside {root}.")
     ratio = min(_seconds(long, where) / _seconds(short, where), _RATIO_LIMIT)
     return Pair(short, long, ratio, short.name.split("_", 1)[0])
@@ -158,10 +159,12 @@ def _pair(root: Path, line: str, where: str) -> Pair:
 def _fault(path: Path) -> str:
     """What is wrong with a RAW file, as far as its first bytes tell; "" for nothing."""
     try:
-        with path.open("rb") as file:
+        with open_linked(path) as file:
             head = file.read(HEAD)
     except OSError as error:
         return f"{path}: {error.strerror or error}"
+    except InputError as error:
+        return error.message
     if not head:
         return f"{path} is empty (0 bytes)"
     return "" if has_raw_header(head) else f"{path} is {other_kind(head) or 'not a RAW file'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from zoo.data.contact_sheet import Tile, file_tile, sample_tile
 from zoo.data.labelled_pictures import SPLITS
 from zoo.errors import InputError, ZooError
 from zoo.images.pixels import read_pixels
+from zoo.storage.atomic import sha256_of, without_links
 
 if TYPE_CHECKING:
     from zoo.contracts import Dataset, Reporter, SampleFiles, Split
@@ -151,15 +151,15 @@ def _look_at_files(found: Survey, files: Sequence[SampleFiles], reporter: Report
     """Decode all files, and find those that are in two splits."""
     if not files:
         return
-    trained: dict[bytes, str] = {}
-    tested: dict[str, bytes] = {}
+    trained: dict[str, str] = {}
+    tested: dict[str, str] = {}
     reporter.start("look at the images", len(files), "images")
     for each in files:
         try:
             for path in each.images:
                 height, width = read_pixels(path, upright=True).shape[:2]
                 found.sizes[width, height] += 1
-            digest = hashlib.sha256(each.images[0].read_bytes()).digest()
+            digest = sha256_of(without_links(each.images[0]))
             if each.split == "test":
                 tested[each.name] = digest
             else:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from zoo.data.picture_files import PictureFile
 from zoo.errors import InputError
 from zoo.extras import require
+from zoo.storage.atomic import read_text
 
 #: What files with the names of classes are called.
 _NAME_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
@@ -39,7 +40,7 @@ def class_names(root: Path) -> Sequence[str]:
     for path in (folder / name for folder in (root, root.parent) for name in _NAME_FILES):
         if not path.is_file():
             continue
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        text = read_text(path)
         if path.suffix not in (".yaml", ".yml"):
             return [line.strip() for line in text.splitlines() if line.strip()]
         yaml = require("yaml", f"Reading {path.name}")

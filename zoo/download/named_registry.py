@@ -12,7 +12,7 @@ from zoo.errors import IntegrityError, UsageError
 from zoo.registry import Checkpoint, checkpoints, merge, parse_registry
 from zoo.registry.registry_toml import LARGEST
 from zoo.registry.sources import check_web_address
-from zoo.storage.atomic import read_bytes
+from zoo.storage.atomic import read_bytes, without_links
 
 
 def load_registries(registry: str | None, report: Reporter | None = None) -> Mapping[str, Checkpoint]:
@@ -29,7 +29,7 @@ def load_registries(registry: str | None, report: Reporter | None = None) -> Map
     if "://" in registry:
         entries = _from_web(registry, report or SilentReporter())
     else:
-        path = Path(registry).resolve()
+        path = without_links(Path(registry))
         entries = parse_registry(read_bytes(path, LARGEST, error=IntegrityError), str(path))
     return merge(checkpoints(), entries)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError, ZooError
 from zoo.images.tiff import as_brightness, check_planes, is_signed, is_tiff
+from zoo.storage.atomic import open_linked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def open_image(path: Path) -> Iterator[Pillow.Image]:
         raise InputError(f"{path} {what}; an image (PNG, TIFF, JPEG, ...) is required.")
     try:
         # Given a name, Pillow maps turned TIFF files into memory with their sides swapped.
-        with path.open("rb") as file:
+        with open_linked(path) as file:
             with warnings.catch_warnings():
                 # that it is large, the memory limit tells
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -17,7 +17,7 @@ from zoo.errors import IntegrityError, UsageError
 from zoo.extras import require
 from zoo.registry.installed import registry_file
 from zoo.registry.registry_toml import FORMAT, LARGEST, Checkpoint, parse_registry
-from zoo.storage.atomic import read_bytes, write_bytes_atomic, writing
+from zoo.storage.atomic import read_bytes, without_links, write_bytes_atomic, writing
 from zoo.storage.file_lock import file_lock
 
 #: A text, or a comment outside of texts.
@@ -31,7 +31,7 @@ def registered(path: Path) -> Mapping[str, Checkpoint]:
         IntegrityError: The file is not a registry.
         InputError: The file cannot be read.
     """
-    return parse_registry(_content(path.resolve()), str(path))
+    return parse_registry(_content(without_links(path)), str(path))
 
 
 def check_registry(path: Path, identifier: str) -> None:
@@ -43,13 +43,13 @@ def check_registry(path: Path, identifier: str) -> None:
     """
     registered(path)
     installed = registry_file()
-    if path.resolve() != installed.resolve() and identifier in registered(installed):
+    if without_links(path) != without_links(installed) and identifier in registered(installed):
         raise UsageError(
             f"The id '{identifier}' belongs to a checkpoint of this installation; {path} cannot give it another "
             "meaning.",
             hint="Choose another:  --id NAME",
         )
-    folder = path.resolve().parent
+    folder = without_links(path).parent
     with writing(path):
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, "no such folder")
@@ -76,7 +76,7 @@ def register(path: Path, identifier: str, entry: str) -> Checkpoint:
     require("tomlkit", "Editing a registry", extra="hub")
     from tomlkit.exceptions import TOMLKitError
 
-    path = path.resolve()
+    path = without_links(path)
     with file_lock(path.with_name(f".{path.name}.lock")):
         content = _content(path)
         before = parse_registry(content, str(path))
@@ -116,7 +116,7 @@ def record_performance(path: Path, identifier: str, rows: Mapping[str, Performan
 
     from zoo.registry.entry import performance_table
 
-    document: Any = tomlkit.parse(_content(path.resolve()).decode())
+    document: Any = tomlkit.parse(_content(without_links(path)).decode())
     entry = tomlkit.item(document["checkpoint"][identifier].unwrap())
     entry["performance"] = performance_table(rows)
     text = tomlkit.dumps({"checkpoint": {identifier: entry}})

@@ -16,7 +16,7 @@ from pathlib import Path
 from zoo.errors import IntegrityError, UnknownIdError, UsageError
 from zoo.registry.installed import registry_file
 from zoo.registry.registry_toml import LARGEST, Checkpoint, parse_registry
-from zoo.storage.atomic import read_bytes
+from zoo.storage.atomic import read_bytes, without_links
 from zoo.suggest import did_you_mean
 
 _VARIABLE = "ZOO_REGISTRY"
@@ -84,14 +84,14 @@ def users_file() -> Path | None:
                 f"{_VARIABLE} names {named}, which is not a file.",
                 hint=f"Correct it, or switch it off:  unset {_VARIABLE}",
             )
-        return Path(named).expanduser().resolve() if named else None
+        return without_links(Path(named).expanduser()) if named else None
     base = os.environ.get("XDG_CONFIG_HOME", "")
     try:
         root = Path(base) if os.path.isabs(base) else Path.home() / ".config"
     except RuntimeError:  # this user has no home
         return None
     path = root / "compression-zoo" / "registry.toml"
-    return path.resolve() if path.is_file() else None
+    return without_links(path) if path.is_file() else None
 
 
 def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Mapping[str, Checkpoint]:

@@ -108,6 +108,16 @@ def open_regular(path: Path) -> BinaryIO:
         return os.fdopen(descriptor, "rb")
 
 
+def open_linked(path: Path) -> BinaryIO:
+    """Open a regular file for reading as :func:`open_regular` does, but follow a link that leads to one."""
+    return open_regular(without_links(path))
+
+
+def without_links(path: Path) -> Path:
+    """Return the absolute path that links lead to; where they go round in circles, opening it says so."""
+    return Path(os.path.realpath(path))
+
+
 def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) -> bytes:
     """Return the content of a regular file.
 
@@ -125,6 +135,23 @@ def read_bytes(path: Path, limit: int, *, error: type[ZooError] = InputError) ->
     if len(content) > limit:
         raise error(f"{path} is larger than the {limit:,} bytes such a file may have.")
     return content
+
+
+def read_text(path: Path, limit: int = 1 << 26) -> str:
+    """Return the text of a regular file, or of one that a link leads to, less a mark of its byte order.
+
+    Args:
+        path: The file.
+        limit: The most bytes it may have.
+
+    Raises:
+        InputError: It cannot be read, is larger, or is not UTF-8.
+    """
+    content = read_bytes(without_links(path), limit)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text in UTF-8.") from error
 
 
 def sha256_of(path: Path) -> str:

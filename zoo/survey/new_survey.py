@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zoo.contracts import Reporter, SilentReporter
 from zoo.errors import InputError, MissingDependencyError, OutputError, UsageError
 from zoo.images.pixels import SUFFIXES, read_rgb8
-from zoo.storage.atomic import atomic_folder, check_folder_target
+from zoo.storage.atomic import atomic_folder, check_folder_target, without_links
 from zoo.survey.survey_key import KEY_NAME, MOST_PAIRS, AskedPair, SurveyKey
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _check_target(out: Path, replace: bool) -> None:
 
 
 def _names(folders: Sequence[Path]) -> tuple[str, ...]:
-    methods = tuple(folder.resolve().name for folder in folders)
+    methods = tuple(without_links(folder).name for folder in folders)
     if not 2 <= len(methods) <= _MOST_METHODS:
         raise UsageError(f"A survey compares 2 to {_MOST_METHODS} folders of pictures.")
     if len(set(methods)) < len(methods):

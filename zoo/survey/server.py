@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from zoo.errors import InputError, OutputError, ZooError
-from zoo.storage.atomic import write_bytes_atomic
+from zoo.storage.atomic import read_bytes, without_links, write_bytes_atomic
 from zoo.survey.answers import LARGEST_ANSWERS, parse_answers
 from zoo.survey.new_survey import PAGE_NAME
 from zoo.survey.survey_key import SurveyKey, read_key
@@ -17,6 +17,8 @@ from zoo.survey.survey_key import SurveyKey, read_key
 #: Answers files that are taken in a minute, and in all.
 _A_MINUTE, _MOST = 30, 10_000
 _SECONDS = 20
+#: Bytes of a page, which holds its pictures.
+LARGEST_PAGE = 1 << 30
 
 
 class SurveyServer(ThreadingHTTPServer):
@@ -37,10 +39,7 @@ class SurveyServer(ThreadingHTTPServer):
 
     def __init__(self, folder: Path, answers: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         self.key: SurveyKey = read_key(folder)
-        try:
-            self.page = (folder / PAGE_NAME).read_bytes()
-        except OSError as error:
-            raise InputError(f"{folder} has no {PAGE_NAME}: {error.strerror}.") from error
+        self.page = read_bytes(without_links(folder / PAGE_NAME), LARGEST_PAGE)
         answers.mkdir(parents=True, exist_ok=True)
         self.answers = answers
         self._taken: deque[float] = deque()

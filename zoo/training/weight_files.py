@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.artifacts.safetensors_check import checked_tensors
 from zoo.errors import InputError, IntegrityError, UsageError
-from zoo.storage.atomic import open_regular, read_bytes, sha256_of
+from zoo.storage.atomic import open_regular, read_bytes, sha256_of, without_links
 from zoo.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def read_weight_file(path: Path) -> WeightFile:
         IntegrityError: It is empty, truncated or damaged.
         InputError: It is of another kind, holds no tensors, or could be read only by executing code.
     """
-    shown, path = path, path.resolve()  # caches keep their files behind links
+    shown, path = path, without_links(path)  # caches keep their files behind links
     head = _head(path)
     if head.startswith(_LFS):
         raise InputError(
