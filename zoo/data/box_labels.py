@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from zoo.contracts import FloatArray
 
 _LARGEST_JSON, _LARGEST_TEXT = 1 << 32, 1 << 24
+#: Whole numbers up to it are told apart in float32, in which classes are kept with boxes.
+_LARGEST_ID = 1 << 24
 #: How far a share may lie outside 0 to 1 by rounding.
 _SLACK = 1e-3
 #: How far boxes in pixels may: those that people draw are cut at the edges, as COCO's own are.
@@ -57,6 +59,10 @@ def read_coco(path: Path) -> CocoFile:
         content = json.loads(read_bytes(path, _LARGEST_JSON))
         images = {int(each["id"]): str(each["file_name"]) for each in content["images"]}
         categories = {int(each["id"]): str(each["name"]) for each in content["categories"]}
+        if any(abs(number) > _LARGEST_ID for number in categories):
+            raise InputError(
+                f"{path} has a category with a number beyond {_LARGEST_ID:,}.", hint="Number them from 1 on."
+            )
         found: dict[int, list[tuple[float, ...]]] = {number: [] for number in images}
         for each in content["annotations"]:
             image, category = int(each["image_id"]), int(each["category_id"])

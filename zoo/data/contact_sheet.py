@@ -24,6 +24,8 @@ _IN_A_ROW = 8
 _LONGEST = 18
 _SMALLEST_SHOWN = 64
 _BACKGROUND, _INK, _FAINT, _BOX = (255, 255, 255), (20, 20, 20), (110, 110, 110), (230, 40, 40)
+#: Boxes that are drawn into an image.
+_MOST_BOXES = 500
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _boxed(image: Pixels, boxes: npt.NDArray[np.float32]) -> Pixels:
     shown = Image.fromarray(np.ascontiguousarray(image))
     scale = max(1.0, _SMALLEST_SHOWN / max(shown.size), min(4.0, max(shown.size) / _SIDE))
     draw = ImageDraw.Draw(shown)
-    for x0, y0, x1, y1, _ in boxes:
+    for x0, y0, x1, y1, _ in boxes[:_MOST_BOXES]:
         corners = [float(x0), float(y0), max(float(x0), float(x1)), max(float(y0), float(y1))]
         draw.rectangle(corners, outline=_BOX, width=round(scale))
     return np.asarray(shown)

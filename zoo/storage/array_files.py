@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 #: Compressed arrays are unpacked in memory, up to this many bytes.
 _UNPACKED = 1 << 30
+_MOST_ARRAYS = 500
+#: Kinds of NumPy types that are numbers: truth values, integers and floats.
+_NUMERIC = "biuf"
+#: Types of the safetensors format that NumPy has.
+_TYPES = frozenset({"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"})
 _LOCAL_HEADER = 30
 
 
@@ -84,7 +89,10 @@ def open_arrays(path: Path) -> Mapping[str, Rows]:
 
 def _open_npz(path: Path) -> dict[str, Rows]:
     arrays: dict[str, Rows] = {}
+    unpacked = 0
     with zipfile.ZipFile(path) as archive:
+        if len(archive.infolist()) > _MOST_ARRAYS:
+            raise InputError(f"{path} holds more than {_MOST_ARRAYS:,} arrays.")
         for member in archive.infolist():
             if not member.filename.endswith(".npy"):
                 continue
@@ -98,10 +106,10 @@ def _open_npz(path: Path) -> dict[str, Rows]:
                 )
                 shape, by_columns, dtype = read(file)
                 start = file.tell()
-            if dtype.hasobject:
+            if dtype.kind not in _NUMERIC:
+                what = "Python objects, which are not loaded" if dtype.hasobject else f"{dtype}, not numbers"
                 raise InputError(
-                    f"{path}: the array '{name}' holds Python objects, which are not loaded.",
-                    hint="Save it with a numeric type.",
+                    f"{path}: the array '{name}' holds {what}.", hint="Save it with a numeric type."
                 )
             order: Any = "F" if by_columns else "C"
             if member.compress_type == zipfile.ZIP_STORED:
@@ -112,9 +120,10 @@ def _open_npz(path: Path) -> dict[str, Rows]:
                     else np.empty(shape, dtype)
                 )
                 continue
-            if member.file_size > _UNPACKED:
+            unpacked += member.file_size
+            if unpacked > _UNPACKED:
                 raise InputError(
-                    f"{path}: the compressed array '{name}' unpacks to {member.file_size >> 20:,} MB.",
+                    f"{path}: what is compressed in it unpacks to more than {_UNPACKED >> 20:,} MB.",
                     hint="Save large arrays with numpy.savez, which does not compress, or as safetensors.",
                 )
             with archive.open(member) as file:
@@ -147,4 +156,10 @@ def _open_safetensors(path: Path) -> dict[str, Rows]:
 
     file: Any = safe_open(path, framework="numpy")
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    for name, each in slices.items():
+        if each.get_dtype() not in _TYPES:
+            raise InputError(
+                f"{path}: the array '{name}' is of the type {each.get_dtype()}, which NumPy lacks.",
+                hint="Save it as float32.",
+            )
     return {name: _Tensor(each, tuple(each.get_shape())) for name, each in slices.items()}
