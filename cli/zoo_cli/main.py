@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import errno
 import importlib
+import io
 import itertools
 import json
 import os
@@ -181,7 +182,9 @@ def _report(error: Exception, *, as_json: bool) -> int:
         return OutputError.exit_code
     message, hint, code = _described(error)
     if isinstance(error, click.ClickException):
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)  # what was typed may be from outside
+        _say(shown.getvalue().rstrip("\n"))
     elif isinstance(error, click.Abort):
         _say(message)
     else:

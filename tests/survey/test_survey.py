@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,3 +235,28 @@ def test_the_command_makes_and_counts_a_survey(
     assert "fine" in capsys.readouterr().out
     sent.write_text("{}")
     assert main(["survey", "report", str(sent), "--survey", str(out)]) == InputError.exit_code
+
+
+def test_connections_that_dawdle_are_cut_off_and_no_more_than_some_are_taken(
+    server: SurveyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.survey.server._REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr("zoo.survey.server._AT_ONCE", 5)
+    address = ("127.0.0.1", server.server_address[1])
+    waiting = [socket.create_connection(address) for _ in range(8)]
+    for each in waiting:
+        each.settimeout(20)
+        with contextlib.suppress(OSError):  # those that were not taken
+            each.sendall(b"POST /answers HTTP/1.0\r\nContent-Length: 9\r\n\r\n{")
+    for each in waiting:
+        with contextlib.suppress(ConnectionError):
+            while each.recv(1000):
+                pass
+        each.close()
+    for attempt in range(40):
+        try:
+            assert ask(server, "GET", "/")[0] == 200
+            break
+        except ConnectionError:  # the places of those before are not free yet
+            assert attempt < 39
+            time.sleep(0.5)

@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo.engines.checked_session import joined, rows_of
 from zoo.raw.decode import MIRRORED_COLUMNS, MIRRORED_ROWS, TRANSPOSED
-from zoo.runner.rounding import Rounding
+from zoo.runner.picture_rounding import Rounding
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -435,7 +435,7 @@ class Runner:
 def _spare_process() -> SpareProcess:
     """A process for the engine; what both need is imported before it is a copy of this one."""
     from zoo.engines.engine_process import SpareProcess
-    from zoo.runner import rounding  # noqa: F401
+    from zoo.runner import picture_rounding  # noqa: F401
 
     return SpareProcess()
 

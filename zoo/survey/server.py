@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import InputError, OutputError, ZooError
 from zoo.storage.atomic import read_bytes, without_links, write_bytes_atomic
@@ -17,6 +20,8 @@ from zoo.survey.survey_key import SurveyKey, read_key
 #: Answers files that are taken in a minute, and in all.
 _A_MINUTE, _MOST = 30, 10_000
 _SECONDS = 20
+#: Connections at once; seconds for what is asked, and for the page to be sent, which goes in pieces of so many bytes.
+_AT_ONCE, _REQUEST_SECONDS, _PAGE_SECONDS, _PIECE = 64, 60, 1800, 1 << 16
 #: Bytes of a page, which holds its pictures.
 LARGEST_PAGE = 1 << 30
 
@@ -36,6 +41,7 @@ class SurveyServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 32
 
     def __init__(self, folder: Path, answers: Path, host: str = "127.0.0.1", port: int = 8000) -> None:
         self.key: SurveyKey = read_key(folder)
@@ -43,6 +49,7 @@ class SurveyServer(ThreadingHTTPServer):
         answers.mkdir(parents=True, exist_ok=True)
         self.answers = answers
         self._taken: deque[float] = deque()
+        self._open: dict[socket.socket, float] = {}
         self._lock = threading.Lock()
         try:
             super().__init__((host, port), _Handler)
@@ -50,6 +57,41 @@ class SurveyServer(ThreadingHTTPServer):
             raise OutputError(
                 f"{host}:{port} cannot be listened on: {error.strerror}.", hint="Choose another with --port."
             ) from error
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, unless too many are at it."""
+        with self._lock:
+            full = len(self._open) >= _AT_ONCE
+            if not full:
+                self._open[request] = time.monotonic() + _REQUEST_SECONDS
+        if full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a connection that broke, which would name its address."""
+
+    def service_actions(self) -> None:
+        """Cut connections off that dawdle."""
+        now = time.monotonic()
+        with self._lock:
+            late = [request for request, end in self._open.items() if now > end]
+        for request in late:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+    def give_time(self, request: socket.socket) -> None:
+        """Let a connection stay as long as sending a page may take."""
+        with self._lock:
+            if request in self._open:
+                self._open[request] = time.monotonic() + _PAGE_SECONDS
 
     def may_take(self) -> bool:
         """Return whether one more file of answers is taken now."""
@@ -113,7 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.end_headers()
-        self.wfile.write(content)
+        self.server.give_time(self.connection)
+        # The time that the socket has for each of them, it would have for all together.
+        for begin in range(0, len(content), _PIECE):
+            self.wfile.write(content[begin : begin + _PIECE])
 
     def log_message(self, *_: object) -> None:
         """Keep no addresses."""
