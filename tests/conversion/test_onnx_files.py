@@ -250,3 +250,31 @@ def test_files_with_several_outputs_are_measured_too(tmp_path: Path, cache: Path
         == 0
     )
     assert main(["bench", str(tmp_path / "two.onnx"), "--rounds", "3"]) == 0
+
+
+def two_outputs(path: Path, extra: str, channels: int = 4) -> str:
+    """(N, 3, 8, 8) to (N, 3), and to (N, channels, 1, 1) called `extra`."""
+    weights = np.random.default_rng(0).normal(0, 1, (channels, 3, 1, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["y"]),
+        helper.make_node("Conv", ["p", "w"], [extra]),
+    ]
+    made = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["n", 3, 8, 8]), ("y", ["n", 3]), (extra, ["n", channels, 1, 1]))
+    ]
+    graph = helper.make_graph(nodes, "g", made[:1], made[1:], [numpy_helper.from_array(weights, "w")])
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return str(path)
+
+
+def test_files_whose_outputs_another_tool_named_are_compared_in_order(tmp_path: Path) -> None:
+    one, other = two_outputs(tmp_path / "a.onnx", "first"), two_outputs(tmp_path / "b.onnx", "Second/y:0")
+    found = zoo.evaluate(one, "photos", images=2, against=other).quality
+    assert {name: list(each.values()) for name, each in found.extras.items()} == {"first": [0, 100]}
+    wider = two_outputs(tmp_path / "c.onnx", "first", channels=5)
+    with pytest.raises(
+        UsageError, match=r"first \(tensor 5\), and cannot be compared with .* first \(tensor 4\)"
+    ):
+        zoo.evaluate(one, "photos", images=2, against=wider)

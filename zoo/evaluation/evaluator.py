@@ -13,6 +13,7 @@ from zoo.artifacts.artifact import Artifact
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.contracts import Architecture, Dataset, Reporter, Sample, Split, task_for
 from zoo.data.choose import choose_dataset
+from zoo.errors import UsageError
 from zoo.evaluation.predict import make_extra_predictor, make_predictor
 from zoo.evaluation.quality import Quality, evaluate_quality
 from zoo.runner.budget import board_limit
@@ -83,9 +84,14 @@ def evaluate_artifact(
         reference = None
         extras: tuple[PredictExtras | None, PredictExtras | None] = (None, None)
         if against is not None:
-            other = _open(locate_artifact(against, files=True, reporter=reporter), engine, threads, stack)
+            original = locate_artifact(against, files=True, reporter=reporter)
+            names = _names_of_extras(artifact, original, against)
+            other = _open(original, engine, threads, stack)
             reference = make_predictor(other, architecture)
-            extras = make_extra_predictor(session, architecture), make_extra_predictor(other, architecture)
+            extras = (
+                make_extra_predictor(session, architecture),
+                make_extra_predictor(other, architecture, names),
+            )
         quality = evaluate_quality(
             predict, dataset, architecture, split=split, reporter=reporter, reference=reference, extras=extras,
             seed=seed, limit=images,
@@ -101,6 +107,35 @@ def deployed_architecture(artifact: Artifact) -> Architecture:
     deployed.extra_outputs = manifest.extra_outputs
     deployed.task = manifest.task or task_for(manifest.input, manifest.output)
     return deployed
+
+
+def _names_of_extras(artifact: Artifact, original: Artifact, against: str) -> dict[str, str]:
+    """Return what the outputs besides the main one are called in the original, which another tool may have named.
+
+    Raises:
+        UsageError: It has other outputs.
+    """
+    own, theirs = artifact.manifest, original.manifest
+    found = dict(zip(own.extra_outputs, theirs.extra_outputs, strict=False))
+    if own.extra_outputs.keys() == theirs.extra_outputs.keys():
+        found = {name: name for name in own.extra_outputs}
+    pairs = [
+        (own.output, theirs.output),
+        *((own.extra_outputs[name], theirs.extra_outputs[other]) for name, other in found.items()),
+    ]
+    alike = all((one.channels, one.scale) == (two.channels, two.scale) for one, two in pairs)
+    if not alike or len(own.extra_outputs) != len(theirs.extra_outputs):
+        raise UsageError(
+            f"{against} gives {_outputs_of(original)}, and cannot be compared with {_outputs_of(artifact)}.",
+            hint="Name the network that it was made from:  --against ARTIFACT",
+        )
+    return found
+
+
+def _outputs_of(artifact: Artifact) -> str:
+    manifest = artifact.manifest
+    outputs = [("the main output", manifest.output), *manifest.extra_outputs.items()]
+    return ", ".join(f"{name} ({each.kind} {each.channels})" for name, each in outputs)
 
 
 def _open(artifact: Artifact, engine: str, threads: int, stack: contextlib.ExitStack) -> CheckedSession:

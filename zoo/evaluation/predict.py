@@ -58,14 +58,23 @@ def wanted_picture(target: FloatArray, to_srgb: FloatArray | None) -> FloatArray
     return target if to_srgb is None else linear_to_srgb(np.clip(to_linear_srgb(target, to_srgb), 0, 1))
 
 
-def make_extra_predictor(session: Session, architecture: Architecture) -> PredictExtras | None:
-    """Return a function from (C, h, w) to the outputs besides the main one, by name; None if there are none."""
+def make_extra_predictor(
+    session: Session, architecture: Architecture, names: Mapping[str, str] | None = None
+) -> PredictExtras | None:
+    """Return a function from (C, h, w) to the outputs besides the main one, by name; None if there are none.
+
+    Args:
+        session: What computes them.
+        architecture: States them.
+        names: What the session calls each; None if it calls them as the architecture does.
+    """
     if not architecture.extra_outputs:
         return None
 
     def predict(inputs: FloatArray) -> dict[str, FloatArray]:
         found = all_outputs(session, _padded(inputs, architecture.input.multiple_of)[None])
-        return {name: np.asarray(found[name][0]) for name in architecture.extra_outputs}
+        called = names or {name: name for name in architecture.extra_outputs}
+        return {name: np.asarray(found[called[name]][0]) for name in architecture.extra_outputs}
 
     return predict
 

@@ -56,6 +56,8 @@ def command(artifact: str, takes: str, gives: str, as_json: bool, **options: Any
 
 def show(result: Evaluation) -> None:
     """Print one row per image, and what they score together."""
+    from zoo.tasks.built_in_metrics import METRICS
+
     quality = result.quality
     columns = [
         metric for metric in quality.metrics if any(metric.key in each.values for each in quality.scores)
@@ -71,6 +73,10 @@ def show(result: Evaluation) -> None:
     for metric in quality.metrics:
         if metric.shown:
             print_text(f"  {metric.name}: {quality.show(metric)}")
+    for output, values in quality.extras.items():
+        for key, value in values.items():
+            if METRICS[key].shown:
+                print_text(f"  {output}, {METRICS[key].name}: {METRICS[key].show(value)}")
     if result.seen:
         print_text(
             f"Warning: {len(result.seen)} of these scenes were used for training, which flatters: "
