@@ -229,7 +229,7 @@ def test_levels_move_to_the_side_on_which_values_reach_farther(least: float, mos
     x = torch.linspace(least, most, 1001)
     quantizer = FakeQuantize(8, "minmax", skewed=True).eval()
     quantizer.start_observing()
-    quantizer(x)
+    quantizer(torch.stack([x, x]))
     quantizer.stop_observing()
     assert (quantizer.low, quantizer.high) == (low, low + 255)
     reach = max(abs(least) / -quantizer.low, abs(most) / quantizer.high)
@@ -241,7 +241,7 @@ def test_levels_move_back_where_other_data_are_symmetric_and_stay_without_a_sign
     quantizer = FakeQuantize(8, "minmax", skewed=True).eval()
     for x, low in ((torch.tensor([-0.2, 1.0]), -43), (torch.tensor([-1.0, 1.0]), -128)):
         quantizer.start_observing()
-        quantizer(x)
+        quantizer(torch.stack([x, x]))
         quantizer.stop_observing()
         assert quantizer.low == low
     positive = FakeQuantize(8, "minmax", nonnegative=True, skewed=True)
@@ -259,3 +259,12 @@ def test_moved_levels_are_part_of_the_state() -> None:
     symmetric = calibrated(x, observer="minmax").eval()
     new.load_state_dict(symmetric.state_dict())  # and so is that they did not move
     assert torch.equal(new(x), symmetric(x))
+
+
+def test_the_smaller_side_has_room_for_images_that_reach_farther() -> None:
+    quantizer = FakeQuantize(8, "minmax", skewed=True).eval()
+    quantizer.start_observing()
+    for least in (-0.10, -0.15, -0.12):
+        quantizer(torch.tensor([[least, 1.0]]))
+    quantizer.stop_observing()
+    assert -quantizer.low * float(quantizer.scale) == pytest.approx(0.18, abs=0.01)

@@ -99,12 +99,13 @@ class FakeQuantize(nn.Module):
         per = "per tensor" if self.channels is None else f"{self.channels} channels"
         return f"{kind}, bits={self.bits}, observer={self.observer}, {per}"
 
-    def _move_levels(self, least: float, most: float) -> None:
-        """Share the levels out to both sides of 0 as the values are that were seen, from `least` to `most`."""
+    def _move_levels(self, below: tuple[float, float], above: tuple[float, float]) -> None:
+        """Share the levels out to both sides of 0 as images reach there, the two that reach farthest on each."""
         steps = 2**self.bits - 1
-        below, above = max(-least, 0.0), max(most, 0.0)
-        # Levels that are all on one side would cut off the first value beyond 0 that other images bring.
-        smaller = max(_LEAST_SHARE, min(below, above) / (below + above))
+        # The next image may reach farther than the first by as much as that reaches farther than the second.
+        (first, second), (farther, _) = sorted((below, above))
+        nearer = 2 * first - second
+        smaller = max(_LEAST_SHARE, nearer / (nearer + farther))
         if smaller > _WORTH_MOVING:
             self._take_levels(levels_of(self.bits)[0])
             return
@@ -181,7 +182,7 @@ class FakeQuantize(nn.Module):
         if histogram is None or histogram.largest <= TINY:
             return False
         if self._moves_levels:
-            self._move_levels(histogram.least, histogram.most)
+            self._move_levels(histogram.below, histogram.above)
         if self.observer == "auto":
             self.candidates = {
                 name: histogram.range(name, self.reach, self.percentile) for name in CANDIDATES

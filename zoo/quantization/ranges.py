@@ -17,31 +17,38 @@ class MagnitudeHistogram(Magnitudes):
     """The same counts, of tensors, computed in torch; of large images, of a part of the values.
 
     Attributes:
-        least: The least value, or 0 if that is less.
-        most: The largest value, or 0 if that is more.
+        below: The farthest that two images reach below 0, the farther one first.
+        above: The same above 0.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.least = 0.0
-        self.most = 0.0
+        self.below = (0.0, 0.0)
+        self.above = (0.0, 0.0)
 
     def add(self, values: Tensor) -> None:  # type: ignore[override]
         """Count the magnitudes of `values`, (N, ...); those that are not finite are left out."""
         magnitudes = values.detach().float().abs()
         magnitudes = magnitudes.reshape(len(values) if values.ndim > 1 else 1, -1)
         maxima = magnitudes.amax(1) if magnitudes.numel() else magnitudes.new_zeros(0)
+        rows = values.detach().float().reshape(len(magnitudes), -1)
         if not bool(torch.isfinite(maxima).all()):
-            values = values.where(torch.isfinite(values), 0.0)
+            rows = rows.where(torch.isfinite(rows), 0.0)
             magnitudes = magnitudes.where(torch.isfinite(magnitudes), -1.0)
             maxima = magnitudes.amax(1).clamp(min=0)
-        if values.numel():
-            least, most = values.detach().aminmax()
-            self.least, self.most = min(self.least, float(least)), max(self.most, float(most))
+        if rows.numel():
+            least, most = rows.aminmax(dim=1)
+            self.below = _two_largest(self.below, (-least).tolist())
+            self.above = _two_largest(self.above, most.tolist())
         if self.note_maxima(maxima.tolist()):
             counted = magnitudes[:, :: _stride(magnitudes.shape[1])]
             self.zeros += counted.numel() - int(torch.count_nonzero(counted))
             self.counts += torch.histc(counted, BINS, 0.0, self.limit).double().cpu().numpy()
+
+
+def _two_largest(known: tuple[float, float], found: list[float]) -> tuple[float, float]:
+    first, second = sorted([*known, *found])[-1:-3:-1]
+    return first, second
 
 
 def _stride(values: int) -> int:
