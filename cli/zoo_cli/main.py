@@ -18,7 +18,7 @@ from typing import NoReturn
 import click
 
 import zoo
-from zoo.errors import IntegrityError, OutputError, ZooError
+from zoo.errors import InputError, IntegrityError, OutputError, ZooError
 from zoo.formatting import printable
 from zoo.suggest import did_you_mean
 
@@ -205,6 +205,9 @@ def _described(error: Exception) -> tuple[str, str | None, int]:
         return error.message, error.hint, error.exit_code
     if isinstance(error, MemoryError):
         return "not enough memory for this.", None, ZooError.exit_code
+    if isinstance(error, OSError) and error.errno == errno.EIO:  # of zoo's own files, or a library's, too
+        where = f" of {error.filename}" if error.filename else ""
+        return f"a disk reported an input/output error{where}.", None, InputError.exit_code
     report = "This is a bug in zoo or in a plugin. Please report it with the output of:  zoo --debug ..."
     return f"{type(error).__name__}: {error}", report, EXIT_BUG
 

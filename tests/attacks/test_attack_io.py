@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from support.dngs import COLORCHART, dng, frame
 from zoo.artifacts import open_artifact
 from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.raw.decode import decode
+from zoo_cli.main import _described
 
 STEP = 4096
 #: Makes the n-th read from a file whose path holds a word fail as a broken disk does.
@@ -111,3 +113,11 @@ def test_a_read_that_fails_is_an_error_that_names_the_file(
     said = json.loads(done.stdout)
     assert word in (said["error"] if "error" in said else said["files"][0]["error"])
     assert not (tmp_path / "out").exists() or os.listdir(tmp_path / "out") == []
+
+
+def test_an_error_of_the_disk_is_no_bug() -> None:
+    assert _described(OSError(errno.EIO, "Input/output error", "/some/file")) == (
+        "a disk reported an input/output error of /some/file.",
+        None,
+        InputError.exit_code,
+    )
