@@ -26,6 +26,13 @@ BLOCKS: dict[str, tuple[nn.Module, tuple[int, ...], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_take_their_input_by_the_name_that_the_layers_they_replace_have_for_it(name: str) -> None:
+    block = BLOCKS[name][0].eval()
+    with torch.no_grad():
+        assert torch.equal(block(input=INPUTS), block(INPUTS))
+
+
+@pytest.mark.parametrize("name", BLOCKS)
 def test_outputs_have_the_shape_that_is_documented(name: str) -> None:
     block, shape, _ = BLOCKS[name]
     assert block(INPUTS).shape == shape

@@ -53,8 +53,8 @@ class FireModule(nn.Module):
             squeeze, second, kernel_size, stride, padding, dilation, bias=bias, padding_mode=padding_mode
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = cast(Tensor, self.activation(self.squeeze(x)))
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name by which torch's layers are called
+        x = cast(Tensor, self.activation(self.squeeze(input)))
         return torch.cat([self.expand1(x), self.expand3(x)], dim=1)
 
 
@@ -96,6 +96,6 @@ class TransposedFireModule(nn.Module):
         )
         self.expand2 = nn.ConvTranspose2d(squeeze, second, kernel_size, stride=kernel_size, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = cast(Tensor, self.activation(self.squeeze(x)))
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name by which torch's layers are called
+        x = cast(Tensor, self.activation(self.squeeze(input)))
         return torch.cat([self.expand1(x), self.expand2(x)], dim=1)

@@ -60,7 +60,7 @@ class InvertedResidualBlock(nn.Module):
         self.project = nn.Conv2d(hidden, out_channels, 1, bias=bias)
         self.residual = residual
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.activation1(self.expand(x))
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name by which torch's layers are called
+        hidden = self.activation1(self.expand(input))
         projected = cast(Tensor, self.project(self.activation2(self.depthwise(hidden))))
-        return x + projected if self.residual else projected
+        return input + projected if self.residual else projected
