@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from curve import graphs, images_of_test
 from marked import put_table
 
-THRESHOLDS = (0.99, 0.9, 0.7, 0.5, 0.3)
+THRESHOLDS = (0.9, 0.5, 0.4, 0.3, 0.2, 0.1)
 #: A branch with so many convolutions holds a block; what decides on the next one has at most two, of one channel.
 _BLOCK = 2
 
