@@ -21,6 +21,8 @@ from zoo.artifacts.golden import check_golden
 from zoo.contracts import Session
 from zoo.engines.onnxruntime import OnnxRuntimeEngine
 from zoo.errors import IntegrityError
+from zoo.evaluation.evaluator import deployed_architecture
+from zoo.evaluation.predict import make_predictor
 from zoo.onnx.check import load_checked_model
 from zoo.progress.reporters import NoteReporter
 from zoo.runner.api import load, run
@@ -200,6 +202,17 @@ def test_a_pinned_artifact_is_computed_in_this_process_and_gives_the_same_pictur
         with load(open_artifact(made.path) if not pinned else _pinned(made.path)) as runner:
             assert (type(runner.loaded.session._session).__name__ == "SupervisedSession") is not pinned
             pictures.append(runner.develop(shots[0]))
+    assert np.array_equal(*pictures)
+
+
+def test_parts_that_are_put_together_are_those_that_were_computed(tmp_path: Path) -> None:
+    made = tiny.bayer_artifact(tmp_path / "made")
+    inputs = np.random.default_rng(0).random((4, 500, 400), dtype=np.float32)
+    pictures = []
+    for artifact in (_pinned(made.path), open_artifact(made.path)):
+        with load(artifact) as runner:
+            predict = make_predictor(runner.loaded.session, deployed_architecture(artifact))
+            pictures.append(predict(inputs, None))
     assert np.array_equal(*pictures)
 
 

@@ -149,7 +149,7 @@ class SupervisedSession:
             finish: What is to be made of the rows, by the child.
 
         Returns:
-            (C, rows, columns), or (rows, columns, C) of what is made of them; each until the next is asked for.
+            (C, rows, columns), each until the next is asked for; or what is made of them, (rows, columns, C), to keep.
         """
         parts = iter(source)
         first = next(parts)
@@ -169,8 +169,13 @@ class SupervisedSession:
         pieces = self._process.outputs(wanted, at_once, window, limit, finish)
         if finish is None:
             return pieces
-        # In the parts in which they come where nothing is in between: files are the same to the byte.
-        return (piece[first : first + at_once] for piece in pieces for first in range(0, len(piece), at_once))
+        # In the parts in which they come where nothing is in between: files are the same to the byte. Copied, since
+        # pictures are put together of parts, and the memory of a piece becomes that of a later one.
+        return (
+            piece[first : first + at_once].copy()
+            for piece in pieces
+            for first in range(0, len(piece), at_once)
+        )
 
     # ------------------------------------------------------------------------------------------------ the child
 
