@@ -13,6 +13,8 @@ COMPRESS_PACKAGES = ("torch", "timm", "skimage", "sklearn", "onnx", "onnxscript"
 
 #: Where the commands of this module are typed.
 IN_THE_CLONE = "in your clone of compression-zoo"
+#: What mends an installation of which files are missing or broken.
+REINSTALL = f"Install it again, {IN_THE_CLONE}:  pip install --force-reinstall --no-deps ."
 
 
 def require(module: str, purpose: str, extra: str = "compress") -> ModuleType:

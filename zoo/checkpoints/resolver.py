@@ -124,7 +124,7 @@ def find_shipped(name: str) -> Path | None:
         IntegrityError: The folder is missing, or its manifest is not the one that the registry pins.
     """
     from zoo.registry import PACKAGE_SOURCE, checkpoints, shipped_folder
-    from zoo.registry.installed import REINSTALL
+    from zoo.extras import REINSTALL
     from zoo.registry.registries import built_in
 
     entry = checkpoints().get(name)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from zoo.errors import MissingDependencyError, PluginError, ZooError
-from zoo.extras import COMPRESS_PACKAGES, install_hint
+from zoo.extras import COMPRESS_PACKAGES, REINSTALL, install_hint
 from zoo.plugins.discovery import Plugin
 from zoo.plugins.stdio import stdout_to_stderr
 
@@ -67,7 +67,7 @@ def _broken(plugin: Plugin, reason: str) -> PluginError:
     name = plugin.distribution
     remedy = f"Upgrade or remove it:  pip install --upgrade {name}  or  pip uninstall {name}"
     if plugin.builtin:
-        remedy = f"Install it again:  pip install --force-reinstall {name}"
+        remedy = REINSTALL
     return PluginError(
         f"{plugin.label} cannot be loaded: {lines[0][:300] if lines else 'no reason given'}",
         hint=remedy,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.errors import IntegrityError
-from zoo.extras import IN_THE_CLONE
+from zoo.extras import REINSTALL
 
 PACKAGE = Path(__file__).resolve().parent
-REINSTALL = f"Install it again, {IN_THE_CLONE}:  pip install --force-reinstall --no-deps ."
 
 
 def registry_file() -> Path:
