@@ -120,5 +120,5 @@ def test_a_second_output_called_output_is_refused(tmp_path: Path) -> None:
 def test_outputs_are_arranged_as_they_were_returned() -> None:
     a, b = torch.zeros(1), torch.ones(1)
     names = names_of([Pair(a, b), {"x": (a, None)}])
-    assert names == [Pair("0_0", "0_1"), {"x": ("1_x_0", None)}]
-    assert arranged(names, {"0_1": 2, "1_x_0": 3}, 1) == [Pair(1, 2), {"x": (3, None)}]
+    assert names == [Pair("0_logits", "0_features"), {"x": ("1_x_0", None)}]
+    assert arranged(names, {"0_features": 2, "1_x_0": 3}, 1) == [Pair(1, 2), {"x": (3, None)}]

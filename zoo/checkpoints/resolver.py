@@ -123,8 +123,8 @@ def find_shipped(name: str) -> Path | None:
     Raises:
         IntegrityError: The folder is missing, or its manifest is not the one that the registry pins.
     """
-    from zoo.registry import PACKAGE_SOURCE, checkpoints, shipped_folder
     from zoo.extras import REINSTALL
+    from zoo.registry import PACKAGE_SOURCE, checkpoints, shipped_folder
     from zoo.registry.registries import built_in
 
     entry = checkpoints().get(name)
