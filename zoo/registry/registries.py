@@ -95,7 +95,7 @@ def users_file() -> Path | None:
 
 
 def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Mapping[str, Checkpoint]:
-    """Return the entries of two registries.
+    """Return the entries of two registries; what was measured is that of `more` where both know it.
 
     Raises:
         UsageError: They pin different bytes under one id.
@@ -110,7 +110,7 @@ def merge(known: Mapping[str, Checkpoint], more: Mapping[str, Checkpoint]) -> Ma
             result[name] = dataclasses.replace(
                 first,
                 sources=(*first.sources, *added),
-                performance={**entry.performance, **first.performance},
+                performance={**first.performance, **entry.performance},
             )
         else:
             raise UsageError(
