@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from zoo.onnx.nested_graphs import every_graph
 
 _FLOAT, _HALVES = 1, (10, 16)
 
@@ -18,7 +19,7 @@ def widen(onnx: Any, model: Any) -> bool:
         model: A ModelProto, which is changed.
     """
     changed = False
-    for graph in _graphs(model.graph):
+    for graph in every_graph(model.graph):
         changed |= bool(sum(_widen_tensor(onnx, tensor) for tensor in graph.initializer))
         for value in (*graph.input, *graph.output, *graph.value_info):
             if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type in _HALVES:
@@ -32,14 +33,6 @@ def widen(onnx: Any, model: Any) -> bool:
                     attribute.i = _FLOAT
                     changed = True
     return changed
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
 
 
 def _widen_tensor(onnx: Any, tensor: Any) -> bool:

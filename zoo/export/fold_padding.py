@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoo.export.nested_graphs import every_graph, every_node
+from zoo.onnx.nested_graphs import every_graph, every_node
 
 if TYPE_CHECKING:
     import onnx

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import IntegrityError
-from zoo.export.nested_graphs import every_node
 from zoo.extras import require
 from zoo.machine.processors import multiplies_unsigned
+from zoo.onnx.nested_graphs import every_node
 from zoo.onnx.uint8 import prepare_for_onnxruntime
 
 _INTEGER = frozenset(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.export.nested_graphs import read_values
+from zoo.onnx.nested_graphs import read_values
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -11,10 +11,10 @@ from zoo.contracts import Architecture
 from zoo.errors import ZooError
 from zoo.export.conditional_work import skip_unneeded_work
 from zoo.export.fold_padding import fold_padding
-from zoo.export.nested_graphs import every_node, read_values, rename_read
 from zoo.export.packing import INT4_OPSET, pack_weights
 from zoo.export.qdq_propagation import propagate_qdq
 from zoo.export.weighted_operators import WEIGHTED
+from zoo.onnx.nested_graphs import every_node, read_values, rename_read
 from zoo.version import __version__
 
 if TYPE_CHECKING:

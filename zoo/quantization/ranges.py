@@ -28,19 +28,18 @@ class MagnitudeHistogram(Magnitudes):
 
     def add(self, values: Tensor) -> None:  # type: ignore[override]
         """Count the magnitudes of `values`, (N, ...); those that are not finite are left out."""
-        magnitudes = values.detach().float().abs()
-        magnitudes = magnitudes.reshape(len(values) if values.ndim > 1 else 1, -1)
-        maxima = magnitudes.amax(1) if magnitudes.numel() else magnitudes.new_zeros(0)
-        rows = values.detach().float().reshape(len(magnitudes), -1)
-        if not bool(torch.isfinite(maxima).all()):
-            rows = rows.where(torch.isfinite(rows), 0.0)
-            magnitudes = magnitudes.where(torch.isfinite(magnitudes), -1.0)
-            maxima = magnitudes.amax(1).clamp(min=0)
-        if rows.numel():
-            least, most = rows.aminmax(dim=1)
-            self.below = _two_largest(self.below, (-least).tolist())
-            self.above = _two_largest(self.above, most.tolist())
-        if self.note_maxima(maxima.tolist()):
+        if not values.numel():
+            return
+        rows = values.detach().float().reshape(len(values) if values.ndim > 1 else 1, -1)
+        magnitudes = rows.abs()
+        least, most = rows.aminmax(dim=1)
+        if not bool((torch.isfinite(least) & torch.isfinite(most)).all()):
+            finite = torch.isfinite(rows)
+            least, most = rows.where(finite, 0.0).aminmax(dim=1)
+            magnitudes = magnitudes.where(finite, -1.0)
+        self.below = _two_largest(self.below, (-least).tolist())
+        self.above = _two_largest(self.above, most.tolist())
+        if self.note_maxima(torch.maximum(-least, most).tolist()):
             counted = magnitudes[:, :: _stride(magnitudes.shape[1])]
             self.zeros += counted.numel() - int(torch.count_nonzero(counted))
             self.counts += torch.histc(counted, BINS, 0.0, self.limit).double().cpu().numpy()
