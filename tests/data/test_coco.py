@@ -134,6 +134,23 @@ def test_lines_that_are_none_are_refused(tmp_path: Path, line: str, message: str
     assert "1 file whose boxes" in made(tmp_path, skip_bad=True).notes()[0]
 
 
+def test_images_of_another_size_than_the_annotations_state_are_refused(tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    write_picture(tmp_path / "images/3.png", 3, 2 * SIZE[0], 2 * SIZE[1])
+    with pytest.raises(
+        InputError, match=r"1 file of another size .*: images/3.png \(120x80 pixels, 60x40 in annot"
+    ) as refused:
+        made(tmp_path)
+    assert "--skip-bad" in str(refused.value.hint)
+    left = made(tmp_path, skip_bad=True)
+    assert sum(len(left.scenes(split)) for split in ("train", "val", "test")) == 11
+    content = coco_content(12)
+    for image in content["images"]:
+        del image["width"], image["height"]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    made(tmp_path)
+
+
 def test_images_and_boxes_that_do_not_match_are_refused(tmp_path: Path) -> None:
     write_coco(tmp_path / "a")
     (tmp_path / "a/images/3.png").unlink()

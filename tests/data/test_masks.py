@@ -244,12 +244,56 @@ def test_values_that_are_no_class_are_refused(tmp_path: Path) -> None:
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     write_values(tmp_path, [0, 1, 7])
-    with pytest.raises(InputError, match=r"has the value 7; the network has classes 0 to 2"):
+    with pytest.raises(InputError, match=r"5 label images with a value .* has 0 to 2: .*0.png \(7\), "):
         masks(root=str(tmp_path)).check(PixelClasses())
     write_values(tmp_path, [0, 255])
     with pytest.raises(UsageError, match="apart from 255") as refused:
         masks(root=str(tmp_path)).check(PixelClasses())
     assert "classes=[0,255]" in str(refused.value.hint)
+    with pytest.raises(UsageError, match="of the stated classes 0, 1, pixels have only 0"):
+        masks(root=str(tmp_path), classes=(0, 1)).check(PixelClasses())
     write_values(tmp_path, [1])
-    with pytest.raises(InputError, match="the 4 label images that were looked at have one class, 1"):
+    with pytest.raises(InputError, match="all pixels of 5 label images have the value 1"):
         masks(root=str(tmp_path)).check(PixelClasses())
+
+
+def test_classes_that_only_images_held_out_by_name_have_are_refused(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    write_values(tmp_path, [0, 1])
+    Image.fromarray(np.full((48, 48), 2, dtype=np.uint8)).save(tmp_path / "labels" / "3.png")
+    masks(root=str(tmp_path)).check(PixelClasses())
+    with pytest.raises(InputError, match=r"the training images lack \(1\): 2"):
+        masks(root=str(tmp_path), test=("3",)).check(PixelClasses())
+
+
+def test_what_is_foreground_does_not_depend_on_the_image(folder: Path) -> None:
+    Image.fromarray(np.full((48, 48), 40, dtype=np.uint8)).save(folder / "labels" / "0.png")
+    ((_, target),) = frames(masks(root=str(folder), test=("0",))).values()
+    assert not target.any(), "where others are 255, 40 is background although it is the largest here"
+    with pytest.raises(
+        UsageError, match=r"have the values 0, 40, 255; .* which of them are foreground"
+    ) as refused:
+        masks(root=str(folder)).check(GRAY)
+    assert refused.value.hint == "Name the foreground's value:  masks(...,classes=[255])"
+    masks(root=str(folder), classes=(255,)).check(GRAY)
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_labels_of_one_value_are_refused_with_and_without_a_network(folder: Path, value: int) -> None:
+    for path in (folder / "labels").iterdir():
+        Image.fromarray(np.full((48, 48), value, dtype=np.uint8)).save(path)
+    data = masks(root=str(folder))
+    for look in (data.files, lambda: data.check(GRAY)):
+        with pytest.raises(
+            InputError, match=f"all pixels of 10 label images have the value {value}; at least two"
+        ):
+            look()
+
+
+def test_files_tell_which_values_a_label_image_has(folder: Path) -> None:
+    found = masks(root=str(folder), test=("3",)).files()
+    assert len(found) == 10
+    assert {each.labels for each in found} == {("0", "255")}
+    assert [each.name for each in found if each.split == "test"] == ["3"]
+    assert found[0].images[1].parent.name == "labels"

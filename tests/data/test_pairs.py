@@ -107,6 +107,27 @@ def test_what_does_not_pair_is_refused(root: Path) -> None:
         made(root)
 
 
+def test_inputs_that_are_their_targets_are_refused(root: Path) -> None:
+    for path in (root / "input").iterdir():
+        (root / "target" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"In all 12 pairs .* the input is the target"):
+        made(root)
+    write_pairs(root, 1)
+    made(root)  # some may need no change
+
+
+def test_eight_bits_in_files_of_sixteen_are_refused(root: Path) -> None:
+    for path in (root / "target").iterdir():
+        pixels = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(pixels.astype(np.uint16)).save(path)
+    with pytest.raises(
+        InputError, match=r"12 images with 16 bits .*target/0.png, have no value above 2\d\d of 65"
+    ):
+        made(root)
+    Image.fromarray(pixels.astype(np.uint16) * 257).save(path)
+    made(root)
+
+
 def test_options_that_contradict_each_other_are_refused(root: Path) -> None:
     with pytest.raises(UsageError, match="sigma"):
         made(root, sigma=25.0)

@@ -330,6 +330,15 @@ def test_an_error_in_the_data_reaches_the_caller() -> None:
         )  # fmt: skip
 
 
+def test_a_network_of_which_nothing_can_be_trained_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="unet has no parameters") as refused:
+        run(nn.Identity(), settings())
+    assert "nn.ModuleList" in str(refused.value.hint)
+    with pytest.raises(UsageError, match=r"All 404 parameters of unet are frozen") as refused:
+        run(tiny().requires_grad_(False), settings())
+    assert "requires_grad" in str(refused.value.hint)
+
+
 @pytest.mark.parametrize(
     "wrong", [{}, {"steps": 1, "minutes": 1.0}, {"steps": -1}, {"minutes": float("nan")}]
 )

@@ -42,11 +42,13 @@ class CocoFile:
         categories: Names of the categories by their ids.
         boxes: For each image by the name that the file gives it: (n, 5) float32, x0, y0, x1, y1 in pixels of the
             image, and the id of the category.
+        sizes: Width and height of the images for which the file states them, by the same names.
     """
 
     path: Path
     categories: Mapping[int, str]
     boxes: Mapping[str, FloatArray]
+    sizes: Mapping[str, tuple[int, int]]
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -58,6 +60,11 @@ def read_coco(path: Path) -> CocoFile:
     try:
         content = json.loads(read_bytes(path, _LARGEST_JSON))
         images = {int(each["id"]): str(each["file_name"]) for each in content["images"]}
+        sizes = {
+            str(each["file_name"]): (int(each["width"]), int(each["height"]))
+            for each in content["images"]
+            if each.get("width") and each.get("height")
+        }
         categories = {int(each["id"]): str(each["name"]) for each in content["categories"]}
         if any(abs(number) > _LARGEST_ID for number in categories):
             raise InputError(
@@ -90,7 +97,9 @@ def read_coco(path: Path) -> CocoFile:
     twice = [name for name, times in Counter(images.values()).items() if times > 1]
     if twice:
         raise InputError(f"{path} lists the image {twice[0]} twice.", hint="Remove one of the two.")
-    return CocoFile(path, categories, {images[number]: _rows(boxes) for number, boxes in found.items()})
+    return CocoFile(
+        path, categories, {images[number]: _rows(boxes) for number, boxes in found.items()}, sizes
+    )
 
 
 def outside(boxes: FloatArray, size: tuple[int, int]) -> str:

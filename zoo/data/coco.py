@@ -123,6 +123,7 @@ class Coco(Dataset):
         found: dict[str, _Boxed] = {}
         missing: dict[str, str] = {}
         beyond: dict[str, str] = {}
+        resized: dict[str, str] = {}
         for table in tables:
             for number, name in table.categories.items():
                 if self._names.setdefault(number, name) != name:
@@ -145,17 +146,24 @@ class Coco(Dataset):
                         hint="Name the right ones:  coco(root=DIR,annotations=[FILE,...])",
                     )
                 found[file.name] = _Boxed(file, boxes, split)
-                size = image_size(file.path) if len(boxes) else (0, 0)
+                size = image_size(file.path)
+                stated = table.sizes.get(name, size)
                 box = outside(boxes, size)
-                if box:
+                if stated != size:
+                    resized[file.name] = (
+                        f"{file.name} ({size[0]}x{size[1]} pixels, {stated[0]}x{stated[1]} in {table.path.name})"
+                    )
+                elif box:
                     beyond[file.name] = f"{file.name} ({size[0]}x{size[1]} pixels, box {box})"
         skip_bad = self.config.skip_bad
         refuse_or_skip(missing, f"with boxes not in {self._root}", self.id, self._notes, skip_bad=skip_bad)
         alone = {file.name: file.name for file in files if file.name not in found}
         refuse_or_skip(alone, "not listed in the annotations", self.id, self._notes, skip_bad=skip_bad)
+        what = "of another size than the annotations state, so that their boxes are elsewhere"
+        refuse_or_skip(resized, what, self.id, self._notes, skip_bad=skip_bad)
         what = "with boxes outside the image"
         refuse_or_skip(beyond, what, self.id, self._notes, skip_bad=skip_bad)
-        return [found[name] for name in sorted(found) if name not in beyond]
+        return [found[name] for name in sorted(found) if name not in beyond | resized]
 
     def _of_yolo(self, files: Sequence[PictureFile]) -> list[_Boxed]:
         found: list[_Boxed] = []

@@ -6,13 +6,11 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-
-from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
+from zoo.contracts import Architecture, CropSize, Dataset, Sample, SampleFiles, Split
+from zoo.data.mask_labels import MaskLabels
 from zoo.data.pages import Page, pages_of, read_page
 from zoo.data.picture_files import PictureFile, check_pictures, refuse_or_skip
 from zoo.data.picture_folders import ImageCache
@@ -22,16 +20,8 @@ from zoo.errors import InputError, UsageError
 from zoo.images.pixels import as_input, image_size
 from zoo.options import option
 from zoo.storage.atomic import open_linked
-from zoo.tasks.mask_scores import IGNORED
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from zoo.contracts import OutputSpec, TargetArray
-
-_VERSION = 1
-#: Images that are looked at to see which classes there are.
-_LOOKED_AT, _MOST_LOOKED_AT = 8, 64
+_VERSION = 2
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask")
 #: what may stand at the end of a label's name where the picture's has nothing
@@ -92,6 +82,9 @@ class Masks(Dataset):
         found = _paired(*pages, images, labels, self._skip)
         self._pairs = self._usable(found, faults)
         self._splits = self._split()
+        self._labels = MaskLabels(
+            {pair.name: pair.label for pair in self._pairs}, self.config.classes, invert=self.config.invert
+        )
         self._cache: ImageCache[Page] = ImageCache(read_page)
 
     def _skip(self, faults: dict[str, str], what: str) -> None:
@@ -99,8 +92,12 @@ class Masks(Dataset):
 
     def _usable(self, pairs: list[_Pair], faults: dict[str, str]) -> list[_Pair]:
         """The pairs whose files can be read and have one size; of stacks, pages are looked at when they are read."""
-        files = {page.path: PictureFile(str(page.path), page.path) for pair in pairs for page in pair.pages}
-        faults |= check_pictures(files.values(), decode=self.config.skip_bad)[1]
+        for side, labels in ((0, False), (1, True)):
+            files = {
+                each.pages[side].path: PictureFile(str(each.pages[side].path), each.pages[side].path)
+                for each in pairs
+            }
+            faults |= check_pictures(files.values(), decode=self.config.skip_bad, labels=labels)[1]
         self._skip(faults, "cannot be used")
         left = [pair for pair in pairs if not any(str(page.path) in faults for page in pair.pages)]
         unequal: dict[str, str] = {}
@@ -128,6 +125,20 @@ class Masks(Dataset):
         )  # fmt: skip
         return {split: [by_name[name] for name in found] for split, found in names.items()}
 
+    def files(self) -> Sequence[SampleFiles]:
+        # `zoo data` decodes whole files: pages of a stack are none.
+        if any(
+            page.index or pair.image.path == pair.label.path for pair in self._pairs for page in pair.pages
+        ):
+            return ()
+        self._labels.refuse_one_value()
+        return [
+            SampleFiles(
+                pair.name, split, (pair.image.path, pair.label.path), self._labels.shown(pair.name)
+            )
+            for split, pairs in self._splits.items() for pair in pairs
+        ]  # fmt: skip
+
     def scenes(self, split: Split) -> Sequence[str]:
         return [pair.name for pair in self._splits[split]]
 
@@ -149,32 +160,10 @@ class Masks(Dataset):
 
     def check(self, architecture: Architecture) -> None:
         self._check_kinds(architecture)
+        self._labels.check(architecture, self.scenes("train"), self.config.test)
         splits: tuple[Split, ...] = ("train", "test")
         for split in splits:
             next(self.frames(architecture, split), None)
-        self._check_classes(architecture)
-
-    def _check_classes(self, architecture: Architecture) -> None:
-        """Refuse labels of one class, and those of black and white, whose white would mean pixels that do not count."""
-        seen: set[float] = set()
-        count = 0
-        for count, frame in enumerate(islice(self.frames(architecture, "train"), _MOST_LOOKED_AT), 1):
-            if count > _LOOKED_AT and len(seen - {IGNORED}) > 1:
-                break
-            seen |= set(np.unique(np.asarray(frame.target)).tolist())
-        counted = seen - {IGNORED}
-        if len(counted) < 2 and IGNORED in seen:
-            raise UsageError(
-                f"masks: apart from {IGNORED}, which stands for pixels that do not count, the first label images have "
-                f"only the class {min(counted, default='of no pixel')}.",
-                hint="If 255 is a class, name the value of each:  masks(...,classes=[0,255])",
-            )
-        if len(counted) == 1:
-            raise InputError(
-                f"masks: all pixels of the {count} label images that were looked at have one class, "
-                f"{next(iter(counted)):g}; at least two are needed.",
-                hint="Look at the labels:  zoo data 'masks(...)'",
-            )
 
     def _check_kinds(self, architecture: Architecture) -> None:
         output = architecture.output
@@ -210,51 +199,9 @@ class Masks(Dataset):
                 f"{label.shape[1]}x{label.shape[0]}."
             )
         inputs = as_input(image, architecture.input, pair.image)
-        return Sample(pair.name, pair.name, inputs, self._target(label, pair.label, architecture.output))
-
-    def _target(self, label: npt.NDArray[Any], page: Page, output: OutputSpec) -> TargetArray:
-        channels = output.channels
-        if label.ndim == 3:
-            if (label != label[..., :1]).any():
-                raise InputError(
-                    f"The label image {page} is in colour; one value per pixel is required.",
-                    hint="Store the number of the class, or black and white, as a gray or palette image.",
-                )
-            label = label[..., 0]
-        if self.config.classes and len(self.config.classes) != channels:
-            raise UsageError(
-                f"masks: {len(self.config.classes)} classes are named, but the network outputs {channels} "
-                f"{'masks' if output.kind == 'mask' else 'classes'}."
-            )
-        if output.kind == "classes":
-            return self._class_of_each_pixel(label, page, channels)
-        if self.config.classes:
-            return np.stack([label == value for value in self.config.classes]).astype(np.float32)
-        if channels != 1:
-            raise UsageError(
-                f"The network outputs {channels} masks.",
-                hint="Name the label value of each: masks(...,classes=[1,2])",
-            )
-        foreground = label > label.max() / 2
-        return np.asarray(foreground != self.config.invert, dtype=np.float32)[None]
-
-    def _class_of_each_pixel(
-        self, label: npt.NDArray[Any], page: Page, channels: int
-    ) -> npt.NDArray[np.int64]:
-        """Return (H, W): the place of each value among the stated ones, or the value itself."""
-        if self.config.classes:
-            found = np.full(label.shape, IGNORED, dtype=np.int64)
-            for index, value in enumerate(self.config.classes):
-                found[label == value] = index
-            return found
-        found = label.astype(np.int64)
-        wrong = found[(found >= channels) & (found != IGNORED)]
-        if wrong.size:
-            raise InputError(
-                f"The label image {page} has the value {int(wrong[0])}; the network has classes 0 to {channels - 1}.",
-                hint="Name the value of each class:  masks(...,classes=[10,20,30])",
-            )
-        return found
+        return Sample(
+            pair.name, pair.name, inputs, self._labels.target(label, pair.label, architecture.output)
+        )
 
 
 def _sources(config: MasksConfig) -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import InputError
-from zoo.images.pixels import SUFFIXES, read_pixels
+from zoo.images.pixels import SUFFIXES, open_image, read_pixels
 from zoo.storage.atomic import open_linked
 
 if TYPE_CHECKING:
@@ -78,6 +78,13 @@ def pages_of(source: Path, *, indices: bool = False, faults: dict[str, str] | No
 def read_page(page: Page) -> npt.NDArray[Any]:
     """Return the pixels as stored, see :func:`zoo.images.pixels.read_pixels`."""
     return read_pixels(page.path, page.index, indices=page.indices)
+
+
+def is_indexed(page: Page) -> bool:
+    """Return whether the pixels of a page are numbers of colours in a palette."""
+    with open_image(page.path) as image:
+        image.seek(page.index)
+        return image.mode == "P"
 
 
 def _stack(path: Path, name: str, indices: bool) -> dict[str, Page]:

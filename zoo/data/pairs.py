@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, InputSpec, Sample, SampleFiles, Split
+from zoo.data.pair_checks import refuse_equal_pairs
 from zoo.data.picture_files import (
     PictureFile,
     check_pictures,
@@ -115,7 +116,9 @@ class Pairs(Dataset):
             alone, "without a counterpart of the same name", self.id, self._notes, skip_bad=skip_bad
         )
         pairs = [_Pair(inputs[stem], targets[stem]) for stem in inputs if stem in targets]
-        return self._of_equal_size(pairs)
+        pairs = self._of_equal_size(pairs)
+        refuse_equal_pairs([(pair.input.path, pair.target.path) for pair in pairs])
+        return pairs
 
     def _usable(self, folder: Path) -> dict[str, PictureFile]:
         """Return the usable images of a folder by their names without suffix."""

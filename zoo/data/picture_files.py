@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from zoo.errors import InputError, UsageError
 from zoo.images.pixels import SUFFIXES, read_pixels
@@ -19,6 +20,11 @@ SMALLEST_SIDE = 8
 _END = 4096
 _NAMED = 3
 _NO_PICTURES = "__MACOSX"
+#: Images that are decoded to learn about all, and files that may have more than 8 bits.
+_LOOKED_AT, _DEEP = 16, (".png", ".tif", ".tiff")
+_LEAST_BRIGHT = 256
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -85,16 +91,20 @@ def find_pictures(folder: Path) -> list[PictureFile]:
 
 
 def check_pictures(
-    files: Iterable[PictureFile], *, decode: bool = False
+    files: Iterable[PictureFile], *, decode: bool = False, labels: bool = False
 ) -> tuple[list[PictureFile], dict[str, str]]:
     """Look at both ends of each file, and decode those that look incomplete.
 
     Args:
         files: The files.
         decode: Whether all are decoded, which finds damage in the middle too.
+        labels: Whether their numbers are those of classes, and not brightness.
 
     Returns:
         The usable files with their digests, and what is wrong with each of the others, by its name.
+
+    Raises:
+        InputError: Images with 16 bits hold numbers of 8 bits.
     """
     usable: list[PictureFile] = []
     faults: dict[str, str] = {}
@@ -103,7 +113,15 @@ def check_pictures(
             usable.append(PictureFile(file.name, file.path, _checked(file.path, decode)))
         except InputError as error:
             faults[file.name] = error.message
+    if not labels:
+        _refuse_black(usable)
     return usable, faults
+
+
+def spread(items: Sequence[Item]) -> list[Item]:
+    """Return 16 of the items, spread over all of them; all if there are fewer."""
+    step = max(1.0, len(items) / _LOOKED_AT)
+    return [items[int(index * step)] for index in range(min(len(items), _LOOKED_AT))]
 
 
 def refuse_or_skip(
@@ -141,6 +159,24 @@ def listed(names: Sequence[str], between: str = ", ") -> str:
     """Return the first names, and how many more there are."""
     more = len(names) - _NAMED
     return between.join(names[:_NAMED]) + (f"{between}and {more:,} more" if more > 0 else "")
+
+
+def _refuse_black(files: Sequence[PictureFile]) -> None:
+    """Refuse numbers of 8 bits stored with 16, which mean black: any camera's image reaches further."""
+    brightest = 0
+    chosen = spread([file for file in files if file.path.suffix.lower() in _DEEP])
+    for file in chosen:
+        with contextlib.suppress(InputError):  # damage in the middle shows when the file is needed
+            pixels = read_pixels(file.path)
+            brightest = max(brightest, int(pixels.max()) if pixels.dtype == "uint16" else _LEAST_BRIGHT)
+        if brightest >= _LEAST_BRIGHT:
+            return
+    if brightest:
+        raise InputError(
+            f"{counted(len(chosen), 'image')} with 16 bits that {'was' if len(chosen) == 1 else 'were'} looked at, "
+            f"such as {chosen[0].path}, have no value above {brightest} of 65,535, and would be taken as black.",
+            hint="Save them with 8 bits, or multiply their values by 257.",
+        )
 
 
 def _is_shown(name: str) -> bool:

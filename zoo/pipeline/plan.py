@@ -129,6 +129,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
     from zoo.pipeline.input_sizes import trial_export
     from zoo.pipeline.own_task import with_own_loss
     from zoo.pipeline.plain_network import make_network_plain
+    from zoo.training.loop import trainable
     from zoo.training.teachers import load_teacher
     from zoo.training.weights import build_start, load_start
 
@@ -167,6 +168,8 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         )
     for sentence in make_network_plain(original, suited.input):
         reporter.note(sentence)
+    if not techniques:
+        trainable(original, suited.id)
     teachers = functools.cache(load_teacher)
     identities = technique_identities(techniques, teachers)
     architecture, exported = trial_export(

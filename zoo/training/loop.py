@@ -70,6 +70,31 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and any(getattr(torch.cpu, probe, bool)() for probe in probes)
 
 
+def trainable(model: nn.Module, name: str) -> list[nn.Parameter]:
+    """Return the parameters of a network that training changes.
+
+    Args:
+        model: The network.
+        name: What messages call it.
+
+    Raises:
+        UsageError: There are none.
+    """
+    weights = list(model.parameters())
+    changed = [each for each in weights if each.requires_grad]
+    if changed:
+        return changed
+    if weights:
+        raise UsageError(
+            f"All {sum(each.numel() for each in weights):,} parameters of {name} are frozen; none can be trained.",
+            hint="Set requires_grad of those that should change, as in  model.requires_grad_(True)",
+        )
+    raise UsageError(
+        f"{name} has no parameters, so nothing can be trained.",
+        hint="Assign its layers to attributes, or keep them in nn.ModuleList: a plain list hides their weights.",
+    )
+
+
 def train(
     model: nn.Module,
     *,
@@ -99,6 +124,7 @@ def train(
         clock: Measures a budget in minutes; returns seconds.
 
     Raises:
+        UsageError: No parameter can change.
         ZooError: The loss is no longer finite.
     """
     from accelerate import Accelerator
@@ -121,7 +147,7 @@ def train(
     model = _placed(model, device)
     parts = modules_of(terms).to(device)
     whole = nn.ModuleList([model, parts]) if len(parts) else model
-    weights = [p for p in whole.parameters() if p.requires_grad]
+    weights = trainable(whole, architecture.id)
     optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
     torch.manual_seed(settings.seed)
     progress = (load_state(state, key, whole, optimizer) if state else None) or Progress(key)

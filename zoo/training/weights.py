@@ -77,7 +77,7 @@ def _loaded(
     model: nn.Module, architecture: Architecture, name: str, entry: str, *, partial: bool
 ) -> StartWeights:
     if name in ("auto", "none"):
-        if architecture.trained:
+        if architecture.trained or not model.state_dict():  # without any, none are random
             said = f"Weights: {architecture.weights_from}." if architecture.weights_from else ""
             return StartWeights(_OWN, state_digest(model.state_dict()), trained=True, remark=said)
         shipped = find_shipped(architecture.id) if name == "auto" else None
