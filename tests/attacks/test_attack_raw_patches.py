@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ from support.dngs import COLORCHART, PHASES, XTRANS, dng, frame, odd_dng
 from zoo.errors import InputError
 from zoo.raw.decode import RawFrame, decode
 
-#: Altered files in a run; the long form is ZOO_TEST_PATCHES=2000.
-PATCHES = int(os.environ.get("ZOO_TEST_PATCHES", "120"))
+#: Altered files in a run, and which; the long form is ZOO_TEST_PATCHES=2000.
+PATCHES, SEED = (
+    int(os.environ.get(f"ZOO_TEST_{name}", each)) for name, each in (("PATCHES", 120), ("SEED", 7))
+)
 SHARED = Path(__file__).parents[3] / "shared" / "hostile" / "raw_patches_of_colorchart.json"
 #: Bytes of the file's description; one in five alterations is in the pixels behind it.
 DESCRIPTION = 1000
@@ -75,7 +78,7 @@ def agreement(one: RawFrame, other: RawFrame) -> float:
 
 def silent(content: bytes, count: int) -> list[list[tuple[int, int]]]:
     """What was altered in files that are developed into another picture without a word."""
-    chance, clean = random.Random(7), decode(content)
+    chance, clean = random.Random(SEED), decode(content)
     found = []
     for _ in range(count):
         data, patches = patched(content, chance)
@@ -122,6 +125,36 @@ def test_a_file_that_is_shifted_or_turned_over_by_one_byte_does_not_pass_silentl
                 decode(turned)
         else:
             assert any(said in each for each in decode(turned).doubts)
+
+
+@needs_camera_file
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        (355, 0, "no pixel is darker"),  # black level of 8
+        (355, 6, "covered pixels have 20"),  # of 1544
+        (367, 42, "white level of 10904 is unusual"),
+        (952, 16, "top is black"),  # the visible pixels begin 10 rows earlier
+        (956, 136, "left is black"),
+        (418, 41, "white balance is unusual|No white balance"),  # a neutral color called a point
+        (420, 4, "white balance is unusual"),  # fractions called integers
+    ],
+)
+def test_metadata_that_the_pixels_speak_against_raises_a_doubt(
+    content: bytes, place: int, value: int, says: str
+) -> None:
+    altered = bytearray(content)
+    altered[place] = value
+    found = decode(bytes(altered)).doubts
+    assert any(re.search(says, each) for each in found), found
+
+
+@needs_camera_file
+def test_damage_to_the_number_of_samples_does_not_switch_the_other_checks_off(content: bytes) -> None:
+    altered = bytearray(content)
+    altered[134] = 228
+    with pytest.raises(InputError, match="228 numbers of samples"):
+        decode(bytes(altered))
 
 
 @needs_camera_file

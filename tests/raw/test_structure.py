@@ -98,11 +98,36 @@ def test_an_unusual_white_balance_and_levels_raise_doubts() -> None:
     ) -> str:
         return " ".join(doubts_about(mosaic, [black] * 4, [white] * 4, gains, neutral))
 
-    assert doubts(512, 10_000, (2, 1, 1.5), (0.5, 1, 0.66)) == ""
-    assert doubts(512, 10_000, (2, 1, 1.5), None) == ""
+    assert doubts(512, 16_000, (2, 1, 1.5), (0.5, 1, 0.66)) == ""
+    assert doubts(512, 16_000, (2, 1, 1.5), None) == ""
     assert "below the stated black" in doubts(2000, 10_000, (2, 1, 1.5), None)
     assert "above the stated white" in doubts(512, 5000, (2, 1, 1.5), None)
-    assert "No black level" in doubts(0, 4500, (2, 1, 1.5), None)
+    assert "black level is 0" in doubts(0, 12_000, (2, 1, 1.5), None)
+    assert "white level of 10000 is unusual" in doubts(512, 10_000, (2, 1, 1.5), None)
+    assert "white level of 60000 is unusual" in doubts(512, 60_000, (2, 1, 1.5), None)
     assert "gains" in doubts(512, 10_000, (29, 1, 1.5), None)
-    assert "No white balance" in doubts(512, 10_000, (2, 1, 1.5), ())
+    assert "gains" in doubts(512, 16_000, (2, 1, 0.6), None)  # no light is short of red and of blue
+    assert "No white balance" in doubts(512, 16_000, (2, 1, 1.5), ())
     assert "unusual" in doubts(512, 10_000, (1, 1, 1), (0.5, 1, 0.66))
+
+
+def test_directories_that_disagree_which_side_is_up_raise_a_doubt() -> None:
+    def found(of_file: int | None, of_mosaic: int | None) -> str:
+        values = [() if each is None else (float(each),) for each in (of_file, of_mosaic)]
+
+        def numbers(tag: int, which: int) -> tuple[float, ...]:
+            return values[which] if tag == 274 else GOOD.get(tag, ())
+
+        both = FrameTags(lambda tag: numbers(tag, 1), lambda tag: numbers(tag, 0))
+        return " ".join(read_structure(both, FILE, "a.dng").doubts())
+
+    assert found(6, 1) == "It states two orientations, 6 and 1; the first is taken."
+    assert found(6, 6) == found(6, None) == found(None, None) == ""
+    assert "mirror" in found(2, None)
+
+
+def test_sixteen_bits_without_a_white_level_raise_a_doubt() -> None:
+    whole = {"t258": (16.0,), "t279": (64 * 192.0,)}
+    bare = tags(**whole, t50717=())
+    assert read_structure(bare, 1000 + 64 * 192, "a.dng").doubts() == ("No white level is stated.",)
+    assert read_structure(tags(**whole), 1000 + 64 * 192, "a.dng").doubts() == ()

@@ -20,7 +20,7 @@ from zoo.errors import InputError
 from zoo.raw.black_levels import BlackLevels, read_black_levels
 from zoo.raw.color_filters import color_indices
 from zoo.raw.dng_tags import frame_tags
-from zoo.raw.doubts import AS_SHOT_NEUTRAL, AS_SHOT_WHITE, doubts_about
+from zoo.raw.doubts import doubts_about, stated_neutral
 from zoo.raw.native import native_messages
 from zoo.raw.noise import NoiseProfile, read_noise_profile
 from zoo.raw.plausible import DAMAGED, check_picture
@@ -201,7 +201,7 @@ def _stated(source: str | BinaryIO, name: str) -> _Stated | None:
             return None
         size = stream.seek(0, io.SEEK_END)
         return _Stated(
-            None if tags.of_file(AS_SHOT_WHITE) else tags.of_file(AS_SHOT_NEUTRAL),
+            stated_neutral(tags),
             read_structure(tags, size, name),
             read_black_levels(tags, name),
             read_noise_profile(tags),
@@ -210,11 +210,12 @@ def _stated(source: str | BinaryIO, name: str) -> _Stated | None:
 
 def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
     pattern = color_indices(raw, None if stated is None else stated.structure.cell, name)
-    mosaic = raw.raw_image_visible
+    mosaic, covered = raw.raw_image_visible, None
     black, white = _levels(raw)
     if stated is not None:
         # LibRaw leaves out a row or column where the visible pixels of a DNG file begin at an odd one.
         mosaic = stated.structure.visible(raw.raw_image)
+        covered = stated.structure.covered(raw.raw_image)
         check_decoded(stated.structure, raw, mosaic, name)
         # LibRaw reports a part of the black levels, and lowers the white level of some makers' cameras.
         black = stated.black.of_colors(pattern) or [stated.black.flatten(mosaic, name)] * 4
@@ -224,13 +225,13 @@ def _frame(raw: Any, name: str, stated: _Stated | None) -> RawFrame:
     return RawFrame(
         mosaic=mosaic,
         pattern=pattern,
-        black=(black[0], black[1], black[2], black[3]),
-        white=(white[0], white[1], white[2], white[3]),
+        black=(float(black[0]), float(black[1]), float(black[2]), float(black[3])),
+        white=(float(white[0]), float(white[1]), float(white[2]), float(white[3])),
         gains=gains,
         flip=raw.sizes.flip if raw.sizes.flip in FLIPS else 0,
         noise=None if stated is None else stated.noise,
         to_srgb=plausible_matrix(raw.color_matrix[:3, :3].ravel().tolist()),
-        doubts=doubts_about(mosaic, black, white, gains, None if stated is None else stated.neutral)
+        doubts=doubts_about(mosaic, black, white, gains, None if stated is None else stated.neutral, covered)
         + (() if stated is None else stated.structure.doubts() + stated.black.doubts(white[0])),
     )
 

@@ -17,7 +17,7 @@ from zoo.raw.plausible import DAMAGED
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_SUBFILE, _PHOTOMETRIC, _SAMPLES, _SUB_IFDS, _DNG_VERSION = 254, 262, 277, 330, 50706
+_SUBFILE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 262, 330, 50706
 _CFA = 32803
 #: Tags that no other format has: the camera's unique name, its color matrix, the neutral color.
 _DNG_ALONE = frozenset({50708, 50721, 50728})
@@ -80,7 +80,7 @@ def frame_tags(stream: BinaryIO, name: str) -> FrameTags | None:
         frames = [each for each in directories if numbers(each, _PHOTOMETRIC) == (_CFA,)]
         # A file may hold several mosaics; the full one has a subfile type of 0.
         frames.sort(key=lambda each: numbers(each, _SUBFILE)[:1] != (0,))
-        if not frames or numbers(frames[0], _SAMPLES)[:1] not in ((), (1,)):
+        if not frames:
             return None
         return FrameTags(
             lambda tag: numbers(frames[0], tag),

@@ -59,7 +59,8 @@ class Structure:
         area: Of the visible pixels: the first row and column, and those behind the last.
         cell: Colours of the colour-filter array from the first visible pixel on, row by row; None if they are not
             stated.
-        mirrored: Whether it is to be shown mirrored.
+        orientations: Which side is up, 1 to 8, as the file states it, and as the mosaic's directory does.
+        white_stated: Whether the white level is stated, or follows from a table or from fewer than 16 bits.
     """
 
     height: int
@@ -70,19 +71,29 @@ class Structure:
     uncut: int
     area: tuple[int, int, int, int]
     cell: tuple[tuple[int, ...], ...] | None
-    mirrored: bool = False
+    orientations: tuple[int, ...] = (1,)
+    white_stated: bool = True
 
     def visible(self, image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
         """Return the visible pixels of all that a sensor has, (H, W)."""
         top, left, bottom, right = self.area
         return image[top:bottom, left:right]
 
+    def covered(self, image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+        """Return the pixels to the left of the visible ones, which light does not reach."""
+        return image[self.area[0] : self.area[2], : self.area[1]]
+
     def doubts(self) -> tuple[str, ...]:
         """Return a sentence for each thing that looks wrong."""
         found = []
         if self.uncut:
             found.append(f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.")
-        if self.mirrored:
+        if not self.white_stated:
+            found.append("No white level is stated.")
+        if len(set(self.orientations)) > 1:
+            stated = " and ".join(map(str, self.orientations))
+            found.append(f"It states two orientations, {stated}; the first is taken.")
+        if self.orientations[0] in _MIRRORED:
             found.append("It is to be shown as a mirror would, which no camera asks for.")
         return tuple(found)
 
@@ -135,9 +146,10 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
         raise _contradiction(name, f"states {len(cell)} colours for its colour-filter array")
     if any(each > _LAST_COLOUR for each in cell):
         raise _contradiction(name, "states an unknown colour of its colour-filter array")
-    orientation = int((tags.of_file(_ORIENTATION) or (1,))[0])
-    if not 1 <= orientation <= 8:
-        raise _contradiction(name, f"states an unknown orientation, {orientation}")
+    orientations = [int(each) for each in (*tags.of_file(_ORIENTATION)[:1], *tags.numbers(_ORIENTATION)[:1])]
+    for orientation in orientations:
+        if not 1 <= orientation <= 8:
+            raise _contradiction(name, f"states an unknown orientation, {orientation}")
     return Structure(
         height,
         width,
@@ -147,7 +159,8 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
         hidden if hidden > _HIDDEN else 0,
         area,
         _rows([int(each) for each in cell], int(sides[1])) if sides else None,
-        orientation in _MIRRORED,
+        tuple(orientations) or (1,),
+        bool(tags.numbers(_WHITE) or table) or bits < _MOST_BITS,
     )
 
 
