@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -20,7 +22,7 @@ from zoo.checkpoints.pruning import remove, verify
 from zoo.checkpoints.records import make_record, write_record
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.download import fetch
-from zoo.errors import IntegrityError, OutputError
+from zoo.errors import IntegrityError, OutputError, ZooError
 from zoo.registry import parse_registry
 from zoo.runner.runner import open_runner
 
@@ -87,6 +89,32 @@ def test_a_bit_that_flips_in_transit_is_found_in_each_kind_of_file(here: World) 
 
 def test_a_bit_that_flips_in_the_cache_is_found_in_each_kind_of_file_before_it_is_used(here: World) -> None:
     assert flip_in_cache(here, 5 * len(FILES)) == 5 * len(FILES)
+
+
+def test_a_bit_that_flips_in_any_file_or_in_the_listing_of_what_no_registry_pins_alters_nothing(
+    here: World,
+) -> None:
+    name, chance = f"{REPOSITORY}@{here.commit}", random.Random(3)
+    for file, bit in bits(here, 2 * len(FILES)):
+        shutil.rmtree(here.cache, ignore_errors=True)
+        here.hub.fault("flip", path=f"*{file}", times=None, at=bit // 8)
+        with pytest.raises(IntegrityError, match=file.replace(".", r"\.")):
+            here.pull(name, known={}, out=here.root / "out")
+        here.hub.faults.clear()
+    path = f"/api/models/{REPOSITORY}/tree/{here.commit}"
+    asked = Request(
+        f"{here.hub.url}{path}?recursive=true", headers={"Authorization": f"Bearer {here.hub.token}"}
+    )
+    with urlopen(asked) as answer:
+        listing = answer.read()
+    for _ in range(20):
+        shutil.rmtree(here.cache, ignore_errors=True)
+        body = flipped(listing, chance.randrange(8 * len(listing)))
+        here.hub.fault("status", path=path, times=None, code=200, body=body)
+        with contextlib.suppress(ZooError):  # dates and the like are of no account
+            assert here.is_right(here.pull(name, known={}).path)
+        here.hub.faults.clear()
+    assert not (here.root / "out").exists()
 
 
 @pytest.mark.long
