@@ -97,6 +97,16 @@ class Patches(nn.Module):
 """
 
 
+def test_an_output_smaller_than_the_input_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.py"
+    path.write_text("from torch import nn\n\ndef make():\n    return nn.Conv2d(3, 5, 4, 4)\n")
+    with pytest.raises(InputError, match="returns 2x5x8x8, not 2x5x32x32 as stated") as refused:
+        own(f"{path}:make(input=rgb:3x32x32,output=classes:5)")
+    assert "one value for 4x4 pixels: enlarge it in forward(), as in  F.interpolate(" in str(
+        refused.value.hint
+    )
+
+
 @pytest.mark.parametrize("side", [1, 3, 7, 12, 14, 16, 64])
 def test_the_multiple_that_sides_must_be_of_is_found_by_trying(tmp_path: Path, side: int) -> None:
     path = tmp_path / "patches.py"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections import OrderedDict
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +40,61 @@ class Two(nn.Module):
         if self.form == "dict":
             return {"logits": logits, "features": features}
         return (logits, {"features": features})
+
+
+@dataclass
+class Answer(OrderedDict[str, Any]):
+    """As transformers returns: a dictionary, and attributes, of what is not None."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    features: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) is not None:
+                super().__setitem__(each.name, getattr(self, each.name))
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        return tuple(self.values())
+
+
+def as_told(forward: Any) -> Any:
+    @functools.wraps(forward)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        whole = kwargs.pop("return_dict", None) is not False
+        answer = forward(self, *args, **kwargs)
+        return answer if whole else answer.to_tuple()
+
+    return call
+
+
+class Answering(Two):
+    """A classifier with the signature and decorator of those of transformers."""
+
+    @as_told
+    def forward(
+        self, pixel_values: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
+    ) -> Answer:
+        assert pixel_values is not None
+        logits, others = super().forward(pixel_values)
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return Answer(loss=loss, logits=logits, features=others["features"])
+
+
+def test_answers_as_transformers_gives_them(tmp_path: Path) -> None:
+    def loss(outputs: Any, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs["logits"], targets)
+
+    net = Answering("tuple")
+    result = zoo.apply(
+        net, "qat", data=images(24), loss=loss, steps=2, batch=4, max_loss=None, out=tmp_path / "out"
+    )
+    manifest = json.loads((result.artifact / "zoo.json").read_text())
+    assert manifest["output"] == {**manifest["output"], "kind": "logits", "channels": 2}
+    assert list(manifest["extra_outputs"]) == ["features"]
+    assert set(result.model(images(1)[0])) == {"logits", "features"}
+    assert isinstance(net(images(1)[0]), Answer), "the network itself is not changed"
 
 
 def images(count: int) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -157,6 +158,52 @@ QUESTIONS: dict[str, Code] = {
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_code_that_asks_for_sizes_is_followed(name: str) -> None:
     assert agree(network(QUESTIONS[name]), batch=3)
+
+
+def wrapped(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """What libraries put around forward(): options of their own, which never reach it."""
+
+    @functools.wraps(forward)
+    def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        as_tuple = kwargs.pop("as_tuple", False)
+        result = forward(self, *args, **kwargs)
+        return (result,) if as_tuple else result
+
+    return call
+
+
+class Halves(nn.Module):
+    """Takes its factor by name alone."""
+
+    def forward(self, x: Tensor, *, factor: float = 0.5, **_: Any) -> Tensor:
+        return x * factor
+
+
+class Wrapped(nn.Module):
+    """A network whose forward() is decorated, has arguments by name, and makes a tensor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), Halves()
+
+    @wrapped
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, *, twice: bool | None = None, **kwargs: Any
+    ) -> Tensor:
+        y = self.b(self.a(x), **kwargs)
+        y = y if mask is None else y * mask
+        return y * 2 if twice else y + torch.full((1, 8, 1, 1), 0.25)
+
+
+@pytest.mark.parametrize("make", [Wrapped, Halves])
+def test_arguments_that_need_not_be_given_are_no_inputs(make: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), make()).eval()
+    assert agree(net)
+    alone, x = make().eval(), torch.rand(2, 3, 8, 8)
+    module = trace(copy.deepcopy(alone), x[:1])
+    assert [node.name for node in module.graph.nodes if node.op == "placeholder"] == ["x"]
+    assert torch.allclose(module(x), alone(x), atol=1e-6)
 
 
 def test_a_graph_keeps_to_the_sizes_that_its_way_was_chosen_for() -> None:

@@ -144,8 +144,20 @@ class Probe:
         if not _fits(shape, expected, output):
             raise InputError(
                 f"{self.name} returns {_times(shape)}, not {_times(expected)} as stated ({output.kind}).",
-                hint=_ANY_NUMBER if shape[1:] == expected[1:] else self.remedies.wrong_output,
+                hint=self._remedy(shape, expected, spec),
             )
+
+    def _remedy(self, shape: tuple[int, ...], expected: tuple[int, ...], spec: InputSpec) -> str:
+        if shape[1:] == expected[1:]:
+            return _ANY_NUMBER
+        whole = len(shape) == _IMAGE_AXES and shape[:2] == expected[:2]
+        if whole and shape[2] < spec.example[0] and shape[3] < spec.example[1]:
+            high, wide = spec.example[0] // shape[2], spec.example[1] // shape[3]
+            return (
+                f"It gives one value for {high}x{wide} pixels: enlarge it in forward(), as in  "
+                f"F.interpolate(y, x.shape[2:], mode='bilinear'),  or state its numbers: tensor:{shape[1]}"
+            )
+        return self.remedies.wrong_output
 
     def with_main(self, spec: InputSpec, output: OutputSpec) -> Probe:
         """Return the probe with the main output of several: the first that is as stated, where the usual one is not."""

@@ -24,6 +24,10 @@ _ONE_WAY = (
 )
 _IN_PLACE = "Write it without changing the tensor in place: y = x * 2 instead of x.mul_(2)."
 _NO_DATA = "Write x.detach() in place of x.data, or leave it out: a file is for inference alone."
+_ONE_SIZE = (
+    "State that only inputs of the example's size are accepted, as in  ./net.py:make(fixed_size=true),  or, in Python, "
+    "fixed_size=True; or write that code without Python's if, int() and loops over sizes."
+)
 _OTHERWISE = "Compute it otherwise there, with other operators of torch."
 
 
@@ -40,6 +44,8 @@ def refusal(name: str, error: BaseException, graph: ExportedProgram | None) -> E
     missing = _NO_OPERATOR.search(reason)
     traces = [*map(str, causes), "".join(traceback.format_tb(causes[-1].__traceback__))]
     hint = _ONE_WAY if "data-dependent" in reason else _OTHERWISE
+    if "goes another way for an input of this size" in reason:
+        hint = _ONE_SIZE
     if missing:
         reason = f"ONNX has no operator for torch's {missing[1]}"
         traces += _traces_of(missing[1], graph)

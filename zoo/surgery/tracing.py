@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,7 +97,7 @@ def _refuse_state(module: fx.GraphModule, model: nn.Module, before: Mapping[str,
 def _graph_of(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, Tracer]:
     """The graph as the code is written, and its tracer, which knows the values on the example."""
     parameters = list(inspect.signature(model.forward).parameters.values())
-    calls = has_own_call(model) or (bool(parameters) and parameters[0].kind is parameters[0].VAR_POSITIONAL)
+    calls = has_own_call(model) or _has_hidden_arguments(model.forward, parameters)
     root = _Root(model) if calls else model
     parameter = next(model.parameters(), None)
     tracer = Tracer(root, example if parameter is None else example.to(parameter.device))
@@ -116,10 +116,27 @@ def _graph_of(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, Tracer
         ) from error
     if type(graph._codegen) is CodeGen:
         graph.set_codegen(AnyNameCodeGen())
-    for node in graph.nodes:
-        if calls and node.op in ("call_module", "get_attr"):
+    for node in graph.nodes if calls else ():
+        if node.op in ("call_module", "get_attr"):
+            if node.op == "get_attr" and not str(node.target).startswith("network."):
+                setattr(
+                    model, str(node.target), getattr(root, str(node.target))
+                )  # a constant that tracing found
             node.target = str(node.target).removeprefix("network.")
     return fx.GraphModule(model, graph, class_name=type(model).__name__), tracer
+
+
+def _has_hidden_arguments(forward: Callable[..., Any], parameters: Sequence[inspect.Parameter]) -> bool:
+    """Whether torch.fx would take arguments for inputs that a caller need not give.
+
+    It makes inputs of those of decorators, of all with names, and of those that may be named at will.
+    """
+    first_only = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+    return (
+        hasattr(forward, "__wrapped__")
+        or any(each.kind in first_only for each in parameters)
+        or (bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL)
+    )
 
 
 def _hint(error: Exception) -> str:
