@@ -20,8 +20,10 @@ from faces import face_detectors
 from PIL import Image
 from reference import Floats, Reference, psnr, right_class
 from text import text_networks
+from text_detector import text_detectors
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained_by_zoo import trained_by_zoo
 
 from zoo import plugins
 from zoo.architectures.cifar_resnet_module import CifarResNet
@@ -139,7 +141,13 @@ def references(data: Path, weights: Path) -> dict[str, Reference]:
             lambda architecture=architecture: _test(_dark(data), architecture, None), psnr, "dB", (256, 256),
             architecture.task,
         )  # fmt: skip
-    return found | face_detectors(weights) | text_networks(weights)
+    return (
+        found
+        | face_detectors(weights)
+        | text_networks(weights)
+        | text_detectors(weights)
+        | trained_by_zoo(data, weights)
+    )
 
 
 def denoising(folder: Path, test_share: float = 0.0) -> Pairs:
