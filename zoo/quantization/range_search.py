@@ -19,6 +19,7 @@ from zoo.quantization.output_deviation import OutputDeviation, error_shares, fir
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.quantization.quantizer_switches import rounding_off
 from zoo.quantization.ranges import best_channel_ranges, channel_maxima
+from zoo.quantization.rerun import rerun
 
 #: Weighted layers behind a tensor whose results are compared: those of a residual block.
 _DEPTH = 2
@@ -201,7 +202,7 @@ class _Search:
         quantizer.mode = "quantize"
         for name in tuple(errors):
             quantizer.set_range(torch.tensor([quantizer.candidates[name]]))
-            values = _rerun(interpreter, region)
+            values = rerun(interpreter, region)
             shares = [error_shares(values[node], interpreter.env[node], images) for node in compared]
             errors[name] = torch.cat([errors[name], torch.stack(shares).sum(0)])
             if name != "minmax" and _is_hopeless(errors[name], errors["minmax"]):
@@ -268,16 +269,3 @@ def _promising(candidates: dict[Observer, float]) -> Iterator[Observer]:
     for name, largest in candidates.items():
         if name == "minmax" or largest**2 <= _WORTH * candidates["minmax"] ** 2:
             yield name
-
-
-def _rerun(interpreter: fx.Interpreter, region: list[fx.Node]) -> dict[fx.Node, Tensor]:
-    values: dict[fx.Node, Tensor] = {}
-
-    def load(node: fx.Node) -> Tensor:
-        found: Tensor = values[node] if node in values else interpreter.env[node]
-        return found
-
-    for node in region:
-        args, kwargs = fx.map_arg(node.args, load), fx.map_arg(node.kwargs, load)
-        values[node] = getattr(interpreter, node.op)(node.target, args, kwargs)
-    return values

@@ -7,25 +7,32 @@ the sensitivity analysis of Wu et al., "Integer Quantization for Deep Learning I
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from zoo.modules.output_tree import primary_output
 from zoo.quantization.fake_quant import FakeQuantize
+from zoo.quantization.output_deviation import first_images
+from zoo.quantization.rerun import nodes_behind, nodes_with, rerun
 
 #: The widths to choose from, widest first.
 WIDTHS = (8, 6, 5, 4, 3, 2)
+#: Images that errors are measured on. Rounding weights changes all images alike, so many more would tell the same.
+_IMAGES = 64
 
 
 def assign_widths(
-    module: nn.Module,
+    module: fx.GraphModule,
     layers: Mapping[str, nn.Conv2d | nn.Linear],
     batches: Sequence[Tensor],
     average: float,
     fixed: Mapping[str, int],
     *,
     per_channel: bool,
+    main: Callable[[Any], Tensor] = primary_output,
 ) -> dict[str, int]:
     """Return widths whose average over all weights is at most `average` bits, or the narrowest ones if none is.
 
@@ -39,9 +46,12 @@ def assign_widths(
         average: Bits per weight.
         fixed: Widths that are given, by path.
         per_channel: Whether each output channel has a scale of its own.
+        main: From what the network returns to the output that is compared.
     """
     free = [path for path in layers if path not in fixed]
-    errors = _errors(module, {path: layers[path] for path in free}, batches, per_channel=per_channel)
+    errors = errors_by_width(
+        module, {path: layers[path] for path in free}, batches, main, per_channel=per_channel
+    )
     sizes = {path: layer.weight.numel() for path, layer in layers.items()}
     chosen = {**dict.fromkeys(free, WIDTHS[0]), **fixed}
     too_much = sum(chosen[path] * size for path, size in sizes.items()) - average * sum(sizes.values())
@@ -64,33 +74,55 @@ def assign_widths(
     return chosen
 
 
-def _errors(
-    module: nn.Module,
+def errors_by_width(
+    module: fx.GraphModule,
     layers: Mapping[str, nn.Conv2d | nn.Linear],
     batches: Sequence[Tensor],
+    main: Callable[[Any], Tensor],
     *,
     per_channel: bool,
 ) -> dict[str, list[float]]:
-    """The mean squared error of the output with one layer's weights rounded, at each of the widths."""
+    """Return the squared error of the output with one layer's weights rounded, at each of the widths.
+
+    Errors are means over the positions of an image, summed over images. The other arguments are those of
+    :func:`assign_widths`.
+    """
     device = next(module.parameters()).device
-    batches = [batch.to(device) for batch in batches]
-    with torch.no_grad():
-        expected = [module(batch) for batch in batches]
-        found: dict[str, list[float]] = {}
-        for path, layer in layers.items():
-            weight = layer.weight.detach().clone()
-            try:
-                found[path] = []
-                for bits in WIDTHS:
-                    layer.weight.copy_(_round(weight, bits, per_channel=per_channel))
-                    pairs = zip(batches, expected, strict=True)
-                    found[path].append(sum(float((module(x) - y).square().mean()) for x, y in pairs))
-            finally:
-                layer.weight.copy_(weight)
+    (returned,) = next(node for node in module.graph.nodes if node.op == "output").args
+    behind = {path: nodes_behind(module, nodes_with(module, layer.weight)) for path, layer in layers.items()}
+    found = {path: [0.0] * len(WIDTHS) for path in layers}
+
+    def output(values: Mapping[fx.Node, Any]) -> Tensor:
+        return main(fx.map_arg(returned, values.__getitem__))
+
+    for batch in _fewer(first_images(batches)):
+        whole = fx.Interpreter(module, garbage_collect_values=False)
+        with torch.no_grad():
+            whole.run(batch.to(device))
+            expected = output(whole.env)
+            for path, layer in layers.items():
+                weight = layer.weight.detach().clone()
+                try:
+                    for place, bits in enumerate(WIDTHS):
+                        layer.weight.copy_(round_weight(weight, bits, per_channel=per_channel))
+                        changed = {**whole.env, **rerun(whole, behind[path])}
+                        error = (output(changed) - expected).square().mean(dtype=torch.double)
+                        found[path][place] += float(error) * len(batch)
+                finally:
+                    layer.weight.copy_(weight)
     return found
 
 
-def _round(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
+def _fewer(batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    left = _IMAGES
+    for batch in batches:
+        if left > 0:
+            yield batch[:left]
+        left -= len(batch)
+
+
+def round_weight(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:
+    """Return weights (C, ...) on the levels of a width, with the range of least squared error."""
     channels = weight.shape[0] if per_channel else None
     quantizer = FakeQuantize(bits, "mse", weight=True, channels=channels).to(weight.device).eval()
     quantizer.observe_weight(weight)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from zoo.contracts import Context, Phase, Technique
@@ -104,11 +105,13 @@ class Qat(Technique):
 
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
+        from zoo.modules.output_tree import primary_output
         from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches, prepare
         from zoo_techniques.qat.mixed_precision import assign_widths
 
         config: QatConfig = self.config
         batches = calibration_batches(context, self.id)
+        main = context.architecture.main_output if context.architecture is not None else ""
 
         def assign(module: fx.GraphModule, layers: Layers) -> dict[str, Numbers]:
             given = resolve_numbers(config.layers, layers, "qat: layers")
@@ -117,8 +120,9 @@ class Qat(Technique):
             fixed = {path: numbers for path, numbers in given.items() if isinstance(numbers, int)}
             rounded = {path: layer for path, layer in layers.items() if isinstance(given.get(path, 8), int)}
             widths = assign_widths(
-                module, rounded, batches, config.mixed, fixed, per_channel=config.per_channel
-            )
+                module, rounded, batches, config.mixed, fixed, per_channel=config.per_channel,
+                main=partial(primary_output, name=main),
+            )  # fmt: skip
             context.report.note(_summary(widths, layers))
             return {**given, **widths}
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from support.quantized import SmallUNet, context, pictures, quantized
 from zoo.contracts import SilentReporter
 from zoo.errors import UnknownIdError, UsageError
 from zoo.export.exporter import export_onnx
+from zoo.modules.output_tree import primary_output
 from zoo.options import format_options, parse_options
 from zoo.quantization.prepare import freeze
 from zoo.quantization.quantized_layers import QuantConv2d
 from zoo_techniques.qat import LayerBits, Qat
-from zoo_techniques.qat.mixed_precision import WIDTHS, assign_widths
+from zoo_techniques.qat.mixed_precision import WIDTHS, assign_widths, errors_by_width, round_weight
 from zoo_techniques.qat.technique import QatConfig
 
 onnx = pytest.importorskip("onnx")
@@ -91,7 +92,7 @@ class TwoPaths(nn.Module):
 
 
 def test_what_matters_less_gets_fewer_bits_and_the_weights_stay_as_they_were() -> None:
-    net = TwoPaths()
+    net = fx.symbolic_trace(TwoPaths())
     before = {name: value.clone() for name, value in net.state_dict().items()}
     layers = {"loud": net.loud, "quiet": net.quiet}
     for wanted, expected in ((8, (8, 8)), (5, (8, 2)), (4, (6, 2)), (2, (2, 2))):
@@ -100,6 +101,39 @@ def test_what_matters_less_gets_fewer_bits_and_the_weights_stay_as_they_were() -
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     pinned = assign_widths(net, layers, [pictures(2)], 5, {"quiet": 8}, per_channel=True)
     assert pinned == {"loud": 2, "quiet": 8}
+
+
+class TwoHeads(nn.Module):
+    """A layer that is shared under two names, and heads of which only that of the main output counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.again = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.again.weight = self.first.weight
+        self.main, self.aside = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = self.again(self.first(x).relu()).relu()
+        return {"aside": self.aside(y), "out": self.main(y)}
+
+
+def test_errors_are_those_of_the_main_output_computed_whole() -> None:
+    net, x = TwoHeads(), pictures(2)
+    layers = {name: net.get_submodule(name) for name in ("first", "main", "aside")}
+    found = errors_by_width(fx.symbolic_trace(net), layers, [x], primary_output, per_channel=True)
+    with torch.no_grad():
+        expected = net(x)["out"]
+        for name, errors in found.items():
+            weight = net.get_submodule(name).weight
+            kept = weight.clone()
+            for bits, error in zip(WIDTHS, errors, strict=True):
+                weight.copy_(round_weight(kept, bits, per_channel=True))
+                assert error == pytest.approx(
+                    len(x) * float((net(x)["out"] - expected).square().mean()), rel=1e-4
+                )
+            weight.copy_(kept)
+    assert set(found["aside"]) == {0.0}
 
 
 def test_each_layer_takes_as_many_bits_in_the_file_as_it_was_given() -> None:
