@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zoo.contracts import Architecture, Reporter, Task
+    from zoo.pipeline.originals import Originals
     from zoo.pipeline.program_inputs import Loss, Metrics
     from zoo.pipeline.result import Result
     from zoo.training.schedule import Precision
@@ -179,11 +180,18 @@ def _shown(reporter: Reporter | None) -> Iterator[Reporter]:
         yield SilentReporter()
 
 
-def apply_request(request: ApplyRequest, reporter: Reporter) -> Result | None:
+def apply_request(
+    request: ApplyRequest, reporter: Reporter, originals: Originals | None = None
+) -> Result | None:
     """Plan a request and carry it out.
 
     An interrupted run leaves its training state next to the output folder, in ``<out>.work``; the same
     request continues from there. An illegal recipe is refused before torch is imported.
+
+    Args:
+        request: What to do.
+        reporter: Shows progress.
+        originals: What runs on the same network found out about it; None to find everything out.
 
     Returns:
         The result; None in every process except the first of a distributed run.
@@ -195,7 +203,7 @@ def apply_request(request: ApplyRequest, reporter: Reporter) -> Result | None:
     if request.preset:
         reporter.note(f"{request.preset}: the recipe {request.recipe}")
     with _accepting(request) as accepted:
-        planned = plan(request, reporter)
+        planned = plan(request, reporter, originals)
         from zoo.pipeline.pipeline import carry_out
 
         return carry_out(planned, reporter, started, accepted)

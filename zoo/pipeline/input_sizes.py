@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import DisagreementError, ExportError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture, Dataset, InputSpec, Reporter, Technique
     from zoo.errors import ZooError
     from zoo.pipeline.checked_export import Exported
+    from zoo.pipeline.originals import Once
 
 #: Where sides of any length are refused, sides that can be halved five times often are not.
 _MULTIPLE = 32
@@ -31,6 +33,7 @@ def trial_export(
     crop: int = 0,
     seed: int = 0,
     threads: int = 0,
+    once: Once,
 ) -> tuple[Architecture, Exported]:
     """Return the architecture with the sizes of input that the exported file accepts, and that file.
 
@@ -47,6 +50,7 @@ def trial_export(
         crop: Side of the training crops that was asked for; 0 for the default.
         seed: Of the run.
         threads: Of the engine; 0 for all that this process may use.
+        once: Remembers the file of the network; see :class:`zoo.pipeline.originals.Originals`.
 
     Raises:
         ExportError: torch refuses all sizes.
@@ -56,9 +60,11 @@ def trial_export(
 
     def exported_for(architecture: Architecture) -> Exported:
         size = choose_crop(architecture, crop)
-        return checked_export(
-            model, architecture, dataset, reporter, crop=size, seed=seed, threads=threads, first=True
-        )
+        export = partial(
+            checked_export, model, architecture, dataset, reporter, crop=size, seed=seed, threads=threads, first=True
+        )  # fmt: skip
+        found: Exported = once(("file", repr(architecture.input), size), export)
+        return found
 
     architecture = adapt_input(base, techniques)
     try:

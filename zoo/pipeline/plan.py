@@ -15,6 +15,7 @@ from zoo.extras import require
 from zoo.pipeline.device_target import Target, specialize_for_device
 from zoo.pipeline.input_spec import adapt_input, check_crops, choose_crop
 from zoo.pipeline.loss_limit import check_unit, parse_limit
+from zoo.pipeline.originals import Originals
 from zoo.pipeline.stages import StagePlan, share_budgets, stages_of
 from zoo.recipes import canonical
 from zoo.storage.atomic import check_folder_target
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture, CropSize, Dataset, Reporter, Technique
     from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.identity import Identity
+    from zoo.pipeline.originals import Once
     from zoo.pipeline.request import ApplyRequest
     from zoo.recipes.canonical import ResolvedRecipe
     from zoo.training.weights import StartWeights
@@ -48,6 +50,7 @@ class ApplyPlan:
         start: The weights that `original` has.
         original: The network before the recipe, in eval mode.
         exported: The file of `original`.
+        once: Remembers what is found out about `original`.
         identity: Everything that the artifact depends on.
         fingerprint: Of the artifact.
         target: The device that the network is made for; None for none.
@@ -61,6 +64,7 @@ class ApplyPlan:
     start: StartWeights
     original: nn.Module
     exported: Exported
+    once: Once
     identity: Identity
     fingerprint: str
     target: Target | None = None
@@ -104,12 +108,17 @@ class ApplyPlan:
         return self.request.out.with_name(self.request.out.name + ".work")
 
 
-def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
+def plan(request: ApplyRequest, reporter: Reporter, originals: Originals | None = None) -> ApplyPlan:
     """Find what a request names, refuse what cannot work, and decide all that is left open.
 
     An illegal recipe is refused before torch is imported, and so is data that cannot be read. The network is
     built and exported once, since its
     file may accept fewer sizes of input than the architecture.
+
+    Args:
+        request: What to do.
+        reporter: Shows progress.
+        originals: What other runs found out about the network; None to find everything out.
 
     Raises:
         ZooError: An id is unknown, an option wrong, the order illegal, or the data does not suit the network.
@@ -125,6 +134,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
 
     from zoo.evaluation.quality import empty_split
     from zoo.modules.copying import copied
+    from zoo.modules.state_digest import state_digest
     from zoo.pipeline.identity import Identity, technique_identities
     from zoo.pipeline.input_sizes import trial_export
     from zoo.pipeline.own_task import with_own_loss
@@ -172,9 +182,13 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         trainable(original, suited.id)
     teachers = functools.cache(load_teacher)
     identities = technique_identities(techniques, teachers)
+    once = (originals or Originals()).about(
+        _name_of(suited, request), suited.identity(), repr(suited.output), state_digest(original.state_dict()),
+        dataset.identity(), request.seed, request.threads,
+    )  # fmt: skip
     architecture, exported = trial_export(
         copied(original), base, techniques, dataset, reporter, crop=request.crop, seed=request.seed,
-        threads=request.threads,
+        threads=request.threads, once=once,
     )  # fmt: skip
     crop = choose_crop(architecture, request.crop)
     # Trained weights only need to be adapted, random ones have far to go.
@@ -199,6 +213,7 @@ def plan(request: ApplyRequest, reporter: Reporter) -> ApplyPlan:
         start,
         original,
         exported,
+        once,
         identity,
         fingerprint,
         specialized.target,

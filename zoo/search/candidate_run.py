@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zoo.contracts import SilentReporter
 from zoo.errors import ZooError
 from zoo.pipeline.api import apply_request
+from zoo.pipeline.originals import Originals
 from zoo.pipeline.stages import stages_of
 from zoo.search.outcome import Outcome
 from zoo.storage.atomic import read_bytes
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from zoo.recipes.canonical import ResolvedRecipe
 
 _LARGEST_MODEL = 1 << 36
+#: All candidates of a search begin with the same network.
+_ORIGINALS = Originals()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +84,7 @@ def carry_out_candidate(run: CandidateRun) -> Outcome:
         run.request.out, ignore_errors=True
     )  # complete, but the search was killed before it took note
     try:
-        result = apply_request(run.request, SilentReporter())
+        result = apply_request(run.request, SilentReporter(), _ORIGINALS)
         assert result is not None
         outcome = _measured(result, run.latency_model)
     except ZooError as error:
