@@ -149,7 +149,9 @@ def _apart() -> int:
     else:
         if status >= 0:
             return status
-        if -status in (signal.SIGINT, signal.SIGTERM):  # somebody wished so
+        if -status == signal.SIGINT:
+            return _report(click.Abort(), as_json="--json" in sys.argv)
+        if -status == signal.SIGTERM:  # somebody wished so
             return 128 - status
         if -status == signal.SIGKILL:
             what = "The network had its process killed, mostly because memory ran out."

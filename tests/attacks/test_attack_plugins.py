@@ -163,21 +163,33 @@ def test_a_plugin_that_hangs_is_not_imported_unless_it_is_used(tmp_path: Path) -
         assert zoo(*command, path=(tmp_path,)).code == 0
 
 
-def test_a_plugin_that_hangs_when_used_is_named_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["plugin", "network"])
+def test_a_plugin_that_hangs_when_used_is_named_and_ctrl_c_ends_it(tmp_path: Path, what: str) -> None:
     install_technique(tmp_path, "zoo-hang", "hang", HANG)
+    net = "import time\nfrom torch import nn\n"
+    net += "class Net(nn.Conv2d):\n    def __init__(self):\n        super().__init__(3, 3, 1)\n"
+    net += "    def forward(self, x):\n        time.sleep(1000)\n"
+    (tmp_path / "net.py").write_text(net)
+    name, said = {
+        "plugin": ("hang", "'hang' of zoo-hang 1.0 has been loading"),
+        "network": (
+            f"{tmp_path}/net.py:Net(input=rgb:3x8x8)",
+            "net.py:Net has been computing its example input",
+        ),
+    }[what]
     program = (
         "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from zoo.plugins import guard\nguard.SLOW_SECONDS = 0.2\n"
-        "from zoo_cli.main import main\nsys.exit(main(['info', 'hang']))\n"
+        "import torch\nfrom zoo.plugins import guard\nguard.SLOW_SECONDS = 0.2\n"
+        "from zoo_cli.main import main\nsys.exit(main(['info', sys.argv[1]]))\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, name],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
-    assert "'hang' of zoo-hang 1.0 has been loading" in process.stderr.readline()
+    assert said in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=300) == 130
     process.stderr.close()

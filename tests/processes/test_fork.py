@@ -98,7 +98,7 @@ def test_a_process_with_threads_is_not_copied() -> None:
 
 
 IN_COPY = """
-import os, signal, subprocess, sys, time
+import itertools, os, signal, subprocess, sys, time
 from zoo.processes.fork import run_in_copy
 from zoo.processes.process_tree import held_by_tree
 from zoo.processes.time_limits import at_most
@@ -116,10 +116,32 @@ def is_told_to_stop():
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 
+def computes_and_does_not_return():
+    subprocess.Popen(["sh", "-c", f"sleep 1; kill -INT {os.getppid()}"])
+    sum(itertools.repeat(1))  # in C, where no exception is raised
+
+def catches_everything():
+    for _ in range(3):
+        try:
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(20)
+        except KeyboardInterrupt:
+            time.sleep(0.6)
+
+def saves_what_it_has():
+    try:
+        os.kill(os.getppid(), signal.SIGINT)
+        time.sleep(20)
+    except KeyboardInterrupt:
+        time.sleep(3)
+        return 5
+
+interrupted = (computes_and_does_not_return, catches_everything, saves_what_it_has)
 statuses = [run_in_copy(each, kept) for each in (lambda: print("said") or 7, os.abort, lambda: sys.exit(3))]
 print(*statuses, run_in_copy(hangs, kept), run_in_copy(is_told_to_stop, kept))
 with at_most(0.05):  # which limits copies only
     time.sleep(0.1)
+print(*(run_in_copy(each, kept) for each in interrupted))
 try:
     run_in_copy(starts_a_large_child, lambda process: held_by_tree(process) > 200 << 20)
 except MemoryError:
@@ -130,4 +152,4 @@ except MemoryError:
 def test_what_ends_a_copy_with_its_terminal_is_told_and_nothing_else_ends() -> None:
     command = [sys.executable, "-c", IN_COPY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split("\n") == ["said", "7 -6 3 -14 9", "too large", ""]
+    assert done.stdout.split("\n") == ["said", "7 -6 3 -14 9", "-2 -2 5", "too large", ""]

@@ -23,6 +23,7 @@ from zoo.errors import InputError, UsageError
 from zoo.extras import require
 from zoo.options import format_options, option, parse_options
 from zoo.plugins import python_file
+from zoo.plugins.guard import named_if_slow
 from zoo.recipes.grammar import Stage, parse_stage
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class ModuleArchitecture(Architecture):
         self.id = f"module:{_fit(self._path.name)}:{_fit(self._factory)}@{self._sha256[:12]}"
         self.summary = f"{self._factory} of {self._path.name}"
         self._inner: Architecture | None = None
-        self._specify()
+        with named_if_slow(f"{self._path.name}:{self._factory}", "computing its example input"):
+            self._specify()
         pinned = dataclasses.replace(self._config, sha256=self._sha256)
         said = {k: v for k, v in format_options(pinned).items() if v != format_options(ModuleConfig())[k]}
         self.named = f"{form['path']}:{self._factory}" + str(Stage.of("module", said)).removeprefix("module")

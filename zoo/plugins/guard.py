@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from zoo.errors import MissingDependencyError, PluginError, ZooError
 from zoo.extras import COMPRESS_PACKAGES, REINSTALL, install_hint
+from zoo.formatting import printable
 from zoo.plugins.discovery import Plugin
 from zoo.plugins.stdio import stdout_to_stderr
 
@@ -46,20 +47,28 @@ def guarded(plugin: Plugin, work: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def _watched(plugin: Plugin) -> Iterator[None]:
-    """Keep standard output clean while third-party code runs, and report a plugin that is slow."""
+def named_if_slow(label: str, doing: str = "loading") -> Iterator[None]:
+    """Report code of somebody else that takes longer than SLOW_SECONDS, and may never end, while it runs."""
+    shown = sys.stderr  # what is reported meanwhile may be discarded
 
     def tell() -> None:
-        sys.stderr.write(f"{plugin.label} has been loading for {SLOW_SECONDS:g} s. Ctrl-C stops it.\n")
+        shown.write(printable(f"{label} has been {doing} for {SLOW_SECONDS:g} s. Ctrl-C stops it.") + "\n")
+        shown.flush()
 
     timer = threading.Timer(SLOW_SECONDS, tell)
     timer.daemon = True
     timer.start()
     try:
-        with stdout_to_stderr():
-            yield
+        yield
     finally:
         timer.cancel()
+
+
+@contextlib.contextmanager
+def _watched(plugin: Plugin) -> Iterator[None]:
+    """Keep standard output clean while third-party code runs, and report a plugin that is slow."""
+    with named_if_slow(plugin.label), stdout_to_stderr():
+        yield
 
 
 def _broken(plugin: Plugin, reason: str) -> PluginError:

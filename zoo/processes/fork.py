@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import mmap
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, NoReturn
 
 from zoo.processes.child_limits import end_with
@@ -35,6 +37,8 @@ _ENVIRONMENT = slice(49, 51)
 _LOOK_SECONDS = 0.1
 #: What another process asks of this one by a signal, it asks of the copy: to stop, with whatever that takes.
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+#: How soon a copy notices Ctrl-C, unless it is deep inside a library, and the least between two that are meant.
+_NOTICE_SECONDS, _AGAIN_SECONDS = 2.0, 0.5
 
 
 class ForkedProcess:
@@ -117,7 +121,9 @@ def fork_python(
 def run_in_copy(function: Callable[[], int], too_large: Callable[[int], bool]) -> int:
     """Run a function in a copy of this process, with its files, its terminal and Ctrl-C; return what it returns.
 
-    Whatever ends the copy leaves this process as it is; the copy ends with this process.
+    Whatever ends the copy leaves this process as it is; the copy ends with this process. Ctrl-C is a KeyboardInterrupt
+    in the copy. If it cannot be raised there, since a library computes and does not return, or if Ctrl-C comes again,
+    the copy is killed with all that it started.
 
     Args:
         function: Its result is an exit status.
@@ -133,23 +139,35 @@ def run_in_copy(function: Callable[[], int], too_large: Callable[[int], bool]) -
     """
     parent = os.getpid()
     awaited = {*_PASSED_ON, signal.SIGCHLD}
+    # `nohup` and `&` have Ctrl-C ignored.
+    heeded = {signal.SIGINT} if signal.getsignal(signal.SIGINT) is signal.default_int_handler else set()
+    noticed, asked = mmap.mmap(-1, 1), 0.0  # shared; when Ctrl-C came
     # A signal without a handler that is ignored, as that of a child's end is, would not be waited for.
     before = signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     try:
         pid = os.fork()
         if not pid:
-            _be_copy(function, parent, before, awaited)
+            _be_copy(function, parent, before, awaited, noticed)
         copy = ForkedProcess(pid)
         while (status := copy.poll()) is None:
             told = signal.sigtimedwait(awaited, _LOOK_SECONDS)
             # Ctrl-C has no sender, and reaches the copy by itself: both are in one group.
-            if told is not None and told.si_signo in _PASSED_ON and told.si_pid:
-                copy.send(told.si_signo)
+            now, again = time.monotonic(), False
+            if told is not None and told.si_signo in _PASSED_ON:
+                if told.si_pid:
+                    copy.send(told.si_signo)
+                if told.si_signo in heeded:
+                    again = bool(asked) and now - asked > _AGAIN_SECONDS
+                    asked = asked or now
             elif too_large(pid):
                 kill_tree(pid)
                 copy.wait()
                 raise MemoryError
+            if again or (asked and not noticed[0] and now - asked > _NOTICE_SECONDS):
+                kill_tree(pid)
+                copy.wait()
+                return -signal.SIGINT
         return status
     finally:
         while signal.sigtimedwait(awaited, 0) is not None:  # what came meanwhile was for the copy
@@ -159,11 +177,22 @@ def run_in_copy(function: Callable[[], int], too_large: Callable[[int], bool]) -
 
 
 def _be_copy(
-    function: Callable[[], int], parent: int, child_handler: Any, awaited: set[signal.Signals]
+    function: Callable[[], int],
+    parent: int,
+    child_handler: Any,
+    awaited: set[signal.Signals],
+    noticed: mmap.mmap,
 ) -> NoReturn:
     status = 1
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        noticed[0] = 1
+        signal.default_int_handler(number, frame)
+
     try:
         signal.signal(signal.SIGCHLD, child_handler)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, interrupt)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
         end_with(parent)
         let_time_limits_end_this_process()
