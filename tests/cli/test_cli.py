@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -443,7 +444,7 @@ def test_large_numbers_are_readable(value: float, unit: str, text: str) -> None:
 def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress_module, "LINE_INTERVAL", 0.0)
+    monkeypatch.setattr(progress_module.LineReporter, "interval", 0.0)
     with progress() as report:
         report.start("train", 4)
         report.advance(1, loss=0.03123456)
@@ -464,6 +465,38 @@ def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     assert "saved" in lines
     assert any(line.startswith("train: 4 of 4") and "took" in line for line in lines)
     assert lines[-1].startswith("evaluate: 1 steps, ")
+
+
+def test_progress_in_a_notebook_is_a_line_that_changes_and_needs_no_widgets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[str]] = []
+
+    class Handle:
+        def update(self, content: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            shown[-1].append(content["text/plain"])
+
+    def display(content: dict[str, str], *, raw: bool, display_id: bool) -> Handle:
+        assert raw
+        assert display_id
+        shown.append([content["text/plain"]])
+        return Handle()
+
+    for name in ("ipykernel", "IPython", "IPython.display"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["IPython.display"].display = display
+    with progress() as report:
+        report.start("train", 4)
+        report.note("16 layers")
+        report.advance(4, loss=0.5)
+        report.start("evaluate", 2, "images")
+        report.advance(2)
+        report.finish()
+    assert [each[0] for each in shown] == ["train: 4 steps ...", "evaluate: 2 images ..."]
+    assert shown[0][-1].startswith("train: 4 of 4 steps, ")
+    assert shown[1][-1].startswith("evaluate: 2 of 2 images, ")
+    assert capsys.readouterr().out == "16 layers\n"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def test_the_metrics_are_those_of_the_exported_file_before_and_after(
     assert found["error"]["after"] == pytest.approx(1 - after, abs=1e-4)
     assert "accuracy" in result.table()
     assert result._repr_html_().count("<tr>") == len(result.table_cells()[1]) + 1
+    assert repr(result) == f"{result.artifact}\n{result.table()}"
     assert "accuracy" in json.loads((result.artifact / "metrics.json").read_text())["files"][0]["quality"]
 
 

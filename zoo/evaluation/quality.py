@@ -161,7 +161,8 @@ def evaluate_quality(
     scorer = task.scorer(architecture.output)
     quality = Quality(dataset.id, split, seed, labelled)
     total = 0.0
-    total_images = min(images, limit or images) if labelled else None
+    # What a program passes is one scene, however many images it has.
+    total_images = (min(images, limit or images) if images > 1 else limit) if labelled else None
     reporter.start(f"evaluate on {dataset.id}/{split}", total_images, "images")
     others = {name: agreement_scorer(spec) for name, spec in architecture.extra_outputs.items()}
     ours, theirs = extras

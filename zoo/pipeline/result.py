@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.training.weights import StartWeights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """An artifact and what is known about it.
 
@@ -88,6 +88,10 @@ class Result:
         """Return the table of what was measured as text, a line per quantity and a column per file."""
         columns, rows = self.table_cells()
         return "\n".join([self.table_title, *table_lines(columns, rows, right=columns[1:])])
+
+    def __repr__(self) -> str:
+        """Return where the artifact is, and the table."""
+        return f"{self.artifact}\n{self.table()}"
 
     def _repr_html_(self) -> str:
         """Return the table as notebooks show it."""

@@ -1,12 +1,13 @@
-"""Progress of long work on standard error: a bar on a terminal, occasional lines elsewhere."""
+"""Progress of long work: a bar on a terminal, a line that changes in a notebook, occasional lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zoo.contracts import Reporter, SilentReporter
 from zoo.formatting import printable, scaled, seconds
@@ -24,7 +25,14 @@ def progress(*, quiet: bool = False) -> Iterator[Reporter]:
     """Yield a reporter for the duration of one command; with `quiet` it shows only notes."""
     if quiet:
         yield NoteReporter()
-    elif sys.stderr.isatty() or in_notebook():
+    elif in_notebook():
+        from zoo.progress.notebook import NotebookReporter
+
+        with warnings.catch_warnings():
+            # what tqdm says where there are no widgets: it is not used
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            yield NotebookReporter()
+    elif sys.stderr.isatty():
         with _rich_progress() as bars:
             yield BarReporter(bars)
     else:
@@ -32,7 +40,7 @@ def progress(*, quiet: bool = False) -> Iterator[Reporter]:
 
 
 def in_notebook() -> bool:
-    """Return whether this process is the kernel of a notebook, where bars are drawn in the cell."""
+    """Return whether this process is the kernel of a notebook, where progress is shown in the cell."""
     return "ipykernel" in sys.modules and "IPython" in sys.modules
 
 
@@ -72,6 +80,8 @@ class BarReporter:
 class LineReporter(NoteReporter):
     """Prints a line when a task starts, every LINE_INTERVAL seconds, and when it is done."""
 
+    interval: ClassVar[float] = LINE_INTERVAL
+
     def __init__(self) -> None:
         super().__init__()
         self._task = ""
@@ -85,19 +95,23 @@ class LineReporter(NoteReporter):
         self.finish()
         self._task, self._total, self._unit, self._done, self._figures = task, total, unit, 0.0, {}
         self._started = self._printed = time.monotonic()
-        self.note(f"{task} ..." if total is None else f"{task}: {amount_of(total, unit)} ...")
+        self.show(f"{task} ..." if total is None else f"{task}: {amount_of(total, unit)} ...")
 
     def advance(self, amount: float = 1, **figures: float | str) -> None:
         self._done += amount
         self._figures.update(figures)
-        if self._task and time.monotonic() - self._printed >= LINE_INTERVAL:
+        if self._task and time.monotonic() - self._printed >= self.interval:
             self._printed = time.monotonic()
-            self.note(self._line())
+            self.show(self._line())
 
     def finish(self) -> None:
         if self._task:
-            self.note(f"{self._line()}, took {seconds(time.monotonic() - self._started)}")
+            self.show(f"{self._line()}, took {seconds(time.monotonic() - self._started)}")
             self._task = ""
+
+    def show(self, line: str) -> None:
+        """Show how far the task is."""
+        self.note(line)
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._started
@@ -154,7 +168,7 @@ def _rich_progress(console: Console | None = None) -> Progress:
     from rich.table import Column
     from rich.text import Text
 
-    shown_on = console or (Console() if in_notebook() else Console(stderr=True))
+    shown_on = console or Console(stderr=True)
 
     class ShortenedColumn(ProgressColumn):
         """Takes the room that the other columns leave."""
