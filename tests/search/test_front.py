@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.search.front import dominates, knee, pareto_front, ranked
-from zoo.search.halving import bracket_size, promoted, rungs
+from zoo.search.halving import bracket_size, promoted, rungs, share_promoted
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -36,6 +36,23 @@ def test_few_candidates_are_trained_in_full() -> None:
 
 def test_candidates_that_exceed_a_budget_come_last() -> None:
     points = [(0.0, 3.0), (1.0, 1.0), (0.5, 0.5)]
-    assert promoted(points, [0.0, 0.0, 0.5], eta=1)[2] == 2
+    assert promoted(points, [0.0, 0.0, 0.5], share=1)[2] == 2
     assert promoted(points, [0.3, 0.2, 0.1]) == [2]
     assert promoted([], []) == []
+
+
+def test_one_candidate_that_loses_everything_does_not_make_the_others_alike() -> None:
+    points = [(0.0, 30.0), (0.2, 20.0), (3.0, 19.0), (90.0, 1.0)]
+    assert promoted(points, [0.0] * 4, share=1)[0] == 1
+    assert promoted(points, [0.0] * 4, [10.0, 0.1], share=1)[0] == 0, "the score alone"
+    known = [(0.1, 40.0), (0.15, 40.0)]
+    assert promoted(points[1:], [0.0] * 3, known=known, share=0.3) == [0]
+
+
+def test_more_go_on_where_training_costs_little_beside_the_rest() -> None:
+    assert share_promoted(0, 10) == share_promoted(10, 0) == share_promoted(1, 90) == 1 / 3
+    assert share_promoted(10, 15) == 10 / 15
+    assert share_promoted(10, 8) == 1
+    points = [(float(place), float(place)) for place in range(9)]
+    assert promoted(points, [0.0] * 9, share=share_promoted(10, 15)) == list(range(6))
+    assert promoted(points, [0.0] * 9) == [0, 1, 2]

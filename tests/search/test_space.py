@@ -42,6 +42,14 @@ def test_corners_are_at_the_ends_of_all_ranges() -> None:
     ]
 
 
+def test_the_plainest_recipes_have_one_technique_with_numbers_in_the_middle() -> None:
+    space = Space("depthwise?+channel-prune(ratio=0.1..0.5)?+{ptq(bits=4..8),qat(observer={minmax,lsq})}?")
+    assert [drawn(space, each) for each in space.plainest()] == [
+        "ptq(bits=6)", "qat(observer=minmax)", "channel-prune(ratio=0.3)", "depthwise",
+    ]  # fmt: skip
+    assert [drawn(Space("depthwise?+ptq"), each) for each in Space("depthwise?+ptq").plainest()] == ["ptq"]
+
+
 def test_options_behind_braces_belong_to_those_that_have_them() -> None:
     space = Space("{ptq,qat}(mixed=*)")
     recipes = {drawn(space, setting) for setting in space.every()}

@@ -52,6 +52,11 @@ class Axis:
         return tuple(dict.fromkeys((places[0], places[-1])))
 
     @property
+    def middle(self) -> int:
+        """Return the place in the middle of numbers, or of the first value if they are not numbers."""
+        return (len(self) - 1) // 2 if self.ordered else 0
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Return the values as reports show them."""
         return tuple("none" if value is None else format_text(value) for value in self.values)

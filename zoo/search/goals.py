@@ -101,3 +101,9 @@ def show_goal(goal: Goal, value: float, unit: str = "") -> str:
     if goal == "latency":
         return seconds(value / 1000)
     return scaled(value, "" if goal == "macs" else "B")
+
+
+def goal_weights(goals: Sequence[str]) -> list[float]:
+    """Return how much each goal counts where candidates are compared: the score as much as all costs together."""
+    costs = sum(goal != "score" for goal in goals) or 1
+    return [1.0 if goal == "score" else 1 / costs for goal in goals]

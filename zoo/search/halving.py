@@ -5,12 +5,13 @@ Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparamet
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 
-from zoo.search.front import Values, ranked
+from zoo.search.front import Values, pareto_front
 
-#: A candidate in this many is trained further, for this many times the steps.
+#: A candidate in this many is trained further at least, for this many times the steps.
 ETA = 3
 #: Rounds of training at most, the full one included.
 _ROUNDS = 3
@@ -28,17 +29,57 @@ def bracket_size(steps: int, workers: int) -> int:
     return max(workers, 1) if rounds == 0 else ETA**2 * math.ceil(workers / ETA)
 
 
-def promoted(points: Sequence[Values], violations: Sequence[float], eta: int = ETA) -> list[int]:
+def share_promoted(cost: float, next_cost: float) -> float:
+    """Return what share of the candidates of a round is trained further.
+
+    A round costs as much as the one before: where training takes little beside exporting and scoring, more go on.
+
+    Args:
+        cost: Of a candidate in this round, in seconds; 0 if unknown.
+        next_cost: In the next one.
+    """
+    if cost <= 0 or next_cost <= 0:
+        return 1 / ETA
+    return min(max(cost / next_cost, 1 / ETA), 1.0)
+
+
+def promoted(
+    points: Sequence[Values],
+    violations: Sequence[float],
+    weights: Sequence[float] = (),
+    *,
+    known: Sequence[Values] = (),
+    share: float = 1 / ETA,
+) -> list[int]:
     """Return the places of the candidates that are trained further, best first.
+
+    Best is what no other candidate beats, and among those what is nearest to the best in everything. Distances are
+    counted in ranks among all that is known: otherwise one candidate that loses everything would make all others alike.
 
     Args:
         points: What is minimised, for each candidate.
         violations: By how much each exceeds budgets that training may still bring it into; 0 if none.
-        eta: One in this many goes on, and at least one.
+        weights: How much each value counts; all alike if empty.
+        known: The same values of earlier candidates after as many steps.
+        share: Of the candidates that go on; at least one does.
     """
     if not points:
         return []
+    weights = weights or [1.0] * len(points[0])
+    sorted_values = [sorted(values) for values in zip(*points, *known, strict=True)]
+    distances = [
+        math.fsum(
+            weight * (bisect.bisect_left(values, value) / len(values)) ** 2
+            for weight, values, value in zip(weights, sorted_values, point, strict=True)
+        )
+        for point in points
+    ]
+    order: list[int] = []
     keeping = [place for place in range(len(points)) if violations[place] <= 0]
-    exceeding = sorted(set(range(len(points))) - set(keeping), key=lambda place: (violations[place], place))
-    best = [keeping[place] for place in ranked([points[place] for place in keeping])] if keeping else []
-    return (best + exceeding)[: math.ceil(len(points) / eta)]
+    while keeping:
+        front = {keeping[each] for each in pareto_front([points[place] for place in keeping])}
+        order += sorted(front, key=lambda place: (distances[place], place))
+        keeping = [place for place in keeping if place not in front]
+    exceeding = set(range(len(points))) - set(order)
+    order += sorted(exceeding, key=lambda place: (violations[place], distances[place], place))
+    return order[: math.ceil(len(points) * share - 1e-9)]

@@ -14,9 +14,10 @@ from zoo.pipeline.loss_limit import LossLimit
 from zoo.search.candidate_run import CandidateRun, candidate_run
 from zoo.search.exact_budgets import ExactBudgets
 from zoo.search.front import pareto_front
-from zoo.search.halving import bracket_size, promoted, rungs
+from zoo.search.halving import bracket_size, rungs
 from zoo.search.live_progress import LiveProgress
 from zoo.search.outcome import Outcome
+from zoo.search.promotion import promoted_candidates
 from zoo.search.search_request import SearchRequest
 from zoo.search.search_result import TRIALS, Point, SearchResult, folder_name, write_front
 from zoo.search.space import Space
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 _EXHAUSTED, _DRAW_RANDOMLY = 60, 3
 #: Candidates rejected by their counts, one after the other, until a space counts as searched.
 _HOPELESS = 300
-#: Settings at the ends of all ranges that a search begins with.
-_CORNERS = 8
+#: Settings with the fewest techniques, and settings at the ends of all ranges, that a search begins with.
+_PLAINEST, _CORNERS = 8, 4
 #: Where trained stages are kept in the folder of a search.
 _STAGES = "stages"
 
@@ -181,13 +182,15 @@ class Searcher:
         self.log.close(candidate, *self._budgets.closing_values(counted))
 
     def _first_settings(self) -> list[dict[str, int]]:
-        """Return every setting of a space that is small enough, else some at the ends of all ranges."""
+        """Return every setting of a space that is small enough, else the plainest and some at the ends of ranges."""
         if self.space.structures is not None and self.space.size <= self.request.trials:
             return list(self.space.every())
-        corners = list(itertools.islice(self.space.corners(), 5000))
-        if len(corners) > _CORNERS:
-            corners = random.Random(self.request.seed).sample(corners, _CORNERS)
-        return corners
+        generator = random.Random(self.request.seed)
+        found: list[dict[str, int]] = []
+        for settings, most in ((self.space.plainest(), _PLAINEST), (self.space.corners(), _CORNERS)):
+            every = [each for each in itertools.islice(settings, 5000) if each not in found]
+            found += generator.sample(every, most) if len(every) > most else every
+        return found
 
     # ------------------------------------------------------------------------------------------ measuring
 
@@ -197,7 +200,7 @@ class Searcher:
             self._measure([each for each in left if steps not in each.outcomes], steps)
             if self._over() or rung == len(self._rungs) - 1:
                 return
-            left = self._promoted(left, steps)
+            left = self._promoted(left, steps, self._rungs[rung + 1])
 
     def _measure(self, candidates: Sequence[SearchCandidate], steps: int) -> None:
         runs = [self._run(each, steps) for each in candidates]
@@ -217,7 +220,9 @@ class Searcher:
         stages = folder / _STAGES
         return candidate_run(self._base, candidate.resolve(), steps, out, stages, self._latency_model)
 
-    def _promoted(self, candidates: Sequence[SearchCandidate], steps: int) -> list[SearchCandidate]:
+    def _promoted(
+        self, candidates: Sequence[SearchCandidate], steps: int, next_steps: int
+    ) -> list[SearchCandidate]:
         """Return the candidates that are trained next, of those that training can bring within the budgets."""
         able = [
             each
@@ -227,9 +232,7 @@ class Searcher:
         ]  # fmt: skip
         reference = self._reference()
         points = [self._point(each, each.outcomes[steps], reference) for each in able]
-        values = [tuple(point.values.values()) for point in points]
-        violations = [max([0.0, *point.violations.values()]) for point in points]
-        return [able[place] for place in promoted(values, violations)]
+        return promoted_candidates(able, points, self.log.candidates, steps, next_steps, reference)
 
     def _close(self, bracket: Sequence[SearchCandidate]) -> None:
         reference = self._reference()

@@ -172,6 +172,17 @@ class Space:
             for places in itertools.product(*(range(len(axis)) for axis in axes)):
                 yield {**chosen, **{axis.name: place for axis, place in zip(axes, places, strict=True)}}
 
+    def plainest(self) -> Iterator[dict[str, int]]:
+        """Yield the settings with the fewest techniques, whose numbers are in the middle of their ranges.
+
+        Options that are not numbers have the first value.
+        """
+        fewest = min((len(choices) for _, choices in self._structures()), default=0)
+        for chosen, choices in self._structures():
+            if len(choices) == fewest:
+                axes = [axis for choice in choices for axis in choice.axes]
+                yield {**chosen, **{axis.name: axis.middle for axis in axes}}
+
     def corners(self) -> Iterator[dict[str, int]]:
         """Yield the settings whose numbers are all at an end of their range, those of all layers at the same end.
 
