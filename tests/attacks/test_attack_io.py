@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support import tiny
+from support import faulty_disk, tiny
 from support.dngs import COLORCHART, dng, frame
 from zoo.artifacts import open_artifact
 from zoo.errors import InputError, IntegrityError, ZooError
@@ -20,51 +19,11 @@ from zoo.raw.decode import decode
 from zoo_cli.main import _described
 
 STEP = 4096
-#: Makes the n-th read from a file whose path holds a word fail as a broken disk does.
-FAULTY_READS = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-static int left = -2;
-
-static int strikes(int descriptor) {
-    char link[64], path[4096];
-    const char *word = getenv("FAULT_WORD"), *count = getenv("FAULT_COUNT");
-    if (!word || !count) return 0;
-    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-    ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 0) return 0;
-    path[length] = 0;
-    if (!strstr(path, word)) return 0;
-    if (left == -2) left = atoi(count);
-    return left-- == 0;
-}
-
-ssize_t read(int descriptor, void *buffer, size_t size) {
-    static ssize_t (*real)(int, void *, size_t);
-    if (!real) real = dlsym(RTLD_NEXT, "read");
-    if (strikes(descriptor)) { errno = EIO; return -1; }
-    return real(descriptor, buffer, size);
-}
-"""
 
 
 @pytest.fixture(scope="module")
-def faulty_reads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None or not sys.platform.startswith("linux"):
-        pytest.skip("no C compiler is here, or this is not Linux")
-    folder = tmp_path_factory.mktemp("preload")
-    (folder / "faulty.c").write_text(FAULTY_READS)
-    library = folder / "faulty.so"
-    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(folder / "faulty.c"), "-ldl"]
-    subprocess.run(command, check=True, capture_output=True)
-    return library
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return faulty_disk.build(tmp_path_factory.mktemp("preload"))
 
 
 def test_an_artifact_cut_at_every_4_kb_is_refused(tmp_path: Path) -> None:
@@ -89,9 +48,7 @@ def test_a_camera_file_cut_at_every_4_kb_is_refused() -> None:
 
 
 @pytest.mark.parametrize("word", ["zoo.json", "model.onnx", "golden.safetensors", "shot.dng"])
-def test_a_read_that_fails_is_an_error_that_names_the_file(
-    tmp_path: Path, faulty_reads: Path, word: str
-) -> None:
+def test_a_read_that_fails_is_an_error_that_names_the_file(tmp_path: Path, library: Path, word: str) -> None:
     made = tiny.bayer_artifact(tmp_path / "made")
     shot = tmp_path / "shot.dng"
     shot.write_bytes(dng(frame()))
@@ -106,8 +63,8 @@ def test_a_read_that_fails_is_an_error_that_names_the_file(
         str(tmp_path / "out"),
         "--json",
     ]
-    environment = {**os.environ, "ZOO_CACHE": str(tmp_path / "cache"), "LD_PRELOAD": str(faulty_reads)}
-    environment |= {"FAULT_WORD": word, "FAULT_COUNT": "0"}
+    environment = {**os.environ, "ZOO_CACHE": str(tmp_path / "cache")}
+    environment |= faulty_disk.failing(library, word, faulty_disk.READ)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode in (InputError.exit_code, IntegrityError.exit_code), done.stderr
     said = json.loads(done.stdout)
@@ -121,3 +78,80 @@ def test_an_error_of_the_disk_is_no_bug() -> None:
         None,
         InputError.exit_code,
     )
+
+
+#: Puts a folder in its place, at first and over an old one, and a file, while each call of the disk fails in turn.
+EACH_CALL = """
+import errno, os, shutil, sys
+from pathlib import Path
+from support.faulty_disk import CREATE, RENAME, SYNC, WRITE, arm, met
+from zoo.errors import OutputError
+from zoo.storage.atomic import atomic_folder, write_bytes_atomic
+root = Path(sys.argv[1])
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else None
+
+def put(what):
+    if what == "file":
+        return write_bytes_atomic(root / "file", b"new")
+    with atomic_folder(root / "folder", replace=what == "folder over another") as folder:
+        for name in "abc":
+            (folder / name).write_bytes(name.encode())
+
+def state(what):
+    return (root / "file").read_bytes() if what == "file" else content(root / "folder")
+
+faults = 0
+for what in ("file", "folder", "folder over another"):
+    for kind, error in ((WRITE, errno.ENOSPC), (SYNC, errno.EIO), (RENAME, errno.EIO), (CREATE, errno.ENOSPC)):
+        calls, at = 1, -1
+        while at < calls:
+            shutil.rmtree(root, ignore_errors=True)
+            root.mkdir()
+            (root / "file").write_bytes(b"old")
+            if what == "folder over another":
+                (root / "folder").mkdir()
+                (root / "folder" / "a").write_bytes(b"old")
+            before = state(what)
+            arm(kind, at, error)
+            try:
+                put(what)
+                failed = False
+            except OutputError:
+                failed = True
+            calls = met() if at < 0 else calls
+            arm(0, -1, 0)
+            faults += failed
+            after = state(what)
+            complete = b"new" if what == "file" else {name: name.encode() for name in "abc"}
+            assert after in (before, complete), (what, kind, at, after)
+            assert failed or after == complete
+            # Only where nothing is may the same command make it.
+            assert not (failed and what == "folder") or after is None, (what, kind, at)
+            if failed:
+                put(what)
+            assert state(what) == complete
+            assert sorted(os.listdir(root)) == ["file", "folder"][: 1 + (what != "file")]
+            at += 1
+print(faults)
+"""
+
+
+def test_whichever_call_of_the_disk_fails_the_old_is_there_or_the_new_and_it_can_be_tried_again(
+    tmp_path: Path, library: Path
+) -> None:
+    word = "what-fails"
+    done = subprocess.run(
+        [sys.executable, "-c", EACH_CALL, str(tmp_path / word)],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+            **faulty_disk.failing(library, word, 0, -1),
+        },
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 25

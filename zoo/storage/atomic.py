@@ -241,7 +241,6 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             yield folder
             _sync_tree(folder)
             _install(folder, target, replace)
-            _sync(target.parent)
     finally:
         if same_file(lock, folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -384,6 +383,7 @@ def _sync_tree(folder: Path) -> None:
 def _install(folder: Path, target: Path, replace: bool) -> None:
     if replace and target.is_dir():
         _replace(folder, target)
+        _sync(target.parent)
         return
     try:
         os.rename(folder, target)  # fails if the target is a file, or a folder that holds something
@@ -392,6 +392,11 @@ def _install(folder: Path, target: Path, replace: bool) -> None:
             raise OutputError(
                 f"{target} was created by another process in the meantime.", hint="Try again."
             ) from error
+        raise
+    try:
+        _sync(target.parent)
+    except OSError:
+        os.rename(target, folder)  # what is reported to have failed is not there, and may be tried again
         raise
 
 
