@@ -99,6 +99,8 @@ def test_a_newer_format_names_both_versions_and_the_upgrade() -> None:
         (changed("files", "model.onnx", to={"sha256": "a" * 64}), "'files.model.onnx.size' is missing"),
         (changed("files", "model.onnx", "sha256", to="A" * 64), "malformed"),
         (changed("files", "model.onnx", "size", to=-1), "must be a whole number from 0"),
+        (changed("files", "model.onnx", "size", to=1 << 31), "2,147,483,648 bytes, 2 GiB or more"),
+        (changed("files", "a", to={"sha256": "a" * 64, "size": 1 << 40}), "'files.a.size' must be"),
         (changed("files", "model.onnx", "url", to="http://x"), "unknown key 'url'"),
         (changed("created_with", to={"zoo": 1}), "'created_with.zoo' must be text"),
         (changed("created_with", to={str(n): "1" for n in range(101)}), "holds 101 entries"),

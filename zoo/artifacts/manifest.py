@@ -30,7 +30,8 @@ _MOST_OUTPUTS = 64
 OUTPUT_NAME = re.compile(r"[a-z0-9_]{1,100}")
 #: Fields of the specs that the first runners do not know.
 _LATER = {"noise_planes", "colors", "parts"}
-_LARGEST_FILE = 1 << 40
+#: What is read to be verified, in minutes at most; no ONNX file is larger than 2 GiB.
+_LARGEST_FILE, _LARGEST_MODEL = 1 << 36, 1 << 31
 #: Numbers in all inputs of a network together.
 _MOST_NUMBERS = 1 << 26
 #: Endings of what systems, Python or an engine can execute.
@@ -157,6 +158,8 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         table.refuse(f"lists {clash[1]}, which is the manifest itself or hides it", "files")
     if MODEL_NAME not in manifest.files:
         table.refuse(f"lists no {MODEL_NAME}, without which an artifact is none", "files")
+    if manifest.files[MODEL_NAME].size >= _LARGEST_MODEL:
+        table.refuse(f"lists a {MODEL_NAME} of {manifest.files[MODEL_NAME].size:,} bytes, 2 GiB or more", "files")
     if manifest.golden and manifest.golden.file not in manifest.files:
         table.refuse(f"names {manifest.golden.file}, which is not among the files", "golden.file")
     return manifest
