@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from zoo.data.box_labels import read_coco
+from zoo.data.tensors import Tensors, TensorsConfig
 from zoo.errors import InputError
 from zoo.storage.array_files import open_arrays
 
@@ -54,6 +55,15 @@ def test_an_archive_of_arrays_that_lies_or_grows_is_refused(
     monkeypatch.setattr("zoo.storage.array_files._UNPACKED", 1 << 20)
     with pytest.raises(InputError, match=said):
         open_arrays(npz(tmp_path / "a.npz", members))
+
+
+@pytest.mark.parametrize("shape", [(1 << 23, 1), (1 << 50, 0)])
+def test_an_array_of_more_samples_than_can_be_looked_at_is_refused(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    path = npz(tmp_path / "a.npz", {"inputs": npy(shape, "|u1", bytes(shape[0] * shape[1]))})
+    with pytest.raises(InputError, match=r"the limit is 4,194,304|is empty"):
+        Tensors(TensorsConfig(file=str(path)))
 
 
 @pytest.mark.parametrize("kind", ["BF16", "F8_E4M3"])

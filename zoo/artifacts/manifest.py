@@ -159,7 +159,9 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     if MODEL_NAME not in manifest.files:
         table.refuse(f"lists no {MODEL_NAME}, without which an artifact is none", "files")
     if manifest.files[MODEL_NAME].size >= _LARGEST_MODEL:
-        table.refuse(f"lists a {MODEL_NAME} of {manifest.files[MODEL_NAME].size:,} bytes, 2 GiB or more", "files")
+        table.refuse(
+            f"lists a {MODEL_NAME} of {manifest.files[MODEL_NAME].size:,} bytes, 2 GiB or more", "files"
+        )
     if manifest.golden and manifest.golden.file not in manifest.files:
         table.refuse(f"names {manifest.golden.file}, which is not among the files", "golden.file")
     return manifest

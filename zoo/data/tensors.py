@@ -34,6 +34,8 @@ _SPLIT_NAMES: dict[Split, tuple[tuple[str, str], ...]] = {
     )
     for split in get_args(Split)
 }
+#: Samples of an array: each is looked at one by one.
+_MOST_SAMPLES = 1 << 22
 _NAMES = (("inputs", "targets"), ("x", "y"), ("images", "labels"), ("input", "target"))
 
 
@@ -133,6 +135,11 @@ class Tensors(SequenceDataset):
             if not inputs.shape or not inputs.shape[0]:
                 raise InputError(
                     f"{self._path}: the array of inputs ({split}) is empty.", hint="Write the file again."
+                )
+            if inputs.shape[0] > _MOST_SAMPLES:
+                raise InputError(
+                    f"{self._path} holds {inputs.shape[0]:,} inputs ({split}); the limit is {_MOST_SAMPLES:,}.",
+                    hint="Divide it into several files.",
                 )
             if targets is not None and targets.shape[:1] != inputs.shape[:1]:
                 raise InputError(
