@@ -322,8 +322,9 @@ def test_the_branch_that_sizes_choose_is_converted_and_values_may_choose_none() 
         network = convert_onnx(branching(by_size), noise(1, 4, 8, 8), fixed=fixed, source="f.onnx").network
         torch.testing.assert_close(network(torch.ones(2, 4, 8, 8)), torch.full((2, 4, 8, 8), 2.0))
     by_value = [node("ReduceMean", keepdims=0, to="m"), helper.make_node("Greater", ["m", "half"], ["q"])]
-    with pytest.raises(InputError, match=r"If \(node choice\).*depends on the input's values"):
+    with pytest.raises(InputError, match=r"If \(node choice\).*depends on the values of 'x'") as refused:
         convert_onnx(branching(by_value), noise(1, 4, 8, 8), fixed=True, source="f.onnx")
+    assert "make 'x' a constant in the file" in str(refused.value.hint)
 
 
 def test_what_is_computed_in_16_bits_is_converted_to_32() -> None:

@@ -16,6 +16,7 @@ from support.onnx_models import plain_run, quantizing_model
 from zoo import plugins
 from zoo.architectures.onnx_reading import read_onnx_file
 from zoo.artifacts.artifact import open_artifact
+from zoo.checkpoints.foreign_files import artifact_of_file
 from zoo.checkpoints.resolver import locate_artifact
 from zoo.errors import InputError, IntegrityError, UnknownIdError, UsageError, ZooError
 from zoo.recipes import recipe_toml
@@ -237,6 +238,36 @@ def test_commands_state_the_size_that_a_file_leaves_open(
     assert "quantized" in capsys.readouterr().err  # it was read, but nothing is rounded in it
     assert main(["bench", str(tmp_path), *stated]) == 2
     assert "is not an ONNX file" in capsys.readouterr().err
+
+
+def test_sizes_that_do_not_suit_a_branch_that_is_not_taken_are_refused(tmp_path: Path, cache: Path) -> None:
+    value = helper.make_empty_tensor_value_info
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("MatMul", ["sound", f"w{units}"], [name])], name, [], [value(name)]
+        )
+        for name, units in (("then", 16), ("else", 8))
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Equal", ["rate", "sixteen"], ["q"]),
+            helper.make_node("If", ["q"], ["y"], **branches),
+        ],
+        "by rate",
+        [
+            helper.make_tensor_value_info("sound", 1, ["n", "samples"]),
+            helper.make_tensor_value_info("rate", 7, []),
+        ],
+        [helper.make_tensor_value_info("y", 1, ["n", 2])],
+        [numpy_helper.from_array(np.int64(16), "sixteen")]
+        + [numpy_helper.from_array(np.ones((units, 2), np.float32), f"w{units}") for units in (8, 16)],
+    )
+    path = tmp_path / "branches.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    name = f'{path}(input="sound=tensor:16,rate=integer:16..16")'
+    with pytest.raises(InputError, match="must suit every branch of its If operators") as refused:
+        artifact_of_file(name)
+    assert "Keep the branch that is used" in str(refused.value.hint)
 
 
 def test_files_with_several_outputs_are_measured_too(tmp_path: Path, cache: Path) -> None:

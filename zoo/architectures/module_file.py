@@ -138,7 +138,8 @@ class ModuleArchitecture(Architecture):
             elif not stated:
                 raise UsageError(
                     f"The input of {self._factory} of {self._path} is not stated.",
-                    hint='Say it: --input rgb:3x256x256, or in the file: INPUT = "rgb:3x256x256"',
+                    hint="Say it: --input rgb:3x256x256, or behind the name, as in  "
+                    f"'{self._path}:{self._factory}(input=rgb:3x256x256)',  or in the file: INPUT = \"rgb:3x256x256\"",
                 )
             parts = made.input.parts if self._inner else input_spec(stated, f"{self._path}: INPUT").parts
             net = self.build().eval()

@@ -95,7 +95,8 @@ def _parts(inputs: Sequence[ValueInfo], said: str, path: Path) -> InputSpec:
         elif None in sides:
             raise UsageError(
                 f"The input '{value.name}' of {path} is {_shown(sides)}, which leaves sizes open.",
-                hint=f"State an example of each such input:  --input '{_example(inputs)}'",
+                hint=f"State an example of each such input:  --input '{_example(inputs)}', or behind the name:  "
+                f"'{path}(input=\"{_example(inputs)}\")'",
             )
         else:
             shape = tuple(side or 0 for side in sides)

@@ -19,7 +19,7 @@ from zoo.artifacts.golden import MAIN_OUTPUT, all_outputs
 from zoo.artifacts.manifest import MANIFEST_NAME, OUTPUT_NAME, Manifest
 from zoo.contracts import OutputSpec
 from zoo.contracts.random_inputs import random_inputs
-from zoo.errors import UsageError
+from zoo.errors import InputError, IntegrityError, UsageError
 from zoo.onnx.check import check_onnx
 from zoo.onnx.graph import read_model
 from zoo.onnx.normalisation import with_normalisation
@@ -58,7 +58,7 @@ def artifact_of_file(name: str) -> Artifact | None:
     data, digest = file.data, file.sha256
     check_onnx(data)
     takes = complete_input(file_input(data, config.input, path), config, str(path))
-    data = with_stated_sizes(data, takes)
+    data = _sized(data, takes, path)
     if takes.mean:
         data = with_normalisation(data, takes.mean, takes.std)
     gives, extras = _outputs(data, takes, config.output, path)
@@ -78,6 +78,21 @@ def artifact_of_file(name: str) -> Artifact | None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_artifact(folder, manifest, {"model.onnx": data}, replace=folder.exists())
     return open_artifact(folder)
+
+
+def _sized(data: bytes, takes: InputSpec, path: Path) -> bytes:
+    """The file with the stated sizes, to which an engine holds the branches of an If that are not taken, too."""
+    sized = with_stated_sizes(data, takes)
+    if sized != data and read_model(data).nested:
+        try:
+            plugins.engine("onnxruntime").open(sized)
+        except IntegrityError as error:
+            raise InputError(
+                f"{path} cannot be loaded with the stated sizes, which must suit every branch of its If operators: "
+                f"{error.message[:200]}",
+                hint="Keep the branch that is used: make what it is chosen by a constant in the file, and simplify it.",
+            ) from error
+    return sized
 
 
 def _outputs(

@@ -182,7 +182,13 @@ class _Converter:
         """Convert the branch that an If takes, where that depends on sizes only: on those of the example."""
         condition = as_numbers(operation.input(0))
         if condition is None:
-            raise self._unsupported(operation, "which branch it takes depends on the input's values")
+            sources = self._sources_of(node.input[0])
+            named = " and ".join(f"'{name}'" for name in sources) or "the input"
+            raise self._unsupported(
+                operation, f"which branch it takes depends on the values of {named}",
+                hint=f"Keep the branch that is used: make {named} a constant in the file, and simplify it. If you have "
+                "the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory",
+            )  # fmt: skip
         taken = bool(self._builder.example(condition.items[0]))
         wanted = "then_branch" if taken else "else_branch"
         branch = next(each.g for each in node.attribute if each.name == wanted)
@@ -292,12 +298,33 @@ class _Converter:
             return later
         return None
 
-    def _unsupported(self, operation: Operation, reason: str) -> InputError:
+    def _sources_of(self, name: str) -> list[str]:
+        """The inputs of the file that a value is computed from."""
+        makers = {output: node for node in _nodes(self._graph) for output in node.output}
+        waiting, seen = [name], set()
+        while waiting:
+            each = waiting.pop()
+            if each not in seen:
+                seen.add(each)
+                waiting += makers[each].input if each in makers else ()
+        return [each.name for each in self._graph.input if each.name in seen]
+
+    def _unsupported(self, operation: Operation, reason: str, hint: str = "") -> InputError:
         return InputError(
             f"{self._source} cannot be compressed: the operator {operation.kind} (node {operation.name}) cannot be "
             f"converted to torch: {reason}.",
-            hint="If you have the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory",
+            hint=hint
+            or "If you have the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory",
         )
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of those inside it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
 
 
 def _uses(graph: Any) -> Iterator[str]:

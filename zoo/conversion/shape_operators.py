@@ -79,7 +79,7 @@ def _reshape_to_constant(
     sizes = [math.prod(shape) // rest if size == -1 else size for size in sizes]
     if len(sizes) == 2 and len(shape) > 2 and sizes[0] == shape[0]:
         return builder.call(torch.flatten, x, 1)
-    if sizes and sizes[0] == shape[0]:
+    if sizes and shape and sizes[0] == shape[0]:
         same = len(sizes) == len(shape) and tuple(sizes) == shape
         # The side that follows from the others does so for inputs of other sizes, too.
         others = sizes if builder.fixed or stated[0] == -1 else stated
