@@ -257,6 +257,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data": images(20)[0], "example": torch.rand(1, 3, 8, 8)}, "failed on 2x3x8x8"),
     ({"data": images(20), "metric": lambda o, t: o.nothing}, "The metric 'metric' failed on outputs of"),
     ({"data": "photos", "test": images(4)}, "test split of its own"),
+    ({"data": (images(20)[0], torch.eye(2)[images(20)[1]])}, r"shape \(2,\), not the number of a class"),
+    ({"data": (images(20)[0], images(20)[1][:, None])}, r"columns targets\[:, 0\]"),
+    ({"data": (images(20)[0], torch.full((20,), 0.5))}, "A target is 0.5, not the number of a class"),
+    ({"data": (images(20)[0].numpy(), np.array(["cat", "dog"] * 10))}, "A target is <U3, such as 'cat'"),
+    ({"data": list(zip(*images(20), strict=True))}, r"DataLoader\(data, batch_size=32\)"),
 ]  # fmt: skip
 
 
@@ -275,6 +280,21 @@ def test_labels_that_are_no_classes_are_refused_before_any_work(labels: torch.Te
     ProgramData((x, torch.rand(12))).check(network)  # for a loss of the program's own
     with pytest.raises(InputError, match=message):
         ProgramData((x, labels)).check(network)
+
+
+def test_inputs_without_targets_may_be_said_to_have_none() -> None:
+    x, _ = images(4)
+    assert ProgramData((x, None)).identity() == ProgramData(x).identity()
+
+
+def test_inputs_by_name_alone_are_asked_for_by_name(tmp_path: Path) -> None:
+    class ByName(nn.Linear):
+        def forward(self, *, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)
+
+    with pytest.raises(InputError, match="positional argument") as refused:
+        zoo.apply(ByName(8, 2), "ptq", data=images(4)[0], out=tmp_path / "out")
+    assert 'example={"x": x}' in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(("given", "text"), BAD)

@@ -83,7 +83,13 @@ class ModelInMemory(Architecture):
             try:
                 yield
             except Exception as error:  # whatever the user's forward() raises
-                raise InputError(f"{self._name} failed {what}: {type(error).__name__}: {error}") from error
+                by_name = isinstance(error, TypeError) and "positional argument" in str(error)
+                raise InputError(
+                    f"{self._name} failed {what}: {type(error).__name__}: {error}",
+                    hint='Pass inputs by the names that forward() has, in data, too:  example={"x": x}'
+                    if by_name
+                    else None,
+                ) from error
 
         from zoo.modules.several_inputs import with_one_input
 

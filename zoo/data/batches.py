@@ -68,6 +68,8 @@ def read_data(data: Any, names: Sequence[str] = ()) -> IndexedPairs | StreamedPa
         UsageError: It is nothing of these.
         InputError: An iterator yields more than may be kept.
     """
+    if isinstance(data, tuple) and len(data) == 2 and data[1] is None:
+        data = data[0]  # inputs without targets
     if _is_array(data):
         return _arrays(data, None)
     if isinstance(data, tuple) and len(data) == 2 and _is_array(data[1]):
@@ -120,7 +122,10 @@ def pairs_of(batch: Any, names: Sequence[str] = ()) -> Iterator[Pair]:
             hint="Convert bytes first: x.float() / 255",
         )
     if wanted is not None and (wanted.ndim == 0 or len(wanted) != len(rows)):
-        raise UsageError(f"A batch holds {len(rows)} inputs, but targets of {wanted.shape}.")
+        raise UsageError(
+            f"A batch holds {len(rows)} inputs, but targets of {wanted.shape}.",
+            hint="Both need a batch dimension: of single samples, pass DataLoader(data, batch_size=32).",
+        )
     for number, row in enumerate(rows):
         inputs = {name: array[number] for name, array in columns.items()} if several else row
         yield _sample(inputs, None if wanted is None else wanted[number])
@@ -140,6 +145,11 @@ def _sample(row: Any, target: Any) -> Pair:
     if target is None:
         return inputs, None
     wanted = np.asarray(target)
+    if wanted.dtype.kind not in "fiub":
+        raise UsageError(
+            f"A target is {wanted.dtype}, such as {str(target)[:40]!a}; numbers are needed.",
+            hint="Number the classes from 0:  names, targets = numpy.unique(labels, return_inverse=True)",
+        )
     return (
         inputs,
         wanted.astype(np.float32) if wanted.dtype.kind == "f" else wanted.astype(np.int64),

@@ -57,7 +57,7 @@ class MaskLabels:
 
     @cached_property
     def looked_at(self) -> Mapping[str, LabelValues]:
-        """What the label images hold, by name, of at most 2,048; without those that cannot be decoded."""
+        """Return what label images hold, by name: of at most 2,048, and not of those that cannot be decoded."""
         names = list(self._pages)
         step = max(1.0, len(names) / _MOST_LOOKED_AT)
         found: dict[str, LabelValues] = {}

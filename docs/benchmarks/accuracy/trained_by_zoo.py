@@ -1,8 +1,8 @@
 """Networks that `zoo train` trained from random weights: cells of ISBI 2012, and a network of timm on CIFAR-10.
 
     zoo train thin-unet --data 'masks(root=DIR/isbi2012)' --minutes 9 --out WEIGHTS/thin-unet
-    zoo train 'timm:resnet10t(classes=10,size=32)' --data 'folder(root=DIR/cifar10)' --minutes 15 --batch 32 \
-        --out WEIGHTS/timm-resnet10t
+    zoo train 'timm:resnet10t(classes=10,size=32)' --data 'folder(root=DIR/cifar10)' --minutes 12 --batch 32 \
+        --learning-rate 1e-3 --out WEIGHTS/timm-resnet10t
 """
 
 from __future__ import annotations
