@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ from support.published import HOME, expected, is_pinned
 from zoo.artifacts import Artifact, open_artifact, write_artifact
 from zoo.download import pull
 from zoo.errors import IntegrityError, NetworkError, OutputError, UsageError, ZooError
+from zoo.publishing.client import error_for
 from zoo.publishing.destination import PublishRequest
 from zoo.publishing.publisher import Published, publish
 from zoo.registry import parse_registry
@@ -611,6 +613,15 @@ def test_a_redirect_to_another_host_takes_no_token_along(hub: LoopbackHub, made:
         publish(wanted(made))
     assert hub.asked(host="elsewhere")
     assert hub.leaks() == []
+
+
+def test_a_disk_that_cannot_be_read_is_no_fault_of_the_network() -> None:
+    try:
+        raise RuntimeError("upload failed") from OSError(errno.EIO, "Input/output error")
+    except RuntimeError as error:
+        found = error_for(error, "committing to a/b")
+    assert isinstance(found, OutputError)
+    assert found.message == "Committing to a/b failed: the device reported an input/output error."
 
 
 def test_a_full_disk_is_no_fault_of_the_network(

@@ -93,6 +93,11 @@ def error_for(error: Exception, doing: str) -> ZooError:
     address = endpoint.redact(endpoint.endpoint())
     status, reason = status_of(error), _reason(error)
     for each in _chain(error):
+        if status is None and isinstance(each, OSError) and each.errno == errno.EIO:  # no socket reports that
+            return OutputError(
+                f"{doing[0].upper()}{doing[1:]} failed: {reason_of(each)}.",
+                hint=f"Check the disks of the artifact and of {cache_dir()}, and run the same command again.",
+            )
         if status is None and isinstance(each, OSError) and each.errno in _DISK:
             return OutputError(
                 f"{doing[0].upper()}{doing[1:]} failed in {cache_dir()}: {reason_of(each)}.",
