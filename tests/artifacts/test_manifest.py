@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 
 from support import tiny
 from zoo.artifacts import FileEntry, Manifest
-from zoo.artifacts.manifest import parse_manifest
+from zoo.artifacts.manifest import check_class_names, parse_manifest
 from zoo.contracts import InputPart, InputSpec, OutputSpec
-from zoo.errors import IntegrityError, ZooError
+from zoo.errors import InputError, IntegrityError, ZooError
 from zoo.version import __version__
 
 FILES = {"model.onnx": FileEntry("a" * 64, 12), "golden.safetensors": FileEntry("b" * 64, 0)}
@@ -204,3 +205,17 @@ def test_several_inputs_must_be_what_their_array_holds(parts: list[Any], said: s
     assert parse(changed("input", to={**takes, "parts": [PART]})).input.parts[0].name == "a"
     with pytest.raises(IntegrityError, match=said):
         parse(changed("input", to={**takes, "parts": parts}))
+
+
+@pytest.mark.parametrize("name", ["bee", "ä b", "x" * 200, "", "x" * 201, "\x1b[2J", "a\nb", "\u202egnp"])
+def test_names_of_classes_that_a_manifest_refuses_are_refused_before_any_work(name: str) -> None:
+    def refused(work: Callable[[], object], kind: type[ZooError]) -> bool:
+        try:
+            work()
+        except kind:
+            return True
+        return False
+
+    before = refused(lambda: check_class_names([name], "folder(root=x)"), InputError)
+    assert before == refused(lambda: parse({**GOOD, "classes": [name]}), IntegrityError)
+    assert before == (not name.isprintable() or len(name) > 200)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from zoo.contracts import InputSpec, OutputSpec
 from zoo.contracts.limits import PLUGIN_ID, Key, Limits, Sha256
-from zoo.errors import IntegrityError
+from zoo.errors import InputError, IntegrityError
 from zoo.schema import StrictTable, parse_json, read
 from zoo.storage.safe_names import clashing_names, unsafe_name
 
@@ -32,6 +32,7 @@ OUTPUT_NAME = re.compile(r"[a-z0-9_]{1,100}")
 _LATER = {"noise_planes", "colors", "parts"}
 #: What is read to be verified, in minutes at most; no ONNX file is larger than 2 GiB.
 _LARGEST_FILE, _LARGEST_MODEL = 1 << 36, 1 << 31
+_LONGEST_CLASS = 200
 #: Numbers in all inputs of a network together.
 _MOST_NUMBERS = 1 << 26
 #: Endings of what systems, Python or an engine can execute.
@@ -103,7 +104,7 @@ class Manifest:
         default_factory=dict
     )
     task: Annotated[str, Limits(most=32, pattern=f"({PLUGIN_ID})?")] = ""
-    classes: Annotated[tuple[Annotated[str, Limits(most=200)], ...], Limits(most=1 << 16)] = ()
+    classes: Annotated[tuple[Annotated[str, Limits(most=_LONGEST_CLASS)], ...], Limits(most=1 << 16)] = ()
     precision: Annotated[str, Limits(most=32, pattern=r"[a-z][a-z0-9. -]{1,31}"), Key(required=True)] = (
         "float32"
     )
@@ -177,6 +178,24 @@ def needed_by_runner(manifest: Manifest) -> frozenset[str]:
     return frozenset(
         {MANIFEST_NAME, MODEL_NAME, *({CARD_NAME, CONFIG_NAME} & manifest.files.keys()), *golden}
     )
+
+
+def check_class_names(names: Iterable[str], source: str) -> None:
+    """Refuse names of classes that no manifest may hold; call it before long work.
+
+    Args:
+        names: The names.
+        source: Where they are from, for the message.
+
+    Raises:
+        InputError: One is too long, or holds what commands a terminal.
+    """
+    for name in names:
+        if len(name) > _LONGEST_CLASS or not name.isprintable():
+            raise InputError(
+                f"{source} has a class called {ascii(name)[:80]}, which no artifact can hold.",
+                hint=f"Rename it: at most {_LONGEST_CLASS} characters, all of them printable.",
+            )
 
 
 def check_file_names(table: StrictTable, names: Iterable[str]) -> None:

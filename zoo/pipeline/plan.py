@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
+from zoo.artifacts.manifest import check_class_names
 from zoo.errors import UsageError
 from zoo.extras import require
 from zoo.pipeline.device_target import Target, specialize_for_device
@@ -155,6 +156,7 @@ def plan(request: ApplyRequest, reporter: Reporter, originals: Originals | None 
     data, dataset = choose_dataset(request.data, request.photos, suited, opened)
     if not dataset.scenes("test"):
         raise empty_split(dataset, "test")
+    check_class_names(dataset.class_names(), data)
     check_unit(
         parse_limit(request.max_loss), (plugins.task_of(suited), plugins.task("any")),
         lambda: _has_labels(dataset, suited),
