@@ -135,7 +135,7 @@ def test_a_table_may_be_elsewhere_and_hold_whole_numbers_as_floats(tmp_path: Pat
     table.parent.mkdir()
     for number in range(4):
         write_picture(tmp_path / f"images/{number}.png", number)
-    for place in ("", "../images/", f"{tmp_path}/images/"):
+    for place in ("", "../images/", f"{tmp_path}/images/", "..\\images\\"):
         table.write_text("file,label\n" + "".join(f"{place}{number}.png,{number}.0\n" for number in range(4)))
         data = Folder(FolderConfig(root=str(tmp_path / "images"), labels=str(table), test_share=0.5))
         assert data.indices(Classifier(4, side=16)) == {str(number): number for number in range(4)}
@@ -245,6 +245,10 @@ def test_tables_and_folders_that_do_not_match_are_refused(tmp_path: Path) -> Non
     assert "None of the 2 files" in refused(tmp_path, labels="labels.csv")
     table.write_text("")
     assert "is empty" in refused(tmp_path, labels="labels.csv")
+    table.write_text("file,label\n")
+    assert "is empty" in refused(tmp_path, labels="labels.csv")
+    table.write_text("file,cat,dog\n0.png,1,0\n1.png,0,1\n2.png,1,0\n3.png,0,1\n")
+    assert "which of them holds the class is not known" in refused(tmp_path, labels="labels.csv")
     assert "does not exist" in refused(tmp_path, labels="other.csv")
 
 

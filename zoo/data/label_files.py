@@ -50,7 +50,9 @@ def read_labels(path: Path) -> list[LabelRow]:
     try:
         text = read_bytes(path, _LARGEST).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file in UTF-8: {error.reason}.") from error
+        raise InputError(
+            f"{path} is not a text file in UTF-8: {error.reason}.", hint="Save it with the encoding UTF-8."
+        ) from error
     first = text.lstrip().partition("\n")[0]
     delimiter = max("\t;,", key=lambda each: (first.count(each), each == ","))
     try:
@@ -61,16 +63,21 @@ def read_labels(path: Path) -> list[LabelRow]:
         ]
     except csv.Error as error:
         raise InputError(f"{path} is not a CSV file: {error}.") from error
-    if not lines:
-        raise InputError(
-            f"The table of labels {path} is empty.", hint="One row per picture is needed: file,label"
-        )
-    heads = [cell.lower() for cell in lines[0][1]]
+    heads = [cell.lower() for cell in lines[0][1]] if lines else []
     columns = [_column(heads, names) for names in (_FILE_HEADS, _LABEL_HEADS, _SPLIT_HEADS)]
+    if columns[0] == 0 and columns[1] is None:
+        raise InputError(
+            f"{path} has the columns {', '.join(lines[0][1])[:80]}; which of them holds the class is not known.",
+            hint="Call it label. Where classes have a column each, write the name of the class instead: file,label",
+        )
     if columns[0] is None or columns[1] is None:
         columns = [0, 1, None]
     else:
         lines = lines[1:]
+    if not lines:
+        raise InputError(
+            f"The table of labels {path} is empty.", hint="One row per picture is needed: file,label"
+        )
     return _rows(path, lines, *columns)
 
 

@@ -128,6 +128,8 @@ def pictures_of_table(
 
 def _name_below(root: Path, table: Path, stated: str) -> str:
     """The name of a picture below the folder, from one that is relative to it or to the table, or absolute."""
+    if "\\" in stated and not (root / stated).is_file():
+        stated = stated.replace("\\", "/")  # as Windows writes paths
     for path in (root / Path(stated).expanduser(), table.parent / stated):
         if path.is_file() and path.resolve().is_relative_to(root.resolve()):
             return path.resolve().relative_to(root.resolve()).as_posix()

@@ -98,7 +98,7 @@ def read_weight_file(path: Path) -> WeightFile:
         loaded, digest = _torch_load(path, head), sha256_of(path)
     entries = dict(_entries(loaded))
     if not entries:
-        raise InputError(f"{path} holds {_described(loaded)}, no tensors by name.", hint=_WANTED)
+        raise InputError(f"{path} holds {_described(loaded)} no tensors by name.", hint=_WANTED)
     return WeightFile(shown, digest, entries)
 
 
@@ -234,5 +234,5 @@ def is_average(place: str) -> bool:
 
 def _described(loaded: Any) -> str:
     if isinstance(loaded, Mapping):
-        return f"a table with the keys {', '.join(map(str, list(loaded)[:6]))[:120] or '(none)'} and"
+        return f"a table with the keys {', '.join(map(str, list(loaded)[:6]))[:120] or '(none)'}, and"
     return f"an object of type {type(loaded).__name__} and"
