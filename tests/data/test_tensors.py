@@ -143,6 +143,43 @@ def test_classes_of_pixels_and_boxes_must_be_the_networks(
         data.check(network)
 
 
+class OneMask(Restorer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.output = OutputSpec("mask", 1, 1)
+
+
+ZEROS, HALVES = np.zeros((40, 16, 16), np.uint8), np.tile(np.arange(2, dtype=np.uint8), (40, 16, 8))
+
+
+@pytest.mark.parametrize(
+    ("network", "targets", "message"),
+    [
+        (OneMask(), ZEROS[:, None], "All pixels of 40 samples .* have one class, 0; at least two"),
+        (OneMask(), ZEROS[:, None] + 255, "have one class, 1; at least two"),
+        (
+            OneMask(),
+            HALVES[:, None],
+            r"No pixel of the masks .* largest value is 0\.003922.\nBytes count as shares",
+        ),
+        (ThreeClasses(), ZEROS + 2, "have one class, 2; at least two"),
+        (ThreeClasses(), ZEROS + 255, "have one class; at least two"),
+        (Restorer(), BYTES, "target of all 40 samples that were looked at is the input"),
+    ],
+)
+def test_targets_from_which_nothing_can_be_learned_are_refused(
+    tmp_path: Path, network: Architecture, targets: np.ndarray, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        written(tmp_path / "a.npz", x=BYTES, y=targets).check(network)
+
+
+def test_masks_of_truth_values_are_used_as_they_are(tmp_path: Path) -> None:
+    data = written(tmp_path / "a.npz", x=BYTES, y=HALVES[:, None].astype(bool))
+    data.check(OneMask())
+    assert set(np.unique(next(data.frames(OneMask(), "test")).target)) == {0, 1}
+
+
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     for name, content in (("a.npz", b"no zip"), ("a.safetensors", b"\0" * 20), ("a.txt", b"x")):
         (tmp_path / name).write_bytes(content)

@@ -14,7 +14,10 @@ from zoo.tasks.mask_scores import IGNORED
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from zoo.contracts import Architecture
+    from zoo.contracts import Architecture, Sample
+
+#: What is above it belongs to a mask.
+_HALF = 0.5
 
 
 def refuse_single_class(labels: Sequence[object], what: str, *, hint: str) -> None:
@@ -33,6 +36,67 @@ def refuse_single_class(labels: Sequence[object], what: str, *, hint: str) -> No
             f"All {counted(len(labels), what)} have the class '{labels[0]}'; at least two are needed.",
             hint=hint,
         )
+
+
+class Meaning:
+    """What the samples that are looked at before any work mean together, for a network.
+
+    Args:
+        architecture: The network.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        self._kind = architecture.output.kind
+        self._classes: set[float] = set()
+        self._labels: list[int] = []
+        self._brightest, self._targets, self._unchanged = 0.0, 0, 0
+
+    def add(self, sample: Sample) -> None:
+        """Take a sample, with its input (C, H, W) and its target as the network outputs it."""
+        target = sample.target
+        if target is None:
+            return
+        self._targets += 1
+        if self._kind == "logits":
+            if target.ndim == 0 and target.dtype.kind in "ui":
+                self._labels.append(int(target))
+        elif self._kind == "mask":
+            self._brightest = max(self._brightest, float(target.max(initial=0)))
+            self._classes |= set(np.unique(target > _HALF).astype(float).tolist())
+        elif self._kind == "classes":
+            self._classes |= set(np.unique(target).astype(float).tolist()) - {IGNORED}
+        elif self._kind in ("rgb", "gray"):
+            self._unchanged += np.array_equal(sample.inputs, target)
+
+    def refuse(self, *, hint: str) -> None:
+        """Refuse samples from which nothing can be learned.
+
+        Args:
+            hint: How to look at the labels.
+
+        Raises:
+            InputError: All have one class, or their targets are their inputs.
+        """
+        refuse_single_class(self._labels, "sample", hint=hint)
+        looked_at = f"{counted(self._targets, 'sample')} that were looked at"
+        if self._kind in ("mask", "classes") and self._targets and len(self._classes) < 2:
+            if self._kind == "mask" and 0 < self._brightest <= _HALF:
+                raise InputError(
+                    f"No pixel of the masks of {looked_at} is above one half; the largest value is "
+                    f"{self._brightest:.4g}.",
+                    hint="Bytes count as shares of 255: where they are 0 and 1, store them as booleans or floats.",
+                )
+            only = next(iter(self._classes), None)
+            raise InputError(
+                f"All pixels of {looked_at} have one class{'' if only is None else f', {only:g}'}; at least two are "
+                "needed.",
+                hint=hint,
+            )
+        if self._targets and self._unchanged == self._targets:
+            raise InputError(
+                f"The target of all {looked_at} is the input: a network would learn to change nothing.",
+                hint="Name other arrays of inputs and targets.",
+            )
 
 
 def refuse_untrained(trained: Iterable[str], tested: Iterable[str], *, hint: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split
 from zoo.data.batches import IndexedPairs, StreamedPairs, parts_of, read_data
-from zoo.data.label_checks import as_class, refuse_single_class
+from zoo.data.label_checks import Meaning, as_class
 from zoo.data.packed_samples import only_input, pack_sample
 from zoo.data.random_crops import shuffled
 from zoo.errors import InputError
@@ -153,9 +153,14 @@ class ProgramData(Dataset):
         frames = (
             sample for split in splits for sample in islice(self.frames(architecture, split), _IDENTIFYING)
         )
-        targets = [sample.target for sample in frames]
-        labels = [int(each) for each in targets if each is not None and _is_label(each, architecture)]
-        refuse_single_class(labels, "sample", hint="Check the targets that data yields.")
+        meaning = Meaning(architecture)
+        own_task = not isinstance(
+            architecture.task, str
+        )  # a loss of the program's own may mean anything by targets
+        for sample in frames:
+            if sample.target is not None and (_is_label(sample.target, architecture) or not own_task):
+                meaning.add(sample)
+        meaning.refuse(hint="Check the targets that data yields.")
 
     def _check_first(self, architecture: Architecture) -> None:
         spec = architecture.input

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.contracts import Architecture, CropSize, Dataset, Sample, Split, sides_of
-from zoo.data.label_checks import as_class, check_boxes, check_pixel_classes, refuse_single_class
+from zoo.data.label_checks import Meaning, as_class, check_boxes, check_pixel_classes
 from zoo.data.packed_samples import only_input, pack_sample
 from zoo.data.random_crops import random_window, shuffled
 from zoo.errors import InputError, UsageError
@@ -55,7 +55,7 @@ class SequenceDataset(Dataset):
             InputError: A sample is not what the network takes, its target not what it gives, or all have one class.
             UsageError: Samples have another size than the network's example.
         """
-        labels = []
+        meaning = Meaning(architecture)
         for split in self.numbers:
             for number in self.looked_at(split):
                 sample = self._sample(split, number, architecture)
@@ -65,9 +65,8 @@ class SequenceDataset(Dataset):
                         f"expects {_times(architecture.input.example)}.",
                         hint="Resize the samples, or use images:  --data 'folder(root=DIR)'",
                     )
-                if architecture.output.kind == "logits" and sample.target is not None:
-                    labels.append(int(sample.target))
-        refuse_single_class(labels, "sample", hint="Check the labels.")
+                meaning.add(sample)
+        meaning.refuse(hint="Check the labels.")
 
     def crops(
         self, architecture: Architecture, size: CropSize, seed: int, start: int = 0
