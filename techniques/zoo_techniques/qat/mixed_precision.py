@@ -20,8 +20,9 @@ from zoo.quantization.rerun import nodes_behind, nodes_with, rerun
 
 #: The widths to choose from, widest first.
 WIDTHS = (8, 6, 5, 4, 3, 2)
-#: Images that errors are measured on. Rounding weights changes all images alike, so many more would tell the same.
-_IMAGES = 64
+#: Images that errors are measured on, and numbers in them. Rounding weights changes all images and positions alike, so
+#: many more would tell the same.
+_IMAGES, _NUMBERS = 64, 1 << 19
 
 
 def assign_widths(
@@ -114,11 +115,14 @@ def errors_by_width(
 
 
 def _fewer(batches: Sequence[Tensor]) -> Iterator[Tensor]:
-    left = _IMAGES
+    """The first images of some batches, (N, C, H, W) each: as many as there may be, and at least one."""
+    taken = 0
     for batch in batches:
-        if left > 0:
-            yield batch[:left]
-        left -= len(batch)
+        most = max(1, min(_IMAGES, _NUMBERS // batch[0].numel()))
+        if taken >= most:
+            return
+        yield batch[: most - taken]
+        taken += len(batch)
 
 
 def round_weight(weight: Tensor, bits: int, *, per_channel: bool) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import fx, nn
@@ -134,6 +136,25 @@ def test_errors_are_those_of_the_main_output_computed_whole() -> None:
                 )
             weight.copy_(kept)
     assert set(found["aside"]) == {0.0}
+
+
+def test_errors_are_measured_on_few_images_the_fewer_the_larger_they_are() -> None:
+    def images(*sizes: tuple[int, int]) -> int:
+        counted: list[int] = []
+        main = nn.Conv2d(1, 1, 1)
+        net = fx.symbolic_trace(nn.Sequential(OrderedDict(main=main)))
+        batches = [torch.zeros(count, 1, side, side) for count, side in sizes]
+
+        def keep(output: torch.Tensor) -> torch.Tensor:
+            counted.append(len(output))
+            return output
+
+        errors_by_width(net, {"main": main}, batches, keep, per_channel=True)
+        return sum(counted) // (1 + len(WIDTHS))
+
+    assert images((40, 8), (40, 8), (40, 8)) == 64
+    assert images((4, 256), (4, 256), (4, 256)) == 8
+    assert images((1, 1024), (1, 1024)) == 1
 
 
 def test_each_layer_takes_as_many_bits_in_the_file_as_it_was_given() -> None:
