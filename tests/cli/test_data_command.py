@@ -46,6 +46,8 @@ def test_bad_files_are_left_out_by_an_option_of_the_command_too(
     assert "--skip-bad" in capsys.readouterr().err
     assert main(["apply", "ptq", "timm:resnet18", "--data", data, "--skip-bad"]) == 2
     assert "3 classes" in capsys.readouterr().err, "the files are left out; the network does not suit"
+    assert main(["data", data, "--skip-bad", "--no-sheet"]) == 0
+    assert "Left out: 1 file cannot be used" in capsys.readouterr().out
     assert main(["apply", "ptq", "timm:resnet18", "--data", "photos", "--skip-bad"]) == 2
     assert "has no option skip_bad" in capsys.readouterr().err
 

@@ -73,7 +73,7 @@ class Survey:
         if self.faults or self.unusable:
             raise InputError(
                 f"Files of {self.id} cannot be used: see above.",
-                hint="Repair or remove them, or leave them out with the option skip_bad=true.",
+                hint="Repair or remove them, or leave them out:  --skip-bad, or the option skip_bad=true",
             )
 
 

@@ -23,6 +23,9 @@ _MOST_CLASSES, _MOST_SIZES, _MOST_NAMED = 40, 4, 8
 @click.option(
     "--photos", multiple=True, type=click.Path(path_type=Path), help="Folder of photographs to add."
 )
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave out files that cannot be used, instead of refusing them."
+)
 @click.option("--images", type=click.IntRange(1), help="Decode only this many images [all].")
 @click.option(
     "--sheet", type=click.Path(path_type=Path), help="PNG file for the contact sheet [out/DATASET-sheet.png]."
@@ -33,6 +36,7 @@ def command(
     dataset: str,
     network: str | None,
     photos: tuple[Path, ...],
+    skip_bad: bool,
     images: int | None,
     sheet: Path | None,
     no_sheet: bool,
@@ -46,10 +50,13 @@ def command(
     """
     from zoo import plugins
     from zoo.architectures.weight_option import split_weights
+    from zoo.data.choose import leaving_out_bad
     from zoo.data.contact_sheet import draw_sheet
     from zoo.data.survey import survey_dataset
     from zoo.storage.atomic import atomic_write, check_png_target
 
+    if skip_bad:
+        dataset = leaving_out_bad(dataset)
     if sheet is not None:
         check_png_target(sheet, "sheet.png")
     with quiet_stdout(as_json), progress() as reporter:
