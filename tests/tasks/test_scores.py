@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.contracts import OutputSpec
+from zoo.contracts import Metric, OutputSpec
 from zoo.tasks.agreement_scorers import agreement_scorer
 from zoo.tasks.average_precision import AveragePrecision, overlaps, suppressed
 from zoo.tasks.classification import ClassificationTask
@@ -16,6 +16,12 @@ from zoo.tasks.image_scores import compare_images
 from zoo.tasks.losses import class_cross_entropy, softened_divergence
 from zoo.tasks.mask_scores import ClassScorer
 from zoo.tasks.scorers import wilson_interval
+
+
+def test_a_value_just_below_zero_is_shown_as_zero() -> None:
+    assert Metric("ssim", "SSIM", decimals=4).show(-1e-6) == "0.0000"
+    assert Metric("top1", "top-1", percent=True, decimals=2).show(0.80451) == "80.45 %"
+    assert Metric("psnr", "PSNR", unit="dB", decimals=2).show(math.inf) == "inf dB"
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:

@@ -50,9 +50,9 @@ class Metric:
 
     def show(self, value: float) -> str:
         """Return the value as tables show it: "28.88 dB", "0.7870", "81.2 %"."""
-        if self.percent:
-            return f"{100 * value:.{self.decimals}f} %"
-        return f"{value:.{self.decimals}f} {self.unit}".rstrip()
+        # The sum makes 0 of -0, which a value just below 0 is rounded to.
+        rounded = round(100 * value if self.percent else value, self.decimals) + 0.0
+        return f"{rounded:.{self.decimals}f} {'%' if self.percent else self.unit}".rstrip()
 
     def show_interval(self, interval: tuple[float, float]) -> str:
         """Return an interval as tables show it: "79.4 to 82.6 %"."""
