@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Protocol
 
+from zoo.processes.child_limits import end_with
 from zoo.processes.launch import isolate_workers
 from zoo.search.candidate_run import CandidateRun, carry_out_candidate
 from zoo.search.outcome import Outcome
@@ -82,7 +83,7 @@ class Processes:
 
     def _slot(self) -> ProcessPoolExecutor:
         isolate_workers()
-        return ProcessPoolExecutor(1, get_context("spawn"), limit_threads, (self._threads,))
+        return ProcessPoolExecutor(1, get_context("spawn"), begin_worker, (self._threads, os.getpid()))
 
     def _outcome(self, future: Future[Outcome], slot: int, run: CandidateRun) -> Outcome:
         try:
@@ -94,6 +95,12 @@ class Processes:
                 str(run.request.recipe), run.steps, run.trainings,
                 error="the process that carried it out died; perhaps the memory did not suffice",
             )  # fmt: skip
+
+
+def begin_worker(threads: int, parent: int) -> None:
+    """Let this process compute with that many threads, and end with the one that started it, even if that is killed."""
+    end_with(parent)
+    limit_threads(threads)
 
 
 def limit_threads(threads: int) -> None:
