@@ -14,13 +14,14 @@ from support import small_net
 from support.searching import Formula, FormulaCounts, front, request, run
 from zoo.artifacts import open_artifact
 from zoo.contracts import SilentReporter
-from zoo.errors import InputError, UsageError
+from zoo.errors import InputError, OutputError, UsageError
 from zoo.recipes.grammar import parse
 from zoo.search.api import preview, search
 from zoo.search.exact_counts import ExactCounts
 from zoo.search.pick import pick
 from zoo.search.search_request import SearchRequest
 from zoo.search.search_result import read_front
+from zoo.search.study_storage import while_reachable
 from zoo.training.schedule import Budget
 
 pytest.importorskip("optuna")
@@ -149,6 +150,24 @@ def test_a_storage_that_is_lost_during_a_search_is_named(tmp_path: Path) -> None
 
     with pytest.raises(InputError, match=r"study\.db cannot be reached: .*no such table"):
         run(request(tmp_path, trials=6), Losing())
+
+
+@pytest.mark.parametrize("said", ["database or disk is full", "disk I/O error"])
+def test_a_disk_that_fails_during_a_search_is_an_error_of_the_output(said: str) -> None:
+    from optuna import exceptions
+
+    class Kept:
+        url = "sqlite:///out/study.db"
+
+        @while_reachable
+        def write(self) -> None:
+            try:
+                raise ValueError("wrapped") from sqlite3.OperationalError(said)
+            except ValueError as error:
+                raise exceptions.StorageInternalError("invalid data in the commit") from error
+
+    with pytest.raises(OutputError, match=rf"study\.db: {said}"):
+        Kept().write()
 
 
 def test_a_preview_shows_the_size_and_recipes_of_the_space(tmp_path: Path) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import re
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from zoo.errors import InputError, UsageError
+from zoo.errors import InputError, OutputError, UsageError, ZooError
 
 if TYPE_CHECKING:
     from optuna import Study
+
+
+#: What SQLite says of a disk that is full, broken or not to be written to.
+_DISK = re.compile(r"\bdisk\b|readonly")
 
 
 class _Stored(Protocol):
@@ -66,12 +72,22 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _unreachable(url: str, error: BaseException) -> InputError:
+def _unreachable(url: str, error: BaseException) -> ZooError:
+    lost = "What was recorded is there when the same command is given again."
+    each: BaseException | None = error
+    while each is not None:
+        # The classes of errors of SQLite's own say no more than its messages.
+        if isinstance(each, sqlite3.OperationalError) and _DISK.search(str(each)):
+            return OutputError(
+                f"Cannot write {_without_password(url)}: {each}.",
+                hint=f"Free some space, or name another place. {lost}",
+            )
+        each = each.__cause__ or each.__context__
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return InputError(
         f"The storage {_without_password(url)} cannot be reached: {reason[:300]}",
-        hint="Check --storage, and that its driver is installed; without it the study is a file of the folder. What "
-        "was recorded is there when the same command is given again.",
+        hint="Check --storage, and that its driver is installed; without it the study is a file of the folder. "
+        + lost,
     )
 
 
