@@ -26,7 +26,8 @@ from torch import nn
 
 def net():
     ends = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), *ends)
+    first = nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()
+    return nn.Sequential(*first, *ends)
 """
 COMMANDS = {
     "train": (["train"], ["--steps", "20"]),
