@@ -241,8 +241,8 @@ class MaskLabels:
         ]
         if wrong:
             raise InputError(
-                f"masks: {counted(len(wrong), 'label image')} with a value that is no class of {architecture.id}, "
-                f"which has 0 to {classes - 1}: {listed(wrong)}.",
+                f"masks: {counted(len(wrong), 'label image')} with a value that {architecture.id} has no class for: it "
+                f"has 0 to {classes - 1}: {listed(wrong)}.",
                 hint="Name the value of each class:  masks(...,classes=[10,20,30])",
             )
 
