@@ -149,6 +149,13 @@ def test_metadata_that_the_pixels_speak_against_raises_a_doubt(
     assert any(re.search(says, each) for each in found), found
 
 
+def test_a_width_that_is_smaller_than_that_of_the_rows_raises_a_doubt() -> None:
+    altered = bytearray(scene((300, 450), XTRANS))
+    entry = {struct.unpack_from("<H", altered, at)[0]: at + 8 for at in range(10, 322, 12)}
+    struct.pack_into("<I", altered, entry[256], 448)
+    assert any("1,136 bytes more" in each for each in decode(bytes(altered)).doubts)
+
+
 @needs_camera_file
 def test_damage_to_the_number_of_samples_does_not_switch_the_other_checks_off(content: bytes) -> None:
     altered = bytearray(content)

@@ -61,6 +61,7 @@ class Structure:
             stated.
         orientations: Which side is up, 1 to 8, as the file states it, and as the mosaic's directory does.
         white_stated: Whether the white level is stated, or follows from a table or from fewer than 16 bits.
+        surplus: Bytes of a part that neither samples nor what writers add explain: its rows may be longer than stated.
     """
 
     height: int
@@ -73,6 +74,7 @@ class Structure:
     cell: tuple[tuple[int, ...], ...] | None
     orientations: tuple[int, ...] = (1,)
     white_stated: bool = True
+    surplus: int = 0
 
     def visible(self, image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
         """Return the visible pixels of all that a sensor has, (H, W)."""
@@ -88,6 +90,8 @@ class Structure:
         found = []
         if self.uncut:
             found.append(f"{self.uncut} rows or columns of the sensor are shown that the camera would hide.")
+        if self.surplus:
+            found.append(f"It holds {self.surplus:,} bytes more than pixels of its size take.")
         if not self.white_stated:
             found.append("No white level is stated.")
         if len(set(self.orientations)) > 1:
@@ -134,7 +138,7 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
         raise _contradiction(name, f"states {bits} bits per sample")
     if compression not in _COMPRESSIONS:
         raise _contradiction(name, f"states an unknown compression, {compression}")
-    _check_pieces(tags, height, width, bits if compression == _UNCOMPRESSED else None, size, name)
+    surplus = _check_pieces(tags, height, width, bits if compression == _UNCOMPRESSED else None, size, name)
     table = tags.numbers(_LINEARIZATION)
     largest = None if table else (1 << bits) - 1
     for white in tags.numbers(_WHITE):
@@ -161,6 +165,7 @@ def read_structure(tags: FrameTags, size: int, name: str) -> Structure:
         _rows([int(each) for each in cell], int(sides[1])) if sides else None,
         tuple(orientations) or (1,),
         bool(tags.numbers(_WHITE) or table) or bits < _MOST_BITS,
+        surplus,
     )
 
 
@@ -187,8 +192,11 @@ def check_decoded(structure: Structure, raw: Any, mosaic: npt.NDArray[np.uint16]
         raise _contradiction(name, f"holds a value of {brightest}, but states {structure.bits} bits")
 
 
-def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, size: int, name: str) -> None:
-    """Strips or tiles cover the mosaic, lie within the file, and hold its samples if `bits` says how many bits each."""
+def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, size: int, name: str) -> int:
+    """Strips or tiles cover the mosaic, lie within the file, and hold its samples if `bits` says how many bits each.
+
+    Returns the most bytes that one has beyond them and beyond padding.
+    """
     tiled = bool(tags.numbers(_TILE_OFFSETS))
     offsets = tags.numbers(_TILE_OFFSETS if tiled else _STRIP_OFFSETS)
     counts = tags.numbers(_TILE_BYTES if tiled else _STRIP_BYTES)
@@ -219,11 +227,14 @@ def _check_pieces(tags: FrameTags, height: int, width: int, bits: int | None, si
         if offset + count > following:
             raise _contradiction(name, "places its pixels in parts that overlap")
     if bits is None:
-        return
+        return 0
+    surplus = 0
     for (rows, columns), count in zip(shapes, counts, strict=True):
         needed = rows * math.ceil(columns * bits / 8)
         if not needed <= count <= needed * 1.005 + _PADDING:
             raise _contradiction(name, f"has {count:g} bytes for {columns} x {rows} samples of {bits} bits")
+        surplus = max(surplus, int(count) - needed - _PADDING)
+    return surplus
 
 
 def _rows(values: Sequence[int], columns: int) -> tuple[tuple[int, ...], ...]:
