@@ -24,7 +24,7 @@ from zoo.errors import IntegrityError
 from zoo.evaluation.evaluator import deployed_architecture
 from zoo.evaluation.predict import make_predictor
 from zoo.onnx.check import load_checked_model
-from zoo.progress.reporters import NoteReporter
+from zoo.progress.lines import NoteReporter
 from zoo.runner.api import load, run
 from zoo.runner.runner import open_runner
 from zoo.runner.settings import Settings

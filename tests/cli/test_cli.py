@@ -27,7 +27,7 @@ from support import tiny
 from support.fake_distributions import Result, install_technique, python
 from zoo import errors, formatting, registry
 from zoo.progress import progress
-from zoo.progress import reporters as progress_module
+from zoo.progress.lines import LineReporter
 from zoo.registry import installed
 from zoo_cli import output
 from zoo_cli.main import COMMANDS, EXIT_BROKEN_PIPE, EXIT_BUG, EXIT_INTERRUPTED, cli, main
@@ -444,7 +444,7 @@ def test_large_numbers_are_readable(value: float, unit: str, text: str) -> None:
 def test_progress_is_plain_lines_on_standard_error_without_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress_module.LineReporter, "interval", 0.0)
+    monkeypatch.setattr(LineReporter, "interval", 0.0)
     with progress() as report:
         report.start("train", 4)
         report.advance(1, loss=0.03123456)

@@ -6,7 +6,7 @@ import importlib
 from typing import Any, ClassVar
 
 from zoo.formatting import printable
-from zoo.progress.reporters import LineReporter
+from zoo.progress.lines import LineReporter
 
 #: Seconds between two changes of a line.
 _INTERVAL = 0.25

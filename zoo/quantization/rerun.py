@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 
 def nodes_with(module: fx.GraphModule, parameter: Tensor) -> list[fx.Node]:
-    """Return the nodes that compute with a parameter, whichever of the layers that share it they call."""
+    """Return the nodes that compute with a weight, (C, ...), whichever of the layers that share it they call."""
     return [node for node in module.graph.nodes if any(each is parameter for each in _held(module, node))]
 
 
@@ -26,7 +26,7 @@ def nodes_behind(module: fx.GraphModule, changed: Collection[fx.Node]) -> list[f
 
 
 def rerun(interpreter: fx.Interpreter, nodes: Iterable[fx.Node]) -> dict[fx.Node, Any]:
-    """Compute nodes again from the values that a run left behind, and return the new values.
+    """Compute nodes again from the values that a run left behind, and return the new values, (N, ...) if tensors.
 
     Args:
         interpreter: After a run that kept all values (``garbage_collect_values=False``); they stay as they are.

@@ -82,7 +82,7 @@ class Structure:
         return image[top:bottom, left:right]
 
     def covered(self, image: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-        """Return the pixels to the left of the visible ones, which light does not reach."""
+        """Return the pixels left of the visible ones of an image (H, W), which light does not reach: (h, w)."""
         return image[self.area[0] : self.area[2], : self.area[1]]
 
     def doubts(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import click
 from zoo.errors import ZooError
 from zoo.formatting import seconds
 from zoo.progress import progress
-from zoo.progress.reporters import NoteReporter
+from zoo.progress.lines import NoteReporter
 from zoo_cli.output import json_option, print_json, print_note, print_table, print_text, quiet_stdout
 from zoo_cli.param_types import Amplification, MemorySize, Milliseconds
 

@@ -85,8 +85,8 @@ def errors_by_width(
 ) -> dict[str, list[float]]:
     """Return the squared error of the output with one layer's weights rounded, at each of the widths.
 
-    Errors are means over the positions of an image, summed over images. The other arguments are those of
-    :func:`assign_widths`.
+    Errors are means over the positions of an image, summed over the first images of the batches, (N, C, H, W) each. The
+    other arguments are those of :func:`assign_widths`.
     """
     device = next(module.parameters()).device
     (returned,) = next(node for node in module.graph.nodes if node.op == "output").args
