@@ -173,8 +173,12 @@ def test_a_disk_that_fails_during_a_search_is_an_error_of_the_output(said: str) 
 def test_a_preview_shows_the_size_and_recipes_of_the_space(tmp_path: Path) -> None:
     seen = preview(request(tmp_path / "none"))
     assert (seen.size, seen.structures) == (34, 5)
-    assert len(seen.first) == 8
     assert not (tmp_path / "none").exists()
+    workers = Formula()
+    run(request(tmp_path / "searched"), workers)
+    assert seen.first[:5] == ("ptq(bits=4)", "qat(bits=4)", "channel-prune(ratio=0.3)", *seen.first[3:5])
+    assert seen.first == tuple(recipe for recipe, _ in workers.runs[: len(seen.first)])
+    assert len(seen.first) == 7
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError
 from zoo.search.exact_counts import ExactCounts
+from zoo.search.first_settings import first_settings, recipe_of
 from zoo.search.front_report import write_report
 from zoo.search.joint_latency import Together, time_front
 from zoo.search.latency_source import latency_model
@@ -89,11 +89,9 @@ def preview(request: SearchRequest, count: int = 8) -> Preview:
     """
     space = open_space(request)
     first: list[str] = []
-    for setting in itertools.islice(
-        space.every() if space.size <= request.trials else space.corners(), count
-    ):
+    for setting in first_settings(space, request.trials, request.seed)[:count]:
         with contextlib.suppress(UsageError):
-            first.append(str(space.draw(lambda axis, setting=setting: setting[axis.name]).written))  # type: ignore[misc]
+            first.append(str(recipe_of(space, setting).written))
     structures = None if space.structures is None else len(space.structures)
     return Preview(space.size, tuple((axis.name, len(axis)) for axis in space.axes), tuple(first), structures)
 

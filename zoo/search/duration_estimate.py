@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 import time
@@ -10,15 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import plugins
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 from zoo.pipeline.input_spec import adapt_input
 from zoo.search.candidate_run import candidate_run, carry_out_candidate
-from zoo.search.halving import ETA, rungs
+from zoo.search.first_settings import first_settings, recipe_of
+from zoo.search.halving import rungs, share_promoted
 from zoo.search.network_context import open_context
 
 if TYPE_CHECKING:
     from zoo.contracts import Context
     from zoo.pipeline.request import ApplyRequest
+    from zoo.recipes.canonical import ResolvedRecipe
     from zoo.search.search_request import SearchRequest
     from zoo.search.space import Space
 
@@ -48,7 +51,7 @@ def estimate_duration(request: SearchRequest, space: Space) -> DurationEstimate:
     Raises:
         ZooError: The recipe cannot be carried out.
     """
-    recipe = space.example
+    recipe = _first(request, space)
     base = request.base(recipe.written)
     with tempfile.TemporaryDirectory(prefix="zoo-search-") as folder:
         outcome = carry_out_candidate(
@@ -59,11 +62,21 @@ def estimate_duration(request: SearchRequest, space: Space) -> DurationEstimate:
     step = _training_step(base) if request.steps else 0.0
     left = min(request.trials, space.size)
     total = 0.0
+    longer = iter(rungs(request.steps)[1:])
     for steps in rungs(request.steps):
-        total += left * (outcome.seconds + steps * step)
-        left = math.ceil(left / ETA)
+        cost, next_cost = (outcome.seconds + each * step for each in (steps, next(longer, steps)))
+        total += left * cost
+        left = math.ceil(left * share_promoted(cost, next_cost))
     total = min(total / request.workers, request.minutes * 60)
     return DurationEstimate(outcome.recipe, outcome.seconds, step, total)
+
+
+def _first(request: SearchRequest, space: Space) -> ResolvedRecipe:
+    """Return the first recipe of a search that is legal."""
+    for setting in first_settings(space, request.trials, request.seed):
+        with contextlib.suppress(UsageError):
+            return recipe_of(space, setting)
+    return space.example
 
 
 def _training_step(base: ApplyRequest) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 import shutil
 import time
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from zoo.errors import NoEffectError
 from zoo.pipeline.loss_limit import LossLimit
 from zoo.search.candidate_run import CandidateRun, candidate_run
 from zoo.search.exact_budgets import ExactBudgets
+from zoo.search.first_settings import first_settings
 from zoo.search.front import pareto_front
 from zoo.search.halving import bracket_size, rungs
 from zoo.search.live_progress import LiveProgress
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 _EXHAUSTED, _DRAW_RANDOMLY = 60, 3
 #: Candidates rejected by their counts, one after the other, until a space counts as searched.
 _HOPELESS = 300
-#: Settings with the fewest techniques, and settings at the ends of all ranges, that a search begins with.
-_PLAINEST, _CORNERS = 8, 4
 #: Where trained stages are kept in the folder of a search.
 _STAGES = "stages"
 
@@ -75,7 +72,7 @@ class Searcher:
             sum(each.seconds for c in log.candidates for each in c.outcomes.values()) / workers.count
         )
         self._rungs = rungs(request.steps)
-        self._settings = self._first_settings()
+        self._settings = first_settings(space, request.trials, request.seed)
         self._base = request.base(space.example.written)
         self._budgets = ExactBudgets(request, space, counts)
         for candidate in [each for each in log.candidates if each.counted]:
@@ -180,17 +177,6 @@ class Searcher:
 
     def _reject(self, candidate: SearchCandidate, counted: Outcome) -> None:
         self.log.close(candidate, *self._budgets.closing_values(counted))
-
-    def _first_settings(self) -> list[dict[str, int]]:
-        """Return every setting of a space that is small enough, else the plainest and some at the ends of ranges."""
-        if self.space.structures is not None and self.space.size <= self.request.trials:
-            return list(self.space.every())
-        generator = random.Random(self.request.seed)
-        found: list[dict[str, int]] = []
-        for settings, most in ((self.space.plainest(), _PLAINEST), (self.space.corners(), _CORNERS)):
-            every = [each for each in itertools.islice(settings, 5000) if each not in found]
-            found += generator.sample(every, most) if len(every) > most else every
-        return found
 
     # ------------------------------------------------------------------------------------------ measuring
 
