@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.search.front import dominates, knee, pareto_front, ranked
-from zoo.search.halving import bracket_size, promoted, rungs, share_promoted
+from zoo.search.halving import bracket_size, promoted, rungs, share_promoted, worthwhile_rungs
 
 POINTS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
@@ -47,6 +47,16 @@ def test_one_candidate_that_loses_everything_does_not_make_the_others_alike() ->
     assert promoted(points, [0.0] * 4, [10.0, 0.1], share=1)[0] == 0, "the score alone"
     known = [(0.1, 40.0), (0.15, 40.0)]
     assert promoted(points[1:], [0.0] * 3, known=known, share=0.3) == [0]
+
+
+def test_rounds_that_take_as_long_as_others_are_left_out() -> None:
+    steps = rungs(2000)
+    assert steps == (0, 222, 666, 2000)
+    assert worthwhile_rungs(steps, 0, 5) == worthwhile_rungs(steps, 5, 0) == (222, 666, 2000), "unknown costs"
+    assert worthwhile_rungs(steps, 45, 1045) == (222, 666, 2000)
+    assert worthwhile_rungs(steps, 150, 1150) == (666, 2000)
+    assert worthwhile_rungs(steps, 12, 40) == (2000,)
+    assert worthwhile_rungs((0,), 12, 12) == ()
 
 
 def test_more_go_on_where_training_costs_little_beside_the_rest() -> None:

@@ -89,7 +89,7 @@ def preview(request: SearchRequest, count: int = 8) -> Preview:
     """
     space = open_space(request)
     first: list[str] = []
-    for setting in first_settings(space, request.trials, request.seed)[:count]:
+    for setting in first_settings(space, request.trials, request.seed).settings[:count]:
         with contextlib.suppress(UsageError):
             first.append(str(recipe_of(space, setting).written))
     structures = None if space.structures is None else len(space.structures)

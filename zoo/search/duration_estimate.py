@@ -15,7 +15,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.pipeline.input_spec import adapt_input
 from zoo.search.candidate_run import candidate_run, carry_out_candidate
 from zoo.search.first_settings import first_settings, recipe_of
-from zoo.search.halving import rungs, share_promoted
+from zoo.search.halving import rungs, share_promoted, worthwhile_rungs
 from zoo.search.network_context import open_context
 
 if TYPE_CHECKING:
@@ -61,19 +61,19 @@ def estimate_duration(request: SearchRequest, space: Space) -> DurationEstimate:
         raise ZooError(f"{outcome.recipe} was carried out to estimate the time, and failed: {outcome.error}")
     step = _training_step(base) if request.steps else 0.0
     left = min(request.trials, space.size)
-    total = 0.0
-    longer = iter(rungs(request.steps)[1:])
-    for steps in rungs(request.steps):
-        cost, next_cost = (outcome.seconds + each * step for each in (steps, next(longer, steps)))
-        total += left * cost
+    cost = outcome.seconds
+    total = left * cost
+    for steps in worthwhile_rungs(rungs(request.steps), cost, cost + request.steps * step):
+        next_cost = outcome.seconds + steps * step
         left = math.ceil(left * share_promoted(cost, next_cost))
+        total, cost = total + left * next_cost, next_cost
     total = min(total / request.workers, request.minutes * 60)
     return DurationEstimate(outcome.recipe, outcome.seconds, step, total)
 
 
 def _first(request: SearchRequest, space: Space) -> ResolvedRecipe:
     """Return the first recipe of a search that is legal."""
-    for setting in first_settings(space, request.trials, request.seed):
+    for setting in first_settings(space, request.trials, request.seed).settings:
         with contextlib.suppress(UsageError):
             return recipe_of(space, setting)
     return space.example

@@ -13,6 +13,8 @@ from zoo.search.front import Values, pareto_front
 
 #: A candidate in this many is trained further at least, for this many times the steps.
 ETA = 3
+#: By how much the costs of two rounds differ at least.
+_APART = 2
 #: Rounds of training at most, the full one included.
 _ROUNDS = 3
 
@@ -27,6 +29,25 @@ def bracket_size(steps: int, workers: int) -> int:
     """Return how many candidates are compared at once: as many as leave each worker one to train in full."""
     rounds = len(rungs(steps)) - 1
     return max(workers, 1) if rounds == 0 else ETA**2 * math.ceil(workers / ETA)
+
+
+def worthwhile_rungs(rungs: Sequence[int], cost: float, full_cost: float) -> tuple[int, ...]:
+    """Return the rounds that train, without those that take about as long as the one before or as training in full.
+
+    Args:
+        rungs: As :func:`rungs` returns them.
+        cost: Of a candidate that is not trained, in seconds; 0 if unknown.
+        full_cost: Of one that is trained in full.
+    """
+    if cost <= 0 or full_cost <= 0:
+        return tuple(rungs[1:])
+    kept, last = [], cost
+    for steps in rungs[1:-1]:
+        expected = cost + (full_cost - cost) * steps / rungs[-1]
+        if last * _APART <= expected <= full_cost / _APART:
+            kept.append(steps)
+            last = expected
+    return (*kept, *rungs[1:][-1:])
 
 
 def share_promoted(cost: float, next_cost: float) -> float:

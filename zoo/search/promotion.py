@@ -38,7 +38,7 @@ def promoted_candidates(
     known = [tuple(each.value(goal, reference) for goal in goals) for each in others]
     values = [tuple(point.values.values()) for point in points]
     violations = [max([0.0, *point.violations.values()]) for point in points]
-    share = share_promoted(_cost(candidates, steps), _cost(candidates, next_steps))
+    share = share_promoted(mean_cost(candidates, steps), mean_cost(candidates, next_steps))
     return [
         able[place] for place in promoted(values, violations, goal_weights(goals), known=known, share=share)
     ]
@@ -50,7 +50,7 @@ def _outcomes(candidates: Sequence[SearchCandidate], steps: int) -> list[Outcome
     return [each for each in found if each is not None and not each.error and not each.counted]
 
 
-def _cost(candidates: Sequence[SearchCandidate], steps: int) -> float:
+def mean_cost(candidates: Sequence[SearchCandidate], steps: int) -> float:
     """Return the mean seconds of a processor that a candidate with a training took; 0 if there was none."""
     costs = [each.processor_seconds for each in _outcomes(candidates, steps) if each.trainings]
     return sum(costs) / len(costs) if costs else 0.0

@@ -13,10 +13,10 @@ from zoo.search.candidate_run import CandidateRun, candidate_run
 from zoo.search.exact_budgets import ExactBudgets
 from zoo.search.first_settings import first_settings
 from zoo.search.front import pareto_front
-from zoo.search.halving import bracket_size, rungs
+from zoo.search.halving import bracket_size, rungs, worthwhile_rungs
 from zoo.search.live_progress import LiveProgress
 from zoo.search.outcome import Outcome
-from zoo.search.promotion import promoted_candidates
+from zoo.search.promotion import mean_cost, promoted_candidates
 from zoo.search.search_request import SearchRequest
 from zoo.search.search_result import TRIALS, Point, SearchResult, folder_name, write_front
 from zoo.search.space import Space
@@ -72,7 +72,7 @@ class Searcher:
             sum(each.seconds for c in log.candidates for each in c.outcomes.values()) / workers.count
         )
         self._rungs = rungs(request.steps)
-        self._settings = first_settings(space, request.trials, request.seed)
+        self._first = first_settings(space, request.trials, request.seed)
         self._base = request.base(space.example.written)
         self._budgets = ExactBudgets(request, space, counts)
         for candidate in [each for each in log.candidates if each.counted]:
@@ -95,7 +95,7 @@ class Searcher:
             if self._over():
                 break
             self._budgets.refuse_hopeless(
-                self.log.candidates, self.log.proposed >= len(self._settings) >= self.space.size
+                self.log.candidates, self.log.proposed >= len(self._first.settings) >= self.space.size
             )
             self._close(bracket)
         self._reporter.finish()
@@ -155,8 +155,8 @@ class Searcher:
         size = bracket_size(self.request.steps, self._workers.count)
         while len(found) < size and self._may_propose():
             number = self.log.proposed
-            setting = self._settings[number] if number < len(self._settings) else None
-            if setting is None and len(self._settings) >= self.space.size and not self.log.waiting:
+            setting = self._first.settings[number] if number < len(self._first.settings) else None
+            if setting is None and len(self._first.settings) >= self.space.size and not self.log.waiting:
                 break
             candidate = self.log.ask(self.space, setting=setting, randomly=self.log.streak >= _DRAW_RANDOMLY)
             if candidate is None:
@@ -181,14 +181,21 @@ class Searcher:
     # ------------------------------------------------------------------------------------------ measuring
 
     def _carry_out(self, bracket: Sequence[SearchCandidate]) -> None:
-        left = list(bracket)
-        for rung, steps in enumerate(self._rungs):
-            self._measure([each for each in left if steps not in each.outcomes], steps)
-            if self._over() or rung == len(self._rungs) - 1:
+        self._measure(bracket, 0)
+        # What one would try by hand is trained in full: every other recipe has to be better than that.
+        plainest = [each for each in bracket if each.number in self._first.plainest]
+        self._measure(self._able(plainest, 0), self._rungs[-1])
+        left, steps = [each for each in bracket if each not in plainest], 0
+        costs = (mean_cost(self.log.candidates, each) for each in (0, self._rungs[-1]))
+        for next_steps in worthwhile_rungs(self._rungs, *costs):
+            if self._over():
                 return
-            left = self._promoted(left, steps, self._rungs[rung + 1])
+            left = self._promoted(left, steps, next_steps)
+            self._measure(left, next_steps)
+            steps = next_steps
 
     def _measure(self, candidates: Sequence[SearchCandidate], steps: int) -> None:
+        candidates = [each for each in candidates if steps not in each.outcomes]
         runs = [self._run(each, steps) for each in candidates]
 
         def done(place: int, outcome: Outcome) -> None:
@@ -210,15 +217,19 @@ class Searcher:
         self, candidates: Sequence[SearchCandidate], steps: int, next_steps: int
     ) -> list[SearchCandidate]:
         """Return the candidates that are trained next, of those that training can bring within the budgets."""
-        able = [
+        able = self._able(candidates, steps)
+        reference = self._reference()
+        points = [self._point(each, each.outcomes[steps], reference) for each in able]
+        return promoted_candidates(able, points, self.log.candidates, steps, next_steps, reference)
+
+    def _able(self, candidates: Sequence[SearchCandidate], steps: int) -> list[SearchCandidate]:
+        """Return those that training changes, and can bring within the budgets."""
+        return [
             each
             for each in candidates
             if (outcome := each.outcomes.get(steps)) and outcome.trainings and not outcome.error
             and not self._budgets.exceeded_by(each)
         ]  # fmt: skip
-        reference = self._reference()
-        points = [self._point(each, each.outcomes[steps], reference) for each in able]
-        return promoted_candidates(able, points, self.log.candidates, steps, next_steps, reference)
 
     def _close(self, bracket: Sequence[SearchCandidate]) -> None:
         reference = self._reference()
