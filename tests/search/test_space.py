@@ -50,6 +50,17 @@ def test_the_plainest_recipes_have_one_technique_with_numbers_in_the_middle() ->
     assert [drawn(Space("depthwise?+ptq"), each) for each in Space("depthwise?+ptq").plainest()] == ["ptq"]
 
 
+def test_a_technique_may_be_listed_with_different_options_but_not_twice_alike() -> None:
+    space = Space("{ptq,qat,qat(mixed=2..4:1),qat(observer=minmax)}")
+    assert space.size == 6
+    axis = space.parts[0].axis
+    assert axis.values == ("ptq", "qat", "qat(mixed=2..4:1)", "qat(observer=minmax)")
+    assert len(set(axis.labels)) == 4, "by which the study tells them apart"
+    assert {drawn(space, each) for each in space.every()} >= {"qat", "qat(mixed=4.0)", "qat(observer=minmax)"}
+    with pytest.raises(UsageError, match=r"qat\(mixed=2..4:1\) is listed twice"):
+        Space("{qat(mixed=2..4:1),ptq,qat(mixed=2..4:1)}")
+
+
 def test_options_behind_braces_belong_to_those_that_have_them() -> None:
     space = Space("{ptq,qat}(mixed=*)")
     recipes = {drawn(space, setting) for setting in space.every()}

@@ -258,8 +258,9 @@ class Space:
                 hint=f"See the options of one with:  zoo info {part.choices[0].technique}",
             )
         name = "|".join(each.technique for each in part.choices)
+        labels = _labels(part.choices)
         return Part(
-            Axis(self._unique(name), tuple(None if each is None else each.name for each in choices)),
+            Axis(self._unique(name), (None, *labels) if part.optional else labels),
             tuple(choices),
         )
 
@@ -314,3 +315,17 @@ def _check_values(
     for value in (axis.values[0], axis.values[-1]) if axis.ordered else axis.values:
         assert value is not None
         parse_options(owner, technique.Config, {name: value})
+
+
+def _labels(choices: Sequence[OpenStage]) -> tuple[str, ...]:
+    """Return what tells the choices of a part apart: the technique, or all that is written where it has several.
+
+    Raises:
+        UsageError: Two are the same.
+    """
+    written = Counter(map(str, choices))
+    twice = next((each for each, count in written.items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is listed twice where one of several is chosen.")
+    techniques = Counter(each.technique for each in choices)
+    return tuple(each.technique if techniques[each.technique] == 1 else str(each) for each in choices)
