@@ -28,7 +28,8 @@ def promoted_candidates(
         able: Those that further training may bring within the budgets.
         points: What each of them achieved after `steps`.
         candidates: All of the search.
-        steps, next_steps: Of each training, in this round and the next one.
+        steps: Of each training, in this round.
+        next_steps: The same in the next one.
         reference: Latency of the original in seconds.
     """
     if not points:
