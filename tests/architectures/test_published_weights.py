@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -138,6 +140,9 @@ def test_errors_name_the_next_command(hub: LoopbackHub, monkeypatch: pytest.Monk
         zoo.create_model(NAME)
     assert f"hf download {REPOSITORY} model.safetensors" in str(refused.value.hint)
     monkeypatch.delenv("HF_HUB_OFFLINE")
+    # The client waits between its attempts, twenty seconds in all.
+    at_once = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(NetworkError, match="does not answer"):
         zoo.create_model(NAME)
