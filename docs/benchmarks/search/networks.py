@@ -45,14 +45,16 @@ def searched(data: Path | None) -> dict[str, Searched]:
     """The networks by name; those that need data only where its folder is given."""
     found = {
         "lighter-unet": Searched(
-            "lighter-unet", "channel-prune(ratio=0.1..0.4:0.1)?+relu?+{ptq(observer=minmax),qat}?",
+            "lighter-unet",
+            "channel-prune(ratio=0.1..0.4:0.1)?+relu?+{ptq(observer=minmax),qat,qat(mixed=3..5),fixed-point}?",
             "qat(mixed={})", "qat", {"images": 2, "threads": 1},
         )
     }  # fmt: skip
     if data is not None:
         found["resnet20"] = Searched(
             f"{Path(__file__).resolve()}:resnet20",
-            "low-rank(ratio=0.4..0.8:0.2)?+channel-prune(ratio=0.1..0.4:0.1)?+{ptq(observer=minmax),qat}?",
+            "low-rank(ratio=0.4..0.8:0.1)?+channel-prune(ratio=0.1..0.4:0.1)?"
+            "+{ptq(observer=minmax),qat,qat(mixed=2.5..5),fixed-point}?",
             "qat(mixed={})", "qat",
             {
                 "input": "rgb:3x32x32", "output": "logits:10", "data": f"folder(root={data / 'cifar10'})",

@@ -61,18 +61,21 @@ def budgets(results: Results, searches: Sequence[Row]) -> str:
     for last in searches:
         sides = _sides(results, last)
         for share in SHARES:
-            cells = [_best(rows, share) for rows in sides]
+            cells = ["not run to the end" if rows is None else _best(rows, share) for rows in sides]
             lines.append(f"| {last['net']}, {last['seed']} | {share:.0%} | {' | '.join(cells)} |")
     heads = ("network, seed", "budget", "search", "random recipes", "single techniques", "`ptq`")
     return _table(heads, lines, left=6)
 
 
-def _sides(results: Results, last: Row) -> list[list[Row]]:
+def _sides(results: Results, last: Row) -> list[list[Row] | None]:
+    """The results of each side; None of random recipes that have not cost as much as the search yet."""
     net, seed = last["net"], last["seed"]
+    at_random = results.of(net=net, arm="random", seed=seed)
+    complete = sum(row["cpu_s"] for row in at_random) >= last["total_cpu_s"]
     singles = _good(results.of(net=net, arm="single"))
     return [
         _good(results.of(net=net, arm="search", seed=seed)),
-        _good(results.of(net=net, arm="random", seed=seed)),
+        _good(at_random) if complete else None,
         singles,
         [row for row in singles if row["technique"] == "ptq"],
     ]
@@ -95,7 +98,10 @@ def fronts(results: Results, searches: Sequence[Row]) -> str:
     lines: list[str] = []
     for last in searches:
         mine, *others = _sides(results, last)
+        assert mine is not None
         for name, rows in zip(("random recipes", "single techniques", "`ptq`"), others, strict=True):
+            if rows is None:
+                continue
             best = [rows[place] for place in pareto_front([_values(row) for row in rows])]
             covered = sum(any(_covers(a, b) for a in mine) for b in best)
             lost = sum(any(_covers(b, a) and _values(a) != _values(b) for b in best) for a in mine)
