@@ -19,6 +19,7 @@ from zoo.extras import require
 from zoo.onnx import fields
 from zoo.onnx.check import LARGEST_MODEL
 from zoo.onnx.graph import read_model
+from zoo.onnx.nested_graphs import every_node
 from zoo.onnx.operator_sets import OLDEST_OPSET
 from zoo.onnx.protobuf import Reader
 from zoo.storage.atomic import open_regular, read_bytes
@@ -112,7 +113,7 @@ def _without_functions(model: Any, path: Path) -> Any:
 
 
 def _drop_unused_domains(model: Any) -> None:
-    used = {node.domain for node in _nodes(model.graph)}
+    used = {node.domain for node in every_node(model.graph)}
     unused = [each for each in model.opset_import if each.domain not in (*_STANDARD, *used)]
     for each in unused:
         model.opset_import.remove(each)
@@ -132,14 +133,6 @@ def _at_least_oldest(model: Any, path: Path) -> Any:
             f"{path} uses operator set {stated}, which cannot be converted to {OLDEST_OPSET}: {error}",
             hint=f"Export it again with operator set {OLDEST_OPSET} or newer.",
         ) from error
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
 
 
 # ------------------------------------------------------------------------------------------------- data outside

@@ -28,6 +28,7 @@ from zoo.conversion.widening import widen
 from zoo.errors import InputError
 from zoo.extras import require
 from zoo.modules.several_inputs import UNPACK, UnpackInputs
+from zoo.onnx.nested_graphs import every_graph, every_node
 
 if TYPE_CHECKING:
     from zoo.contracts import FloatArray
@@ -47,6 +48,7 @@ _INTEGER_OPERATORS = frozenset(
 )
 #: The largest constant that is computed from others, in bytes.
 _LARGEST_CONSTANT = 1 << 28
+_IN_TORCH = "If you have the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory"
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,7 @@ class _Converter:
             named = " and ".join(f"'{name}'" for name in sources) or "the input"
             raise self._unsupported(
                 operation, f"which branch it takes depends on the values of {named}",
-                hint=f"Keep the branch that is used: make {named} a constant in the file, and simplify it. If you have "
-                "the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory",
+                hint=f"Keep the branch that is used: make {named} a constant in the file, and simplify it. {_IN_TORCH}",
             )  # fmt: skip
         taken = bool(self._builder.example(condition.items[0]))
         wanted = "then_branch" if taken else "else_branch"
@@ -300,7 +301,7 @@ class _Converter:
 
     def _sources_of(self, name: str) -> list[str]:
         """The inputs of the file that a value is computed from."""
-        makers = {output: node for node in _nodes(self._graph) for output in node.output}
+        makers = {output: node for node in every_node(self._graph) for output in node.output}
         waiting, seen = [name], set()
         while waiting:
             each = waiting.pop()
@@ -309,32 +310,20 @@ class _Converter:
                 waiting += makers[each].input if each in makers else ()
         return [each.name for each in self._graph.input if each.name in seen]
 
-    def _unsupported(self, operation: Operation, reason: str, hint: str = "") -> InputError:
+    def _unsupported(self, operation: Operation, reason: str, hint: str = _IN_TORCH) -> InputError:
         return InputError(
             f"{self._source} cannot be compressed: the operator {operation.kind} (node {operation.name}) cannot be "
             f"converted to torch: {reason}.",
-            hint=hint
-            or "If you have the network in torch, compress it there:  zoo apply RECIPE path/to/module.py:factory",
+            hint=hint,
         )
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a graph and of those inside it."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g)
 
 
 def _uses(graph: Any) -> Iterator[str]:
     """The names of values that are used, once for each use, in a graph and in those inside it."""
-    yield from (output.name for output in graph.output)
-    for node in graph.node:
+    for each in every_graph(graph):
+        yield from (output.name for output in each.output)
+    for node in every_node(graph):
         yield from node.input
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _uses(attribute.g)
 
 
 @functools.cache
