@@ -16,7 +16,7 @@ from zoo.extras import require
 from zoo.pipeline.device_target import Target, specialize_for_device
 from zoo.pipeline.input_spec import adapt_input, check_crops, choose_crop
 from zoo.pipeline.loss_limit import check_unit, parse_limit
-from zoo.pipeline.originals import Originals
+from zoo.pipeline.originals import find_out
 from zoo.pipeline.stages import StagePlan, share_budgets, stages_of
 from zoo.recipes import canonical
 from zoo.storage.atomic import check_folder_target
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.contracts import Architecture, CropSize, Dataset, Reporter, Technique
     from zoo.pipeline.checked_export import Exported
     from zoo.pipeline.identity import Identity
-    from zoo.pipeline.originals import Once
+    from zoo.pipeline.originals import Once, Originals
     from zoo.pipeline.request import ApplyRequest
     from zoo.recipes.canonical import ResolvedRecipe
     from zoo.training.weights import StartWeights
@@ -184,10 +184,12 @@ def plan(request: ApplyRequest, reporter: Reporter, originals: Originals | None 
         trainable(original, suited.id)
     teachers = functools.cache(load_teacher)
     identities = technique_identities(techniques, teachers)
-    once = (originals or Originals()).about(
-        _name_of(suited, request), suited.identity(), repr(suited.output), state_digest(original.state_dict()),
-        dataset.identity(), request.seed, request.threads,
-    )  # fmt: skip
+    once: Once = find_out
+    if originals is not None:
+        once = originals.about(
+            _name_of(suited, request), suited.identity(), repr(suited.output), state_digest(original.state_dict()),
+            dataset.identity(), request.seed, request.threads,
+        )  # fmt: skip
     architecture, exported = trial_export(
         copied(original), base, techniques, dataset, reporter, crop=request.crop, seed=request.seed,
         threads=request.threads, once=once,
