@@ -57,8 +57,9 @@ def test_a_technique_may_be_listed_with_different_options_but_not_twice_alike() 
     assert axis.values == ("ptq", "qat", "qat(mixed=2..4:1)", "qat(observer=minmax)")
     assert len(set(axis.labels)) == 4, "by which the study tells them apart"
     assert {drawn(space, each) for each in space.every()} >= {"qat", "qat(mixed=4.0)", "qat(observer=minmax)"}
-    with pytest.raises(UsageError, match=r"qat\(mixed=2..4:1\) is listed twice"):
+    with pytest.raises(UsageError, match=r"qat\(mixed=2..4:1\) is listed twice") as refused:
         Space("{qat(mixed=2..4:1),ptq,qat(mixed=2..4:1)}")
+    assert "{qat(mixed=2..4:1),ptq}" in (refused.value.hint or "")
 
 
 def test_options_behind_braces_belong_to_those_that_have_them() -> None:

@@ -326,6 +326,10 @@ def _labels(choices: Sequence[OpenStage]) -> tuple[str, ...]:
     written = Counter(map(str, choices))
     twice = next((each for each, count in written.items() if count > 1), None)
     if twice is not None:
-        raise UsageError(f"{twice} is listed twice where one of several is chosen.")
+        once = list(dict.fromkeys(map(str, choices)))
+        instead = once[0] if len(once) == 1 else f"{{{','.join(once)}}}"
+        raise UsageError(
+            f"{twice} is listed twice where one of several is chosen.", hint=f"Write {instead} there."
+        )
     techniques = Counter(each.technique for each in choices)
     return tuple(each.technique if techniques[each.technique] == 1 else str(each) for each in choices)
