@@ -84,7 +84,7 @@ class FakeQuantize(nn.Module):
         self.limit: float | None = None
         #: what share of the values the observer `percentile` covers, in per cent
         self.percentile = PERCENTILE
-        #: with the observer `auto`, the ranges to choose from
+        #: with the observers `auto` and `lsq`, the ranges to choose from
         self.candidates: dict[Observer, float] = {}
         self._histogram: MagnitudeHistogram | None = None
         self._passed = False
@@ -183,7 +183,7 @@ class FakeQuantize(nn.Module):
             return False
         if self._moves_levels:
             self._move_levels(histogram.below, histogram.above)
-        if self.observer == "auto":
+        if self.observer in ("auto", "lsq"):
             self.candidates = {
                 name: histogram.range(name, self.reach, self.percentile) for name in CANDIDATES
             }

@@ -159,7 +159,7 @@ class Ptq(Technique):
     def _refine(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges, levels and biases by the error of the output; report what each step won."""
         from zoo.quantization.bias import correct_biases
-        from zoo_techniques.ptq.judged_stages import JudgedStages
+        from zoo_techniques.ptq.weight_stages import PtqStages
 
         config: PtqConfig = self.config
         skip_layer = partial(context.skip_layer, self.id)
@@ -167,7 +167,7 @@ class Ptq(Technique):
             if config.bias_correction:
                 correct_biases(module, batches, skip_layer)
             return
-        stages = JudgedStages(module, batches, context, self.id)
+        stages = PtqStages(module, batches, context, self.id)
         if config.observer == "auto":
             if config.equalize:
                 stages.equalize()

@@ -12,7 +12,9 @@ from zoo.options import option
 from zoo.quantization.layer_numbers import LayerBits, resolve_numbers
 
 if TYPE_CHECKING:
-    from torch import fx, nn
+    from collections.abc import Sequence
+
+    from torch import Tensor, fx, nn
 
     from zoo.quantization.layer_numbers import Numbers
     from zoo.quantization.prepare import Layers
@@ -29,9 +31,9 @@ class QatConfig:
     Attributes:
         bits: Width of activations.
         weight_bits: Width of weights; as `bits` if none.
-        observer: How ranges are found: `lsq` learns them in training, starting from those of `mse`; `mse`
-            minimises the squared error; `minmax` the largest values seen; `moving-average` lets them follow
-            the batches of training.
+        observer: How ranges are found: `lsq` learns them in training, starting from those that `ptq` chooses by the
+            error they cause; `mse` minimises the squared error; `minmax` the largest values seen; `moving-average`
+            lets them follow the batches of training.
         per_channel: Whether each output channel's weights have a scale of their own.
         symmetric: Whether activations that reach farther to one side of 0 do without more levels there.
         layers: Widths of the weights of single layers, by name or pattern, or `float` for those that stay in
@@ -136,8 +138,24 @@ class Qat(Technique):
             assign=assign,
         )
         module = prepare(model, context, quantization, self.id)
-        calibrate(module, batches)
+        if config.observer == "lsq":
+            self._choose_start(module, batches, context)
+        else:
+            calibrate(module, batches)
         return module
+
+    def _choose_start(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
+        """Start from what `ptq` chooses: a short training does not get away from worse ranges and biases."""
+        from zoo.quantization.judged_stages import JudgedStages
+
+        was_training = module.training
+        module.eval()
+        stages = JudgedStages(module, batches, context, self.id)
+        stages.equalize()
+        stages.choose_ranges(weights=True)
+        stages.correct_biases(deviations=False)
+        stages.correct_biases(deviations=True)
+        module.train(was_training)
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Fix the scales and round the weights to their levels."""

@@ -1,8 +1,7 @@
-"""The stages of post-training quantization that are kept only where the output comes closer to the float network's."""
+"""Ranges and biases chosen without training; changes are kept only where the output comes closer to the float one."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -12,14 +11,13 @@ from torch import Tensor, fx, nn
 from zoo.contracts import Context
 from zoo.modules.output_tree import primary_output
 from zoo.quantization.bias import Moments, correct_biases, moments_without_rounding
+from zoo.quantization.equalization import equalize, find_pairs
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import Observer
 from zoo.quantization.output_deviation import OutputDeviation, busiest_windows, first_images
 from zoo.quantization.prepare import calibrate
 from zoo.quantization.quantized_layers import QuantConv2d, QuantLinear
 from zoo.quantization.range_search import search_ranges, set_uniform_ranges
-from zoo_techniques.ptq.adaptive_rounding import round_adaptively
-from zoo_techniques.ptq.equalization import equalize, find_pairs
 
 
 class JudgedStages:
@@ -32,21 +30,24 @@ class JudgedStages:
         technique: id of the technique, for reports.
 
     Attributes:
+        module, batches: As they were given.
+        skip_layer: Reports a layer that a stage leaves alone, with the reason.
+        judged: The images that the output is judged on, (N, C, H, W) each.
         output: Measures the error of the output.
     """
 
     def __init__(
         self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context, technique: str
     ) -> None:
-        self._module, self._batches, self._report, self._id = module, batches, context.report, technique
-        self._skip_layer = partial(context.skip_layer, technique)
+        self.module, self.batches, self._report, self._id = module, batches, context.report, technique
+        self.skip_layer = partial(context.skip_layer, technique)
         architecture = context.architecture
         dense = architecture is not None and architecture.output.dense
         self._windows = busiest_windows(batches, architecture.input) if dense else list(batches)
-        self._judged = first_images(self._windows)
+        self.judged = first_images(self._windows)
         self.output = OutputDeviation(
             module,
-            self._judged,
+            self.judged,
             classifies=architecture is not None and architecture.output.kind == "logits",
             main=partial(primary_output, name=architecture.main_output if architecture is not None else ""),
         )
@@ -55,57 +56,44 @@ class JudgedStages:
 
     def equalize(self) -> bool:
         """Balance channels between layers, judged with one observer for all tensors, which they have afterwards."""
-        count = len(list(find_pairs(self._module)))
+        count = len(list(find_pairs(self.module)))
         if not count:
             return False
-        calibrate(self._module, self._judged)
+        calibrate(self.module, self.judged)
 
         def change() -> str:
-            equalize(self._module, self._batches)
-            calibrate(self._module, self._judged)
+            equalize(self.module, self.batches)
+            calibrate(self.module, self.judged)
             return f"equalizing the channels of {count} pair{'s' if count > 1 else ''} of layers"
 
-        return self._attempt(change, lambda: set_uniform_ranges(self._module, self.output))
+        return self.attempt(change, lambda: set_uniform_ranges(self.module, self.output))
 
     def choose_ranges(self, *, weights: bool) -> None:
         """Calibrate the network, and choose the ranges of activations by tensor, and of weights by channel."""
-        calibrate(self._module, self._batches)
-        chosen = search_ranges(self._module, self._judged, self.output, weights=weights)
+        calibrate(self.module, self.batches)
+        chosen = search_ranges(self.module, self.judged, self.output, weights=weights)
         self._error = chosen.error
         self._report.note(f"{self._id}: {chosen}")
 
-    def round_adaptively(self) -> bool:
-        """Round weights up or down."""
-        self._note_moments()
-
-        def change() -> str:
-            begun = time.process_time()
-            moved = round_adaptively(self._module, self._batches, self._skip_layer)
-            return f"moving {moved:,} weights off the nearest level ({time.process_time() - begun:.0f} s)"
-
-        return self._attempt(change)
-
     def correct_biases(self, *, deviations: bool) -> bool:
         """Restore the means of channels, or means and deviations."""
-        wanted = self._note_moments()
+        wanted = self.note_moments()
 
         def change() -> str:
-            correct_biases(
-                self._module, self._windows, self._skip_layer, deviations=deviations, wanted=wanted
-            )
+            correct_biases(self.module, self._windows, self.skip_layer, deviations=deviations, wanted=wanted)
             return (
                 "restoring deviations as batch norms estimated again" if deviations else "correcting biases"
             )
 
-        return self._attempt(change)
+        return self.attempt(change)
 
-    def _note_moments(self) -> dict[str, Moments]:
-        """The moments of layers' outputs before weights and biases are changed for the sake of rounding."""
+    def note_moments(self) -> dict[str, Moments]:
+        """Return the moments of layers' outputs before weights and biases are changed for the sake of rounding."""
         if self._moments is None:
-            self._moments = moments_without_rounding(self._module, self._windows)
+            self._moments = moments_without_rounding(self.module, self._windows)
         return self._moments
 
-    def _attempt(self, change: Callable[[], str], measure: Callable[[], float] | None = None) -> bool:
+    def attempt(self, change: Callable[[], str], measure: Callable[[], float] | None = None) -> bool:
         """Change the network, and change it back unless the error is less than before; whether the change was kept.
 
         With `measure`, which may set ranges, the error is measured before, too.
@@ -113,7 +101,7 @@ class JudgedStages:
         before = measure() if measure is not None else self._error
         measure = measure or self.output.measure
         before = measure() if before is None else before
-        state = _State(self._module)
+        state = _State(self.module)
         done = change()
         after = measure()
         kept = after < before

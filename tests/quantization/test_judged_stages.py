@@ -10,11 +10,13 @@ from torch import fx, nn
 
 from support.quantized import SmallUNet, context, pictures
 from zoo.contracts import Context, SilentReporter
+from zoo.quantization import judged_stages
 from zoo.quantization.fake_quant import FakeQuantize
+from zoo.quantization.judged_stages import JudgedStages
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantized_layers import QuantConv2d
-from zoo_techniques.ptq import Ptq, PtqConfig, judged_stages
-from zoo_techniques.ptq.judged_stages import JudgedStages
+from zoo_techniques.ptq import Ptq, PtqConfig
+from zoo_techniques.ptq.weight_stages import PtqStages
 
 
 def prepared() -> tuple[fx.GraphModule, Context, SilentReporter]:
@@ -55,7 +57,7 @@ def test_what_makes_it_worse_is_undone_to_the_last_bit(monkeypatch: pytest.Monke
 
 def test_every_stage_says_what_it_won_and_the_error_never_grows() -> None:
     module, where, report = prepared()
-    stages = JudgedStages(module, [pictures(2)], where, "ptq")
+    stages = PtqStages(module, [pictures(2)], where, "ptq")
     errors = [stages.output.measure()]
     for stage in (
         stages.equalize,

@@ -9,12 +9,12 @@ import torch
 from torch import fx, nn
 
 from support.quantized import SmallUNet, context, pictures
+from zoo.quantization.equalization import equalize, find_pairs
 from zoo.quantization.output_deviation import OutputDeviation
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantizer_switches import rounding_off
 from zoo.quantization.range_search import set_uniform_ranges
 from zoo.surgery import signal_to_error
-from zoo_techniques.ptq.equalization import equalize, find_pairs
 
 
 def uneven(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
