@@ -205,10 +205,10 @@ class _Named:
 
 def table() -> str:
     """The drops in points by network and technique, in Markdown."""
-    recipes = builtin()
+    nets = [name for name in names() if results_of(name).get("", {}).get("score") is not None]
+    recipes = [each for each in builtin() if any(each in results_of(name) for name in nets)]
     lines = ["| network | float | " + " | ".join(f"`{each}`" for each in recipes) + " |"]
     lines.append("|---|---:|" + "---:|" * len(recipes))
-    nets = [name for name in names() if results_of(name).get("", {}).get("score") is not None]
     for name in nets:
         found = results_of(name)
         base = found[""]["score"]

@@ -46,7 +46,8 @@ def searched(data: Path | None) -> dict[str, Searched]:
     found = {
         "lighter-unet": Searched(
             "lighter-unet",
-            "channel-prune(ratio=0.1..0.4:0.1)?+relu?+{ptq(observer=minmax),qat,qat(mixed=3..5),fixed-point}?",
+            "stage-prune?+low-rank(ratio=0.4..0.8:0.1)?+channel-prune(ratio=0.1..0.4:0.1)?"
+            "+{ptq,qat,qat(mixed=3..5),fixed-point}?",
             "qat(mixed={})", "qat", {"images": 2, "threads": 1},
         )
     }  # fmt: skip
