@@ -15,3 +15,5 @@ class RawToRgbTask(ImageToImageTask):
     outputs: ClassVar[tuple[str, ...]] = ("rgb",)
     data: ClassVar[str] = "darkroom"
     data_hint: ClassVar[str] = "Try --data darkroom"
+    #: Networks of this task are U-Nets as a rule, whose deepest stages hold most weights and matter least.
+    space: ClassVar[str] = f"stage-prune?+{ImageToImageTask.space}"
