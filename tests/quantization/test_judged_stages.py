@@ -16,7 +16,7 @@ from zoo.quantization.judged_stages import JudgedStages
 from zoo.quantization.prepare import QuantizationConfig, calibrate, prepare
 from zoo.quantization.quantized_layers import QuantConv2d
 from zoo_techniques.ptq import Ptq, PtqConfig
-from zoo_techniques.ptq.weight_stages import PtqStages
+from zoo_techniques.ptq.ptq_stages import PtqStages
 
 
 def prepared() -> tuple[fx.GraphModule, Context, SilentReporter]:

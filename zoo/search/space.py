@@ -326,8 +326,7 @@ def _labels(choices: Sequence[OpenStage]) -> tuple[str, ...]:
     written = Counter(map(str, choices))
     twice = next((each for each, count in written.items() if count > 1), None)
     if twice is not None:
-        once = list(dict.fromkeys(map(str, choices)))
-        instead = once[0] if len(once) == 1 else f"{{{','.join(once)}}}"
+        instead = f"{{{','.join(written)}}}" if len(written) > 1 else twice
         raise UsageError(
             f"{twice} is listed twice where one of several is chosen.", hint=f"Write {instead} there."
         )

@@ -159,7 +159,7 @@ class Ptq(Technique):
     def _refine(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
         """Choose ranges, levels and biases by the error of the output; report what each step won."""
         from zoo.quantization.bias import correct_biases
-        from zoo_techniques.ptq.weight_stages import PtqStages
+        from zoo_techniques.ptq.ptq_stages import PtqStages
 
         config: PtqConfig = self.config
         skip_layer = partial(context.skip_layer, self.id)
