@@ -78,3 +78,25 @@ def test_stages_can_be_switched_off() -> None:
         SmallUNet().build(), where
     )
     assert [note for note in report.notes if "wins" in note] == []
+
+
+def test_a_bar_shows_how_many_images_ranges_were_tried_on() -> None:
+    module, where, _ = prepared()
+    shown: list[tuple[str, float]] = []
+
+    class Recording(SilentReporter):
+        def start(self, task: str, total: float | None, unit: str = "steps") -> None:
+            shown.append((f"{task}, {unit}", total or 0))
+
+        def advance(self, amount: float = 1, **figures: float | str) -> None:
+            shown.append(("", amount))
+
+        def finish(self) -> None:
+            shown.append(("finished", 0))
+
+    where.report = Recording()
+    stages = JudgedStages(module, [pictures(3)], where, "ptq")
+    stages.choose_ranges(weights=True)
+    assert shown[0] == ("ptq: try ranges, images", 3)
+    assert sum(amount for name, amount in shown if not name) == 3
+    assert shown[-1] == ("finished", 0)

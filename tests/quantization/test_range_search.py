@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 
 from support.quantized import Classifier, SmallUNet, context, pictures
-from zoo.contracts import InputSpec
+from zoo.contracts import InputSpec, SilentReporter
 from zoo.quantization.fake_quant import FakeQuantize
 from zoo.quantization.observers import CANDIDATES
 from zoo.quantization.output_deviation import OutputDeviation, busiest_windows
@@ -119,19 +119,11 @@ def test_an_output_without_rounding_has_no_error_and_probabilities_are_compared(
 
 
 def test_ptq_says_what_its_steps_won() -> None:
-    class Notes:
-        def __init__(self) -> None:
-            self.said: list[str] = []
-
-        def note(self, text: str) -> None:
-            self.said.append(text)
-
     where = context(SmallUNet(), pictures(4))
-    notes = Notes()
-    where.report = notes  # type: ignore[assignment]
+    where.report = notes = SilentReporter()
     Ptq(PtqConfig()).rewrite(rare(), where)
-    assert any("error of the output" in text for text in notes.said)
-    assert any("correcting biases wins" in text for text in notes.said)
+    assert any("error of the output" in text for text in notes.notes)
+    assert any("correcting biases wins" in text for text in notes.notes)
 
 
 def test_a_window_is_where_the_largest_value_is_and_networks_of_one_size_keep_their_images() -> None:

@@ -164,6 +164,7 @@ def _metrics(plan: ApplyPlan, result: Result, exported: bytes) -> dict[str, Any]
         },
         "data_identity": plan.dataset.identity(),
         "losses": [training.losses for training in result.trainings],
+        "held_out_losses": [training.held_out for training in result.trainings],
     }
 
 

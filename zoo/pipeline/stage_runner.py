@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from zoo import plugins
 from zoo.contracts import Context, LossTerm, SilentReporter
 from zoo.data.calibration import CALIBRATION_BATCHES, calibration_batch, calibration_crops
 from zoo.errors import PluginError, ZooError
@@ -22,6 +23,7 @@ from zoo.pipeline.fitting_images import images_to_fit
 from zoo.pipeline.shared_minutes import SharedMinutes
 from zoo.surgery.agreement import check_repeatable
 from zoo.training.feed import collate
+from zoo.training.held_out import held_out_losses
 from zoo.training.inputs import normalise, random_tensor
 from zoo.training.loop import TrainingResult, TrainingSettings, as_trained, modules_of, train
 
@@ -193,8 +195,9 @@ class StageRunner:
     def _trained(self, model: nn.Module, index: int, budget: Budget) -> tuple[nn.Module, TrainingResult]:
         """Train; a run that was interrupted continues where it stopped."""
         plan, stage = self.plan, self.plan.stages[index]
+        start = copied(model) if self._comparable() else None
         rate = min(plan.learning_rate, _NUMERICS_RATE) if stage.numerics else plan.learning_rate
-        return train(
+        model, result = train(
             model,
             architecture=plan.architecture,
             dataset=plan.dataset,
@@ -207,6 +210,35 @@ class StageRunner:
             title=f"train {stage.name}",
             freeze_norm=bool(stage.techniques),
         )
+        if start is not None and result.steps:
+            model = self._better(start, model, result, index)
+        return model, result
+
+    def _comparable(self) -> bool:
+        """Whether the loss of the task says all that training aims at, and takes what networks output in eval mode."""
+        return not (self.terms or plugins.task_of(self.plan.architecture).whole_output)
+
+    def _better(self, start: nn.Module, end: nn.Module, result: TrainingResult, index: int) -> nn.Module:
+        """Return the network before or after a training, whichever computes better when finished.
+
+        A few steps, or a machine that makes few in the minutes it is given, can take a network away from a good start
+        without leading it to a better end.
+        """
+        plan = self.plan
+        techniques = [each for stage in plan.stages[: index + 1] for each in stage.techniques]
+        result.held_out = held_out_losses(
+            [self.finish(start, techniques), self.finish(end, techniques)], plan.architecture, plan.dataset,
+            size=plan.crop, batch=plan.batch, seed=plan.seed, teacher=self.original,
+        )  # fmt: skip
+        before, after = result.held_out
+        if not before < after:
+            return end
+        self._reporter.note(
+            f"train {plan.stages[index].name}: the network is kept as it was before training, since {result.steps} "
+            f"steps took its loss on other crops from {before:.4g} to {after:.4g}. Try more steps or a lower "
+            "--learning-rate."
+        )
+        return start
 
 
 @contextmanager

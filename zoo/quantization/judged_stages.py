@@ -71,7 +71,14 @@ class JudgedStages:
     def choose_ranges(self, *, weights: bool) -> None:
         """Calibrate the network, and choose the ranges of activations by tensor, and of weights by channel."""
         calibrate(self.module, self.batches)
-        chosen = search_ranges(self.module, self.judged, self.output, weights=weights)
+        images = sum(map(len, self.judged))
+        self._report.start(f"{self._id}: try ranges", images, "images")
+        try:
+            chosen = search_ranges(
+                self.module, self.judged, self.output, weights=weights, seen=self._report.advance
+            )
+        finally:
+            self._report.finish()
         self._error = chosen.error
         self._report.note(f"{self._id}: {chosen}")
 

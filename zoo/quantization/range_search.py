@@ -7,7 +7,7 @@ length of a step matters elsewhere. So each candidate is tried, alone, and judge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +58,12 @@ class RangesChosen:
 
 
 def search_ranges(
-    module: fx.GraphModule, batches: Sequence[Tensor], output: OutputDeviation, *, weights: bool = True
+    module: fx.GraphModule,
+    batches: Sequence[Tensor],
+    output: OutputDeviation,
+    *,
+    weights: bool = True,
+    seen: Callable[[int], None] = lambda images: None,
 ) -> RangesChosen:
     """Choose the ranges of all weights and activations; a network in eval mode, changed in place.
 
@@ -67,6 +72,7 @@ def search_ranges(
         batches: (N, C, H, W) each.
         output: Judges the choice as a whole, against one observer for all activations.
         weights: Whether ranges of weights are chosen too.
+        seen: Called after each batch with its number of images.
     """
     quantizers = _choosable(module)
     search = _Search(module, quantizers, weights=weights)
@@ -75,6 +81,7 @@ def search_ranges(
             if search.is_settled:
                 break
             search.add(batch)
+            seen(len(batch))
     search.set_weights()
     best = {path: _least(found) for path, found in search.errors().items()}
     _set(quantizers, best)

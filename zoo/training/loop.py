@@ -54,12 +54,15 @@ class TrainingResult:
 
     Attributes:
         losses: (step, mean loss since the one before).
+        held_out: Loss at the start and at the end on crops that training did not see; empty where they were not
+            compared. The network is that with the lower one.
     """
 
     steps: int
     seconds: float
     precision: str
     losses: list[list[float]] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
