@@ -124,6 +124,25 @@ class JudgedStages:
         return kept
 
 
+def choose_start(module: fx.GraphModule, batches: Sequence[Tensor], context: Context, technique: str) -> None:
+    """Choose what a training with learned ranges starts from: it does not get away from worse ones in a short time.
+
+    Args:
+        module: From :func:`zoo.quantization.prepare.prepare`, not calibrated; changed in place.
+        batches: (N, C, H, W) each.
+        context: See :class:`JudgedStages`.
+        technique: id of the technique, for reports.
+    """
+    was_training = module.training
+    module.eval()
+    stages = JudgedStages(module, batches, context, technique)
+    stages.equalize()
+    stages.choose_ranges(weights=True)
+    stages.correct_biases(deviations=False)
+    stages.correct_biases(deviations=True)
+    module.train(was_training)
+
+
 class _State:
     """Weights, biases and ranges of a network as they are."""
 

@@ -142,11 +142,15 @@ class FixedPoint(Technique):
         from functools import partial
 
         from zoo.quantization.bias import correct_biases
+        from zoo.quantization.judged_stages import choose_start
         from zoo.quantization.prepare import calibrate, calibration_batches, prepare
 
         scheme = _Scheme(self.config, context)
         module = prepare(model, context, scheme, self.id)
         batches = calibration_batches(context, self.id)
+        if scheme.learns:
+            choose_start(module, batches, context, self.id)
+            return module
         if not scheme.weights_only:
             calibrate(module, batches)
         correct_biases(module, batches, partial(context.skip_layer, self.id))
@@ -171,6 +175,13 @@ class _Scheme:
     @property
     def weights_only(self) -> bool:
         return self._config.a is None
+
+    @property
+    def learns(self) -> bool:
+        """Return whether all scales can be anything, and are learned."""
+        config = self._config
+        plain = config.a is not None and isinstance(config.w, FixedFormat)
+        return plain and config.scale == "free" and config.mode == "saturate"
 
     @property
     def float_inputs(self) -> bool:

@@ -12,9 +12,7 @@ from zoo.options import option
 from zoo.quantization.layer_numbers import LayerBits, resolve_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, fx, nn
+    from torch import fx, nn
 
     from zoo.quantization.layer_numbers import Numbers
     from zoo.quantization.prepare import Layers
@@ -108,6 +106,7 @@ class Qat(Technique):
     def rewrite(self, model: nn.Module, context: Context) -> nn.Module:
         """Insert fake quantization and set the ranges from the calibration batches."""
         from zoo.modules.output_tree import primary_output
+        from zoo.quantization.judged_stages import choose_start
         from zoo.quantization.prepare import QuantizationConfig, calibrate, calibration_batches, prepare
         from zoo_techniques.qat.mixed_precision import assign_widths
 
@@ -139,23 +138,10 @@ class Qat(Technique):
         )
         module = prepare(model, context, quantization, self.id)
         if config.observer == "lsq":
-            self._choose_start(module, batches, context)
+            choose_start(module, batches, context, self.id)
         else:
             calibrate(module, batches)
         return module
-
-    def _choose_start(self, module: fx.GraphModule, batches: Sequence[Tensor], context: Context) -> None:
-        """Start from what `ptq` chooses: a short training does not get away from worse ranges and biases."""
-        from zoo.quantization.judged_stages import JudgedStages
-
-        was_training = module.training
-        module.eval()
-        stages = JudgedStages(module, batches, context, self.id)
-        stages.equalize()
-        stages.choose_ranges(weights=True)
-        stages.correct_biases(deviations=False)
-        stages.correct_biases(deviations=True)
-        module.train(was_training)
 
     def finish(self, model: nn.Module, context: Context) -> nn.Module:
         """Fix the scales and round the weights to their levels."""

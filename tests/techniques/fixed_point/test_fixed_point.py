@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
-from support.quantized import context, pictures
+from support.quantized import SmallUNet, context, pictures
 from support.small_net import run as apply_recipe
 from zoo.architectures.fixed_point_unet import FixedPointUNetArchitecture
 from zoo.architectures.fixed_point_unet_module import FixedPointUNetBlock
@@ -33,7 +33,7 @@ from zoo.quantization.fixed_point import (
 )
 from zoo.quantization.quantized_layers import QuantConv2d
 from zoo.recipes.canonical import resolve
-from zoo_techniques.fixed_point import FixedFormat, FixedPointConfig
+from zoo_techniques.fixed_point import FixedFormat, FixedPointConfig, technique
 from zoo_techniques.fixed_point import FixedPoint as Technique
 
 onnx = pytest.importorskip("onnx")
@@ -431,3 +431,18 @@ def test_it_follows_depthwise_from_the_recipe_to_the_artifact(tmp_path: Path) ->
     assert fixed.macs == separable.macs < before.macs
     assert fixed.file_bytes < separable.file_bytes
     assert "computing in fixed-point w0.4 a6.0" in (outcome.artifact / "README.md").read_text()
+
+
+def test_scales_that_can_be_anything_are_chosen_by_the_error_of_the_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original, seen, unseen = SmallUNet().build(), pictures(4), pictures(4, seed=2)
+
+    def error() -> float:
+        module = Technique().rewrite(SmallUNet().build(), context(SmallUNet(), seen)).eval()
+        with torch.no_grad():
+            return float((module(unseen) - original(unseen)).square().mean())
+
+    chosen = error()
+    monkeypatch.setattr(technique._Scheme, "learns", False)
+    assert chosen < 0.9 * error()
