@@ -43,9 +43,14 @@ class Meaning:
 
     Args:
         architecture: The network.
+
+    Attributes:
+        is_beginning: Whether the samples may be the first of more in their order, and so of one class if they are
+            sorted.
     """
 
     def __init__(self, architecture: Architecture) -> None:
+        self.is_beginning = False
         self._kind = architecture.output.kind
         self._classes: set[float] = set()
         self._labels: list[int] = []
@@ -75,11 +80,13 @@ class Meaning:
             hint: How to look at the labels.
 
         Raises:
-            InputError: All have one class, or their targets are their inputs.
+            InputError: All have one class and are no beginning, or their targets are their inputs.
         """
-        refuse_single_class(self._labels, "sample", hint=hint)
+        if not self.is_beginning:
+            refuse_single_class(self._labels, "sample", hint=hint)
         looked_at = f"{counted(self._targets, 'sample')} that were looked at"
-        if self._kind in ("mask", "classes") and self._targets and len(self._classes) < 2:
+        single = self._targets and len(self._classes) < 2 and not self.is_beginning
+        if self._kind in ("mask", "classes") and single:
             if self._kind == "mask" and 0 < self._brightest <= _HALF:
                 raise InputError(
                     f"No pixel of the masks of {looked_at} is above one half; the largest value is "

@@ -80,19 +80,20 @@ class ProgramData(Dataset):
         return tuple(tensors.values()) if set(tensors) == set(map(str, range(len(tensors)))) else tensors
 
     def _first(self) -> Pair:
-        first = next(self._passed(self._train, "train"), None)
-        if first is None:
-            raise InputError(
-                "data holds no samples.", hint="An iterator that was used up before yields nothing."
-            )
-        return first
+        if isinstance(self._train, IndexedPairs) and self._numbers["train"]:
+            return self._train.read(self._numbers["train"][0])
+        for pair in self._train if isinstance(self._train, StreamedPairs) else ():
+            return pair
+        raise InputError("data holds no samples.", hint="An iterator that was used up before yields nothing.")
 
-    def _passed(self, pairs: IndexedPairs | StreamedPairs, split: Split) -> Iterator[Pair]:
-        """Yield the samples of a split once, in order."""
+    def _passed(self, pairs: IndexedPairs | StreamedPairs, split: Split) -> Iterator[tuple[int, Pair]]:
+        """Yield the samples of a split once, with their numbers; by number in an order whose beginning tells of all."""
         if isinstance(pairs, StreamedPairs):
-            yield from pairs
-        else:
-            yield from (pairs.read(number) for number in self._numbers[split])
+            yield from enumerate(pairs)
+            return
+        numbers = self._numbers[split]
+        for position in islice(shuffled(len(numbers), 0), len(numbers)):
+            yield numbers[position], pairs.read(numbers[position])
 
     def scenes(self, split: Split) -> Sequence[str]:
         if split == "val":
@@ -125,8 +126,7 @@ class ProgramData(Dataset):
 
     def frames(self, architecture: Architecture, split: Split, seed: int = 0) -> Iterator[Sample]:
         pairs = self._train if split == "train" else self._test
-        numbers = self._numbers[split] if isinstance(pairs, IndexedPairs) else count()
-        for number, pair in zip(numbers, self._passed(pairs, split), strict=False):
+        for number, pair in self._passed(pairs, split):
             yield self._checked(pair, f"{split}/{number}", architecture)
 
     def _checked(self, pair: Pair, name: str, architecture: Architecture) -> Sample:
@@ -149,17 +149,20 @@ class ProgramData(Dataset):
 
     def check(self, architecture: Architecture) -> None:
         self._check_first(architecture)
-        splits: tuple[Split, ...] = ("train", "test")
-        frames = (
-            sample for split in splits for sample in islice(self.frames(architecture, split), _IDENTIFYING)
-        )
         meaning = Meaning(architecture)
         own_task = not isinstance(
             architecture.task, str
         )  # a loss of the program's own may mean anything by targets
-        for sample in frames:
-            if sample.target is not None and (_is_label(sample.target, architecture) or not own_task):
-                meaning.add(sample)
+        splits: dict[Split, IndexedPairs | StreamedPairs] = {"train": self._train}
+        if not self._same:
+            splits["test"] = self._test
+        for split, pairs in splits.items():
+            samples = list(islice(self.frames(architecture, split), _IDENTIFYING))
+            for sample in samples:
+                if sample.target is not None and (_is_label(sample.target, architecture) or not own_task):
+                    meaning.add(sample)
+            if isinstance(pairs, StreamedPairs) and len(samples) == _IDENTIFYING:
+                meaning.is_beginning = True
         meaning.refuse(hint="Check the targets that data yields.")
 
     def _check_first(self, architecture: Architecture) -> None:
@@ -197,7 +200,7 @@ class ProgramData(Dataset):
         """The first samples, unless they differ each time they are read, as augmented ones do."""
         digest = hashlib.sha256()
         same = True
-        for (inputs, target), (again, _) in zip(
+        for (_, (inputs, target)), (_, (again, _)) in zip(
             islice(self._passed(self._train, "train"), _IDENTIFYING),
             islice(self._passed(self._train, "train"), _IDENTIFYING),
             strict=False,
