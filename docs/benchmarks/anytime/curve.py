@@ -1,11 +1,11 @@
 """The accuracy of a network with early exits against what it computes, for any threshold.
 
-    python docs/benchmarks/anytime/curve.py ARTIFACT --data 'folder(root=DIR)' [--write]
+    python docs/benchmarks/anytime/curve.py ARTIFACT --data 'folder(root=DIR)' [--name NAME] [--write]
 
 The answers of each exit to all test images are found by running the exported file with every other exit closed. From
 them follows what any threshold would do: which images leave where, with which accuracy, and how many multiplications
 an image takes on average. --write puts the table into the README in this folder and the curve into
-docs/images/anytime.svg.
+docs/images/anytime.svg; with --name deep into the tables of that name and docs/images/deep-anytime.svg.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--original", type=int, default=0, help="multiplications of the network before the recipe"
     )
+    parser.add_argument("--name", default="", help="of the tables and the picture, where they are not the first")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     artifact = open_artifact(options.artifact)
@@ -137,9 +138,10 @@ def main() -> None:
     print(table)
     print(f"Every image at one exit: {alone}")
     if options.write:
-        put_table(Path(__file__).with_name("README.md"), "curve", table)
-        put_table(Path(__file__).with_name("README.md"), "alone", f"Every image at one exit: {alone}.\n")
-        (_DOCS / "images" / "anytime.svg").write_text(drawn(curve))
+        page, name = Path(__file__).with_name("README.md"), options.name and f"{options.name}-"
+        put_table(page, f"{name}curve", table)
+        put_table(page, f"{name}alone", f"Every image at one exit: {alone}.\n")
+        (_DOCS / "images" / f"{name}anytime.svg").write_text(drawn(curve))
 
 
 def drawn(curve: list[tuple[float, float]]) -> str:
