@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument(
         "--original", type=int, default=0, help="multiplications of the network before the recipe"
     )
-    parser.add_argument("--name", default="", help="of the tables and the picture, where they are not the first")
+    parser.add_argument(
+        "--name", default="", help="of the tables and the picture, where they are not the first"
+    )
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     artifact = open_artifact(options.artifact)
