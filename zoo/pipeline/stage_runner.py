@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -231,7 +232,7 @@ class StageRunner:
             size=plan.crop, batch=plan.batch, seed=plan.seed, teacher=self.original,
         )  # fmt: skip
         before, after = result.held_out
-        if not before < after:
+        if math.isnan(before) or after <= before:
             return end
         self._reporter.note(
             f"train {plan.stages[index].name}: the network is kept as it was before training, since {result.steps} "

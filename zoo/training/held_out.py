@@ -1,4 +1,4 @@
-"""The loss of networks on crops that no step of their training sees."""
+"""The loss of networks on the same crops, drawn anew from the data that they are trained on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def held_out_losses(
     seed: int,
     teacher: nn.Module,
 ) -> list[float]:
-    """Return the loss of each network on the same crops, which differ from those of training and calibration.
+    """Return the loss of each network on the same crops, drawn apart from those of training and calibration.
 
     Args:
         networks: In eval mode, in which they compute what is exported.

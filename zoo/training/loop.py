@@ -54,8 +54,8 @@ class TrainingResult:
 
     Attributes:
         losses: (step, mean loss since the one before).
-        held_out: Loss at the start and at the end on crops that training did not see; empty where they were not
-            compared. The network is that with the lower one.
+        held_out: Loss at the start and at the end on crops drawn anew from the training data; empty where they were
+            not compared. The network is that with the lower one.
     """
 
     steps: int
