@@ -1,4 +1,4 @@
-"""The loss of networks on the same crops, drawn anew from the data that they are trained on."""
+"""The loss of networks on the same crops, drawn again from the data that they are trained on."""
 
 from __future__ import annotations
 

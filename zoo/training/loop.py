@@ -54,7 +54,7 @@ class TrainingResult:
 
     Attributes:
         losses: (step, mean loss since the one before).
-        held_out: Loss at the start and at the end on crops drawn anew from the training data; empty where they were
+        held_out: Loss at the start and at the end on crops drawn again from the training data; empty where they were
             not compared. The network is that with the lower one.
     """
 
