@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.training.schedule import Budget, Precision
 
 #: Share of one budget that each training gets: most of it before the arithmetic changes.
-_SHARES: dict[int, tuple[float, ...]] = {0: (), 1: (1.0,), 2: (0.75, 0.25)}
+_SHARES: dict[int, tuple[float, ...]] = {0: (), 1: (1.0,), 2: (0.65, 0.35)}
 
 
 @dataclass(frozen=True)
