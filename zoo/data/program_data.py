@@ -80,11 +80,15 @@ class ProgramData(Dataset):
         return tuple(tensors.values()) if set(tensors) == set(map(str, range(len(tensors)))) else tensors
 
     def _first(self) -> Pair:
-        if isinstance(self._train, IndexedPairs) and self._numbers["train"]:
-            return self._train.read(self._numbers["train"][0])
-        for pair in self._train if isinstance(self._train, StreamedPairs) else ():
-            return pair
-        raise InputError("data holds no samples.", hint="An iterator that was used up before yields nothing.")
+        if isinstance(self._train, IndexedPairs):
+            first = next(map(self._train.read, self._numbers["train"]), None)
+        else:
+            first = next(iter(self._train), None)
+        if first is None:
+            raise InputError(
+                "data holds no samples.", hint="An iterator that was used up before yields nothing."
+            )
+        return first
 
     def _passed(self, pairs: IndexedPairs | StreamedPairs, split: Split) -> Iterator[tuple[int, Pair]]:
         """Yield the samples of a split once, with their numbers; by number in an order whose beginning tells of all."""
@@ -157,11 +161,12 @@ class ProgramData(Dataset):
         if not self._same:
             splits["test"] = self._test
         for split, pairs in splits.items():
-            samples = list(islice(self.frames(architecture, split), _IDENTIFYING))
-            for sample in samples:
+            looked_at = 0
+            for sample in islice(self.frames(architecture, split), _IDENTIFYING):
+                looked_at += 1
                 if sample.target is not None and (_is_label(sample.target, architecture) or not own_task):
                     meaning.add(sample)
-            if isinstance(pairs, StreamedPairs) and len(samples) == _IDENTIFYING:
+            if isinstance(pairs, StreamedPairs) and looked_at == _IDENTIFYING:
                 meaning.is_beginning = True
         meaning.refuse(hint="Check the targets that data yields.")
 

@@ -54,7 +54,7 @@ def held_out_losses(
     def output(network: nn.Module, inputs: Tensor) -> Tensor:
         return split_outputs(network(inputs), architecture)[0].float()
 
-    with torch.inference_mode():
+    with torch.no_grad():
         for _ in range(_BATCHES):
             samples = collate(list(islice(crops, each)))
             inputs = normalise(samples.inputs, architecture.input)
